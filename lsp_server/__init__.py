@@ -1,0 +1,1 @@
+"""Tabcast's front end: a language server that answers inline completions and never imports torch."""
