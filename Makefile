@@ -1,0 +1,41 @@
+# Tabcast's front door. `make help` lists the targets; setup_venv.sh does the setting up.
+
+SETUP := pyproject.toml constraints-cpu.txt setup_venv.sh
+BIN := .venv/bin
+
+export PYTHON
+
+.PHONY: all help demo test check format clean
+
+all: .venv/installed  ## set up .venv; the command is then .venv/bin/tabcast
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
+
+demo: .venv/installed  ## complete code in a sample project: language server, engine and model pair, all real
+	@$(BIN)/tabcast demo
+
+test: .venv/installed-dev  ## the whole test suite; `make test ARGS="-k demo"` passes arguments to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/installed-dev  ## lint, formatting, types, import contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed-dev  ## put the code into its standard form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## remove .venv and everything that was built
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find decoding lsp_server tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/installed: $(SETUP)
+	@./setup_venv.sh
+	@touch $@
+
+.venv/installed-dev: $(SETUP)
+	@./setup_venv.sh dev
+	@touch .venv/installed $@
