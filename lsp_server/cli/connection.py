@@ -1,0 +1,32 @@
+"""A subcommand's connection to the shared engine, with its failures turned into one line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from decoding.protocol import EXIT_MODEL, Health
+from lsp_server.cli.errors import EXIT_FAILED, CommandError
+from lsp_server.engine_client import EngineClient, EngineSpec, EngineUnavailable
+
+
+@asynccontextmanager
+async def connection(engine_arguments: Sequence[str]) -> AsyncIterator[EngineClient]:
+    """The client of the engine that these options name. Raises `CommandError` where the engine can't be had."""
+    client = EngineClient(EngineSpec.from_environment(engine_arguments), on_health=_show_progress)
+    try:
+        yield client
+    except EngineUnavailable as error:
+        raise CommandError(str(error), EXIT_MODEL if error.code == "failed" else EXIT_FAILED) from error
+    except PermissionError as error:
+        raise CommandError(str(error)) from error
+    finally:
+        await client.close()
+
+
+def _show_progress(health: Health) -> None:
+    if health.status == "loading" and sys.stderr.isatty():
+        print(f"\r\x1b[Kloading the model: {health.progress:.0%} {health.detail}", end="", file=sys.stderr, flush=True)
+    elif health.status in ("ready", "failed") and sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)

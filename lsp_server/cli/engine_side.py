@@ -1,0 +1,37 @@
+"""Subcommands that belong to the engine: a process of its own runs them; signals and the exit code are passed on.
+
+It must not know what they do. `-P` keeps the working directory off the module path: a folder that holds
+a `decoding/` or a `torch.py` must not run.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Final
+
+PASSED_ON: Final = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name)
+]
+
+
+def engine_command(arguments: Sequence[str]) -> list[str]:
+    """The command line that runs the engine's own program."""
+    return [sys.executable, "-P", "-m", "decoding", *arguments]
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `python -m decoding ARGUMENTS` to its end and return its exit code (128 + n after signal n)."""
+    # In a session of its own, the terminal's Ctrl-C reaches it through us alone, and so once.
+    with subprocess.Popen(engine_command(arguments), stdin=subprocess.DEVNULL, start_new_session=True) as child:
+
+        def pass_on(number: int, _frame: FrameType | None) -> None:
+            child.send_signal(number)
+
+        for number in PASSED_ON:
+            signal.signal(number, pass_on)
+        code = child.wait()
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,19 @@
+"""Why a subcommand could not do what it was asked: one line for people and an exit code for scripts.
+
+The engine's own exit codes (2 to 5) stand in `decoding.protocol` and mean the same here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 130
+
+
+class CommandError(Exception):
+    """A user's mistake or an expected failure; never shown with a traceback."""
+
+    def __init__(self, message: str, exit_code: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,171 @@
+"""The grammar of the command line: subcommands, options and their help. Imports nothing that takes time."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, Final
+
+from decoding.protocol import MAX_NEW_TOKENS, VERSION
+
+# Subcommands that the engine's own program reads and runs: nothing after the name is parsed here.
+ENGINE_SIDE: Final = {
+    "models": "list the models that can be used, and say which one is",
+}
+
+EPILOG: Final = """\
+examples:
+  tabcast demo                                    see it work, on a sample project
+  tabcast complete app.py --line 12 --column 9    the suggestion at a cursor
+  tabcast lsp                                     what an editor starts
+  tabcast doctor                                  what works here, and what to do about the rest
+
+exit codes:
+  0  done                                  3  an engine is already running
+  1  it failed, or a check did             4  the port is in use
+  2  the command line is wrong             5  the model can't be loaded
+"""
+
+COMPLETE_EPILOG: Final = """\
+Line and column count from 1, in characters, as editors show them.
+
+examples:
+  tabcast complete app.py --line 12 --column 9
+  tabcast complete app.py --line 12 --column 9 --plain --json
+  tabcast complete app.go --line 3 --column 1 --model ~/models/Qwen2.5-Coder-7B
+"""
+
+ENGINE_EPILOG: Final = """\
+examples:
+  tabcast engine start --port 8765
+  eval "$(tabcast engine env)"        # for OpenAI clients; then, for curl:
+  curl -H @"$OPENAI_HEADER_FILE" "$OPENAI_BASE_URL/completions" \\
+       -H 'Content-Type: application/json' -d '{"prompt": "def fib(n):", "max_tokens": 32}'
+  tabcast engine stop
+"""
+
+ENGINE_ACTIONS: Final = {
+    "start": "start the engine and wait until its models are loaded",
+    "status": "say whether an engine runs (exit code 1 if none does)",
+    "stop": "stop the running engine",
+    "env": "print shell exports for OpenAI clients and curl",
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line; `module` of the result names the module that runs it."""
+    parser = argparse.ArgumentParser(
+        prog="tabcast",
+        description="Code completion on your own machine, with lossless speculative decoding.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tabcast {VERSION}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_lsp(commands)
+    _add_complete(commands)
+    _add_demo(commands)
+    _add_engine(commands)
+    doctor = _add(commands, "doctor", "check Python, torch, device, models, engine and editors")
+    _add_engine_options(doctor)
+    _add_json(doctor)
+    for name, text in ENGINE_SIDE.items():
+        commands.add_parser(name, help=text, add_help=False)
+    return parser
+
+
+def _add(
+    commands: Any, name: str, text: str, *, module: str = "", epilog: str | None = None
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(module=module or name)
+    return command
+
+
+def _add_lsp(commands: Any) -> None:
+    command = _add(commands, "lsp", "run the language server, on standard input and output unless --tcp is given")
+    command.add_argument("--tcp", metavar="HOST:PORT", type=_host_and_port, help="listen on this address instead")
+    _add_engine_options(command)
+
+
+def _add_complete(commands: Any) -> None:
+    command = _add(
+        commands, "complete", "print the suggestion at a cursor, as an editor would show it", epilog=COMPLETE_EPILOG
+    )
+    command.add_argument("file", metavar="FILE", type=Path)
+    command.add_argument("--line", "-l", metavar="L", type=int, required=True, help="line of the cursor, from 1")
+    command.add_argument("--column", "-c", metavar="C", type=int, required=True, help="column of the cursor, from 1")
+    command.add_argument("--max-tokens", metavar="N", type=_tokens, default=64, help="at most so many (%(default)s)")
+    command.add_argument("--plain", action="store_true", help="decode without drafters; the text is the same")
+    _add_engine_options(command)
+    _add_json(command)
+
+
+def _add_demo(commands: Any) -> None:
+    command = _add(commands, "demo", "complete code in a sample project, with a language server and engine of its own")
+    _add_engine_options(command)
+    _add_json(command)
+
+
+def _add_engine(commands: Any) -> None:
+    command = _add(commands, "engine", "start, stop and look at the shared engine", epilog=ENGINE_EPILOG)
+    actions = command.add_subparsers(metavar="ACTION", required=True)
+    for name, text in ENGINE_ACTIONS.items():
+        action = _add(actions, name, text, module="engine")
+        action.set_defaults(action=name)
+        if name == "start":
+            action.add_argument("--port", metavar="N", type=_port, help="listen on this port, and keep its token")
+        _add_engine_options(action)
+        _add_json(action)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_engine_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("engine", "Which engine; equal choices share one. Defaults: the user's file.")
+    group.add_argument("--model", metavar="PATH", help="folder of the target model")
+    group.add_argument("--draft", metavar="PATH", help="folder of the draft model, or 'none'")
+    group.add_argument("--device", choices=("auto", "cpu", "cuda"))
+    group.add_argument("--dtype", choices=("auto", "float32", "bfloat16"))
+
+
+def engine_arguments(options: argparse.Namespace) -> tuple[str, ...]:
+    """What the engine is started with. Paths become absolute, because the engine runs in a folder of its own."""
+    arguments: list[str] = []
+    for name in ("model", "draft", "device", "dtype"):
+        value = getattr(options, name)
+        if value is None:
+            continue
+        if name in ("model", "draft") and ("/" in value or Path(value).exists()):
+            value = str(Path(value).expanduser().absolute())
+        arguments += [f"--{name}", value]
+    return tuple(arguments)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 1 to 65535, not {text}")
+    return port
+
+
+def _tokens(text: str) -> int:
+    tokens = int(text)
+    if not 1 <= tokens <= MAX_NEW_TOKENS:
+        raise argparse.ArgumentTypeError(f"expected 1 to {MAX_NEW_TOKENS}, got {text}")
+    return tokens
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host:
+        raise argparse.ArgumentTypeError(f"expected HOST:PORT, got {text}")
+    return host, _port(port)
