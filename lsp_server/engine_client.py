@@ -1,0 +1,237 @@
+"""The client of the engine: find the one that runs or start it, stream from it, cancel, back off.
+
+It must not know LSP, documents or settings. Importing it costs nothing: aiohttp and filelock come later, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from decoding.protocol import (
+    EXIT_ALREADY_RUNNING,
+    LOG_FILE,
+    START_LOCK_FILE,
+    CompletionRequest,
+    CompletionStats,
+    Health,
+    engine_directory,
+    make_private,
+)
+from lsp_server.engine_connection import EngineConnection
+from lsp_server.engine_process import StartedEngine, StartPolicy, start_engine
+from lsp_server.engine_stream import EngineUnavailable, deltas
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+__all__ = ["ENGINE_PROGRAM", "EngineClient", "EngineSpec", "EngineUnavailable", "user_config_file"]
+
+logger = logging.getLogger(__name__)
+
+ENGINE_PROGRAM: Final = ("-m", "decoding", "serve")
+START_TIMEOUT_S: Final = 30.0
+POLL_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """Which engine is wanted: its command line, and the runtime directory that belongs to that configuration."""
+
+    arguments: tuple[str, ...]
+    directory: Path
+
+    @classmethod
+    def from_environment(cls, arguments: Sequence[str] = ()) -> EngineSpec:
+        """The engine that the user's own configuration file, environment and command line ask for."""
+        config = user_config_file()
+        text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
+        return cls(arguments=tuple(arguments), directory=engine_directory(arguments, os.environ, text))
+
+
+def user_config_file() -> Path:
+    """The user's configuration file, which need not exist."""
+    if chosen := os.environ.get("TABCAST_CONFIG"):
+        return Path(chosen)
+    import platformdirs  # noqa: PLC0415 - not before the `initialize` answer
+
+    return platformdirs.user_config_path("tabcast") / "config.toml"
+
+
+class EngineClient:
+    """One front end's way to the engine of one configuration.
+
+    `on_health` hears of every change of state; `program` is what Python runs to start an engine.
+    """
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        on_health: Callable[[Health], None] | None = None,
+        *,
+        program: Sequence[str] = ENGINE_PROGRAM,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.spec = spec
+        self._on_health = on_health
+        self._program = tuple(program)
+        self._clock = clock
+        self._connection = EngineConnection(spec.directory)
+        self._policy = StartPolicy()
+        self._starting = asyncio.Lock()
+        self._child: StartedEngine | None = None
+        self._last_told: Health | None = None
+
+    async def attach(self) -> Health | None:
+        """The state of a running engine that proved itself, or None; never starts one."""
+        health = await self._connection.health()
+        if health is None and self._child is not None:
+            self._child.process.poll()  # lets a child that has ended go
+        self._tell(health or Health(status="absent"))
+        return health
+
+    async def ensure(self) -> Health:
+        """The state of the running engine, or of one started now; it may still be loading.
+
+        Raises `EngineUnavailable` if none could be started, or if the last attempts are too recent.
+        """
+        async with self._starting:
+            health = await self.attach()
+            if health is not None:
+                return health
+            if (wait_s := self._policy.wait_s(self._clock())) > 0:
+                raise EngineUnavailable(f"{self._why_it_ended()}; next attempt in {wait_s:.0f} s", "backing off")
+            return await self._start()
+
+    async def wait_ready(self, timeout_s: float = 120) -> Health:
+        """Wait until the engine that runs has loaded its models.
+
+        Raises `EngineUnavailable` if it fails (with its reason), ends, or takes longer.
+        """
+        end = self._clock() + timeout_s
+        while True:
+            health = await self.attach()
+            if health is None:
+                raise EngineUnavailable(self._why_it_ended())
+            if health.status == "ready":
+                return health
+            if health.status == "failed":
+                raise EngineUnavailable(health.detail or "the engine could not load its models", "failed")
+            if self._clock() > end:
+                raise EngineUnavailable(f"the engine is still loading after {timeout_s:.0f} s", "loading")
+            await asyncio.sleep(POLL_S)
+
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[str | CompletionStats, None]:
+        """Text deltas of one completion, then its statistics.
+
+        Closing the iterator (`contextlib.aclosing`) drops the connection, which cancels the work in the engine.
+        Raises `EngineUnavailable`.
+        """
+        try:
+            response = await self._connection.post("/v1/completions", replace(request, stream=True).to_json())
+            try:
+                async with aclosing(deltas(response)) as parts:
+                    async for part in parts:
+                        self._policy.note_answer()
+                        yield part
+            finally:
+                response.close()
+        except Exception as error:
+            raise _worded(error) from error
+
+    async def stop(self) -> bool:
+        """Ask the running engine to exit and wait until it is gone; False where none ran."""
+        if await self.attach() is None:
+            return False
+        try:
+            (await self._connection.post("/v1/tabcast/stop", {})).close()
+        except Exception as error:
+            if (worded := _worded(error)).code not in ("lost", "absent"):
+                raise worded from error
+        end = self._clock() + START_TIMEOUT_S
+        while await self.attach() is not None:
+            if self._clock() > end:
+                raise EngineUnavailable("the engine does not stop", "hung")
+            await asyncio.sleep(POLL_S)
+        self._policy.note_answer()
+        return True
+
+    async def close(self) -> None:
+        """Drop all connections; the engine stays for others."""
+        await self._connection.close()
+
+    async def _start(self) -> Health:
+        await asyncio.to_thread(make_private, self.spec.directory)
+        lock = await self._acquire_start_lock()
+        try:
+            health = await self.attach()  # another client may have started it while this one waited
+            return health if health is not None else await self._start_locked()
+        finally:
+            lock.release()
+
+    async def _acquire_start_lock(self) -> FileLock:
+        filelock: Any = await asyncio.to_thread(importlib.import_module, "filelock")
+        lock: FileLock = filelock.FileLock(self.spec.directory / START_LOCK_FILE, thread_local=False)
+        end = self._clock() + START_TIMEOUT_S
+        while self._clock() < end:
+            try:
+                # A short wait each time: a thread that waited for long would hold up the exit of this process.
+                await asyncio.to_thread(lock.acquire, timeout=POLL_S)
+            except filelock.Timeout:
+                continue
+            return lock
+        raise EngineUnavailable("another program has been starting the engine for too long", "hung")
+
+    async def _start_locked(self) -> Health:
+        self._policy.note_start(self._clock())
+        end = self._clock() + START_TIMEOUT_S
+        child = await self._spawn()
+        while self._clock() < end:
+            health = await self.attach()
+            if health is not None:
+                return health
+            code = child.process.poll()
+            if code == EXIT_ALREADY_RUNNING:  # an engine that is on its way out, or not yet reachable
+                await asyncio.sleep(POLL_S)
+                child = await self._spawn()
+            elif code is not None:
+                raise EngineUnavailable(self._why_it_ended(), "failed")
+            await asyncio.sleep(POLL_S / 4)
+        raise EngineUnavailable(f"the engine did not answer within {START_TIMEOUT_S:.0f} s", "hung")
+
+    async def _spawn(self) -> StartedEngine:
+        child = await asyncio.to_thread(start_engine, self._program, self.spec.arguments, self.spec.directory)
+        self._child = child
+        logger.info("started an engine, pid %d", child.process.pid)
+        return child
+
+    def _why_it_ended(self) -> str:
+        if self._child is None or self._child.process.poll() is None:
+            return "no engine is running"
+        line = self._child.last_log_line() or "it wrote nothing"
+        return f"the engine ended with code {self._child.process.returncode}: {line} ({self.spec.directory / LOG_FILE})"
+
+    def _tell(self, health: Health) -> None:
+        told = replace(health, proof="")
+        if self._on_health is not None and told != self._last_told:
+            self._last_told = told
+            self._on_health(told)
+
+
+def _worded(error: Exception) -> EngineUnavailable:
+    """The same error for people; bugs pass."""
+    from aiohttp import ClientError  # noqa: PLC0415 - imported in a thread before
+
+    if isinstance(error, EngineUnavailable):
+        return error
+    if isinstance(error, ClientError | TimeoutError | OSError | ValueError):
+        return EngineUnavailable(f"the engine went away: {type(error).__name__}", "lost")
+    raise error

@@ -1,0 +1,131 @@
+"""Connections to an engine that has proved itself.
+
+No token and no text goes to a process that did not prove that it knows the token: a connection is opened only by
+`GET /health`, whose answer is checked, and a call may only reuse a connection that was checked.
+
+It must not know how an engine is started or what a completion is. aiohttp is imported in a thread at first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import logging
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from decoding.protocol import Address, Health, is_proven
+from lsp_server.engine_stream import EngineUnavailable, refusal
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+logger = logging.getLogger(__name__)
+
+HEALTH_TIMEOUT_S: Final = 2.0
+SILENCE_TIMEOUT_S: Final = 120.0
+MAX_HEALTH_BYTES: Final = 65536
+MAX_PROOFS: Final = 5
+
+
+class _NotProven(Exception):  # noqa: N818 - never leaves this module
+    """A call would have opened a connection that nobody has checked."""
+
+
+class _Sessions(NamedTuple):
+    """Two ways to use one pool of connections: probes may open one, calls may not."""
+
+    probes: ClientSession
+    calls: ClientSession
+
+
+class EngineConnection:
+    """The pool of proven connections to the engine of one runtime directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._opening = asyncio.Lock()
+        self._sessions: _Sessions | None = None
+        self._proven: Address | None = None
+
+    async def health(self) -> Health | None:
+        """Ask the engine that the address file names; None where none runs or it can't prove itself."""
+        sessions = await self._open()
+        address = Address.read(self._directory)
+        health = None if address is None else await self._prove(sessions.probes, address)
+        self._proven = None if health is None else address
+        return health
+
+    async def post(self, path: str, body: dict[str, Any]) -> ClientResponse:
+        """Send a request over a proven connection. Raises `EngineUnavailable`, or aiohttp's errors in transit."""
+        sessions = await self._open()
+        for _ in range(MAX_PROOFS):
+            if self._proven is None:
+                await self.health()
+            address = self._proven
+            if address is None:
+                break
+            headers = {"Authorization": f"Bearer {address.token}"}
+            try:
+                response = await sessions.calls.post(
+                    address.url + path, json=body, headers=headers, allow_redirects=False
+                )
+            except _NotProven:
+                await self.health()  # opens a connection, which the next round finds in the pool
+                continue
+            if response.status != 200:
+                raise await refusal(response)
+            return response
+        raise EngineUnavailable("no engine is running")
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        if self._sessions is not None:
+            await self._sessions.calls.close()
+            await self._sessions.probes.close()
+
+    async def _open(self) -> _Sessions:
+        async with self._opening:
+            if self._sessions is None:
+                aiohttp: Any = await asyncio.to_thread(importlib.import_module, "aiohttp")
+                connector = aiohttp.TCPConnector(limit=0)
+                trace = aiohttp.TraceConfig()
+                trace.on_connection_create_start.append(_refuse_new_connection)
+                self._sessions = _Sessions(
+                    probes=aiohttp.ClientSession(
+                        connector=connector, timeout=aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_S), trust_env=False
+                    ),
+                    calls=aiohttp.ClientSession(
+                        connector=connector,
+                        connector_owner=False,
+                        trace_configs=[trace],
+                        timeout=aiohttp.ClientTimeout(total=None, sock_read=SILENCE_TIMEOUT_S),
+                        trust_env=False,
+                    ),
+                )
+            return self._sessions
+
+    async def _prove(self, probes: ClientSession, address: Address) -> Health | None:
+        """Leave the connection in the pool only if the other side knows the token."""
+        from aiohttp import ClientError  # noqa: PLC0415 - imported by `_open` before
+
+        nonce = secrets.token_hex(16)
+        try:
+            response = await probes.get(f"{address.url}/health", params={"nonce": nonce}, allow_redirects=False)
+            try:
+                health = Health.from_json(json.loads(await response.content.read(MAX_HEALTH_BYTES)))
+                if is_proven(address, nonce, health):
+                    await response.read()
+                    return health
+                logger.warning("port %d is not our engine's: it can't prove that it knows the token", address.port)
+            finally:
+                response.close()
+        except (ClientError, TimeoutError, OSError, ValueError, TypeError) as error:
+            logger.debug("no engine on port %d: %s", address.port, type(error).__name__)
+        return None
+
+
+async def _refuse_new_connection(*_: object) -> None:
+    raise _NotProven

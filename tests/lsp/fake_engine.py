@@ -1,0 +1,170 @@
+"""An engine without a model: speaks the protocol, answers a scripted text, and writes down what it was asked.
+
+Run as a program with `--runtime-dir DIR`. In that folder
+`script.json` (see `Script`) is read anew at each request, so that a test can change it at any time,
+`events.jsonl` gets a line for each start, request, end and cancellation, and
+a file named `release` lets requests go on that the script holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+from aiohttp import web
+
+from decoding.protocol import (
+    ENGINE_LOCK_FILE,
+    EXIT_ALREADY_RUNNING,
+    Address,
+    CompletionRequest,
+    CompletionStats,
+    Health,
+    prove,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Script:
+    """What the engine does: `hold_after` and `die_after` count characters that were sent before."""
+
+    text: str = ""
+    chunk_chars: int = 4
+    hold_after: int | None = None
+    die_after: int | None = None
+    status: str = "ready"
+    detail: str = ""
+    languages: tuple[str, ...] = ()
+
+    def write(self, directory: Path) -> None:
+        partial = directory / "script.partial"
+        partial.write_text(json.dumps(asdict(self)), encoding="utf-8")
+        partial.replace(directory / "script.json")
+
+
+def read_events(directory: Path) -> list[dict[str, Any]]:
+    path = directory / "events.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+class FakeEngine:
+    def __init__(self, directory: Path, port: int) -> None:
+        self.directory = directory
+        self.address = Address(port=port, token=secrets.token_hex(16), pid=os.getpid())
+        self.stopping = asyncio.Event()
+
+    def script(self) -> Script:
+        path = self.directory / "script.json"
+        return Script(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else Script()
+
+    def note(self, event: str, **more: Any) -> None:
+        with (self.directory / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": event, "pid": os.getpid(), **more}) + "\n")
+
+    async def health(self, request: web.Request) -> web.Response:
+        script = self.script()
+        health = Health(
+            status=script.status,  # type: ignore[arg-type]
+            detail=script.detail,
+            languages=tuple(script.languages),
+            pid=os.getpid(),
+            proof=prove(self.address.token, request.query["nonce"], self.address.port),
+        )
+        return web.json_response(health.to_json())
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Authorization") != f"Bearer {self.address.token}":
+            return error_response(401, "the token is wrong", "token")
+        body = CompletionRequest.from_json(await request.json())
+        script = self.script()
+        self.note("request", body=body.to_json())
+        if script.status != "ready":
+            return error_response(503, script.detail or script.status, script.status)
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            await self.stream(response, script)
+        except (asyncio.CancelledError, ConnectionError):
+            self.note("cancelled", prompt=body.prompt)
+            raise
+        self.note("done", prompt=body.prompt)
+        return response
+
+    async def stream(self, response: web.StreamResponse, script: Script) -> None:
+        for start in range(0, len(script.text), script.chunk_chars):
+            await self.pause(script, start)
+            await send(response, {"index": 0, "text": script.text[start : start + script.chunk_chars]})
+        await self.pause(script, len(script.text))
+        stats = CompletionStats(tokens=len(script.text), steps=1, reason="stop").to_json()
+        await send(response, {"index": 0, "text": "", "finish_reason": "stop", "tabcast": stats})
+        await response.write(b"data: [DONE]\n\n")
+
+    async def pause(self, script: Script, num_sent: int) -> None:
+        if script.die_after is not None and num_sent >= script.die_after:
+            os._exit(9)
+        while script.hold_after is not None and num_sent >= script.hold_after:
+            if (self.directory / "release").exists():
+                return
+            await asyncio.sleep(0.005)
+
+    async def stop(self, _: web.Request) -> web.Response:
+        self.stopping.set()
+        return web.json_response({})
+
+
+def error_response(status: int, message: str, code: str) -> web.Response:
+    return web.json_response({"error": {"message": message, "type": "engine", "code": code}}, status=status)
+
+
+async def send(response: web.StreamResponse, choice: dict[str, Any]) -> None:
+    await response.write(b"data: " + json.dumps({"choices": [{"finish_reason": None, **choice}]}).encode() + b"\n\n")
+
+
+async def serve(directory: Path) -> None:
+    app = web.Application()
+    runner = web.AppRunner(app, handler_cancellation=True)
+    engine = FakeEngine(directory, port=0)
+    app.add_routes(
+        [
+            web.get("/health", engine.health),
+            web.post("/v1/completions", engine.complete),
+            web.post("/v1/tabcast/stop", engine.stop),
+        ]
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+    await site.start()
+    engine.address = Address(port=runner.addresses[0][1], token=engine.address.token, pid=os.getpid())
+    engine.note("start", arguments=sys.argv[1:], cwd=str(Path.cwd()), session=os.getsid(0))
+    engine.address.write(directory)
+    await engine.stopping.wait()
+    (directory / "engine.json").unlink(missing_ok=True)
+    await runner.cleanup()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runtime-dir", type=Path, required=True)
+    parser.add_argument("--broken", action="store_true", help="end at once, as with a model that is missing")
+    options = parser.parse_args()
+    if options.broken:
+        sys.stderr.write("tabcast: no model in /nowhere\n")
+        return 5
+    try:
+        with filelock.FileLock(options.runtime_dir / ENGINE_LOCK_FILE, timeout=0):
+            asyncio.run(serve(options.runtime_dir))
+    except filelock.Timeout:
+        return EXIT_ALREADY_RUNNING
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
