@@ -1,0 +1,92 @@
+"""`tabcast demo`: the whole product at work on a sample project.
+
+A real language server, run as an editor runs it, starts a real engine in a runtime directory of its own and is asked
+at several cursors. Then the same requests go to that engine once with plain and once with speculative decoding,
+which must give the same tokens. Engine and directory are gone when it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Final
+
+from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats, Method
+from lsp_server.cli.connection import connection
+from lsp_server.cli.demo import report
+from lsp_server.cli.demo.editor import Editor, editor
+from lsp_server.cli.demo.outcome import Comparison, Outcome, Shown
+from lsp_server.cli.demo.scenes import PROJECT, SCENES, Scene
+from lsp_server.cli.errors import EXIT_FAILED, CommandError
+from lsp_server.cli.parser import engine_arguments
+from lsp_server.engine_client import EngineClient
+
+COMPARED_TOKENS: Final = 48
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo and print it; exit code 1 unless it went well."""
+    folder = tempfile.TemporaryDirectory(prefix="tabcast-demo-", ignore_cleanup_errors=True)
+    with folder as directory, report.progress(as_json=options.json):
+        # The language server and our own connection find the engine through this variable.
+        os.environ["TABCAST_RUNTIME_DIR"] = directory
+        try:
+            outcome = asyncio.run(_run(engine_arguments(options), Path(directory)))
+        except asyncio.CancelledError:
+            raise CommandError("terminated", 128 + signal.SIGTERM) from None
+    report.write(outcome, as_json=options.json)
+    return 0 if outcome.is_good else EXIT_FAILED
+
+
+async def _run(arguments: Sequence[str], directory: Path) -> Outcome:
+    _cancel_on_sigterm()
+    async with connection(arguments) as client:
+        try:
+            async with editor(PROJECT, arguments, directory) as window:
+                await client.ensure()  # waits while the language server starts the engine
+                health = await client.wait_ready()
+                shown = [await _show(window, scene) for scene in SCENES]
+            comparisons = [await _compare(client, scene) for scene in SCENES]
+        finally:
+            await client.stop()
+    return Outcome(engine=health, shown=shown, comparisons=comparisons)
+
+
+async def _show(window: Editor, scene: Scene) -> Shown:
+    started = time.perf_counter()
+    suggestion = await window.suggest(scene.path, *scene.prefix_and_suffix())
+    return Shown(scene=scene, suggestion=suggestion, wait_ms=(time.perf_counter() - started) * 1000)
+
+
+async def _compare(client: EngineClient, scene: Scene) -> Comparison:
+    plain = await _decode(client, scene, "plain")
+    return Comparison(scene=scene, plain=plain, speculative=await _decode(client, scene, "auto"))
+
+
+async def _decode(client: EngineClient, scene: Scene, method: Method) -> CompletionStats:
+    prefix, suffix = scene.prefix_and_suffix()
+    request = CompletionRequest(
+        prompt=prefix,
+        suffix=suffix,
+        max_tokens=COMPARED_TOKENS,
+        tabcast=CompletionOptions(path=scene.file, language="python", line_mode="free", method=method),
+    )
+    async with aclosing(client.complete(request)) as parts:
+        async for part in parts:
+            if isinstance(part, CompletionStats):
+                return part
+    raise CommandError("the engine ended an answer early")
+
+
+def _cancel_on_sigterm() -> None:
+    """End through the `finally` blocks, so that no engine and no directory is left behind."""
+    if (task := asyncio.current_task()) is not None and sys.platform != "win32":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -1,0 +1,105 @@
+"""The demo's editor: starts the real language server over stdio, opens documents and asks for inline completions.
+
+It does what any editor does and knows nothing of engines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lsprotocol import types
+from pygls.lsp.client import LanguageClient
+
+from decoding.protocol import VERSION
+
+STOP_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """What the editor would show: the document with the suggestion in it, and which part of that is ghost text."""
+
+    before: str
+    ghost: str
+    after: str
+
+
+class Editor:
+    """One editor window with its language server."""
+
+    def __init__(self, client: LanguageClient) -> None:
+        self._client = client
+
+    async def suggest(self, path: Path, prefix: str, suffix: str) -> Suggestion | None:
+        """Open the document, ask at the cursor between prefix and suffix, and close it again."""
+        uri = path.as_uri()
+        text = prefix + suffix
+        document = types.TextDocumentItem(uri=uri, language_id="python", version=1, text=text)
+        self._client.text_document_did_open(types.DidOpenTextDocumentParams(text_document=document))
+        cursor = types.Position(line=prefix.count("\n"), character=len(prefix) - prefix.rfind("\n") - 1)
+        answer = await self._client.text_document_inline_completion_async(
+            types.InlineCompletionParams(
+                context=types.InlineCompletionContext(trigger_kind=types.InlineCompletionTriggerKind.Invoked),
+                text_document=types.TextDocumentIdentifier(uri=uri),
+                position=cursor,
+            )
+        )
+        self._client.text_document_did_close(
+            types.DidCloseTextDocumentParams(text_document=types.TextDocumentIdentifier(uri=uri))
+        )
+        items = answer.items if isinstance(answer, types.InlineCompletionList) else answer or []
+        return _applied(items[0], prefix, suffix) if items else None
+
+
+@asynccontextmanager
+async def editor(project: Path, engine_arguments: Sequence[str], working_directory: Path) -> AsyncIterator[Editor]:
+    """An editor with this project open; the language server ends with the block."""
+    client = LanguageClient("tabcast-demo", VERSION)
+    command = ["-P", "-m", "lsp_server", "lsp", *engine_arguments]
+    await client.start_io(sys.executable, *command, cwd=working_directory, start_new_session=True)
+    try:
+        await client.initialize_async(
+            types.InitializeParams(
+                process_id=os.getpid(),
+                root_uri=project.as_uri(),
+                workspace_folders=[types.WorkspaceFolder(uri=project.as_uri(), name=project.name)],
+                capabilities=types.ClientCapabilities(
+                    # Code points, as Python counts them.
+                    general=types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf32]),
+                    text_document=types.TextDocumentClientCapabilities(
+                        inline_completion=types.InlineCompletionClientCapabilities()
+                    ),
+                ),
+            )
+        )
+        client.initialized(types.InitializedParams())
+        yield Editor(client)
+    finally:
+        with contextlib.suppress(Exception):  # it may have died: then there is nothing left to end
+            await asyncio.wait_for(client.shutdown_async(None), STOP_TIMEOUT_S)
+            client.exit(None)
+            await asyncio.wait_for(client.stop(), STOP_TIMEOUT_S)  # type: ignore[no-untyped-call]
+
+
+def _applied(item: types.InlineCompletionItem, prefix: str, suffix: str) -> Suggestion:
+    text = item.insert_text if isinstance(item.insert_text, str) else item.insert_text.value
+    if item.range is None:
+        return Suggestion(before=prefix, ghost=text, after=suffix)
+    whole = prefix + suffix
+    start, end = _offset(whole, item.range.start), _offset(whole, item.range.end)
+    typed = whole[start : len(prefix)]
+    if not text.startswith(typed):  # it replaces what was typed
+        return Suggestion(before=whole[:start], ghost=text, after=whole[end:])
+    return Suggestion(before=prefix, ghost=text[len(typed) :], after=whole[end:])
+
+
+def _offset(text: str, position: types.Position) -> int:
+    return sum(len(line) + 1 for line in text.split("\n")[: position.line]) + position.character

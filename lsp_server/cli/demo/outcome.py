@@ -1,0 +1,88 @@
+"""What the demo found out, as values and as JSON. Knows no terminal, editor or engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from decoding.protocol import CompletionStats, Health
+from lsp_server.cli.demo.editor import Suggestion
+from lsp_server.cli.demo.scenes import Scene
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What the editor got for one scene, and how long it waited."""
+
+    scene: Scene
+    suggestion: Suggestion | None
+    wait_ms: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The cursor as editors count, and the ghost text there."""
+        prefix, _ = self.scene.prefix_and_suffix()
+        return {
+            "cursor": self.scene.title,
+            "file": self.scene.file,
+            "line": prefix.count("\n") + 1,
+            "column": len(prefix) - prefix.rfind("\n"),
+            "text": self.suggestion.ghost if self.suggestion else "",
+            "ms": round(self.wait_ms, 1),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One request, decoded both ways."""
+
+    scene: Scene
+    plain: CompletionStats
+    speculative: CompletionStats
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether both gave the same tokens, which they must."""
+        return self.plain.token_ids == self.speculative.token_ids
+
+    def to_json(self) -> dict[str, Any]:
+        """Both sides' figures."""
+        return {
+            "cursor": self.scene.title,
+            "plain": _figures(self.plain),
+            "speculative": _figures(self.speculative),
+            "identical": self.is_identical,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """All of it."""
+
+    engine: Health
+    shown: Sequence[Shown]
+    comparisons: Sequence[Comparison]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether something was suggested, and both ways of decoding agreed everywhere."""
+        return any(shown.suggestion for shown in self.shown) and all(row.is_identical for row in self.comparisons)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `tabcast demo --json` prints."""
+        return {
+            "model": self.engine.model,
+            "device": self.engine.device,
+            "suggestions": [shown.to_json() for shown in self.shown],
+            "comparisons": [row.to_json() for row in self.comparisons],
+            "ok": self.is_good,
+        }
+
+
+def _figures(stats: CompletionStats) -> dict[str, Any]:
+    return {
+        "tokens": stats.tokens,
+        "steps": stats.steps,
+        "tokens_per_step": round(stats.tokens_per_step, 3),
+        "ms": round(stats.decode_ms, 1),
+    }

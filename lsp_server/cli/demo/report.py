@@ -1,0 +1,89 @@
+"""Prints the demo's outcome: source with ghost text and a table, or JSON. Knows the terminal, no engine or editor."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+from rich import box
+from rich.console import Console
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from decoding.protocol import CompletionStats
+from lsp_server.cli.demo.outcome import Outcome, Shown
+
+LINES_BEFORE: Final = 4
+LINES_AFTER: Final = 2
+GHOST_STYLE: Final = "dim italic"
+# Where there is no style to tell it by, ghost text stands between these.
+GHOST_MARKS: Final = ("«", "»")
+
+
+@contextlib.contextmanager
+def progress(*, as_json: bool) -> Iterator[None]:
+    """Say that something is under way, where a person watches."""
+    console = Console(stderr=True)
+    if as_json or not console.is_terminal:
+        yield
+    else:
+        with console.status("starting the language server and the engine"):
+            yield
+
+
+def write(outcome: Outcome, *, as_json: bool) -> None:
+    """Print it on standard output."""
+    if as_json:
+        print(json.dumps(outcome.to_json(), indent=2, ensure_ascii=False))
+        return
+    console = Console(highlight=False)
+    console.print(f"{outcome.engine.model} on {outcome.engine.device}, asked through the language server\n")
+    for shown in outcome.shown:
+        _write_scene(console, shown)
+    console.print(_table(outcome))
+    if not outcome.is_good:
+        print("tabcast: plain and speculative decoding differ, or nothing was suggested", file=sys.stderr)
+
+
+def _write_scene(console: Console, shown: Shown) -> None:
+    console.print(f"[bold]{shown.scene.title}[/bold]  {shown.scene.file}, {shown.wait_ms:.0f} ms")
+    if shown.suggestion is None:
+        console.print("  nothing to suggest here\n")
+        return
+    before, ghost, after = shown.suggestion.before, shown.suggestion.ghost, shown.suggestion.after
+    if console.no_color or not console.is_terminal:
+        ghost = GHOST_MARKS[0] + ghost + GHOST_MARKS[1]
+    source = Syntax("", "python", theme="ansi_dark", background_color="default")
+    # Highlighted whole, so that strings and brackets that begin further up are known; then only the lines around it.
+    text = source.highlight(before + ghost + after)
+    text.stylize(GHOST_STYLE, len(before), len(before) + len(ghost))
+    first = max(0, before.count("\n") - LINES_BEFORE)
+    last = (before + ghost).count("\n") + LINES_AFTER
+    for number, line in enumerate(text.split("\n", allow_blank=True)[first : last + 1], start=first + 1):
+        console.print(Text(f"{number:>5}  ", style="bright_black") + line, soft_wrap=True)
+    console.print()
+
+
+def _table(outcome: Outcome) -> Table:
+    table = Table(title="the same requests, plain and speculative", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("cursor")
+    for heading in ("tokens", "plain steps", "ms", "spec. steps", "tokens/step", "ms", "identical"):
+        table.add_column(heading, justify="right")
+    for row in outcome.comparisons:
+        table.add_row(row.scene.title, *_cells(row.plain, row.speculative), "yes" if row.is_identical else "NO")
+    return table
+
+
+def _cells(plain: CompletionStats, speculative: CompletionStats) -> list[str]:
+    return [
+        str(plain.tokens),
+        str(plain.steps),
+        f"{plain.decode_ms:.0f}",
+        str(speculative.steps),
+        f"{speculative.tokens_per_step:.2f}",
+        f"{speculative.decode_ms:.0f}",
+    ]

@@ -1,0 +1,67 @@
+"""The places in the sample project where the demo asks: a cursor, and what is taken out of the file after it.
+
+Knows the sample project's text and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PROJECT: Final = Path(__file__).with_name("project")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A cursor behind `before`, which stands once in the file; `cut` follows there and is taken out."""
+
+    title: str
+    file: str
+    before: str
+    cut: str
+
+    @property
+    def path(self) -> Path:
+        """The file in the sample project."""
+        return PROJECT / self.file
+
+    def prefix_and_suffix(self) -> tuple[str, str]:
+        """The text before and behind the cursor, as the editor has it open."""
+        text = self.path.read_text(encoding="utf-8")
+        head, tail = text.split(self.before + self.cut)
+        return head + self.before, tail
+
+
+SCENES: Final = (
+    Scene(
+        title="at the end of a line",
+        file="books.py",
+        before="        return title in ",
+        cut="self._books",
+    ),
+    Scene(
+        title="inside a word",
+        file="loans.py",
+        before="        self.loans.app",
+        cut="end(loan)",
+    ),
+    Scene(
+        title="in an empty body",
+        file="loans.py",
+        before="    def loans_of_member(self, member: str) -> list[Loan]:\n        ",
+        cut="return [loan for loan in self.loans if loan.member == member]",
+    ),
+    Scene(
+        title="between prefix and suffix",
+        file="storage.py",
+        before="    with path.open(",
+        cut='"w", encoding="utf-8"',
+    ),
+    Scene(
+        title="in a list that repeats",
+        file="storage.py",
+        before='            "title": book.title,\n            ',
+        cut='"author": book.author,\n            "copies": book.copies,\n            "tags": book.tags,',
+    ),
+)
