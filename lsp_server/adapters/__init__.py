@@ -1,0 +1,33 @@
+"""What the front end wants, in one form for every kind of engine; an adapter words it for one kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from decoding.protocol import CompletionRequest, ContextFile
+from lsp_server.trigger import Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """The text at one cursor. `hints` are texts that may be copied; `session` names the document to the engine."""
+
+    prefix: str
+    suffix: str
+    mode: Mode
+    max_tokens: int
+    path: str = ""
+    language: str = ""
+    repo: str = ""
+    context: tuple[ContextFile, ...] = ()
+    session: str = ""
+    hints: tuple[str, ...] = ()
+
+
+class Adapter(Protocol):
+    """The form that one kind of engine takes."""
+
+    def render(self, wanted: Wanted) -> CompletionRequest:
+        """The request to send."""
+        ...
