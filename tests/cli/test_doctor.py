@@ -1,0 +1,37 @@
+"""`tabcast doctor`, and that no subcommand runs code from the folder it is called in."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run
+
+
+def test_json_has_one_form(tabcast: Run) -> None:
+    result = tabcast("doctor", "--json")
+    checks = json.loads(result.stdout)
+    assert all(set(check) == {"name", "ok", "detail", "advice"} for check in checks)
+    assert {"python", "configuration", "torch", "engine"} <= {check["name"] for check in checks}
+    assert result.returncode == (0 if all(check["ok"] for check in checks) else 1)
+
+
+def test_text_names_what_to_do(tabcast: Run, environment: dict[str, str]) -> None:
+    config = Path(environment["TABCAST_CONFIG"])
+    config.write_text("this is no TOML", encoding="utf-8")
+    result = tabcast("doctor")
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    row = next(i for i, line in enumerate(lines) if line.startswith("FAIL") and str(config) in line)
+    assert "->" in lines[row + 1]
+
+
+@pytest.mark.parametrize("arguments", [["doctor", "--json"], ["models", "list"], ["engine", "status"]])
+def test_a_hostile_folder_runs_nothing(tabcast: Run, tmp_path: Path, arguments: list[str]) -> None:
+    folder = tmp_path / "hostile"
+    (folder / "decoding").mkdir(parents=True)
+    trap = f"open({str(tmp_path / 'caught')!r}, 'w')\n"
+    for name in ("torch.py", "sitecustomize.py", "json.py", "decoding/__init__.py", "decoding/__main__.py"):
+        (folder / name).write_text(trap, encoding="utf-8")
+    tabcast(*arguments, cwd=folder)
+    assert not (tmp_path / "caught").exists()

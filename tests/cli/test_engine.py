@@ -1,0 +1,116 @@
+"""`tabcast engine`, and how it fails."""
+
+import json
+import os
+import shlex
+import socket
+import stat
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Run, error_line
+
+
+def test_nothing_runs(tabcast: Run) -> None:
+    status = tabcast("engine", "status")
+    assert (status.returncode, status.stdout) == (1, "no engine is running\n")
+    assert json.loads(tabcast("engine", "status", "--json").stdout)["status"] == "absent"
+    stop = tabcast("engine", "stop")
+    assert (stop.returncode, stop.stdout) == (0, "no engine was running\n")
+    env = tabcast("engine", "env")
+    assert env.returncode == 1
+    assert "tabcast engine start" in error_line(env)
+
+
+def test_port_in_use(tabcast: Run) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = tabcast("engine", "start", "--port", port)
+    assert result.returncode == 4
+    assert error_line(result) == f"port {port} is in use"
+
+
+def test_start_status_env_stop(tabcast: Run, engine_options: list[str]) -> None:
+    started = tabcast("engine", "start", *engine_options, "--json")
+    assert started.returncode == 0, started.stderr
+    assert json.loads(started.stdout)["status"] == "ready"
+
+    again = tabcast("engine", "start", *engine_options)
+    assert again.returncode == 3
+    assert "already running" in error_line(again)
+
+    status = tabcast("engine", "status", *engine_options, "--json")
+    assert status.returncode == 0
+    assert json.loads(status.stdout)["pid"] == json.loads(started.stdout)["pid"]
+    assert json.loads(status.stdout)["proof"] == ""
+
+    stopped = tabcast("engine", "stop", *engine_options)
+    assert (stopped.returncode, stopped.stdout) == (0, "the engine has stopped\n")
+    assert tabcast("engine", "status", *engine_options).returncode == 1
+
+
+def test_env_opens_the_engine_to_other_clients(tabcast: Run, engine_options: list[str]) -> None:
+    assert tabcast("engine", "start", *engine_options).returncode == 0
+    exports = tabcast("engine", "env", *engine_options)
+    assert exports.returncode == 0
+    words = [shlex.split(line) for line in exports.stdout.splitlines()]
+    assert all(word[0] == "export" for word in words)
+    variables = dict(word[1].split("=", 1) for word in words)
+    assert variables == json.loads(tabcast("engine", "env", *engine_options, "--json").stdout)
+
+    request = urllib.request.Request(
+        variables["OPENAI_BASE_URL"] + "/models", headers={"Authorization": f"Bearer {variables['OPENAI_API_KEY']}"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert json.load(answer)["object"] == "list"
+    header_file = Path(variables["OPENAI_HEADER_FILE"])
+    assert header_file.read_text(encoding="utf-8") == f"Authorization: Bearer {variables['OPENAI_API_KEY']}\n"
+    if os.name == "posix":
+        assert stat.S_IMODE(header_file.stat().st_mode) == 0o600
+    # No variable of ours may change which engine the next command finds.
+    assert not any(name.startswith("TABCAST_") for name in variables)
+
+
+def test_port_does_not_change_which_engine_it_is(tabcast: Run, engine_options: list[str]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = tabcast("engine", "start", *engine_options, "--port", port, "--json")
+    assert json.loads(started.stdout)["url"] == f"http://127.0.0.1:{port}"
+    assert json.loads(tabcast("engine", "status", *engine_options, "--json").stdout)["url"].endswith(f":{port}")
+
+
+@pytest.fixture(params=["missing", "empty", "pickled"])
+def bad_model(request: pytest.FixtureRequest, tmp_path: Path, tiny_model: Path) -> Path:
+    """A model folder that can't be loaded."""
+    folder = tmp_path / "model"
+    if request.param != "missing":
+        folder.mkdir()
+    if request.param == "pickled":
+        for name in ("config.json", "tokenizer.json"):
+            (folder / name).write_bytes((tiny_model / name).read_bytes())
+        (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    return folder
+
+
+def test_model_that_cannot_be_loaded(tabcast: Run, bad_model: Path) -> None:
+    options = ["--model", str(bad_model), "--draft", "none"]
+    try:
+        result = tabcast("engine", "start", *options)
+        assert result.returncode == 5
+        assert str(bad_model) in error_line(result)
+    finally:
+        tabcast("engine", "stop", *options)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root may enter every folder")
+def test_runtime_directory_that_is_not_ours(tabcast: Run, environment: dict[str, str]) -> None:
+    environment["TABCAST_RUNTIME_DIR"] = "/"
+    result: subprocess.CompletedProcess[str] = tabcast("engine", "start")
+    assert result.returncode == 1
+    error_line(result)
