@@ -1,1 +1,4 @@
-"""Tabcast's engine: lossless speculative decoding of code models. Imports nothing, so that `decoding.protocol` stays cheap."""
+"""Tabcast's engine: lossless speculative decoding of code models.
+
+Imports nothing, so that `decoding.protocol` stays cheap.
+"""

@@ -19,7 +19,9 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-PERMISSIVE = re.compile(r"\b(MIT|BSD|Apache|ISC|PSF|Python-2\.0|Python Software Foundation|Unlicense|0BSD|Zlib)\b", re.I)
+PERMISSIVE = re.compile(
+    r"\b(MIT|BSD|Apache|ISC|PSF|Python-2\.0|Python Software Foundation|Unlicense|0BSD|Zlib)\b", re.I
+)
 COPYLEFT = re.compile(r"\b(A?GPL|LGPL|MPL|EUPL|CC-BY-NC)\b|GNU|Mozilla", re.I)
 # The evaluation sets are cut from these; a model that has read them measures its memory.
 EVALUATION_PACKAGES = frozenset(
@@ -45,9 +47,7 @@ class SourceFile:
     text: str
 
 
-def collect(
-    *, max_package_characters: int = 4_000_000, roots: Iterable[Path] | None = None
-) -> Iterator[SourceFile]:
+def collect(*, max_package_characters: int = 4_000_000, roots: Iterable[Path] | None = None) -> Iterator[SourceFile]:
     """Yield the kept files of the standard library and of the installed packages, each text once.
 
     `roots` replaces them (the tests give small folders); such files count as one package per root.
@@ -126,7 +126,7 @@ def _folders(roots: Iterable[Path]) -> Iterator[tuple[str, str, str, list[tuple[
 
 def _licence(distribution: metadata.Distribution) -> str | None:
     info = distribution.metadata
-    named = [info.get("License-Expression") or "", (info.get("License") or "")[:80]]
+    named = [value[:80] for key in ("License-Expression", "License") for value in info.get_all(key) or ()]
     named += [value for value in info.get_all("Classifier") or () if value.startswith("License ::")]
     text = "; ".join(value for value in named if value)
     if COPYLEFT.search(text) or not PERMISSIVE.search(text):

@@ -67,8 +67,9 @@ def new_model(
         bos_token_id=None,
         eos_token_id=tokenizer.token_to_id("<|endoftext|>"),
         pad_token_id=tokenizer.token_to_id("<|fim_pad|>"),
-        tabcast={"fim_order": "suffix_first", "languages": ["python"]},
     )
+    # transformers keeps what it doesn't know; our loader reads the model's own layout and languages from it.
+    config.tabcast = {"fim_order": "suffix_first", "languages": ["python"]}
     return LlamaForCausalLM(config)
 
 
@@ -91,7 +92,7 @@ def run(
             loss = loss_of(model, torch.from_numpy(samples.batch(recipe.num_rows)).to(_device(model)))
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {step}")
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * scale

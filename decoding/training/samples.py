@@ -1,6 +1,6 @@
-"""Turns source files into training rows in the very layout that the engine asks in: suffix first.
+r"""Turns source files into training rows in the very layout that the engine asks in: suffix first.
 
-A sample is `<file>path\\n<prefix><suffix>SUFFIX<middle>PREFIX MIDDLE<end>`: the middle follows the prefix with nothing
+A sample is `<file>path\n<prefix><suffix>SUFFIX<middle>PREFIX MIDDLE<end>`: the middle follows the prefix with nothing
 between, so that at worst the model is a plain language model of the prefix.
 Fill-in-the-middle: Bavarian et al. 2022 (https://arxiv.org/abs/2207.14255), their SPM order.
 """
@@ -49,12 +49,14 @@ class Samples:
 
 def encode_sample(tokenizer: Tokenizer, path: str, prefix: str, middle: str | None, suffix: str) -> list[int]:
     """Token ids of one sample; `middle` None means plain text without an end."""
-    special = tokenizer.token_to_id
-    head = [special("<|file_sep|>"), *encode(tokenizer, path + "\n"), special("<|fim_prefix|>"), special("<|fim_suffix|>")]
+    file_separator, begin, end, middle_token, stop = (
+        tokenizer.get_vocab()[f"<|{name}|>"]
+        for name in ("file_sep", "fim_prefix", "fim_suffix", "fim_middle", "endoftext")
+    )
+    head = [file_separator, *encode(tokenizer, path + "\n"), begin, end]
     if middle is None:
-        return [*head, special("<|fim_middle|>"), *encode(tokenizer, prefix)]
-    body = encode_at_cursor(tokenizer, prefix, middle)
-    return [*head, *encode(tokenizer, suffix), special("<|fim_middle|>"), *body, special("<|endoftext|>")]
+        return [*head, middle_token, *encode(tokenizer, prefix)]
+    return [*head, *encode(tokenizer, suffix), middle_token, *encode_at_cursor(tokenizer, prefix, middle), stop]
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -23,9 +23,7 @@ SPECIAL_TOKENS = (
     "<|reserved_0|>",
 )
 # Indentation is one piece, so that a cursor behind it stands on a token boundary; a word takes one character before it.
-PIECES = (
-    r"\n|(?<=\n)[ \t]+|[^\s\p{L}\p{N}]?\p{L}+| \p{L}+|\p{N}|[ ]?[^\s\p{L}\p{N}]+|[ \t]+(?=[ \t]\S)|[ \t]+|\s"
-)
+PIECES = r"\n|(?<=\n)[ \t]+|[^\s\p{L}\p{N}]?\p{L}+| \p{L}+|\p{N}|[ ]?[^\s\p{L}\p{N}]+|[ \t]+(?=[ \t]\S)|[ \t]+|\s"
 
 
 def train(texts: Iterable[str], *, vocabulary_size: int) -> Tokenizer:

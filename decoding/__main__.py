@@ -1,0 +1,78 @@
+"""`python -P -m decoding serve|doctor|models`: the engine's own command line; people use `tabcast`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from decoding import config as configuration
+from decoding.errors import AlreadyRunning, TabcastError
+from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_MODEL, EXIT_PORT_IN_USE, EXIT_USAGE, VERSION
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a subcommand; return its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=os.environ.get("TABCAST_LOG", "INFO").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        overrides = {name: getattr(options, name, None) for name in configuration.EngineConfig.__slots__}
+        config = configuration.load(overrides)
+        if options.command == "serve":
+            return _serve(config, options)
+        from decoding import inspect_models  # noqa: PLC0415 - brings torch
+
+        report = inspect_models.doctor(config) if options.command == "doctor" else inspect_models.list_models(config)
+        print(json.dumps(report, indent=1) if options.json else inspect_models.as_text(report))  # noqa: T201
+        return 0 if all(row.get("ok", True) for row in report) else 1
+    except TabcastError as error:
+        print(f"tabcast: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_MODEL
+
+
+def _serve(config: configuration.EngineConfig, options: argparse.Namespace) -> int:
+    from decoding import serving  # noqa: PLC0415 - brings aiohttp
+
+    try:
+        return serving.serve(config, options.runtime_dir, options.port)
+    except serving.PortInUse as error:
+        print(f"tabcast: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_PORT_IN_USE
+    except AlreadyRunning as error:
+        print(f"tabcast: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_ALREADY_RUNNING
+    except PermissionError as error:
+        print(f"tabcast: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -P -m decoding", description=__doc__)
+    parser.add_argument("--version", action="version", version=VERSION)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="run an engine")
+    serve.add_argument("--runtime-dir", type=Path, required=True, help="where its address file, lock and log lie")
+    serve.add_argument("--port", type=int, default=0, help="0, the default, is any free port")
+    serve.add_argument("--idle-minutes", type=float, help="exit after that long without a request")
+    serve.add_argument("--threads", type=int, help="threads of the CPU")
+    serve.add_argument("--context-tokens", type=int, help="bound of prompt and answer together")
+    doctor = commands.add_parser("doctor", help="check torch, device, models and row invariance")
+    models = commands.add_parser("models", help="the models at hand")
+    models.add_argument("action", choices=["list"], nargs="?", default="list")
+    for command in (serve, doctor, models):
+        command.add_argument("--model", help="folder of the target model")
+        command.add_argument("--draft", help="folder of the draft model, or none")
+        command.add_argument("--device", help="auto, cpu, cuda, cuda:1, …")
+        command.add_argument("--dtype", help="auto, float32, bfloat16, float16")
+    for command in (doctor, models):
+        command.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

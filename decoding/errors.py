@@ -1,0 +1,28 @@
+"""The engine's errors. Their text is one line for people.
+
+TabcastError
+├── ConfigError        a setting that can't be used
+├── ModelError         a model folder that is missing, incomplete, of another form or too large
+├── RequestError       a request that can't be answered as it is
+└── AlreadyRunning     another engine has the runtime directory, or the port is taken
+"""
+
+
+class TabcastError(Exception):
+    """Base of all errors that are shown to people."""
+
+
+class ConfigError(TabcastError):
+    """A setting that can't be used."""
+
+
+class ModelError(TabcastError):
+    """A model folder that can't be loaded."""
+
+
+class RequestError(TabcastError):
+    """A request that can't be answered as it is."""
+
+
+class AlreadyRunning(TabcastError):  # noqa: N818 - it says what is the case
+    """Another engine has the runtime directory, or another program the port."""

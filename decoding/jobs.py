@@ -1,0 +1,101 @@
+"""What the io thread and the compute thread say to each other. No tensor, no socket."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from decoding.protocol import CompletionRequest, CompletionStats, Health
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More text of one choice."""
+
+    choice: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceDone:
+    """One choice has ended."""
+
+    choice: int
+    stats: CompletionStats
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """All choices have ended, or the job failed with an error for people."""
+
+    error: str = ""
+    is_request_error: bool = False
+
+
+Event = Delta | ChoiceDone | JobDone
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One request on its way through the compute thread. `deliver` may be called from that thread.
+
+    The two flags are set by one thread and read by another; each is set once.
+    """
+
+    request: CompletionRequest
+    deliver: Callable[[Event], None]
+    created: float = field(default_factory=time.perf_counter)
+    is_cancelled: bool = False
+    is_superseded: bool = False
+
+
+class EngineState:
+    """The engine's health and counters, written by the compute thread and read by the io thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._health = Health(status="loading", detail="importing torch")
+        self._counters: dict[str, float] = {}
+
+    @property
+    def health(self) -> Health:
+        """The latest."""
+        return self._health
+
+    def update(self, **changes: Any) -> None:
+        """Change fields of the health."""
+        self._health = replace(self._health, **changes)
+
+    def count(self, name: str, amount: float = 1) -> None:
+        """Add to a counter of `/metrics`."""
+        with self._lock:
+            self._counters[name] = self._counters.get(name, 0) + amount
+
+    def counters(self) -> dict[str, float]:
+        """A copy of all counters."""
+        with self._lock:
+            return dict(self._counters)
+
+
+class Mailbox:
+    """Jobs for the compute thread, in order; `None` ends it."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+
+    def put(self, job: Job | None) -> None:
+        """Hand over a job, or the end."""
+        self._queue.put(job)
+
+    def take(self, *, wait: bool) -> list[Job | None]:
+        """All that has arrived; with `wait`, at least one."""
+        taken: list[Job | None] = [self._queue.get()] if wait else []
+        while True:
+            try:
+                taken.append(self._queue.get_nowait())
+            except queue.Empty:
+                return taken

@@ -1,0 +1,181 @@
+"""Our forward pass of the Llama family: Llama, Qwen2, Qwen3, Mistral and their kin.
+
+Fused projections, one rotary multiplication for queries and keys, attention over the live part of the cache.
+Dimension letters: T rows, V vocabulary, L layers, N query heads, H key heads, D head size, C width of the model.
+Llama: Touvron et al. 2023 (https://arxiv.org/abs/2302.13971); rotary embedding: Su et al. 2021
+(https://arxiv.org/abs/2104.09864); grouped queries: Ainslie et al. 2023 (https://arxiv.org/abs/2305.13245).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from decoding.kv_cache import BLOCK, KVCache
+from decoding.models.attention import attend, block_mask
+
+CHUNK = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The sizes of a model. `max_len` is the longest sequence it may hold, prompt and answer together."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    max_len: int
+    norm_eps: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """Weights of one layer. Rows of `qkv` are queries, keys, values; of `gate_up` the gate, then the up half.
+
+    Rows of queries and keys are permuted so that the two halves of a rotary pair stand side by side.
+    """
+
+    input_norm: Tensor  # (C,)
+    qkv: Tensor  # ((N + 2H) D, C)
+    qkv_bias: Tensor | None  # ((N + 2H) D,)
+    query_norm: Tensor | None  # (D,)
+    key_norm: Tensor | None  # (D,)
+    out: Tensor  # (C, N D)
+    post_norm: Tensor  # (C,)
+    gate_up: Tensor  # (2F, C)
+    down: Tensor  # (C, F)
+
+
+class Decoder:
+    """A model that computes rows of hidden states into a cache; `step_width` rows at a time, or chunks of 64."""
+
+    def __init__(
+        self, shape: Shape, *, embedding: Tensor, layers: Sequence[Layer], norm: Tensor, head: Tensor, rotary: Tensor
+    ) -> None:
+        self.shape = shape
+        self.chunk = CHUNK
+        # Set by the row-invariance probe at loading: all steps run at this many rows, padded where there are fewer.
+        self.step_width = 1
+        self._embedding = embedding  # (V, C)
+        self._layers = layers
+        self._norm = norm  # (C,)
+        self._head = head  # (V, C), padding ids of the vocabulary cut off
+        self._rotary = rotary  # (max_len + 64, 1, D / 2) complex
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self._embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are stored in."""
+        return self._embedding.dtype
+
+    @property
+    def num_parameters(self) -> int:
+        """Counted once where embedding and head are tied."""
+        layers = [getattr(layer, name) for layer in self._layers for name in Layer.__slots__]
+        is_tied = self._head.data_ptr() == self._embedding.data_ptr()
+        weights: list[Tensor | None] = [self._embedding, self._norm, *layers, None if is_tied else self._head]
+        return sum(weight.numel() for weight in weights if weight is not None)
+
+    def new_cache(self) -> KVCache:
+        """An empty cache for one sequence; a CPU keeps keys and values in float32, where small products are fastest."""
+        return KVCache(
+            layers=self.shape.layers,
+            kv_heads=self.shape.kv_heads,
+            head_dim=self.shape.head_dim,
+            capacity=self.shape.max_len + BLOCK,
+            dtype=torch.float32 if self.device.type == "cpu" else self.dtype,
+            device=self.device,
+        )
+
+    @torch.inference_mode()
+    def step(self, token_ids: Sequence[int], cache: KVCache) -> Tensor:
+        """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
+        num_rows = len(token_ids)
+        assert 0 < num_rows <= self.step_width
+        padded = [*token_ids, *([token_ids[-1]] * (self.step_width - num_rows))]
+        return self.logits(self.forward(padded, cache))[:num_rows]
+
+    @torch.inference_mode()
+    def prefill(self, token_ids: Sequence[int], cache: KVCache) -> None:
+        """Compute one whole absolute chunk and commit it."""
+        assert len(token_ids) == self.chunk and len(cache) % self.chunk == 0  # noqa: PT018 - one condition
+        self.forward(token_ids, cache)
+        cache.commit(token_ids, by_chunk=True)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(T, V) from the last layer's (T, C)."""
+        return F.linear(self._rms_norm(hidden, self._norm), self._head)
+
+    @torch.inference_mode()
+    def forward(self, token_ids: Sequence[int], cache: KVCache) -> Tensor:
+        """Last hidden states (T, C) of tokens at the cache's end; writes their slots and commits nothing."""
+        start, num_rows = len(cache), len(token_ids)
+        groups = self.shape.heads // self.shape.kv_heads
+        mask = block_mask(start, num_rows, groups, self.device, torch.float32)
+        rotary = self._rotary[start : start + num_rows]
+        hidden = self._embedding[torch.tensor(token_ids, device=self.device)]  # (T, C)
+        for index, layer in enumerate(self._layers):
+            normed = self._rms_norm(hidden, layer.input_norm)
+            mixed = self._attention(normed, layer, cache.keys[index], cache.values[index], start, rotary, mask)
+            hidden = hidden + F.linear(mixed, layer.out)
+            gate, up = F.linear(self._rms_norm(hidden, layer.post_norm), layer.gate_up).chunk(2, dim=-1)
+            hidden = hidden + F.linear(F.silu(gate) * up, layer.down)
+        return hidden
+
+    def _attention(
+        self, normed: Tensor, layer: Layer, keys: Tensor, values: Tensor, start: int, rotary: Tensor, mask: Tensor
+    ) -> Tensor:
+        heads, kv_heads, head_dim = self.shape.heads, self.shape.kv_heads, self.shape.head_dim
+        num_rows, dtype = len(normed), keys.dtype
+        qkv = F.linear(normed, layer.qkv, layer.qkv_bias).view(num_rows, heads + 2 * kv_heads, head_dim)
+        query, key, value = qkv.split((heads, kv_heads, kv_heads), dim=1)
+        if layer.query_norm is not None and layer.key_norm is not None:
+            query = self._rms_norm(query, layer.query_norm)
+            key = self._rms_norm(key, layer.key_norm)
+            rotated = _rotate(torch.cat((query, key), dim=1), rotary)
+        else:
+            rotated = _rotate(qkv[:, : heads + kv_heads], rotary)
+        query = rotated[:, :heads].to(dtype)  # (T, N, D)
+        self._write(keys, rotated[:, heads:], start)
+        self._write(values, value, start)
+        num_blocks = mask.shape[0]
+        # Query heads that share a key head stand below one another: (H, N/H * T, D).
+        query = query.transpose(0, 1).reshape(kv_heads, -1, head_dim)
+        mixed = attend(query, keys[:num_blocks], values[:num_blocks], mask, head_dim**-0.5)
+        return mixed.view(heads, num_rows, head_dim).transpose(0, 1).reshape(num_rows, -1).to(normed.dtype)
+
+    def _write(self, store: Tensor, rows: Tensor, start: int) -> None:
+        """Put (T, H, D) rows into the (blocks, H, 64, D) store from slot `start` on."""
+        done = 0
+        while done < len(rows):
+            block, slot = divmod(start + done, BLOCK)
+            count = min(BLOCK - slot, len(rows) - done)
+            store[block, :, slot : slot + count] = rows[done : done + count].transpose(0, 1)
+            done += count
+
+    def _rms_norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(hidden, weight.shape, weight, self.shape.norm_eps)
+
+
+def _rotate(heads: Tensor, rotary: Tensor) -> Tensor:
+    """Turn (T, heads, D) pairs by their position's angles; float32."""
+    pairs = torch.view_as_complex(heads.float().unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_real(pairs * rotary).flatten(-2)
+
+
+def rotary_table(num_positions: int, inverse_frequencies: Tensor) -> Tensor:
+    """Unit complex numbers (num_positions, 1, D / 2) for `inverse_frequencies` (D / 2,), computed in float64."""
+    angles = torch.outer(torch.arange(num_positions, dtype=torch.float64), inverse_frequencies.double())
+    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64).unsqueeze(1)

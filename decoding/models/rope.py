@@ -1,0 +1,39 @@
+"""The rotary frequencies that a model's config.json asks for: plain, or stretched as Llama 3 does.
+
+Reads both forms of transformers: `rope_theta` with `rope_scaling`, and `rope_parameters`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from decoding.errors import ModelError
+
+
+def inverse_frequencies(config: Mapping[str, Any], head_dim: int) -> Tensor:
+    """(head_dim / 2,) float64. Raises `ModelError` for a kind of scaling that is not supported."""
+    rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+    theta = float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+    plain = theta ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if kind == "default":
+        return plain
+    if kind == "linear":
+        return plain / float(rope["factor"])
+    if kind == "llama3":
+        return _llama3(plain, rope)
+    raise ModelError(f"config.json: rotary scaling {kind!r} is not supported (default, linear and llama3 are)")
+
+
+def _llama3(plain: Tensor, rope: Mapping[str, Any]) -> Tensor:
+    """Long waves are stretched, short ones kept, those between blended (Llama 3.1, https://arxiv.org/abs/2407.21783)."""
+    factor, low, high = (float(rope[key]) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+    original = float(rope["original_max_position_embeddings"])
+    wave = 2 * math.pi / plain
+    smooth = ((original / wave - low) / (high - low)).clamp(0, 1)
+    return (1 - smooth) * plain / factor + smooth * plain

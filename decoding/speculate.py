@@ -1,0 +1,82 @@
+"""Read this first: draft, verify, accept, roll back.
+
+Speculative decoding (Leviathan et al. 2022, https://arxiv.org/abs/2211.17192; Chen et al. 2023,
+https://arxiv.org/abs/2302.01318). A cheap drafter proposes K tokens; one step of the target computes its own choice
+after each of them; those that agree stand, and the first that doesn't is replaced by the target's. The output is the
+target's own, and each step yields at least one token.
+
+Why this is an equality: a row's result depends only on its token, its position and the slots up to it
+(models/attention.py, models/row_invariance.py), and a slot is reused only if a cold run would compute it alike
+(kv_cache.py). So it makes no difference in which step, at which row, a token was computed.
+
+This module knows no text, socket, thread or clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from decoding.drafting import Draft, Drafter, Outcome
+from decoding.kv_cache import KVCache, num_prefill_tokens
+from decoding.models.decoder import Decoder
+from decoding.sampling import Sampling, choose
+from decoding.verify import verify
+
+EMPTY = Draft()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One step of the target. `emitted_ids` is empty only while the prompt is still being read."""
+
+    emitted_ids: tuple[int, ...] = ()
+    draft: Draft = EMPTY
+    num_accepted: int = 0
+
+
+def read_prompt(target: Decoder, cache: KVCache, prompt_ids: Sequence[int]) -> Iterator[Round]:
+    """Bring the cache to the last whole chunk of the prompt, or further where it holds more of it already."""
+    cache.reuse(prompt_ids, target.chunk)
+    end = num_prefill_tokens(len(prompt_ids), target.chunk)
+    while len(cache) < end:
+        target.prefill(prompt_ids[len(cache) : len(cache) + target.chunk], cache)
+        yield Round()
+
+
+def speculate(
+    target: Decoder, cache: KVCache, prompt_ids: Sequence[int], drafter: Drafter, sampling: Sampling
+) -> Iterator[Round]:
+    """Yield rounds until the model's length is reached; the caller ends it earlier by closing it.
+
+    Args:
+        target: the model whose output this is.
+        cache: of this target; holds any earlier sequence, of which the common beginning is reused.
+        prompt_ids: at least one token.
+        drafter: has been told of the request by `begin`.
+        sampling: how the target chooses.
+    """
+    yield from read_prompt(target, cache, prompt_ids)
+    pending = list(prompt_ids[len(cache) :])
+    while len(pending) > target.step_width:
+        target.step(pending[: target.step_width], cache)
+        cache.commit(pending[: target.step_width])
+        del pending[: target.step_width]
+        yield Round()
+    while (room := target.shape.max_len - len(cache) - len(pending)) > 0:
+        draft = _sanitise(drafter.propose(min(target.step_width - len(pending), room - 1)), target, len(pending), room)
+        logits = target.step([*pending, *draft.token_ids], cache)
+        chosen = choose(logits[len(pending) - 1 :], sampling, len(cache) + len(pending))
+        verdict = verify(draft.token_ids, chosen)
+        cache.commit([*pending, *draft.token_ids[: verdict.num_accepted]])
+        drafter.observe(Outcome(emitted_ids=verdict.emitted_ids, num_accepted=verdict.num_accepted, draft=draft))
+        yield Round(emitted_ids=verdict.emitted_ids, draft=draft, num_accepted=verdict.num_accepted)
+        pending = [verdict.emitted_ids[-1]]
+
+
+def _sanitise(draft: Draft, target: Decoder, num_pending: int, room: int) -> Draft:
+    """Cut a draft at what doesn't fit into the step or isn't a token: drafts are advice, good or bad."""
+    limit = max(0, min(target.step_width - num_pending, room - 1))
+    token_ids = draft.token_ids[:limit]
+    bad = next((i for i, token_id in enumerate(token_ids) if not 0 <= token_id < target.shape.vocabulary), None)
+    return Draft(token_ids[:bad], draft.drafter) if token_ids[:bad] else EMPTY

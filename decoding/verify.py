@@ -1,0 +1,29 @@
+"""Accept or reject: which of the drafted tokens are the target's own. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Verdict(NamedTuple):
+    """`emitted_ids` are the accepted tokens and one more of the target's own: a step always yields something new."""
+
+    num_accepted: int
+    emitted_ids: tuple[int, ...]
+
+
+def verify(draft_ids: Sequence[int], target_ids: Sequence[int]) -> Verdict:
+    """Compare a draft with what the target chose at the same positions.
+
+    Exact matching (Leviathan et al. 2022, https://arxiv.org/abs/2211.17192, for deterministic drafts): a drafted token
+    stands if and only if the target chose it, so the output is the target's own whatever the draft was.
+
+    Args:
+        draft_ids: K drafted tokens, K >= 0.
+        target_ids: K + 1 choices; item i is the target's token after the first i drafted ones.
+    """
+    num_accepted = 0
+    while num_accepted < len(draft_ids) and draft_ids[num_accepted] == target_ids[num_accepted]:
+        num_accepted += 1
+    return Verdict(num_accepted, tuple(target_ids[: num_accepted + 1]))
