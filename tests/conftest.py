@@ -1,0 +1,55 @@
+"""What all tests share: tiny random models made on the spot, and a runtime directory of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from decoding import config as engine_config
+
+# Set before torch is imported anywhere; the engine does the same for itself.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+FAMILIES = ("llama", "qwen2", "qwen3")
+HAS_BUNDLED = (engine_config.BUNDLED / "target" / "config.json").is_file()
+
+
+@pytest.fixture(autouse=True)
+def private_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test finds, uses or leaves an engine of the user's, or reads the user's settings."""
+    for name in list(os.environ):
+        if name.startswith("TABCAST_") and name not in ("TABCAST_EVAL_DIR", "TABCAST_EDITORS_DIR"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("TABCAST_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
+    monkeypatch.setenv("TABCAST_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))
+    yield
+    from tests.engines import stop_all
+
+    stop_all(Path(os.environ["TABCAST_RUNTIME_DIR"]))
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of tiny random models of each family, all with one tokenizer."""
+    from tests.tiny_models import make_model
+
+    root = tmp_path_factory.mktemp("models")
+    return {family: make_model(root / family, family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_models: dict[str, Path]) -> Path:
+    """Folder of a tiny random Llama with a tokenizer: what `--model` takes."""
+    return tiny_models["llama"]
+
+
+@pytest.fixture
+def real_engine_model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Makes every engine that this test starts run the tiny model."""
+    monkeypatch.setenv("TABCAST_MODEL", str(tiny_model))
+    monkeypatch.setenv("TABCAST_DRAFT", "none")
+    return tiny_model
