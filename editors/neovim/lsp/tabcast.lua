@@ -1,0 +1,31 @@
+-- How Neovim starts the server: `vim.lsp.enable("tabcast")` finds this file on the runtime path.
+
+---@type vim.lsp.Config
+return {
+  cmd = { "tabcast", "lsp" },
+  -- Not the workspace, so that nothing in one can be imported or run by accident.
+  cmd_cwd = vim.uv.os_homedir(),
+  filetypes = {
+    "c",
+    "cpp",
+    "cs",
+    "go",
+    "java",
+    "javascript",
+    "javascriptreact",
+    "kotlin",
+    "lua",
+    "php",
+    "python",
+    "ruby",
+    "rust",
+    "scala",
+    "sh",
+    "sql",
+    "swift",
+    "typescript",
+    "typescriptreact",
+    "zig",
+  },
+  root_markers = { "pyproject.toml", "package.json", "Cargo.toml", "go.mod", ".git" },
+}

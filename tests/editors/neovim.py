@@ -1,0 +1,79 @@
+"""A real Neovim for one test: typed into, looked at, closed. Knows Neovim's API, not what the server should answer."""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pynvim  # type: ignore[import-untyped]
+
+ROOT = Path(__file__).resolve().parents[2]
+T = TypeVar("T")
+GHOST_NAMESPACE = "nvim.lsp.inline_completion"
+
+
+def wait_until(look: Callable[[], T], what: str, limit_s: float = 20) -> T:
+    """The first true value that `look` returns; AssertionError naming `what` after the limit."""
+    deadline = time.monotonic() + limit_s
+    while not (value := look()):
+        assert time.monotonic() < deadline, f"waited {limit_s} s for {what}"
+        time.sleep(0.01)
+    return value
+
+
+class Neovim:
+    """One Neovim process with a file open, set up as editors/README.md says."""
+
+    def __init__(self, program: Path, command: Sequence[str], file: Path, home: Path) -> None:
+        """Start it; `home` takes everything Neovim and the server write."""
+        environment = {
+            "HOME": str(home),
+            "XDG_CONFIG_HOME": str(home / "config"),
+            "XDG_DATA_HOME": str(home / "data"),
+            "XDG_STATE_HOME": str(home / "state"),
+            "XDG_CACHE_HOME": str(home / "cache"),
+            "TABCAST_PLUGIN": str(ROOT / "editors" / "neovim"),
+            "TABCAST_COMMAND": json.dumps(list(command)),
+        }
+        init = Path(__file__).with_name("init.lua")
+        # pynvim has no argument for the child's environment.
+        setting = [f"{name}={value}" for name, value in environment.items()]
+        argv = ["/usr/bin/env", *setting, str(program), "--embed", "--headless", "-u", str(init), str(file)]
+        self._api = pynvim.attach("child", argv=argv)
+
+    def is_attached(self) -> bool:
+        """Whether the language server answered `initialize`."""
+        return bool(self._api.exec_lua("local c = vim.lsp.get_clients()[1] return c ~= nil and c.initialized"))
+
+    def type(self, keys: str) -> None:
+        """Type keys, in Neovim's notation."""
+        self._api.input(keys)
+
+    def text(self) -> str:
+        """The whole document."""
+        return "\n".join(self._api.current.buffer[:])
+
+    def ghost(self) -> str:
+        """The ghost text on the screen, empty where there is none."""
+        namespace = self._api.api.create_namespace(GHOST_NAMESPACE)
+        marks: list[Any] = self._api.api.buf_get_extmarks(0, namespace, 0, -1, {"details": True})
+        lines = [
+            line for *_, details in marks for line in [details.get("virt_text", []), *details.get("virt_lines", [])]
+        ]
+        return "\n".join("".join(chunk[0] for chunk in line) for line in lines)
+
+    def wait_for_ghost(self, limit_s: float = 30) -> str:
+        """The ghost text, once there is some."""
+        return wait_until(self.ghost, "ghost text", limit_s)
+
+    def num_requests(self) -> tuple[int, int]:
+        """How many inline completions were asked for, and how many were answered."""
+        return self._api.vars["num_sent"], self._api.vars["num_answered"]
+
+    def close(self) -> None:
+        """End Neovim, and with it the language server."""
+        with contextlib.suppress(EOFError, OSError):  # it is gone before it can answer
+            self._api.command("qall!")
+        self._api.close()

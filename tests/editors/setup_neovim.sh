@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Puts a Neovim with built-in inline completion (0.12 or later) at DIR/neovim/bin/nvim; DIR is .editors by default.
+#
+# Where the system has none, Debian's current package and its libraries are unpacked into DIR: no root needed,
+# nothing else on the machine changes, and the C library they bring is used by Neovim alone.
+set -euo pipefail
+
+fail() { echo "setup_neovim: $1" >&2; exit 1; }
+fits() { [ "$("$1" --headless -u NONE -c 'lua io.write(vim.lsp.inline_completion and "yes" or "no")' -c q 2>&1)" = yes ]; }
+
+here=$(cd "$(dirname "$0")" && pwd)
+mkdir -p "${1:-$here/../../.editors}/neovim/bin"
+dir=$(cd "${1:-$here/../../.editors}/neovim" && pwd)
+nvim=$dir/bin/nvim log=$dir/setup.log
+
+[ -x "$nvim" ] && fits "$nvim" && exit
+rm -f "$nvim"
+if system=$(command -v nvim) && fits "$system"; then
+    ln -s "$system" "$nvim"
+    exit
+fi
+
+command -v apt-get dpkg-deb >/dev/null || fail "no Neovim 0.12 here, and only Debian's package can be unpacked: install it yourself"
+[ "$(dpkg --print-architecture)" = amd64 ] || fail "Debian's package is unpacked on amd64 only: install Neovim 0.12 yourself"
+apt=$dir/apt
+rm -rf "$apt" "$dir/root"
+mkdir -p "$apt/lists/partial" "$apt/archives/partial"
+: >"$apt/status"
+echo "deb http://deb.debian.org/debian sid main" >"$apt/sources.list"
+get() {
+    apt-get -o Dir::State::Lists="$apt/lists" -o Dir::State::Status="$apt/status" -o Dir::Cache="$apt" \
+        -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=- -o Dir::Log="$apt" \
+        -o APT::Sandbox::User="$(id -un)" -o APT::Install-Recommends=false -o Acquire::Languages=none \
+        -o Acquire::Retries=3 -o Debug::NoLocking=1 "$@" >>"$log" 2>&1
+}
+: >"$log"
+get update --error-on=any || fail "deb.debian.org can't be reached (see $log)"
+get install --yes --download-only neovim || fail "Debian's neovim can't be downloaded (see $log)"
+for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$dir/root"; done
+rm -rf "$apt"
+
+cat >"$nvim.new" <<WRAPPER
+#!/bin/sh
+root='$dir/root'
+libraries="\$root/usr/lib/x86_64-linux-gnu"
+VIMRUNTIME="\$root/usr/share/nvim/runtime" \\
+    exec "\$libraries/ld-linux-x86-64.so.2" --library-path "\$libraries" "\$root/usr/bin/nvim" "\$@"
+WRAPPER
+chmod +x "$nvim.new"
+fits "$nvim.new" || fail "the unpacked Neovim doesn't start, or is older than 0.12 (see $log)"
+mv "$nvim.new" "$nvim"

@@ -1,0 +1,140 @@
+"""Typing in a real Neovim with its own inline completion, set up as editors/README.md says."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.editors.neovim import Neovim, wait_until
+
+pytestmark = pytest.mark.editor
+
+STUB = [sys.executable, str(Path(__file__).with_name("stub_server.py"))]
+HEAD = "def add(alpha, beta):\n"
+TAIL = "\n\nprint(add(1, 2))"
+# The stub completes this line, whatever its beginning.
+LINE = "    return alpha + beta"
+
+Start = Callable[..., Neovim]
+
+
+@pytest.fixture
+def start(nvim_program: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts Neovim on a document with the cursor, in normal mode, at the end of the document's second line."""
+    running: list[Neovim] = []
+
+    def start(document: str, command: list[str] | None = None, delay_ms: int = 0) -> Neovim:
+        file = tmp_path / "sample.py"
+        file.write_text(document + "\n")
+        editor = Neovim(nvim_program, command or [*STUB, f"--delay-ms={delay_ms}", "lsp"], file, tmp_path / "home")
+        running.append(editor)
+        wait_until(editor.is_attached, "the language server")
+        editor.type("2G$")
+        return editor
+
+    yield start
+    for editor in running:
+        editor.close()
+
+
+def type_and_see(editor: Neovim, keys: str, ghost: str) -> None:
+    """Type, and wait until exactly this is shown."""
+    editor.type(keys)
+    wait_until(lambda: editor.ghost() == ghost, f"the ghost text {ghost!r}")
+
+
+def expect(editor: Neovim, text: str) -> None:
+    """Wait until the whole document is this."""
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: editor.text() == text, "the document")
+    assert editor.text() == text
+
+
+def test_ghost_text_is_seen_and_accepted(start: Start) -> None:
+    editor = start(HEAD + "    " + TAIL)
+    type_and_see(editor, "Ar", "eturn alpha + beta")
+    editor.type("<Tab>")
+    expect(editor, HEAD + LINE + TAIL)
+    editor.type("!")
+    expect(editor, HEAD + LINE + "!" + TAIL)
+
+
+def test_several_lines(start: Start) -> None:
+    editor = start(HEAD + "    " + TAIL)
+    type_and_see(editor, "Afor", " item in items:\n        total += item\n    return total")
+    editor.type("<Tab>")
+    expected = f"{HEAD}    for item in items:\n        total += item\n    return total{TAIL}"
+    expect(editor, expected)
+
+
+def test_text_outside_the_basic_plane(start: Start) -> None:
+    editor = start(HEAD + "    " + TAIL)
+    type_and_see(editor, 'Aprint("😀', '", alpha)')
+    editor.type("<Tab>")
+    expect(editor, f'{HEAD}    print("😀", alpha){TAIL}')
+
+
+def test_a_closer_behind_the_cursor_is_not_doubled(start: Start) -> None:
+    editor = start("x = 1\nadd()")
+    type_and_see(editor, "i", "alpha, beta)")
+    editor.type("<Tab>")
+    expect(editor, "x = 1\nadd(alpha, beta)")
+
+
+def test_accept_before_the_answer_to_the_last_key(start: Start) -> None:
+    editor = start(HEAD + "    " + TAIL)
+    type_and_see(editor, "Ar", "eturn alpha + beta")
+    editor.type("et<Tab>")
+    expect(editor, HEAD + LINE + TAIL)
+
+
+def test_accept_while_the_newer_request_is_under_way(start: Start) -> None:
+    editor = start(HEAD + "    " + TAIL, delay_ms=1000)
+    type_and_see(editor, "Ar", "eturn alpha + beta")
+    num_sent, num_answered = editor.num_requests()
+    editor.type("e")
+    wait_until(lambda: editor.num_requests()[0] > num_sent, "the newer request")
+    assert editor.num_requests()[1] == num_answered
+    editor.type("<Tab>")
+    expect(editor, HEAD + LINE + TAIL)
+
+
+@pytest.mark.parametrize("keys", ["x", "et x", "<Left>x", "<CR>"])
+def test_a_key_that_contradicts(start: Start, keys: str) -> None:
+    editor = start(HEAD + "    " + TAIL)
+    type_and_see(editor, "Ar", "eturn alpha + beta")
+    editor.type(keys + "<Tab>")
+    # The accepting is scheduled; the second `q` is typed after it.
+    editor.type("q")
+    typed = {"x": "rxq", "et x": "ret xq", "<Left>x": "xqr", "<CR>": "r\n    q"}[keys]
+    expect(editor, f"{HEAD}    {typed}{TAIL}")
+
+
+def test_backspace_then_accept(start: Start) -> None:
+    editor = start(HEAD + "    " + TAIL)
+    type_and_see(editor, "Aretu", "rn alpha + beta")
+    editor.type("<BS><BS><Tab>")
+    expect(editor, HEAD + LINE + TAIL)
+
+
+def test_typing_on_before_a_closer_then_accept(start: Start) -> None:
+    editor = start("x = 1\nadd()")
+    type_and_see(editor, "i", "alpha, beta)")
+    editor.type("al<Tab>")
+    expect(editor, "x = 1\nadd(alpha, beta)")
+
+
+def test_tab_is_itself_where_nothing_is_shown(start: Start) -> None:
+    editor = start("x = 1\ny = 2")
+    editor.type("A<Tab>z")
+    expect(editor, "x = 1\ny = 2   z")
+
+
+def test_real_server(start: Start, tabcast_command: list[str]) -> None:
+    editor = start(HEAD + "    " + TAIL, command=tabcast_command)
+    editor.type("Areturn a")
+    ghost = editor.wait_for_ghost(limit_s=120)
+    editor.type("<Tab>")
+    expect(editor, f"{HEAD}    return a{ghost}{TAIL}")
