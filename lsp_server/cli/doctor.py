@@ -1,7 +1,7 @@
 """`tabcast doctor`: what works on this machine, and what to do about the rest.
 
-The engine's own program checks what needs torch; this side looks at Python, the configuration, the engine
-and the editors.
+The engine's own program checks what needs torch; this side looks at the configuration, the memory,
+the running engine and the editors.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
+from decoding.protocol import VERSION
 from lsp_server.cli.connection import connection
 from lsp_server.cli.engine_side import engine_command
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
@@ -27,6 +28,7 @@ from lsp_server.engine_client import user_config_file
 
 ENGINE_SIDE_TIMEOUT_S: Final = 300
 EDITOR_TIMEOUT_S: Final = 20
+MIN_MEMORY_GIB: Final = 2
 VS_CODE_COMMANDS: Final = ("code", "codium", "code-insiders", "code-server", "cursor")
 
 
@@ -43,7 +45,8 @@ class Check:
 def run(options: argparse.Namespace) -> int:
     """Print every finding; exit code 1 if one is not in order."""
     arguments = engine_arguments(options)
-    checks = [_python(), _configuration(), *_engine_side(arguments), asyncio.run(_engine(arguments)), *_editors()]
+    front = [_tabcast(), _configuration(), *_memory()]
+    checks = [*front, *_engine_side(arguments), asyncio.run(_engine(arguments)), *_editors()]
     if options.json:
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:
@@ -54,8 +57,19 @@ def run(options: argparse.Namespace) -> int:
     return 0 if all(check.ok for check in checks) else EXIT_FAILED
 
 
-def _python() -> Check:
-    return Check(name="python", ok=True, detail=f"{platform.python_version()}, {sys.executable}")
+def _tabcast() -> Check:
+    return Check(name="tabcast", ok=True, detail=f"{VERSION}, run by {sys.executable}")
+
+
+def _memory() -> list[Check]:
+    """Main memory, where the system tells it: a model that does not fit would be killed without a word."""
+    try:
+        page_bytes = os.sysconf("SC_PAGE_SIZE")
+        free, total = (page_bytes * os.sysconf(name) / 2**30 for name in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return []
+    advice = "" if total >= MIN_MEMORY_GIB else f"the engine needs {MIN_MEMORY_GIB} GiB"
+    return [Check(name="memory", ok=not advice, detail=f"{free:.1f} of {total:.1f} GiB unused", advice=advice)]
 
 
 def _configuration() -> Check:

@@ -101,7 +101,9 @@ def _add_complete(commands: Any) -> None:
     command.add_argument("file", metavar="FILE", type=Path)
     command.add_argument("--line", "-l", metavar="L", type=int, required=True, help="line of the cursor, from 1")
     command.add_argument("--column", "-c", metavar="C", type=int, required=True, help="column of the cursor, from 1")
-    command.add_argument("--max-tokens", metavar="N", type=_tokens, default=64, help="at most so many (%(default)s)")
+    command.add_argument(
+        "--max-tokens", metavar="N", type=_tokens, help="at most so many, instead of the editor's limit"
+    )
     command.add_argument("--plain", action="store_true", help="decode without drafters; the text is the same")
     _add_engine_options(command)
     _add_json(command)
@@ -133,8 +135,8 @@ def _add_engine_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("engine", "Which engine; equal choices share one. Defaults: the user's file.")
     group.add_argument("--model", metavar="PATH", help="folder of the target model")
     group.add_argument("--draft", metavar="PATH", help="folder of the draft model, or 'none'")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"))
-    group.add_argument("--dtype", choices=("auto", "float32", "bfloat16"))
+    group.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
+    group.add_argument("--dtype", metavar="NAME", help="auto, float32, bfloat16, float16")
 
 
 def engine_arguments(options: argparse.Namespace) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ async def _run(arguments: Sequence[str], directory: Path) -> Outcome:
             async with editor(PROJECT, arguments, directory) as window:
                 await client.ensure()  # waits while the language server starts the engine
                 health = await client.wait_ready()
+                await window.wait_for_engine()
                 shown = [await _show(window, scene) for scene in SCENES]
             comparisons = [await _compare(client, scene) for scene in SCENES]
         finally:

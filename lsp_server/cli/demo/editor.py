@@ -9,17 +9,21 @@ import asyncio
 import contextlib
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
 from decoding.protocol import VERSION
+from lsp_server.cli.errors import CommandError
 
+READY_TIMEOUT_S: Final = 30.0
+POLL_S: Final = 0.05
 STOP_TIMEOUT_S: Final = 10.0
 
 
@@ -37,6 +41,19 @@ class Editor:
 
     def __init__(self, client: LanguageClient) -> None:
         self._client = client
+
+    async def wait_for_engine(self) -> None:
+        """Wait until the language server has seen that its engine is ready. Raises `CommandError` if it does not."""
+        end = time.monotonic() + READY_TIMEOUT_S
+        while (why := await self.why())["engine"]["status"] != "ready":
+            if time.monotonic() > end:
+                raise CommandError(f"the language server found no engine: {why['engine']['detail']}")
+            await asyncio.sleep(POLL_S)
+
+    async def why(self) -> dict[str, Any]:
+        """What the language server says of its engine and of its last answer."""
+        command = types.ExecuteCommandParams(command="tabcast.why")
+        return cast(dict[str, Any], await self._client.workspace_execute_command_async(command))
 
     async def suggest(self, path: Path, prefix: str, suffix: str) -> Suggestion | None:
         """Open the document, ask at the cursor between prefix and suffix, and close it again."""

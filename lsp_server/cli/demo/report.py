@@ -14,7 +14,6 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from decoding.protocol import CompletionStats
 from lsp_server.cli.demo.outcome import Outcome, Shown
 
 LINES_BEFORE: Final = 4
@@ -52,7 +51,7 @@ def write(outcome: Outcome, *, as_json: bool) -> None:
 def _write_scene(console: Console, shown: Shown) -> None:
     console.print(f"[bold]{shown.scene.title}[/bold]  {shown.scene.file}, {shown.wait_ms:.0f} ms")
     if shown.suggestion is None:
-        console.print("  nothing to suggest here\n")
+        console.print("       nothing suggested here\n")
         return
     before, ghost, after = shown.suggestion.before, shown.suggestion.ghost, shown.suggestion.after
     if console.no_color or not console.is_terminal:
@@ -69,21 +68,20 @@ def _write_scene(console: Console, shown: Shown) -> None:
 
 
 def _table(outcome: Outcome) -> Table:
-    table = Table(title="the same requests, plain and speculative", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("cursor")
-    for heading in ("tokens", "plain steps", "ms", "spec. steps", "tokens/step", "ms", "identical"):
-        table.add_column(heading, justify="right")
+    table = Table(title="The same requests, decoded both ways:", title_justify="left", title_style="", box=box.SIMPLE)
+    table.add_column("cursor", no_wrap=True)
+    for heading in ("tokens", "plain\nsteps", "\nms", "speculative\nsteps", "\ntokens/step", "\nms", "identical"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in outcome.comparisons:
-        table.add_row(row.scene.title, *_cells(row.plain, row.speculative), "yes" if row.is_identical else "NO")
+        plain, speculative = row.plain, row.speculative
+        table.add_row(
+            row.scene.title,
+            str(plain.tokens),
+            str(plain.steps),
+            f"{plain.decode_ms:.0f}",
+            str(speculative.steps),
+            f"{speculative.tokens_per_step:.2f}",
+            f"{speculative.decode_ms:.0f}",
+            "yes" if row.is_identical else "NO",
+        )
     return table
-
-
-def _cells(plain: CompletionStats, speculative: CompletionStats) -> list[str]:
-    return [
-        str(plain.tokens),
-        str(plain.steps),
-        f"{plain.decode_ms:.0f}",
-        str(speculative.steps),
-        f"{speculative.tokens_per_step:.2f}",
-        f"{speculative.decode_ms:.0f}",
-    ]

@@ -35,7 +35,7 @@ class Scene:
 
 SCENES: Final = (
     Scene(
-        title="at the end of a line",
+        title="end of a line",
         file="books.py",
         before="        return title in ",
         cut="self._books",
@@ -47,19 +47,19 @@ SCENES: Final = (
         cut="end(loan)",
     ),
     Scene(
-        title="in an empty body",
+        title="empty body",
         file="loans.py",
         before="    def loans_of_member(self, member: str) -> list[Loan]:\n        ",
         cut="return [loan for loan in self.loans if loan.member == member]",
     ),
     Scene(
-        title="between prefix and suffix",
+        title="prefix and suffix",
         file="storage.py",
         before="    with path.open(",
         cut='"w", encoding="utf-8"',
     ),
     Scene(
-        title="in a list that repeats",
+        title="lines that repeat",
         file="storage.py",
         before='            "title": book.title,\n            ',
         cut='"author": book.author,\n            "copies": book.copies,\n            "tags": book.tags,',

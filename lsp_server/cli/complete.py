@@ -1,0 +1,180 @@
+"""`tabcast complete`: the suggestion at a cursor in a file, made and filtered as for an editor that asks by hand."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from decoding.protocol import CompletionRequest, CompletionStats
+from lsp_server.adapters import Wanted
+from lsp_server.adapters.own import OwnEngine
+from lsp_server.cli.connection import connection
+from lsp_server.cli.errors import CommandError
+from lsp_server.cli.parser import engine_arguments
+from lsp_server.context.budget import cut_around
+from lsp_server.context.paths import locate
+from lsp_server.documents import Cursor, Place, Snapshot, split_lines, without_end
+from lsp_server.engine_client import EngineClient
+from lsp_server.filters import filter_text
+from lsp_server.settings import Settings
+from lsp_server.trigger import Mode, decide
+
+# The names that editors send, by file name extension.
+LANGUAGES: Final = {
+    ".c": "c",
+    ".cpp": "cpp",
+    ".cs": "csharp",
+    ".css": "css",
+    ".go": "go",
+    ".h": "c",
+    ".html": "html",
+    ".java": "java",
+    ".js": "javascript",
+    ".json": "json",
+    ".kt": "kotlin",
+    ".lua": "lua",
+    ".md": "markdown",
+    ".php": "php",
+    ".py": "python",
+    ".pyi": "python",
+    ".rb": "ruby",
+    ".rs": "rust",
+    ".sh": "shellscript",
+    ".swift": "swift",
+    ".toml": "toml",
+    ".ts": "typescript",
+    ".tsx": "typescriptreact",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The suggestion, "" if there is none, what it cost, and why it ended where it does."""
+
+    text: str
+    stats: CompletionStats
+    ms: float
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` prints."""
+        return {
+            "text": self.text,
+            "tokens": self.stats.tokens,
+            "steps": self.stats.steps,
+            "tokens_per_step": round(self.stats.tokens_per_step, 3),
+            "ms": round(self.ms, 1),
+            "drafters": {name: asdict(counts) for name, counts in self.stats.drafters.items()},
+            "reason": self.reason,
+        }
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the suggestion."""
+    snapshot = read_snapshot(options.file)
+    cursor = checked_cursor(snapshot, options.line, options.column)
+    answer = asyncio.run(_answer(options, snapshot, cursor))
+    if options.json:
+        print(json.dumps(answer.to_json(), ensure_ascii=False))
+    elif answer.text:
+        print(answer.text)
+    else:
+        print(f"tabcast: nothing to suggest here: {answer.reason}", file=sys.stderr)
+    return 0
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """The file as an editor would open it. Raises `CommandError` if it is no text file."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise CommandError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise CommandError(f"{path} is a directory") from None
+    except UnicodeDecodeError as error:
+        raise CommandError(
+            f"{path} is not UTF-8: byte {error.start + 1} is 0x{error.object[error.start]:02x}"
+        ) from None
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None
+    return Snapshot(
+        uri=path.resolve().as_uri(),
+        version=None,
+        revision=0,
+        language=LANGUAGES.get(path.suffix.lower(), ""),
+        lines=tuple(split_lines(text)),
+        encoding="utf-32",
+    )
+
+
+def checked_cursor(snapshot: Snapshot, line: int, column: int) -> Cursor:
+    """The cursor of a line and a column that count from 1. Raises `CommandError` if it is not in the file."""
+    num_lines = len(snapshot.lines)
+    if not 1 <= line <= num_lines:
+        raise CommandError(f"line {line} is outside of the file, whose lines are 1 to {num_lines}")
+    last = len(without_end(snapshot.lines[line - 1])) + 1
+    if not 1 <= column <= last:
+        raise CommandError(f"column {column} is outside of line {line}, whose columns are 1 to {last}")
+    return Cursor(line - 1, column - 1)
+
+
+async def _answer(options: argparse.Namespace, snapshot: Snapshot, cursor: Cursor) -> Answer:
+    place = snapshot.place(cursor)
+    decision = decide(place, is_invoked=True)
+    if decision.mode is None:
+        return Answer(text="", stats=CompletionStats(), ms=0.0, reason=decision.reason)
+    request = _request(options, snapshot, cursor, decision.mode)
+    async with connection(engine_arguments(options)) as client:
+        await client.ensure()
+        health = await client.wait_ready()
+        if health.languages and snapshot.language not in health.languages:
+            known = ", ".join(health.languages)
+            raise CommandError(f"the model {health.model} knows {known} only; 'tabcast models list' shows others")
+        return await _ask(client, request, place, decision.mode)
+
+
+def _request(options: argparse.Namespace, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> CompletionRequest:
+    settings = Settings()
+    cut = cut_around(snapshot, cursor, prefix_chars=settings.prefix_chars, suffix_chars=settings.suffix_chars)
+    location = locate(snapshot.uri, _project(options.file))
+    default = settings.max_line_tokens if mode == "line" else settings.max_block_tokens
+    wanted = Wanted(
+        prefix=cut.prefix,
+        suffix=cut.suffix,
+        mode=mode,
+        max_tokens=options.max_tokens or default,
+        path=location.path,
+        language=snapshot.language,
+        repo=location.repo,
+    )
+    request = OwnEngine().render(wanted)
+    return replace(request, tabcast=replace(request.tabcast, method="plain")) if options.plain else request
+
+
+def _project(file: Path) -> list[str]:
+    """The folder that an editor would have open: the repository of the file, if it lies in one."""
+    return next(([folder.as_uri()] for folder in file.resolve().parents if (folder / ".git").exists()), [])
+
+
+async def _ask(client: EngineClient, request: CompletionRequest, place: Place, mode: Mode) -> Answer:
+    """Let the engine finish, where an editor's stream is cut off at the block's end: the figures come last."""
+    started = time.perf_counter()
+    text, stats = "", CompletionStats()
+    async with aclosing(client.complete(request)) as parts:
+        async for part in parts:
+            if isinstance(part, CompletionStats):
+                stats = part
+            else:
+                text += part
+    ms = (time.perf_counter() - started) * 1000
+    kept, dropped_by = filter_text(text, place, mode)
+    return Answer(text=kept, stats=stats, ms=ms, reason=f"filter: {dropped_by}" if dropped_by else stats.reason)

@@ -1,0 +1,23 @@
+"""`tabcast lsp`: hands over to the language server. Imports nothing else, because the editor waits."""
+
+from __future__ import annotations
+
+import argparse
+
+from lsp_server.cli.errors import CommandError
+from lsp_server.cli.parser import engine_arguments
+from lsp_server.server import own_engine, run_stdio, run_tcp
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve one editor until it ends."""
+    client = own_engine(engine_arguments(options))
+    if options.tcp is None:
+        run_stdio(client)
+        return 0
+    host, port = options.tcp
+    try:
+        run_tcp(host, port, client)
+    except OSError as error:
+        raise CommandError(f"can't listen on {host}:{port}: {error.strerror}") from None
+    return 0

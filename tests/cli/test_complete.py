@@ -1,0 +1,124 @@
+"""`tabcast complete`: what it prints, that it is what an editor shows, and how it fails."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lsp_server.cli.demo.editor import editor
+from tests.cli.conftest import Run, error_line
+
+SOURCE = "import os\n\n\ndef names(folder):\n    found = []\n    return \n"
+KEYS = ["text", "tokens", "steps", "tokens_per_step", "ms", "drafters", "reason"]
+
+
+@pytest.fixture
+def our_engine(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let children of this process find the engine that the command line uses."""
+    for name in ("TABCAST_RUNTIME_DIR", "TABCAST_CONFIG"):
+        monkeypatch.setenv(name, environment[name])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "sample.py"
+    path.write_text(SOURCE, encoding="utf-8")
+    return path
+
+
+def test_prints_json_with_these_keys(tabcast: Run, engine_options: list[str], file: Path) -> None:
+    result = tabcast("complete", file, "--line", 6, "--column", 12, "--max-tokens", 9, "--json", *engine_options)
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert list(answer) == KEYS
+    assert 0 < answer["tokens"] <= 9
+    assert answer["steps"] > 0
+
+
+def test_plain_decoding_gives_the_same_text(tabcast: Run, engine_options: list[str], file: Path) -> None:
+    command = ["complete", file, "--line", 6, "--column", 12, "--json", *engine_options]
+    speculative, plain = (json.loads(tabcast(*command, *more).stdout) for more in ([], ["--plain"]))
+    assert speculative["text"] == plain["text"]
+    assert plain["drafters"] == {}
+    assert plain["tokens_per_step"] <= 1
+    assert speculative["steps"] <= plain["steps"]
+
+
+@pytest.mark.parametrize("cursor", [(6, 12), (3, 1), (5, 13)])
+async def test_it_is_what_an_editor_shows(
+    tabcast: Run,
+    engine_options: list[str],
+    our_engine: None,
+    tmp_path: Path,
+    file: Path,
+    cursor: tuple[int, int],
+) -> None:
+    line, column = cursor
+    printed = tabcast("complete", file, "--line", line, "--column", column, "--json", *engine_options)
+    lines = SOURCE.splitlines(keepends=True)
+    prefix = "".join(lines[: line - 1]) + lines[line - 1][: column - 1]
+    async with editor(tmp_path / "another", engine_options, tmp_path) as window:
+        await window.wait_for_engine()
+        shown = await window.suggest(file, prefix, SOURCE[len(prefix) :])
+    assert json.loads(printed.stdout)["text"] == (shown.ghost if shown else "")
+
+
+def test_nothing_to_ask_for(tabcast: Run, tmp_path: Path) -> None:
+    file = tmp_path / "empty.py"
+    file.write_text("\n\n", encoding="utf-8")
+    result = tabcast("complete", file, "--line", 2, "--column", 1)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "nothing to suggest here: the document is empty" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "message"),
+    [
+        (0, 1, "line 0 is outside of the file, whose lines are 1 to 7"),
+        (8, 1, "line 8 is outside of the file, whose lines are 1 to 7"),
+        (1, 0, "column 0 is outside of line 1, whose columns are 1 to 10"),
+        (1, 11, "column 11 is outside of line 1, whose columns are 1 to 10"),
+        (7, 2, "column 2 is outside of line 7, whose columns are 1 to 1"),
+    ],
+)
+def test_cursor_outside_of_the_file(tabcast: Run, file: Path, line: int, column: int, message: str) -> None:
+    result = tabcast("complete", file, "--line", line, "--column", column)
+    assert result.returncode == 1
+    assert error_line(result) == message
+
+
+def test_columns_are_characters(tabcast: Run, tmp_path: Path) -> None:
+    file = tmp_path / "wide.py"
+    file.write_bytes("\ufeff# 🎉é\r\nx = 1".encode())
+    result = tabcast("complete", file, "--line", 1, "--column", 6)
+    assert error_line(result) == "column 6 is outside of line 1, whose columns are 1 to 5"
+
+
+def test_no_such_file(tabcast: Run) -> None:
+    result = tabcast("complete", "nowhere.py", "--line", 1, "--column", 1)
+    assert result.returncode == 1
+    assert error_line(result) == "nowhere.py: no such file"
+
+
+def test_directory(tabcast: Run, tmp_path: Path) -> None:
+    result = tabcast("complete", tmp_path, "--line", 1, "--column", 1)
+    assert result.returncode == 1
+    assert error_line(result) == f"{tmp_path} is a directory"
+
+
+def test_not_utf_8(tabcast: Run, tmp_path: Path) -> None:
+    file = tmp_path / "latin.py"
+    file.write_bytes(b"# caf\xe9\n")
+    result = tabcast("complete", file, "--line", 1, "--column", 1)
+    assert result.returncode == 1
+    assert error_line(result) == f"{file} is not UTF-8: byte 6 is 0xe9"
+
+
+def test_model_that_is_missing(tabcast: Run, file: Path, tmp_path: Path) -> None:
+    options = ["--model", tmp_path / "no-model"]
+    try:
+        result = tabcast("complete", file, "--line", 1, "--column", 1, *options)
+        assert result.returncode == 5
+        assert str(tmp_path / "no-model") in error_line(result)
+    finally:
+        tabcast("engine", "stop", *options)
