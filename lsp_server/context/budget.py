@@ -22,10 +22,11 @@ def cut_around(snapshot: Snapshot, cursor: Cursor, *, prefix_chars: int, suffix_
     """Whole lines above and below up to the budget; the cursor's own line always, up to the same length."""
     lines = snapshot.lines
     line = without_end(lines[cursor.line])
+    head = line[: cursor.column][-prefix_chars:]
     first = _first_line(lines[: cursor.line], prefix_chars)
     prefix = "".join(without_end(above) + "\n" for above in lines[first : cursor.line])
     return Cut(
-        prefix=prefix + line[: cursor.column][-prefix_chars:],
+        prefix=prefix + head if len(head) == cursor.column else head,
         suffix=_suffix(line[cursor.column :], lines, cursor.line, suffix_chars),
     )
 

@@ -21,7 +21,7 @@ class Location(NamedTuple):
 
 def locate(uri: str, folder_uris: Iterable[str]) -> Location:
     """Where a document lies, in the innermost folder that holds it."""
-    file = PurePath(to_fs_path(uri) or uri)
+    file = PurePath(to_fs_path(uri) or uri.rpartition(":")[2])
     folders = [PurePath(path) for folder in folder_uris if (path := to_fs_path(folder))]
     around = [folder for folder in folders if folder in file.parents]
     if not around:

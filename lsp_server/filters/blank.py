@@ -6,6 +6,6 @@ from lsp_server.documents import Place
 from lsp_server.trigger import Mode
 
 
-def drop_blank(text: str, place: Place, mode: Mode) -> str:  # noqa: ARG001
+def drop_blank(text: str, place: Place, mode: Mode) -> str:
     """The text, or "" if it holds no visible character."""
     return text if text.strip() else ""

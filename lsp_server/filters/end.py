@@ -81,10 +81,8 @@ class _Block:
         if self.after_decorator:
             self.after_decorator = bool(_DECORATOR.match(line))
             return False
-        is_new = bool(_NEW_DEFINITION.match(line))
-        is_new = is_new or (self.own == 0 and (self.seen_deeper or self.seen_blank) and not goes_on)
-        self.seen_deeper = False
-        return is_new
+        is_next_statement = self.own == 0 and (self.seen_deeper or self.seen_blank) and not goes_on
+        return is_next_statement or bool(_NEW_DEFINITION.match(line))
 
 
 def _header(place: Place) -> str | None:

@@ -8,13 +8,13 @@ from typing import Final
 from lsp_server.documents import Place
 from lsp_server.trigger import Mode
 
-# Within a line: the same 4 to 60 characters at least four times in a row. Rules of dashes and rows of zeros are no loop.
+# Within a line: the same 4 to 60 characters at least four times in a row. A rule of dashes is no loop.
 _LOOP: Final = re.compile(r"(.{4,60}?)\1{3,}")
 MAX_PERIOD_LINES: Final = 4
 MIN_REPEATS: Final = 3
 
 
-def cut_repetition(text: str, place: Place, mode: Mode) -> str:  # noqa: ARG001
+def cut_repetition(text: str, place: Place, mode: Mode) -> str:
     """The text up to the second turn of a loop, of lines or within a line."""
     for loop in _LOOP.finditer(text):
         if any(char.isalpha() for char in loop[1]):

@@ -10,16 +10,18 @@ from lsp_server.trigger import CLOSERS, Mode, is_only_closers
 _OPENER_OF: Final = {")": "(", "]": "[", "}": "{"}
 
 
-def cut_suffix(text: str, place: Place, mode: Mode) -> str:  # noqa: ARG001
+def cut_suffix(text: str, place: Place, mode: Mode) -> str:
     """The text less its last lines if those follow, and less its last closers if the cursor's line has them."""
     return _cut_closers(_cut_lines(text, place), place.tail)
 
 
 def num_replaced(text: str, tail: str) -> int:
     """How many characters behind the cursor the text replaces: closers that it brings along itself."""
-    own = [char for _, char in _unopened(text)]
+    own = iter([char for _, char in _unopened(text)])
     count = 0
-    while count < min(len(own), len(tail)) and tail[count] == own[count]:
+    for closer in tail:
+        if closer not in CLOSERS or closer not in own:  # looking for it in an iterator goes past it
+            break
         count += 1
     return count
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -15,8 +16,10 @@ import pytest
 from decoding.protocol import Address
 from lsp_server.engine_client import EngineClient, EngineSpec
 from tests.lsp.fake_engine import Script, read_events
+from tests.lsp.raw_client import RawClient
 
 FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")
+SERVE = Path(__file__).with_name("serve_with_fake.py")
 PATIENCE_S = 30.0
 
 
@@ -77,3 +80,64 @@ async def make_client(runtime: FakeRuntime) -> AsyncIterator[Callable[..., Engin
     yield make
     for client in clients:
         await client.close()
+
+
+class Servers:
+    """Starts language servers as processes, connects raw clients, and looks at how they end."""
+
+    def __init__(self, runtime: FakeRuntime, folder: Path) -> None:
+        self.runtime = runtime
+        self.folder = folder
+        self.processes: list[asyncio.subprocess.Process] = []
+        self.logs: list[Path] = []
+
+    async def start(self, transport: str = "stdio", program: tuple[str, ...] = (), **environ: str) -> RawClient:
+        arguments = program or (str(SERVE), str(self.runtime.directory), *(["0"] if transport == "tcp" else []))
+        self.logs.append(self.folder / f"server{len(self.logs)}.log")
+        with self.logs[-1].open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                *arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                cwd=self.folder,
+                env={**os.environ, "TABCAST_LOG": "info", **environ},
+                limit=2**24,
+            )
+        self.processes.append(process)
+        if transport == "stdio":
+            assert process.stdout is not None
+            assert process.stdin is not None
+            return RawClient(process.stdout, process.stdin)
+        listening = await until(lambda: self.log().partition("listening on ")[2].partition("\n")[0], "the port")
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(listening.rpartition(":")[2]), limit=2**24)
+        return RawClient(reader, writer)
+
+    def log(self) -> str:
+        return self.logs[-1].read_text(encoding="utf-8")
+
+    async def end(self) -> None:
+        for process in self.processes:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+@pytest.fixture
+async def servers(runtime: FakeRuntime, tmp_path: Path) -> AsyncIterator[Servers]:
+    servers = Servers(runtime, tmp_path)
+    yield servers
+    await servers.end()
+
+
+@pytest.fixture(params=["stdio", "tcp"])
+async def client(request: pytest.FixtureRequest, servers: Servers, runtime: FakeRuntime) -> AsyncIterator[RawClient]:
+    """A client of a server whose fake engine is ready, over both transports."""
+    runtime.script("")
+    client = await servers.start(request.param)
+    await client.initialize()
+    await client.until_engine("ready")
+    yield client
+    await client.close()

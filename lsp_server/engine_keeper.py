@@ -1,0 +1,84 @@
+"""Keeps an engine at hand: starts one in the background when it is missed, and knows its last state.
+
+Losing the engine is normal, so nothing here raises; it must not know documents or the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from decoding.protocol import Health
+from lsp_server.engine_client import EngineClient, EngineUnavailable
+
+logger = logging.getLogger(__name__)
+
+ClientFactory = Callable[[Callable[[Health], None]], EngineClient]
+
+
+class EngineKeeper:
+    """The engine as a session sees it: `health`, why there is none (`problem`), and `wake` to do something about it."""
+
+    def __init__(self, make_client: ClientFactory, show: Callable[[Health], None]) -> None:
+        self.health = Health(status="absent")
+        self.problem = ""
+        self._show = show
+        self._make_client = make_client
+        self._client: EngineClient | None = None
+        self._waking: asyncio.Task[None] | None = None
+
+    @property
+    def client(self) -> EngineClient:
+        """The client, which is made at first use."""
+        if self._client is None:
+            self._client = self._make_client(self._note)
+        return self._client
+
+    def wake(self) -> None:
+        """Attach to an engine, or start one, and wait in the background until it is ready."""
+        if self._waking is None or self._waking.done():
+            self._waking = asyncio.create_task(self._wake())
+
+    async def restart(self) -> None:
+        """Stop the running engine and start another."""
+        await self._end_waking()
+        try:
+            await self.client.stop()
+        except EngineUnavailable as error:
+            logger.warning("%s", error)
+        self.wake()
+
+    async def close(self) -> None:
+        """Let go of the engine, which stays for others."""
+        await self._end_waking()
+        if self._client is not None:
+            await self._client.close()
+
+    def note_problem(self, error: EngineUnavailable) -> None:
+        """A call failed: the next state is not known until someone wakes the engine."""
+        if error.code in ("lost", "absent"):
+            self._note(Health(status="absent", detail=str(error)))
+        if str(error) != self.problem and error.code != "backing off":
+            logger.warning("%s", error)
+        self.problem = str(error)
+
+    async def _wake(self) -> None:
+        try:
+            await self.client.ensure()
+            await self.client.wait_ready()
+            self.problem = ""
+        except EngineUnavailable as error:
+            self.note_problem(error)
+        except Exception as error:
+            logger.exception("the engine can't be started")
+            self.problem = f"{type(error).__name__}: {error}"
+
+    async def _end_waking(self) -> None:
+        if self._waking is not None and not self._waking.done():
+            self._waking.cancel()
+            await asyncio.wait([self._waking])
+
+    def _note(self, health: Health) -> None:
+        self.health = health
+        self._show(health)

@@ -1,0 +1,61 @@
+"""Shows in the editor that the engine is loading, if the editor can show progress."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+
+from lsprotocol import types
+from pygls.lsp.server import LanguageServer
+
+from decoding.protocol import Health
+
+logger = logging.getLogger(__name__)
+
+
+class LoadingProgress:
+    """Begins when the engine loads, reports while it does, and ends when it is ready or gone."""
+
+    def __init__(self, server: LanguageServer) -> None:
+        self._server = server
+        self._health = Health(status="absent")
+        self._token: str | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    def show(self, health: Health) -> None:
+        """Take note of a new state."""
+        self._health = health
+        if health.status == "loading" and self._token is None and self._can_show():
+            self._opening = self._opening or asyncio.create_task(self._begin())
+        elif self._token is not None and health.status == "loading":
+            report = types.WorkDoneProgressReport(message=health.detail, percentage=_percentage(health))
+            self._server.work_done_progress.report(self._token, report)
+        elif self._token is not None:
+            end = types.WorkDoneProgressEnd(message=health.detail or health.status)
+            self._server.work_done_progress.end(self._token, end)
+            self._token = None
+
+    async def _begin(self) -> None:
+        token = uuid.uuid4().hex
+        try:
+            await self._server.work_done_progress.create_async(token)
+        except Exception as error:
+            logger.info("the editor refuses to show progress: %s", type(error).__name__)
+            return
+        finally:
+            self._opening = None
+        if self._health.status == "loading":
+            self._token = token
+            begin = types.WorkDoneProgressBegin(
+                title="Tabcast: loading the models", message=self._health.detail, percentage=_percentage(self._health)
+            )
+            self._server.work_done_progress.begin(token, begin)
+
+    def _can_show(self) -> bool:
+        window = self._server.client_capabilities.window
+        return bool(window and window.work_done_progress)
+
+
+def _percentage(health: Health) -> int:
+    return min(100, round(health.progress * 100))

@@ -1,0 +1,169 @@
+"""Builds the language server: a table of features, imported when they are first needed.
+
+Until `initialize` is answered only pygls, settings and log are imported; document changes are never lost meanwhile,
+because a notification imports what it needs before it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from lsprotocol import types
+from pygls.exceptions import JsonRpcInternalError
+from pygls.io_ import run_async
+
+from decoding.protocol import VERSION, Health
+from lsp_server.log import set_up_logging, without_values
+from lsp_server.settings import Settings, read_settings
+from lsp_server.wire import WireProtocol, WireServer
+
+if TYPE_CHECKING:
+    from lsp_server.engine_client import EngineClient
+    from lsp_server.engine_keeper import ClientFactory
+    from lsp_server.session import Session
+
+logger = logging.getLogger(__name__)
+
+NOTIFICATIONS: Final = {
+    types.INITIALIZED: "lifecycle.initialized",
+    types.TEXT_DOCUMENT_DID_OPEN: "lifecycle.did_open",
+    types.TEXT_DOCUMENT_DID_CHANGE: "lifecycle.did_change",
+    types.TEXT_DOCUMENT_DID_CLOSE: "lifecycle.did_close",
+    types.WORKSPACE_DID_CHANGE_CONFIGURATION: "lifecycle.did_change_configuration",
+}
+REQUESTS: Final = {
+    types.TEXT_DOCUMENT_INLINE_COMPLETION: "inline_completion.answer",
+    types.SHUTDOWN: "lifecycle.shutdown",
+}
+READERS: Final = {types.TEXT_DOCUMENT_INLINE_COMPLETION: "inline_completion.read"}
+COMMANDS: Final = {"tabcast.why": "commands.why", "tabcast.restartEngine": "commands.restart_engine"}
+
+
+class Front:
+    """Puts the table's handlers, the server and one session together."""
+
+    def __init__(self, make_client: ClientFactory) -> None:
+        self.server = WireServer("tabcast", VERSION, protocol_cls=WireProtocol)
+        self._make_client = make_client
+        self._settings = Settings()
+        self._session: Session | None = None
+        self.server.feature(types.INITIALIZE)(partial(self._initialize))
+        for method, name in NOTIFICATIONS.items():
+            self.server.feature(method)(partial(self._notify, name))
+        for method, name in REQUESTS.items():
+            self.server.feature(method)(self._request_handler(name))
+        for method, name in READERS.items():
+            self.server.protocol.readers[method] = partial(self._read, name)
+        for command, name in COMMANDS.items():
+            self.server.command(command)(self._command_handler(name))
+
+    @property
+    def session(self) -> Session:
+        """The session, which begins with the first message after `initialize`."""
+        if self._session is None:
+            from lsp_server.documents import DocumentStore  # noqa: PLC0415
+            from lsp_server.engine_keeper import EngineKeeper  # noqa: PLC0415
+            from lsp_server.features.progress import LoadingProgress  # noqa: PLC0415
+            from lsp_server.session import Session  # noqa: PLC0415
+
+            workspace = self.server.workspace
+            self._session = Session(
+                settings=self._settings,
+                documents=DocumentStore(types.PositionEncodingKind(workspace.position_encoding).value),
+                engine=EngineKeeper(self._make_client, LoadingProgress(self.server).show),
+                folder_uris=lambda: [*workspace.folders, *([workspace.root_uri] if workspace.root_uri else [])],
+            )
+        return self._session
+
+    def _initialize(self, params: types.InitializeParams) -> None:
+        self._settings, problems = read_settings(params.initialization_options)
+        if problems:
+            logger.warning("ignored settings: %s", "; ".join(problems))
+
+    def _notify(self, name: str, params: Any) -> None:
+        try:
+            _handler(name)(self.session, params)
+        except Exception as error:
+            logger.error("%s failed: %s", name, without_values(error))
+
+    def _read(self, name: str, request_id: int | str, params: Any) -> object:
+        return _handler(name)(self.session, request_id, params)
+
+    def _request_handler(self, name: str) -> Callable[[Any], Any]:
+        async def handle(params: Any) -> Any:
+            return await self._handle(name, params)
+
+        return handle
+
+    def _command_handler(self, name: str) -> Callable[..., Any]:
+        async def handle(*arguments: Any) -> Any:
+            return await self._handle(name, *arguments)
+
+        return handle
+
+    async def _handle(self, name: str, *arguments: Any) -> Any:
+        try:
+            return await _handler(name)(self.session, *arguments)
+        except Exception as error:
+            logger.error("%s failed: %s", name, without_values(error))
+            raise JsonRpcInternalError(f"{name} failed, see the log") from None
+
+
+def _handler(name: str) -> Callable[..., Any]:
+    module, function = name.split(".")
+    handler: Callable[..., Any] = getattr(importlib.import_module(f"lsp_server.features.{module}"), function)
+    return handler
+
+
+def own_engine(arguments: Sequence[str] = ()) -> ClientFactory:
+    """The client of the engine that the user's own configuration, environment and command line ask for."""
+
+    def make_client(on_health: Callable[[Health], None]) -> EngineClient:
+        from lsp_server.engine_client import EngineClient, EngineSpec  # noqa: PLC0415
+
+        return EngineClient(EngineSpec.from_environment(arguments), on_health)
+
+    return make_client
+
+
+def run_stdio(make_client: ClientFactory | None = None) -> None:
+    """Serve one editor over standard input and output until it ends."""
+    set_up_logging()
+    output = sys.stdout.buffer
+    sys.stdout = sys.stderr  # a stray print must not break the protocol
+    Front(make_client or own_engine()).server.start_io(stdout=output)
+
+
+def run_tcp(host: str, port: int, make_client: ClientFactory | None = None) -> None:
+    """Serve the first editor that connects, until it ends."""
+    set_up_logging()
+    asyncio.run(_serve_tcp(host, port, Front(make_client or own_engine()).server))
+
+
+async def _serve_tcp(host: str, port: int, server: WireServer) -> None:
+    connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
+        asyncio.get_running_loop().create_future()
+    )
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if connected.done():
+            writer.close()
+        else:
+            connected.set_result((reader, writer))
+
+    listener = await asyncio.start_server(accept, host, port)
+    sys.stderr.write(f"tabcast: listening on {host}:{listener.sockets[0].getsockname()[1]}\n")
+    sys.stderr.flush()
+    reader, writer = await connected
+    listener.close()
+    server.protocol.set_writer(writer)
+    await run_async(
+        stop_event=threading.Event(), reader=reader, protocol=server.protocol, error_handler=server.report_server_error
+    )

@@ -1,0 +1,32 @@
+"""The language server as a program, with a fake engine in the folder that the first argument names.
+
+Usage: serve_with_fake.py RUNTIME_DIR [PORT]; without a port it speaks over standard input and output.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from decoding.protocol import Health
+from lsp_server import server
+
+if TYPE_CHECKING:
+    from lsp_server.engine_client import EngineClient
+
+
+def make_client(on_health: Callable[[Health], None]) -> EngineClient:
+    from lsp_server.engine_client import EngineClient, EngineSpec
+
+    fake_engine = Path(__file__).with_name("fake_engine.py")
+    spec = EngineSpec(arguments=(), directory=Path(sys.argv[1]))
+    return EngineClient(spec, on_health, program=(str(fake_engine),))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        server.run_tcp("127.0.0.1", int(sys.argv[2]), make_client)
+    else:
+        server.run_stdio(make_client)

@@ -1,0 +1,139 @@
+"""Documents: positions in three encodings, incremental changes against a plain string, snapshots."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lsprotocol import types
+
+from lsp_server.documents import Cursor, DocumentStore, Snapshot, num_units, split_lines, without_end
+
+ENCODINGS = ("utf-8", "utf-16", "utf-32")
+# Line ends of all kinds, characters of one to four bytes, a form feed (no line end in LSP), a combining accent.
+TEXTS = st.text(alphabet="ab \t\r\n\x0c\u2028éß€𝄞👩\u0301", max_size=40)
+URI = "file:///a.py"
+
+
+def opened(text: str, encoding: str = "utf-16") -> DocumentStore:
+    store = DocumentStore(encoding)
+    store.open(types.TextDocumentItem(uri=URI, language_id="python", version=1, text=text))
+    return store
+
+
+def snapshot_of(text: str, encoding: str = "utf-16") -> Snapshot:
+    snapshot = opened(text, encoding).snapshot(URI)
+    assert snapshot is not None
+    return snapshot
+
+
+def change(store: DocumentStore, *changes: Any, version: int = 2) -> None:
+    identifier = types.VersionedTextDocumentIdentifier(uri=URI, version=version)
+    store.change(types.DidChangeTextDocumentParams(text_document=identifier, content_changes=changes))
+
+
+@given(TEXTS)
+def test_lines_are_those_of_lsp(text: str) -> None:
+    lines = split_lines(text)
+    assert "".join(lines) == text
+    assert [without_end(line) for line in lines] == re.split(r"\r\n|\r|\n", text)
+
+
+@given(TEXTS, st.sampled_from(ENCODINGS), st.data())
+def test_cursor_and_position_are_inverse(text: str, encoding: str, data: st.DataObject) -> None:
+    snapshot = snapshot_of(text, encoding)
+    line = data.draw(st.integers(0, len(snapshot.lines) - 1))
+    column = data.draw(st.integers(0, len(without_end(snapshot.lines[line]))))
+    position = snapshot.position(Cursor(line, column))
+    assert snapshot.cursor(position) == Cursor(line, column)
+
+
+@given(TEXTS, st.sampled_from(ENCODINGS), st.integers(0, 60), st.integers(0, 60))
+def test_any_position_is_clamped_to_a_cursor(text: str, encoding: str, line: int, character: int) -> None:
+    snapshot = snapshot_of(text, encoding)
+    cursor = snapshot.cursor(types.Position(line, character))
+    content = without_end(snapshot.lines[cursor.line])
+    assert 0 <= cursor.column <= len(content)
+    if line < len(snapshot.lines):
+        assert cursor.line == line
+        assert num_units(content[: cursor.column], encoding) <= character
+        assert cursor.column == len(content) or num_units(content[: cursor.column + 1], encoding) > character
+
+
+@given(TEXTS, st.sampled_from(ENCODINGS), st.lists(st.tuples(TEXTS, st.integers(0), st.integers(0)), max_size=5))
+def test_changes_equal_those_of_a_plain_string(text: str, encoding: str, edits: list[tuple[str, int, int]]) -> None:
+    store = opened(text, encoding)
+    model = text
+    for new_text, first, second in edits:
+        places = [offset for offset in range(len(model) + 1) if model[offset - 1 : offset + 1] != "\r\n"]
+        start, end = sorted((places[first % len(places)], places[second % len(places)]))
+        span = types.Range(start=position_of(model, start, encoding), end=position_of(model, end, encoding))
+        change(store, types.TextDocumentContentChangePartial(range=span, text=new_text))
+        model = model[:start] + new_text + model[end:]
+        snapshot = store.snapshot(URI)
+        assert snapshot is not None
+        assert snapshot.text == model
+        assert list(snapshot.lines) == split_lines(model)
+
+
+def position_of(text: str, offset: int, encoding: str) -> types.Position:
+    lines = re.split(r"\r\n|\r|\n", text[:offset])
+    return types.Position(len(lines) - 1, num_units(lines[-1], encoding))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "character", "column"),
+    [("utf-8", 4, 1), ("utf-8", 5, 2), ("utf-16", 2, 1), ("utf-16", 3, 2), ("utf-32", 2, 2), ("utf-16", 99, 3)],
+)
+def test_a_position_inside_a_character_is_its_start(encoding: str, character: int, column: int) -> None:
+    assert snapshot_of("a𝄞b\r\n", encoding).cursor(types.Position(0, character)) == Cursor(0, column)
+
+
+def test_a_whole_change_and_several_changes_at_once() -> None:
+    store = opened("one\n")
+    point = types.Position(0, 0)
+    change(
+        store,
+        types.TextDocumentContentChangeWholeDocument(text="two\r\n"),
+        types.TextDocumentContentChangePartial(range=types.Range(point, point), text="x"),
+        version=7,
+    )
+    snapshot = store.snapshot(URI)
+    assert snapshot is not None
+    assert (snapshot.text, snapshot.version, snapshot.revision) == ("xtwo\r\n", 7, 2)
+
+
+def test_a_snapshot_stays_as_it_was() -> None:
+    store = opened("one\n")
+    before = store.snapshot(URI)
+    change(store, types.TextDocumentContentChangeWholeDocument(text="two"))
+    assert before is not None
+    assert before.text == "one\n"
+
+
+def test_a_document_that_was_not_opened_does_not_exist() -> None:
+    store = DocumentStore("utf-8")
+    change(store, types.TextDocumentContentChangeWholeDocument(text="two"))
+    assert store.snapshot(URI) is None
+    store = opened("x")
+    store.close(URI)
+    assert store.snapshot(URI) is None
+    assert store.revision(URI) is None
+
+
+def test_half_surrogate_pairs_become_replacement_characters() -> None:
+    assert snapshot_of("a\ud800b").text == "a\ufffdb"
+    store = opened("a")
+    point = types.Position(0, 0)
+    change(store, types.TextDocumentContentChangePartial(range=types.Range(point, point), text="\udc00"))
+    snapshot = store.snapshot(URI)
+    assert snapshot is not None
+    assert snapshot.text == "\ufffda"
+
+
+def test_the_place_of_a_cursor() -> None:
+    place = snapshot_of("a\r\nbcd\r\ne\r\n").place(Cursor(1, 1))
+    assert (place.above, place.head, place.tail, place.below) == (("a",), "b", "cd", ("e", ""))

@@ -1,0 +1,266 @@
+"""The wire, with frames written by hand: each request is answered once and rightly, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.lsp.conftest import FakeRuntime, Servers, until
+from tests.lsp.raw_client import URI, RawClient, did_change, did_open, inline, notification, request
+
+HEADER = "def add(a, b):\n    "
+EMPTY: dict[str, Any] = {"items": []}
+
+
+async def test_a_suggestion_at_the_end_of_a_line(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("return a + b\n\n\ndef other():\n    pass\n")
+    client.send(did_open(HEADER), inline(1, 1, 4))
+    span = {"start": {"line": 1, "character": 0}, "end": {"line": 1, "character": 4}}
+    assert await client.items(1) == [{"insertText": "    return a + b", "range": span}]
+    body = runtime.events("request")[0]["body"]
+    assert (body["prompt"], body["suffix"]) == (HEADER, "")
+    assert (body["tabcast"]["path"], body["tabcast"]["repo"]) == ("app.py", "project")
+    assert body["tabcast"]["line_mode"] == "block"
+
+
+async def test_the_stream_ends_with_the_block(client: RawClient, runtime: FakeRuntime) -> None:
+    """The engine is held in the next function; the answer does not wait for it, and the engine is told to stop."""
+    runtime.script("return a + b\n\n\ndef other():\n    pass\n", hold_after=24)
+    client.send(did_open(HEADER), inline(1, 1, 4))
+    assert (await client.items(1))[0]["insertText"] == "    return a + b"
+    await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
+
+
+async def test_snapshots_belong_to_the_moment_of_reading(client: RawClient, runtime: FakeRuntime) -> None:
+    """Five changes and requests in one piece, then one more change: each request that asks sees its own version."""
+    runtime.script("tail", hold_after=0)
+    client.send(did_open("x = 0\n"))
+    messages = []
+    for number in range(1, 6):
+        messages.append(did_change(number + 1, str(number), (0, 4), (0, 5)))
+        messages.append(inline(number, 0, 5))
+    client.send(*messages, did_change(7, "9", (0, 4), (0, 5)))
+    for number in range(1, 5):
+        assert (await client.answer(number))["result"] is None
+    await until(lambda: any(event["body"]["prompt"] == "x = 5" for event in runtime.events("request")), "the last")
+    prompts = [event["body"]["prompt"] for event in runtime.events("request")]
+    assert prompts == sorted(prompts)
+    assert set(prompts) <= {f"x = {number}" for number in range(1, 6)}
+    runtime.release()
+    assert await client.items(5) == []  # the document changed after the request was read
+    assert (await client.why())["reason"] == "stale"
+    client.send(inline(6, 0, 5))
+    assert [item["insertText"] for item in await client.items(6)] == ["x = 9tail"]
+
+
+async def test_a_newer_request_supersedes(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail", hold_after=0)
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    await until(lambda: runtime.events("request"), "the request at the engine")
+    client.send(inline(2, 0, 4))
+    assert (await client.answer(1))["result"] is None
+    assert not client.answers_to(2)
+    runtime.release()
+    assert len(await client.items(2)) == 1
+    assert runtime.events("cancelled")
+
+
+async def test_requests_of_two_documents_do_not_meet(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail", hold_after=0)
+    client.send(did_open("x = \n"), did_open("y = \n", uri=URI + "2"), inline(1, 0, 4), inline(2, 0, 4, uri=URI + "2"))
+    await until(lambda: len(runtime.events("request")) == 2, "both requests at the engine")
+    runtime.release()
+    assert (await client.items(1))[0]["insertText"] == "x = tail"
+    assert (await client.items(2))[0]["insertText"] == "y = tail"
+
+
+async def test_cancel_gives_its_error_and_reaches_the_engine(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail", hold_after=0)
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    await until(lambda: runtime.events("request"), "the request at the engine")
+    client.send(notification("$/cancelRequest", {"id": 1}))
+    assert (await client.answer(1))["error"]["code"] == -32800
+    await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
+
+
+async def test_cancel_in_one_piece_with_the_request(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail")
+    client.send(did_open("x = \n"), inline(1, 0, 4), notification("$/cancelRequest", {"id": 1}), inline(2, 0, 4))
+    assert (await client.answer(1))["error"]["code"] == -32800
+    assert len(await client.items(2)) == 1
+
+
+MALFORMED: list[Any] = [
+    {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 0}},
+    {"textDocument": {"uri": URI}, "position": {"line": "first", "character": 0}, "context": {"triggerKind": 2}},
+    {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 0}, "context": {"triggerKind": 9}},
+    {"position": {"line": 0, "character": 0}, "context": {"triggerKind": 2}},
+    [],
+    "text",
+    None,
+]
+
+
+@pytest.mark.parametrize("params", MALFORMED)
+async def test_a_malformed_request_is_refused_once(servers: Servers, params: Any) -> None:
+    client = await servers.start()
+    await client.initialize()
+    client.send(request(1, "textDocument/inlineCompletion", params))
+    assert (await client.answer(1))["error"]["code"] == -32602
+    await client.why()
+    assert len(client.answers_to(1)) == 1
+    assert "window/showMessage" not in client.methods()
+
+
+async def test_broken_frames_do_no_harm(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail")
+    broken_change = notification("textDocument/didChange", {"textDocument": {"uri": URI}, "contentChanges": 7})
+    client.send(did_open("x = \n"), b"{no json", b"[]", b"7", b"\xff\xfe", broken_change, inline(1, 0, 4))
+    assert len(await client.items(1)) == 1
+    assert "window/showMessage" not in client.methods()
+
+
+@pytest.mark.parametrize("language_client_9", [0, 1])
+async def test_what_older_clients_send_is_accepted(
+    client: RawClient, runtime: FakeRuntime, language_client_9: int
+) -> None:
+    runtime.script("tail")
+    message = inline(1, 0, 4, kind=language_client_9)
+    point = {"line": 0, "character": 4}
+    message["params"]["context"]["selectedCompletionInfo"] = {"text": "t", "range": [point, point]}
+    client.send(did_open("x = \n"), message)
+    assert len(await client.items(1)) == 1
+
+
+async def test_a_document_that_was_never_opened_is_not_read(client: RawClient, servers: Servers) -> None:
+    secret = servers.folder / "secret.py"
+    secret.write_text("password = ")
+    client.send(inline(1, 0, 11, uri=secret.as_uri()), did_change(2, "x", (0, 0), (0, 0), uri=secret.as_uri()))
+    assert (await client.answer(1))["result"] == EMPTY
+    assert (await client.why())["reason"] == "not open"
+    client.send(inline(2, 0, 11, uri=secret.as_uri()))
+    assert (await client.answer(2))["result"] == EMPTY
+    assert not servers.runtime.events("request")
+
+
+async def test_unknown_methods_commands_and_states_are_refused(servers: Servers) -> None:
+    client = await servers.start()
+    client.send(inline(1, 0, 0))
+    assert (await client.answer(1))["error"]["code"] == -32002
+    await client.initialize()
+    assert (await client.ask("initialize", {"capabilities": {}}))["error"]["code"] == -32600
+    assert (await client.ask("textDocument/nonsense"))["error"]["code"] == -32601
+    assert (await client.ask("workspace/executeCommand", {"command": "rm"}))["error"]["code"] == -32602
+    client.send(request(5, "shutdown"), inline(6, 0, 0))
+    assert (await client.answer(5))["result"] is None
+    assert (await client.answer(6))["error"]["code"] == -32600
+    client.send(notification("exit"))
+    await client.task
+    assert all(len(client.answers_to(number)) == 1 for number in (1, 5, 6))
+
+
+async def test_every_request_of_a_storm_is_answered_once(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail\n")
+    client.send(did_open("x = 0\n"))
+    ids = range(1, 61)
+    for number in ids:
+        client.send(inline(number, 0, 5), did_change(number + 1, str(number % 10), (0, 4), (0, 5)))
+        if number % 3 == 0:
+            client.send(notification("$/cancelRequest", {"id": number}))
+        if number % 7 == 0:
+            await asyncio.sleep(0)
+    await client.until(lambda: all(client.answers_to(number) for number in ids), "all answers")
+    await client.why()
+    assert all(len(client.answers_to(number)) == 1 for number in ids)
+    assert "window/showMessage" not in client.methods()
+
+
+async def test_loading_and_failure_of_the_engine_give_empty_lists(servers: Servers, runtime: FakeRuntime) -> None:
+    runtime.script("tail", status="loading", detail="reading weights")
+    client = await servers.start()
+    await client.initialize()
+    await client.until(lambda: "$/progress" in client.methods(), "progress")
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    assert (await client.answer(1))["result"] == EMPTY
+    assert (await client.why())["reason"] == "engine loading"
+    runtime.script("tail")
+    ends = lambda: [m for m in client.received if m.get("params", {}).get("value", {}).get("kind") == "end"]  # noqa: E731
+    await client.until(ends, "the end of the progress")
+    client.send(inline(2, 0, 4))
+    assert len(await client.items(2)) == 1
+    await client.close()
+
+
+async def test_a_language_that_the_model_does_not_know(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail", languages=("python",))
+    await client.ask("workspace/executeCommand", {"command": "tabcast.restartEngine"})
+    await client.until_engine("ready")
+    client.send(did_open("x = \n", language="haskell"), inline(1, 0, 4))
+    assert (await client.answer(1))["result"] == EMPTY
+    why = await client.why()
+    assert (why["reason"], why["engine"]["languages"]) == ("language", ["python"])
+
+
+async def test_an_engine_killed_in_mid_request_is_started_again(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail", hold_after=2, chunk_chars=1)
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    await until(lambda: runtime.events("request"), "the request at the engine")
+    runtime.kill()
+    assert (await client.answer(1))["result"] == EMPTY
+    runtime.script("tail")
+    await client.until_engine("ready")
+    client.send(inline(2, 0, 4))
+    assert len(await client.items(2)) == 1
+    assert len(runtime.events("start")) == 2
+    assert "window/showMessage" not in client.methods()
+
+
+async def test_typing_what_was_suggested_asks_no_engine(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("alpha(beta)\n")
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    assert (await client.items(1))[0]["insertText"] == "x = alpha(beta)"
+    client.send(did_change(2, "al", (0, 4), (0, 4)), inline(2, 0, 6))
+    assert (await client.items(2))[0]["insertText"] == "x = alpha(beta)"
+    client.send(did_change(3, "pha()", (0, 6), (0, 6)), inline(3, 0, 10))  # the editor closed the bracket
+    item = (await client.items(3))[0]
+    assert (item["insertText"], item["range"]["start"], item["range"]["end"]) == (
+        "beta",
+        {"line": 0, "character": 10},
+        {"line": 0, "character": 10},
+    )
+    assert len(runtime.events("request")) == 1
+
+
+@pytest.mark.parametrize(("encoding", "column"), [("utf-8", 9), ("utf-16", 7), ("utf-32", 6)])
+async def test_positions_in_all_encodings(servers: Servers, runtime: FakeRuntime, encoding: str, column: int) -> None:
+    runtime.script('y"): pass\n')
+    client = await servers.start()
+    assert (await client.initialize(encoding))["capabilities"]["positionEncoding"] == encoding
+    await client.until_engine("ready")
+    client.send(did_open('f("𝄞x)\n'), inline(1, 0, column - 1))
+    item = (await client.items(1))[0]
+    assert item["insertText"] == 'y"): pass'
+    assert item["range"]["start"] == {"line": 0, "character": column - 1}
+    assert item["range"]["end"]["character"] == column
+    assert runtime.events("request")[0]["body"]["prompt"] == 'f("𝄞x'
+    await client.close()
+
+
+async def test_the_log_has_a_line_for_each_request_and_no_text(servers: Servers, runtime: FakeRuntime) -> None:
+    runtime.script("tail")
+    client = await servers.start()
+    await client.initialize(initializationOptions={"tabcast": {"model": "/evil", "deadlineMs": "soon"}})
+    await client.until_engine("ready")
+    broken = notification("textDocument/didChange", {"textDocument": {"uri": URI}, "contentChanges": ["SECRET"]})
+    client.send(did_open("SECRET = \n"), broken, inline(1, 0, 9))
+    await client.items(1)
+    await client.close()
+    log = servers.log()
+    assert "request 1: shown in " in log
+    assert "ignored settings: model: no such setting" in log
+    assert log.count("deadlineMs: expected a whole number") == 1
+    assert "SECRET" not in log
+    assert "tail" not in log
+    assert "Unclosed" not in log
