@@ -13,11 +13,11 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInternalError
-from pygls.io_ import run_async
+from pygls.io_ import StdinAsyncReader, StdoutWriter, run_async
 
 from decoding.protocol import VERSION, Health
 from lsp_server.log import set_up_logging, without_values
@@ -25,6 +25,8 @@ from lsp_server.settings import Settings, read_settings
 from lsp_server.wire import WireProtocol, WireServer
 
 if TYPE_CHECKING:
+    from pygls.io_ import AsyncReader
+
     from lsp_server.engine_client import EngineClient
     from lsp_server.engine_keeper import ClientFactory
     from lsp_server.session import Session
@@ -82,6 +84,15 @@ class Front:
             )
         return self._session
 
+    async def serve(self, reader: AsyncReader) -> None:
+        """Handle messages until the input ends, or `SystemExit` with the code that `exit` asks for."""
+        stop, server = threading.Event(), self.server
+        try:
+            await run_async(stop, reader, server.protocol, error_handler=server.report_server_error)
+        finally:
+            if self._session is not None:
+                await self._session.engine.close()
+
     def _initialize(self, params: types.InitializeParams) -> None:
         self._settings, problems = read_settings(params.initialization_options)
         if problems:
@@ -138,16 +149,21 @@ def run_stdio(make_client: ClientFactory | None = None) -> None:
     set_up_logging()
     output = sys.stdout.buffer
     sys.stdout = sys.stderr  # a stray print must not break the protocol
-    Front(make_client or own_engine()).server.start_io(stdout=output)
+    asyncio.run(_serve_stdio(Front(make_client or own_engine()), output))
 
 
 def run_tcp(host: str, port: int, make_client: ClientFactory | None = None) -> None:
     """Serve the first editor that connects, until it ends."""
     set_up_logging()
-    asyncio.run(_serve_tcp(host, port, Front(make_client or own_engine()).server))
+    asyncio.run(_serve_tcp(Front(make_client or own_engine()), host, port))
 
 
-async def _serve_tcp(host: str, port: int, server: WireServer) -> None:
+async def _serve_stdio(front: Front, output: BinaryIO) -> None:
+    front.server.protocol.set_writer(StdoutWriter(output))
+    await front.serve(StdinAsyncReader(sys.stdin.buffer, front.server.thread_pool))
+
+
+async def _serve_tcp(front: Front, host: str, port: int) -> None:
     connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
         asyncio.get_running_loop().create_future()
     )
@@ -163,7 +179,5 @@ async def _serve_tcp(host: str, port: int, server: WireServer) -> None:
     sys.stderr.flush()
     reader, writer = await connected
     listener.close()
-    server.protocol.set_writer(writer)
-    await run_async(
-        stop_event=threading.Event(), reader=reader, protocol=server.protocol, error_handler=server.report_server_error
-    )
+    front.server.protocol.set_writer(writer)
+    await front.serve(reader)

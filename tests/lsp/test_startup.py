@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.lsp.conftest import FakeRuntime, Servers
-from tests.lsp.raw_client import did_open, inline
+from tests.lsp.raw_client import did_open, inline, notification
 
 # All of ours that may be imported before the answer to `initialize`.
 BEFORE_INITIALIZE = {
@@ -119,4 +121,18 @@ async def test_the_server_ends_when_the_editor_dies(servers: Servers, runtime: F
     client.writer.close()
     await asyncio.wait_for(servers.processes[0].wait(), 30)
     assert "Unclosed" not in servers.log()
+    assert "Traceback" not in servers.log()
+
+
+@pytest.mark.parametrize("transport", ["stdio", "tcp"])
+@pytest.mark.parametrize("is_orderly", [True, False])
+async def test_the_exit_code_tells_whether_shutdown_came_first(
+    servers: Servers, transport: str, is_orderly: bool
+) -> None:
+    client = await servers.start(transport)
+    await client.initialize()
+    if is_orderly:
+        await client.ask("shutdown")
+    client.send(notification("exit"))
+    assert await asyncio.wait_for(servers.processes[0].wait(), 30) == (0 if is_orderly else 1)
     assert "Traceback" not in servers.log()
