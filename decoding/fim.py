@@ -96,11 +96,14 @@ def lay_out(request: CompletionRequest, layout: Layout, encode: Encode, budget: 
     head = _file_head(request, layout, encode)[: budget // 4]
     context = _context(request, layout, encode, int(budget * CONTEXT_SHARE))
     room = budget - len(suffix) - len(head) - len(context) - 3
-    prefix = _tail(encode(_cut_text(request.prompt, room * 8)), room)
+    text = _cut_text(request.prompt, room * 8)
+    prefix = encode(text)
+    num_typed = len(prefix) - _anchor(text, encode, prefix)
+    prefix = _tail(prefix, room)
     begin, middle, end = (_special(layout, name) for name in (template.prefix, template.middle, template.suffix))
     if template.order == "suffix_first":
         return [*context, *head, *begin, *end, *suffix, *middle, *prefix]
-    anchor = _anchor(request.prompt, encode, prefix)
+    anchor = max(0, len(prefix) - num_typed)
     return [*context, *head, *begin, *prefix[:anchor], *end, *suffix, *middle, *prefix[anchor:]]
 
 
@@ -125,11 +128,18 @@ def _file_head(request: CompletionRequest, layout: Layout, encode: Encode) -> li
     return [layout.ids[separator], *encode(request.tabcast.path + "\n")]
 
 
-def _anchor(prompt: str, encode: Encode, prefix: Sequence[int]) -> int:
-    """How many of the prefix's tokens stand before the cursor's line, if its start is a token boundary; else none."""
-    line = prompt[prompt.rfind("\n") + 1 :]
-    typed = encode(line) if line else []
-    return len(prefix) - len(typed) if not typed or list(prefix[-len(typed) :]) == typed else len(prefix)
+def _anchor(text: str, encode: Encode, prefix: Sequence[int]) -> int:
+    """How many of the prefix's tokens stand before the cursor's line.
+
+    Where a tokenizer joins the newline with what follows, the anchor lies before that newline; where even that is
+    within a token, all of the prefix stands before it.
+    """
+    line_start = text.rfind("\n") + 1
+    for cut in (line_start, line_start - 1):
+        above = encode(text[:cut]) if cut > 0 else []
+        if list(prefix[: len(above)]) == above:
+            return len(above)
+    return len(prefix)
 
 
 def _tail(ids: list[int], room: int) -> list[int]:

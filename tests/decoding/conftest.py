@@ -1,0 +1,80 @@
+"""Loaded models and drafters for the engine's own tests."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from decoding.config import EngineConfig
+from decoding.drafting import Draft, DraftRequest, Outcome
+from decoding.models.pair import ModelSet, load_pair
+from tests.conftest import FAMILIES
+from tests.tiny_models import make_model
+
+
+class ScriptedDrafter:
+    """Proposes what a function of (tokens so far, budget) says."""
+
+    name = "scripted"
+
+    def __init__(self, propose: Callable[[list[int], int], list[int]]) -> None:
+        self._propose = propose
+        self._ids: list[int] = []
+
+    def begin(self, request: DraftRequest) -> None:
+        self._ids = list(request.prompt_ids)
+
+    def observe(self, outcome: Outcome) -> None:
+        self._ids += outcome.emitted_ids
+
+    def propose(self, budget: int) -> Draft:
+        return Draft(tuple(self._propose(self._ids, budget)), self.name)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def pairs(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], ModelSet]:
+    """Each family in float32 and bfloat16, with a smaller draft that shares some of its choices."""
+    root = tmp_path_factory.mktemp("drafts")
+    loaded: dict[tuple[str, str], ModelSet] = {}
+    for family in FAMILIES:
+        draft = make_model(root / family, family, seed=1, layers=1)
+        for dtype in ("float32", "bfloat16"):
+            config = EngineConfig(model=str(tiny_models[family]), draft=str(draft), dtype=dtype, device="cpu")
+            loaded[family, dtype] = load_pair(config)[0]
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def llama(pairs: dict[tuple[str, str], ModelSet]) -> ModelSet:
+    """The Llama in bfloat16."""
+    return pairs["llama", "bfloat16"]
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    """The same numbers in each run."""
+    torch.manual_seed(0)
+    return random.Random(0)
+
+
+def decode(models: ModelSet, prompt_ids: list[int], drafter: object, num_tokens: int, **keywords: object) -> list[int]:
+    """Greedy tokens of a cold run."""
+    from decoding.sampling import Sampling
+    from decoding.speculate import speculate
+
+    cache = keywords.pop("cache", None) or models.target.new_cache()
+    sampling = keywords.pop("sampling", None) or Sampling()
+    drafter.begin(DraftRequest(prompt_ids=prompt_ids))  # type: ignore[attr-defined]
+    emitted: list[int] = []
+    for outcome in speculate(models.target, cache, prompt_ids, drafter, sampling):  # type: ignore[arg-type]
+        emitted += outcome.emitted_ids
+        if len(emitted) >= num_tokens:
+            break
+    return emitted[:num_tokens]

@@ -1,0 +1,77 @@
+"""The cache against recomputation, after any commits and roll-backs; and what a row may depend on."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from decoding.kv_cache import BLOCK, num_prefill_tokens
+from decoding.models import row_invariance
+from decoding.models.attention import attend, block_mask
+from decoding.models.pair import ModelSet
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_keys_and_values_equal_a_recomputation(llama: ModelSet, data: st.DataObject) -> None:
+    model = llama.target
+    tokens = st.integers(8, model.shape.vocabulary - 1)
+    cache = model.new_cache()
+    for _ in range(data.draw(st.integers(1, 12))):
+        if len(cache) and data.draw(st.booleans()):
+            cache.roll_back(data.draw(st.integers(0, len(cache))))
+        rows = data.draw(st.lists(tokens, min_size=1, max_size=model.step_width))
+        if len(cache) + len(rows) < model.shape.max_len:
+            model.step(rows, cache)
+            cache.commit(rows[: data.draw(st.integers(1, len(rows)))])
+    fresh = model.new_cache()
+    for token_id in cache.token_ids:
+        model.step([token_id], fresh)
+        fresh.commit([token_id])
+    live = len(cache)
+    for ours, theirs in ((cache.keys, fresh.keys), (cache.values, fresh.values)):
+        by_slot = [store.transpose(2, 3).flatten(1, 2)[:, :live] for store in (ours, theirs)]
+        assert torch.equal(*by_slot)
+
+
+def test_only_what_a_cold_run_would_compute_alike_is_reused(llama: ModelSet) -> None:
+    model, chunk = llama.target, llama.target.chunk
+    cache = model.new_cache()
+    prompt = [random.Random(0).randrange(8, 500) for _ in range(3 * chunk)]
+    model.prefill(prompt[:chunk], cache)
+    model.step(prompt[chunk : chunk + 8], cache)
+    cache.commit(prompt[chunk : chunk + 8])
+    assert cache.reuse(prompt[: chunk + 20], chunk) == chunk + 8
+    # The prompt has grown past the next chunk: a cold run would compute those eight tokens by a chunk.
+    assert cache.reuse(prompt[: 2 * chunk + 5], chunk) == chunk
+    # It has shrunk below the first: a cold run would compute all of it by steps.
+    assert cache.reuse(prompt[: chunk - 3], chunk) == 0
+
+
+def test_the_last_token_is_always_computed_again() -> None:
+    assert [num_prefill_tokens(length, 64) for length in (1, 64, 65, 128, 129)] == [0, 0, 64, 64, 128]
+
+
+def test_rows_agree_at_the_probed_width(pairs: dict[tuple[str, str], ModelSet]) -> None:
+    for models in pairs.values():
+        assert row_invariance.probe(models.target).width == models.target.step_width > 1
+
+
+def test_attention_ignores_leftovers_and_longer_caches() -> None:
+    """A row's result is the same number whatever lies behind it, and close to the textbook's."""
+    torch.manual_seed(0)
+    query, keys, values = torch.randn(2, 6, 16), torch.randn(5, 2, BLOCK, 16), torch.randn(5, 2, BLOCK, 16)
+    start = BLOCK + 10
+    mask = block_mask(start, 3, 2, torch.device("cpu"), torch.float32)
+    ours = attend(query, keys[: len(mask)], values[: len(mask)], mask, 0.25)
+    longer = torch.full((5, 1, 6, BLOCK), -torch.inf)
+    longer[: len(mask)] = mask
+    assert torch.equal(ours, attend(query, keys, values, longer, 0.25))
+    flat_keys, flat_values = (store.transpose(0, 1).flatten(1, 2) for store in (keys, values))
+    for row in range(6):
+        live = start + row % 3 + 1
+        weights = (query[:, row : row + 1] @ flat_keys[:, :live].transpose(1, 2) * 0.25).softmax(-1)
+        torch.testing.assert_close(ours[:, row : row + 1], weights @ flat_values[:, :live])
