@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,15 +14,9 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """No configuration of the user's, a runtime directory of the test's."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("TABCAST_")}
-    return {
-        **kept,
-        "TABCAST_RUNTIME_DIR": str(tmp_path / "runtime"),
-        "TABCAST_CONFIG": str(tmp_path / "config.toml"),
-        "COLUMNS": "100",
-    }
+def environment(private_runtime: None) -> dict[str, str]:
+    """What the command sees; `private_runtime` gave this process a runtime directory of its own."""
+    return {**os.environ, "COLUMNS": "100"}
 
 
 @pytest.fixture
@@ -47,11 +41,9 @@ def tabcast(environment: dict[str, str], tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def engine_options(tiny_model: Path, tabcast: Run) -> Iterator[list[str]]:
-    """Options that choose a tiny random model without a draft; its engine is stopped in the end."""
-    options = ["--model", str(tiny_model), "--draft", "none", "--device", "cpu"]
-    yield options
-    tabcast("engine", "stop", *options)
+def engine_options(tiny_model: Path) -> list[str]:
+    """Options that choose a tiny random model without a draft."""
+    return ["--model", str(tiny_model), "--draft", "none", "--device", "cpu"]
 
 
 def error_line(result: subprocess.CompletedProcess[str]) -> str:

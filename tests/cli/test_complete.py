@@ -13,13 +13,6 @@ KEYS = ["text", "tokens", "steps", "tokens_per_step", "ms", "drafters", "reason"
 
 
 @pytest.fixture
-def our_engine(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let children of this process find the engine that the command line uses."""
-    for name in ("TABCAST_RUNTIME_DIR", "TABCAST_CONFIG"):
-        monkeypatch.setenv(name, environment[name])
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "sample.py"
     path.write_text(SOURCE, encoding="utf-8")
@@ -48,7 +41,6 @@ def test_plain_decoding_gives_the_same_text(tabcast: Run, engine_options: list[s
 async def test_it_is_what_an_editor_shows(
     tabcast: Run,
     engine_options: list[str],
-    our_engine: None,
     tmp_path: Path,
     file: Path,
     cursor: tuple[int, int],
@@ -115,10 +107,6 @@ def test_not_utf_8(tabcast: Run, tmp_path: Path) -> None:
 
 
 def test_model_that_is_missing(tabcast: Run, file: Path, tmp_path: Path) -> None:
-    options = ["--model", tmp_path / "no-model"]
-    try:
-        result = tabcast("complete", file, "--line", 1, "--column", 1, *options)
-        assert result.returncode == 5
-        assert str(tmp_path / "no-model") in error_line(result)
-    finally:
-        tabcast("engine", "stop", *options)
+    result = tabcast("complete", file, "--line", 1, "--column", 1, "--model", tmp_path / "no-model")
+    assert result.returncode == 5
+    assert str(tmp_path / "no-model") in error_line(result)

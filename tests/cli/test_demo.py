@@ -12,8 +12,7 @@ import pytest
 from decoding.protocol import ADDRESS_FILE, Address
 from lsp_server.cli.demo.scenes import SCENES, Scene
 from tests.cli.conftest import Run
-
-BUNDLED = Path(__file__).parents[2] / "decoding" / "bundled"
+from tests.conftest import HAS_BUNDLED
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.title)
@@ -33,7 +32,7 @@ def temporary(environment: dict[str, str], tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.skipif(not BUNDLED.exists(), reason="no bundled model in this checkout")
+@pytest.mark.skipif(not HAS_BUNDLED, reason="no bundled model in this checkout")
 def test_it_suggests_and_both_ways_of_decoding_agree(tabcast: Run, temporary: Path) -> None:
     result = tabcast("demo", "--json")
     assert result.returncode == 0, result.stderr

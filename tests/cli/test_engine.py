@@ -99,13 +99,9 @@ def bad_model(request: pytest.FixtureRequest, tmp_path: Path, tiny_model: Path) 
 
 
 def test_model_that_cannot_be_loaded(tabcast: Run, bad_model: Path) -> None:
-    options = ["--model", str(bad_model), "--draft", "none"]
-    try:
-        result = tabcast("engine", "start", *options)
-        assert result.returncode == 5
-        assert str(bad_model) in error_line(result)
-    finally:
-        tabcast("engine", "stop", *options)
+    result = tabcast("engine", "start", "--model", bad_model, "--draft", "none")
+    assert result.returncode == 5
+    assert str(bad_model) in error_line(result)
 
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() == 0, reason="root may enter every folder")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import HAS_BUNDLED
+
 REPOSITORY = Path(__file__).parents[2]
-BUNDLED = REPOSITORY / "decoding" / "bundled"
 
 
 @pytest.fixture(scope="module")
@@ -62,24 +63,13 @@ def test_imports_its_own_code(installed: Path, tmp_path: Path) -> None:
     assert all(path.startswith(str(installed.parent)) for path in found.stdout.split())
 
 
-@pytest.mark.skipif(not BUNDLED.exists(), reason="no bundled model in this checkout")
+@pytest.mark.skipif(not HAS_BUNDLED, reason="no bundled model in this checkout")
 def test_completes_outside_the_repository(installed: Path, tmp_path: Path) -> None:
     file = tmp_path / "sample.py"
     file.write_text("import os\n\n\ndef home() -> str:\n    return os.environ[", encoding="utf-8")
-    environment = {**os.environ, "TABCAST_RUNTIME_DIR": str(tmp_path / "runtime")}
-    command = [str(installed / "tabcast")]
-    try:
-        found = subprocess.run(
-            [*command, "complete", str(file), "--line", "5", "--column", "23", "--json"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert found.returncode == 0, found.stderr
-        answer = json.loads(found.stdout)
-        assert answer["tokens"] > 0
-        assert answer["steps"] > 0
-    finally:
-        subprocess.run([*command, "engine", "stop"], cwd=tmp_path, env=environment, check=True)
+    command = [installed / "tabcast", "complete", file, "--line", "5", "--column", "23", "--json"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    answer = json.loads(found.stdout)
+    assert answer["tokens"] > 0
+    assert answer["steps"] > 0
