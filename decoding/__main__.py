@@ -1,4 +1,4 @@
-"""`python -P -m decoding serve|doctor|models`: the engine's own command line; people use `tabcast`."""
+"""`python -P -m decoding serve|doctor|models|train`: the engine's own command line; people use `tabcast`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_MODEL, EXIT_PORT_IN_USE
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand; return its exit code."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(with_training=arguments[:1] == ["train"]).parse_args(arguments)
     logging.basicConfig(
         level=os.environ.get("TABCAST_LOG", "INFO").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
+        if options.command == "train":
+            options.run(options)
+            return 0
         overrides = {name: getattr(options, name, None) for name in configuration.EngineConfig.__slots__}
         config = configuration.load(overrides)
         if options.command == "serve":
@@ -51,7 +55,7 @@ def _serve(config: configuration.EngineConfig, options: argparse.Namespace) -> i
         return EXIT_USAGE
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, with_training: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -P -m decoding", description=__doc__)
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -71,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--dtype", help="auto, float32, bfloat16, float16")
     for command in (doctor, models):
         command.add_argument("--json", action="store_true", help="print JSON")
+    if with_training:
+        from decoding.training import commands as training  # noqa: PLC0415 - brings torch and transformers
+
+        training.add_parsers(commands)
+    else:
+        commands.add_parser("train", help="make a small model and its draft")
     return parser
 
 

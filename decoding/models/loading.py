@@ -139,7 +139,8 @@ def _pair_order(head_dim: int) -> Tensor:
 
 
 def _pair_up(rows: Tensor, order: Tensor) -> Tensor:
-    return rows.unflatten(0, (-1, len(order)))[:, order.to(rows.device)].flatten(0, 1).contiguous()
+    paired: Tensor = rows.unflatten(0, (-1, len(order)))[:, order.to(rows.device)]
+    return paired.flatten(0, 1).contiguous()
 
 
 class _Tensors:
