@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 
+from decoding.protocol import EXIT_PORT_IN_USE
 from lsp_server.cli.errors import CommandError
 from lsp_server.cli.parser import engine_arguments
 from lsp_server.server import own_engine, run_stdio, run_tcp
@@ -19,5 +21,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         run_tcp(host, port, client)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CommandError(f"port {port} is in use", EXIT_PORT_IN_USE) from None
         raise CommandError(f"can't listen on {host}:{port}: {error.strerror}") from None
     return 0
