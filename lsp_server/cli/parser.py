@@ -11,6 +11,7 @@ from decoding.protocol import MAX_NEW_TOKENS, VERSION
 # Subcommands that the engine's own program reads and runs: nothing after the name is parsed here.
 ENGINE_SIDE: Final = {
     "models": "list the models that can be used, and say which one is",
+    "train": "train a tokenizer, a target and a draft model",
 }
 
 EPILOG: Final = """\
