@@ -26,5 +26,7 @@ def export(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
     saved.to(torch.bfloat16).save_pretrained(partial, max_shard_size=MAX_SHARD)  # type: ignore[arg-type]
     (partial / "generation_config.json").unlink(missing_ok=True)
     training_tokenizer.save(tokenizer, partial)
+    for file in partial.iterdir():
+        file.chmod(0o644)  # safetensors writes files that only their owner can read
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
