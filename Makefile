@@ -22,7 +22,7 @@ check: .venv/installed-dev  ## lint, formatting, types, import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: .venv/installed-dev  ## put the code into its standard form
 	$(BIN)/ruff check --fix

@@ -41,7 +41,7 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     python=$(find_python)
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python can't make virtual environments: 'apt install python3-venv' (or python3.12-venv and the like) adds that"
-    echo "setup: making .venv with $("$python" --version)"
+    echo "setup: making .venv with $("$python" --version); torch is large, so this first time takes a minute or more"
     "$python" -m venv --clear .venv
 fi
 venv_python=.venv/bin/python
@@ -53,7 +53,7 @@ else
     cp constraints-cpu.txt .venv/constraints.txt
     index=$(cpu_index)
 fi
-echo "setup: installing tabcast$extra into .venv (torch is large: the first time takes a minute or more)"
+echo "setup: installing tabcast$extra into .venv"
 # shellcheck disable=SC2086 # $index is one word or none
 "$venv_python" -m pip install --quiet --disable-pip-version-check \
     --constraint .venv/constraints.txt $index --editable ".$extra"
