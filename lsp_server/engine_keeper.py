@@ -27,6 +27,7 @@ class EngineKeeper:
         self._make_client = make_client
         self._client: EngineClient | None = None
         self._waking: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     @property
     def client(self) -> EngineClient:
@@ -37,7 +38,7 @@ class EngineKeeper:
 
     def wake(self) -> None:
         """Attach to an engine, or start one, and wait in the background until it is ready."""
-        if self._waking is None or self._waking.done():
+        if not self._is_closed and (self._waking is None or self._waking.done()):
             self._waking = asyncio.create_task(self._wake())
 
     async def restart(self) -> None:
@@ -51,6 +52,7 @@ class EngineKeeper:
 
     async def close(self) -> None:
         """Let go of the engine, which stays for others."""
+        self._is_closed = True
         await self._end_waking()
         if self._client is not None:
             await self._client.close()

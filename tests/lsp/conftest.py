@@ -132,12 +132,24 @@ async def servers(runtime: FakeRuntime, tmp_path: Path) -> AsyncIterator[Servers
     await servers.end()
 
 
-@pytest.fixture(params=["stdio", "tcp"])
-async def client(request: pytest.FixtureRequest, servers: Servers, runtime: FakeRuntime) -> AsyncIterator[RawClient]:
-    """A client of a server whose fake engine is ready, over both transports."""
-    runtime.script("")
-    client = await servers.start(request.param)
+async def ready_client(servers: Servers, transport: str) -> AsyncIterator[RawClient]:
+    servers.runtime.script("")
+    client = await servers.start(transport)
     await client.initialize()
     await client.until_engine("ready")
     yield client
     await client.close()
+
+
+@pytest.fixture
+async def client(servers: Servers) -> AsyncIterator[RawClient]:
+    """A client of a server whose fake engine is ready."""
+    async for client in ready_client(servers, "stdio"):
+        yield client
+
+
+@pytest.fixture(params=["stdio", "tcp"])
+async def any_client(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterator[RawClient]:
+    """The same over both transports, which differ in how many messages are read before a coroutine runs."""
+    async for client in ready_client(servers, request.param):
+        yield client

@@ -133,8 +133,6 @@ CODE = st.text(alphabet="ab :()\"'\n\t", max_size=40)
 
 
 @given(CODE, CODE, CODE, st.sampled_from(["line", "block"]))
-def test_filters_only_cut_at_the_end_and_are_idempotent(before: str, after: str, text: str, mode: Mode) -> None:
+def test_filters_only_cut_at_the_end(before: str, after: str, text: str, mode: Mode) -> None:
     place = place_at(f"{before}|{after}")
-    filtered = filter_text(text, place, mode).text
-    assert text.startswith(filtered)
-    assert filter_text(filtered, place, mode).text == filtered
+    assert text.startswith(filter_text(text, place, mode).text)

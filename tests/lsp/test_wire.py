@@ -14,11 +14,11 @@ HEADER = "def add(a, b):\n    "
 EMPTY: dict[str, Any] = {"items": []}
 
 
-async def test_a_suggestion_at_the_end_of_a_line(client: RawClient, runtime: FakeRuntime) -> None:
+async def test_a_suggestion_at_the_end_of_a_line(any_client: RawClient, runtime: FakeRuntime) -> None:
     runtime.script("return a + b\n\n\ndef other():\n    pass\n")
-    client.send(did_open(HEADER), inline(1, 1, 4))
+    any_client.send(did_open(HEADER), inline(1, 1, 4))
     span = {"start": {"line": 1, "character": 0}, "end": {"line": 1, "character": 4}}
-    assert await client.items(1) == [{"insertText": "    return a + b", "range": span}]
+    assert await any_client.items(1) == [{"insertText": "    return a + b", "range": span}]
     body = runtime.events("request")[0]["body"]
     assert (body["prompt"], body["suffix"]) == (HEADER, "")
     assert (body["tabcast"]["path"], body["tabcast"]["repo"]) == ("app.py", "project")
@@ -33,38 +33,85 @@ async def test_the_stream_ends_with_the_block(client: RawClient, runtime: FakeRu
     await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
 
 
-async def test_snapshots_belong_to_the_moment_of_reading(client: RawClient, runtime: FakeRuntime) -> None:
+async def test_snapshots_belong_to_the_moment_of_reading(any_client: RawClient, runtime: FakeRuntime) -> None:
     """Five changes and requests in one piece, then one more change: each request that asks sees its own version."""
     runtime.script("tail", hold_after=0)
-    client.send(did_open("x = 0\n"))
+    any_client.send(did_open("x = 0\n"))
     messages = []
     for number in range(1, 6):
         messages.append(did_change(number + 1, str(number), (0, 4), (0, 5)))
         messages.append(inline(number, 0, 5))
-    client.send(*messages, did_change(7, "9", (0, 4), (0, 5)))
+    any_client.send(*messages, did_change(7, "9", (0, 4), (0, 5)))
     for number in range(1, 5):
-        assert (await client.answer(number))["result"] is None
+        assert (await any_client.answer(number))["result"] is None
     await until(lambda: any(event["body"]["prompt"] == "x = 5" for event in runtime.events("request")), "the last")
     prompts = [event["body"]["prompt"] for event in runtime.events("request")]
     assert prompts == sorted(prompts)
     assert set(prompts) <= {f"x = {number}" for number in range(1, 6)}
     runtime.release()
-    assert await client.items(5) == []  # the document changed after the request was read
-    assert (await client.why())["reason"] == "stale"
-    client.send(inline(6, 0, 5))
-    assert [item["insertText"] for item in await client.items(6)] == ["x = 9tail"]
+    assert await any_client.items(5) == []  # the document changed after the request was read
+    assert (await any_client.why())["reason"] == "stale"
+    any_client.send(inline(6, 0, 5))
+    assert [item["insertText"] for item in await any_client.items(6)] == ["x = 9tail"]
 
 
-async def test_a_newer_request_supersedes(client: RawClient, runtime: FakeRuntime) -> None:
+async def test_a_newer_request_supersedes(any_client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail", hold_after=0)
+    any_client.send(did_open("x = \n"), inline(1, 0, 4))
+    await until(lambda: runtime.events("request"), "the request at the engine")
+    any_client.send(inline(2, 0, 4))
+    assert (await any_client.answer(1))["result"] is None
+    assert not any_client.answers_to(2)
+    runtime.release()
+    assert len(await any_client.items(2)) == 1
+    assert runtime.events("cancelled")
+
+
+async def test_null_comes_before_the_newer_answer(any_client: RawClient, runtime: FakeRuntime) -> None:
+    """The newer request is answered at once, without the engine; the older one's null must not come after it."""
+    runtime.script("tail", hold_after=0)
+    any_client.send(did_open("x = \nfoo\n"), inline(1, 0, 4))
+    await until(lambda: runtime.events("request"), "the request at the engine")
+    any_client.send(inline(2, 1, 1))
+    assert await any_client.items(2) == []
+    assert [message["id"] for message in any_client.received if message.get("id") in (1, 2)] == [1, 2]
+    assert (await any_client.answer(1))["result"] is None
+
+
+async def test_the_deadline_gives_the_lines_that_have_come(servers: Servers, runtime: FakeRuntime) -> None:
+    runtime.script("a = 1\n    b = 2\n    c = ", hold_after=20)
+    client = await servers.start()
+    await client.initialize(initializationOptions={"deadlineMs": 300})
+    await client.until_engine("ready")
+    client.send(did_open(HEADER), inline(1, 1, 4))
+    assert (await client.items(1))[0]["insertText"] == "    a = 1\n    b = 2"
+    await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
+    await client.close()
+
+
+async def test_shutdown_answers_what_is_pending_and_starts_nothing(client: RawClient, runtime: FakeRuntime) -> None:
     runtime.script("tail", hold_after=0)
     client.send(did_open("x = \n"), inline(1, 0, 4))
     await until(lambda: runtime.events("request"), "the request at the engine")
-    client.send(inline(2, 0, 4))
-    assert (await client.answer(1))["result"] is None
-    assert not client.answers_to(2)
-    runtime.release()
-    assert len(await client.items(2)) == 1
-    assert runtime.events("cancelled")
+    assert (await client.ask("shutdown"))["result"] is None
+    await client.answer(1)
+    client.send(request(2, "shutdown"))
+    assert (await client.answer(2))["error"]["code"] == -32600
+    assert len(client.answers_to(1)) == 1
+    assert len(runtime.events("start")) == 1
+
+
+async def test_settings_can_change(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail")
+    changed = notification("workspace/didChangeConfiguration", {"settings": {"tabcast": {"enabled": False}}})
+    client.send(did_open("x = \n"), changed, inline(1, 0, 4))
+    assert await client.items(1) == []
+    assert (await client.why())["reason"] == "disabled"
+    client.send(notification("workspace/didChangeConfiguration", {"settings": None}), inline(2, 0, 4))
+    assert await client.items(2) == []
+    changed["params"]["settings"]["tabcast"]["enabled"] = True
+    client.send(changed, inline(3, 0, 4))
+    assert len(await client.items(3)) == 1
 
 
 async def test_requests_of_two_documents_do_not_meet(client: RawClient, runtime: FakeRuntime) -> None:
@@ -85,11 +132,11 @@ async def test_cancel_gives_its_error_and_reaches_the_engine(client: RawClient, 
     await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
 
 
-async def test_cancel_in_one_piece_with_the_request(client: RawClient, runtime: FakeRuntime) -> None:
+async def test_cancel_in_one_piece_with_the_request(any_client: RawClient, runtime: FakeRuntime) -> None:
     runtime.script("tail")
-    client.send(did_open("x = \n"), inline(1, 0, 4), notification("$/cancelRequest", {"id": 1}), inline(2, 0, 4))
-    assert (await client.answer(1))["error"]["code"] == -32800
-    assert len(await client.items(2)) == 1
+    any_client.send(did_open("x = \n"), inline(1, 0, 4), notification("$/cancelRequest", {"id": 1}), inline(2, 0, 4))
+    assert (await any_client.answer(1))["error"]["code"] == -32800
+    assert len(await any_client.items(2)) == 1
 
 
 MALFORMED: list[Any] = [
@@ -114,12 +161,12 @@ async def test_a_malformed_request_is_refused_once(servers: Servers, params: Any
     assert "window/showMessage" not in client.methods()
 
 
-async def test_broken_frames_do_no_harm(client: RawClient, runtime: FakeRuntime) -> None:
+async def test_broken_frames_do_no_harm(any_client: RawClient, runtime: FakeRuntime) -> None:
     runtime.script("tail")
     broken_change = notification("textDocument/didChange", {"textDocument": {"uri": URI}, "contentChanges": 7})
-    client.send(did_open("x = \n"), b"{no json", b"[]", b"7", b"\xff\xfe", broken_change, inline(1, 0, 4))
-    assert len(await client.items(1)) == 1
-    assert "window/showMessage" not in client.methods()
+    any_client.send(did_open("x = \n"), b"{no json", b"[]", b"7", b"\xff\xfe", broken_change, inline(1, 0, 4))
+    assert len(await any_client.items(1)) == 1
+    assert "window/showMessage" not in any_client.methods()
 
 
 @pytest.mark.parametrize("language_client_9", [0, 1])
@@ -161,20 +208,20 @@ async def test_unknown_methods_commands_and_states_are_refused(servers: Servers)
     assert all(len(client.answers_to(number)) == 1 for number in (1, 5, 6))
 
 
-async def test_every_request_of_a_storm_is_answered_once(client: RawClient, runtime: FakeRuntime) -> None:
+async def test_every_request_of_a_storm_is_answered_once(any_client: RawClient, runtime: FakeRuntime) -> None:
     runtime.script("tail\n")
-    client.send(did_open("x = 0\n"))
+    any_client.send(did_open("x = 0\n"))
     ids = range(1, 61)
     for number in ids:
-        client.send(inline(number, 0, 5), did_change(number + 1, str(number % 10), (0, 4), (0, 5)))
+        any_client.send(inline(number, 0, 5), did_change(number + 1, str(number % 10), (0, 4), (0, 5)))
         if number % 3 == 0:
-            client.send(notification("$/cancelRequest", {"id": number}))
+            any_client.send(notification("$/cancelRequest", {"id": number}))
         if number % 7 == 0:
             await asyncio.sleep(0)
-    await client.until(lambda: all(client.answers_to(number) for number in ids), "all answers")
-    await client.why()
-    assert all(len(client.answers_to(number)) == 1 for number in ids)
-    assert "window/showMessage" not in client.methods()
+    await any_client.until(lambda: all(any_client.answers_to(number) for number in ids), "all answers")
+    await any_client.why()
+    assert all(len(any_client.answers_to(number)) == 1 for number in ids)
+    assert "window/showMessage" not in any_client.methods()
 
 
 async def test_loading_and_failure_of_the_engine_give_empty_lists(servers: Servers, runtime: FakeRuntime) -> None:

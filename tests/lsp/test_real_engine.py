@@ -1,0 +1,123 @@
+"""The wire against the real engine with a tiny random model, whose text is nonsense."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from lsprotocol import types
+from pytest_lsp import ClientServerConfig, LanguageClient
+
+from decoding.protocol import Address
+from tests.lsp.conftest import Servers, until
+from tests.lsp.raw_client import RawClient, did_change, did_open, inline, notification
+
+SERVE_STDIO = "from lsp_server import server; server.run_stdio()"
+SERVE_TCP = "from lsp_server import server; server.run_tcp('127.0.0.1', 0)"
+URI = "file:///work/project/app.py"
+HEADER = "def add(a, b):\n    "
+ANSWERED = {"shown", "filtered"}
+
+
+def engine_address() -> Address | None:
+    files = list(Path(os.environ["TABCAST_RUNTIME_DIR"]).glob("*/engine.json"))
+    return Address.read(files[0].parent) if files else None
+
+
+@pytest.fixture
+async def editor(real_engine_model: Path) -> AsyncIterator[LanguageClient]:
+    """An editor, as pytest-lsp plays it, with our server and the real engine."""
+    config = ClientServerConfig(server_command=[sys.executable, "-P", "-c", SERVE_STDIO])
+    client = await config.start()
+    assert isinstance(client, LanguageClient)
+    capabilities = types.ClientCapabilities(
+        window=types.WindowClientCapabilities(work_done_progress=True),
+        text_document=types.TextDocumentClientCapabilities(
+            inline_completion=types.InlineCompletionClientCapabilities()
+        ),
+    )
+    await client.initialize_session(types.InitializeParams(capabilities=capabilities))
+    yield client
+    await client.shutdown_session()
+    await client.stop()
+
+
+async def until_ready(client: LanguageClient) -> None:
+    async def status() -> str:
+        command = types.ExecuteCommandParams(command="tabcast.why")
+        why = await client.workspace_execute_command_async(command)
+        assert isinstance(why, dict)
+        return str(why["engine"]["status"])
+
+    for _ in range(1200):
+        if await status() == "ready":
+            return
+        await asyncio.sleep(0.05)
+    pytest.fail("the engine did not become ready")
+
+
+async def ask(client: LanguageClient, line: int, character: int) -> list[types.InlineCompletionItem]:
+    answer = await client.text_document_inline_completion_async(
+        types.InlineCompletionParams(
+            text_document=types.TextDocumentIdentifier(uri=URI),
+            position=types.Position(line, character),
+            context=types.InlineCompletionContext(trigger_kind=types.InlineCompletionTriggerKind.Automatic),
+        )
+    )
+    assert isinstance(answer, types.InlineCompletionList)
+    return list(answer.items)
+
+
+async def test_an_editor_gets_an_answer_and_no_message(editor: LanguageClient) -> None:
+    document = types.TextDocumentItem(uri=URI, language_id="python", version=1, text=HEADER)
+    editor.text_document_did_open(types.DidOpenTextDocumentParams(text_document=document))
+    assert await ask(editor, 1, 4) == []  # still loading: an empty list at once, and no error
+    await until_ready(editor)
+    for item in await ask(editor, 1, 4):
+        assert str(item.insert_text).startswith("    ")
+        assert item.range == types.Range(types.Position(1, 0), types.Position(1, 4))
+    assert not editor.messages
+
+
+async def started(servers: Servers, program: str, transport: str) -> RawClient:
+    client = await servers.start(transport, ("-c", program))
+    await client.initialize()
+    await client.until_engine("ready")
+    return client
+
+
+@pytest.mark.parametrize(("program", "transport"), [(SERVE_STDIO, "stdio"), (SERVE_TCP, "tcp")])
+async def test_pipelined_messages(servers: Servers, real_engine_model: Path, program: str, transport: str) -> None:
+    client = await started(servers, program, transport)
+    ids = range(1, 21)
+    messages = [did_open("x = 0\n")]
+    for number in ids:
+        messages += [did_change(number + 1, str(number % 10), (0, 4), (0, 5)), inline(number, 0, 5)]
+    client.send(*messages, notification("$/cancelRequest", {"id": 20}), inline(21, 0, 5))
+    await client.answer(21)
+    assert (await client.why())["reason"] in ANSWERED
+    assert all(len(client.answers_to(number)) == 1 for number in (*ids, 21))
+    await client.close()
+
+
+async def test_an_engine_killed_is_started_again(servers: Servers, real_engine_model: Path) -> None:
+    client = await started(servers, SERVE_STDIO, "stdio")
+    first = engine_address()
+    assert first is not None
+    client.send(did_open(HEADER), inline(1, 1, 4))
+    os.kill(first.pid, signal.SIGKILL)
+    assert "items" in (await client.answer(1))["result"]
+    client.send(did_change(2, "x", (0, 4), (0, 4)), inline(2, 1, 4))
+    assert "items" in (await client.answer(2))["result"]
+    await until(lambda: (address := engine_address()) and address.pid != first.pid, "another engine")
+    await client.until_engine("ready")
+    client.send(inline(3, 1, 4))
+    await client.answer(3)
+    assert (await client.why())["reason"] in ANSWERED
+    assert "window/showMessage" not in client.methods()
+    await client.close()
