@@ -291,7 +291,8 @@ def engine_directory(engine_arguments: Iterable[str], environ: Mapping[str, str]
         for key, value in environ.items()
         if key.startswith("TABCAST_") and key not in ("TABCAST_RUNTIME_DIR", "TABCAST_LOG")
     )
-    identity = [PROTOCOL_VERSION, VERSION, sys.executable, list(engine_arguments), variables, user_config]
+    # The environment and not the executable: `python` and `python3` of one environment are the same interpreter.
+    identity = [PROTOCOL_VERSION, VERSION, sys.prefix, list(engine_arguments), variables, user_config]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
     return runtime_base(environ) / digest
 
