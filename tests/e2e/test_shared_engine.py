@@ -36,8 +36,9 @@ def test_ten_starts_at_once_leave_one_engine(real_engine_model: Path) -> None:
         for _ in range(10)
     ]
     outputs = [(*starter.communicate(timeout=120), starter.returncode) for starter in starters]
-    assert sorted(code for _, _, code in outputs) == [0] + [3] * 9, outputs
-    (pid,) = (json.loads(report)["pid"] for report, _, code in outputs if code == 0)
+    assert {code for _, _, code in outputs} <= {0, 3}, outputs
+    # Who looked when it was running already is told so; who looked before shares it.
+    (pid,) = {json.loads(report)["pid"] for report, _, code in outputs if code == 0}
     assert all(f"pid {pid}".encode() in error for _, error, code in outputs if code == 3)
     assert len(list(Path(os.environ["TABCAST_RUNTIME_DIR"]).glob("*/engine.json"))) == 1
     assert run("engine", "stop").returncode == 0
