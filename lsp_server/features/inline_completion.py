@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from lsprotocol import types
 
-from decoding.protocol import CompletionRequest
+from decoding.protocol import CompletionRequest, CompletionStats
 from lsp_server.adapters import Wanted
 from lsp_server.context.budget import cut_around
 from lsp_server.context.paths import locate
@@ -125,18 +125,24 @@ async def _ask(session: Session, snapshot: Snapshot, cursor: Cursor, mode: Mode)
 
 
 async def _stream(session: Session, request: CompletionRequest, place: Place, mode: Mode) -> str:
-    """The engine's text until its block is complete, or the whole lines of it that came before the deadline."""
+    """The engine's text until its block is complete; if tokens or time ran out before, its whole lines."""
     text = ""
     try:
         async with asyncio.timeout(session.settings.deadline_ms / 1000):
             async with aclosing(session.engine.client.complete(request)) as parts:
                 async for part in parts:
-                    text += part if isinstance(part, str) else ""
+                    if isinstance(part, CompletionStats):
+                        return _whole_lines(text) if part.reason == "length" and mode == "block" else text
+                    text += part
                     if find_end(text, place, mode) is not None:
                         break
     except TimeoutError:
-        return text[: text.rfind("\n") + 1]
+        return _whole_lines(text)
     return text
+
+
+def _whole_lines(text: str) -> str:
+    return text[: text.rfind("\n") + 1]
 
 
 def _request(session: Session, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> CompletionRequest:

@@ -15,10 +15,10 @@ MIN_REPEATS: Final = 3
 
 
 def cut_repetition(text: str, place: Place, mode: Mode) -> str:
-    """The text up to the second turn of a loop, of lines or within a line."""
+    """The text up to the second turn of a loop of lines, or up to the line that has a loop within."""
     for loop in _LOOP.finditer(text):
         if any(char.isalpha() for char in loop[1]):
-            text = text[: loop.end(1)]
+            text = text[: text.rfind("\n", 0, loop.start()) + 1].rstrip()
             break
     lines = text.split("\n")
     for start in range(len(lines)):

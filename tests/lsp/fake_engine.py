@@ -40,6 +40,7 @@ class Script:
     chunk_chars: int = 4
     hold_after: int | None = None
     die_after: int | None = None
+    reason: str = "stop"
     status: str = "ready"
     detail: str = ""
     languages: tuple[str, ...] = ()
@@ -103,7 +104,7 @@ class FakeEngine:
             await self.pause(script, start)
             await send(response, {"index": 0, "text": script.text[start : start + script.chunk_chars]})
         await self.pause(script, len(script.text))
-        stats = CompletionStats(tokens=len(script.text), steps=1, reason="stop").to_json()
+        stats = CompletionStats(tokens=len(script.text), steps=1, reason=script.reason).to_json()
         await send(response, {"index": 0, "text": "", "finish_reason": "stop", "tabcast": stats})
         await response.write(b"data: [DONE]\n\n")
 

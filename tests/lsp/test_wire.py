@@ -89,6 +89,12 @@ async def test_the_deadline_gives_the_lines_that_have_come(servers: Servers, run
     await client.close()
 
 
+async def test_a_block_that_ran_out_of_tokens_ends_with_a_whole_line(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("a = 1\n    b = 2\n    c = unfini", reason="length")
+    client.send(did_open(HEADER), inline(1, 1, 4))
+    assert (await client.items(1))[0]["insertText"] == "    a = 1\n    b = 2"
+
+
 async def test_shutdown_answers_what_is_pending_and_starts_nothing(client: RawClient, runtime: FakeRuntime) -> None:
     runtime.script("tail", hold_after=0)
     client.send(did_open("x = \n"), inline(1, 0, 4))
