@@ -26,11 +26,10 @@ GHOST_MARKS: Final = ("«", "»")
 @contextlib.contextmanager
 def progress(*, as_json: bool) -> Iterator[None]:
     """Say that something is under way, where a person watches."""
-    console = Console(stderr=True)
-    if as_json or not console.is_terminal:
+    if as_json or not sys.stderr.isatty():
         yield
     else:
-        with console.status("starting the language server and the engine"):
+        with Console(stderr=True).status("starting the language server and the engine, and asking them"):
             yield
 
 
