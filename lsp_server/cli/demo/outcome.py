@@ -13,11 +13,12 @@ from lsp_server.cli.demo.scenes import Scene
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What the editor got for one scene, and how long it waited."""
+    """What the editor got for one scene, how long it waited, and the language server's reason for it."""
 
     scene: Scene
     suggestion: Suggestion | None
     wait_ms: float
+    reason: str
 
     def to_json(self) -> dict[str, Any]:
         """The cursor as editors count, and the ghost text there."""
@@ -29,6 +30,7 @@ class Shown:
             "column": len(prefix) - prefix.rfind("\n"),
             "text": self.suggestion.ghost if self.suggestion else "",
             "ms": round(self.wait_ms, 1),
+            "reason": self.reason,
         }
 
 

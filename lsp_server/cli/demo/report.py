@@ -50,7 +50,7 @@ def write(outcome: Outcome, *, as_json: bool) -> None:
 def _write_scene(console: Console, shown: Shown) -> None:
     console.print(f"[bold]{shown.scene.title}[/bold]  {shown.scene.file}, {shown.wait_ms:.0f} ms")
     if shown.suggestion is None:
-        console.print("       nothing suggested here\n")
+        console.print(f"       nothing suggested ({shown.reason})\n", markup=False)
         return
     before, ghost, after = shown.suggestion.before, shown.suggestion.ghost, shown.suggestion.after
     if console.no_color or not console.is_terminal:
@@ -67,10 +67,11 @@ def _write_scene(console: Console, shown: Shown) -> None:
 
 
 def _table(outcome: Outcome) -> Table:
-    table = Table(title="The same requests, decoded both ways:", title_justify="left", title_style="", box=box.SIMPLE)
+    title = "The same requests, decoded plainly and speculatively:"
+    table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, collapse_padding=True)
     table.add_column("cursor", no_wrap=True)
-    for heading in ("tokens", "plain\nsteps", "\nms", "speculative\nsteps", "\ntokens/step", "\nms", "identical"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("tokens", "plain\nsteps", "plain\nms", "spec.\nsteps", "spec.\nms", "tokens\n/step", "identical"):
+        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
     for row in outcome.comparisons:
         plain, speculative = row.plain, row.speculative
         table.add_row(
@@ -79,8 +80,8 @@ def _table(outcome: Outcome) -> Table:
             str(plain.steps),
             f"{plain.decode_ms:.0f}",
             str(speculative.steps),
-            f"{speculative.tokens_per_step:.2f}",
             f"{speculative.decode_ms:.0f}",
+            f"{speculative.tokens_per_step:.2f}",
             "yes" if row.is_identical else "NO",
         )
     return table
