@@ -148,7 +148,8 @@ class EngineClient:
             raise _worded(error) from error
 
     async def stop(self) -> bool:
-        """Ask the running engine to exit and wait until it is gone; False where none ran."""
+        """Ask the running engine to exit and wait until it is gone; False where none ran. Ends the back-off."""
+        self._policy.note_answer()
         if await self.attach() is None:
             return False
         try:
@@ -161,7 +162,6 @@ class EngineClient:
             if self._clock() > end:
                 raise EngineUnavailable("the engine does not stop", "hung")
             await asyncio.sleep(POLL_S)
-        self._policy.note_answer()
         return True
 
     async def close(self) -> None:

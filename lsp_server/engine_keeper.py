@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 
-from decoding.protocol import Health
+from decoding.protocol import CompletionRequest, CompletionStats, Health
 from lsp_server.engine_client import EngineClient, EngineUnavailable
 
 logger = logging.getLogger(__name__)
@@ -29,12 +29,11 @@ class EngineKeeper:
         self._waking: asyncio.Task[None] | None = None
         self._is_closed = False
 
-    @property
-    def client(self) -> EngineClient:
-        """The client, which is made at first use."""
+    def complete(self, request: CompletionRequest) -> AsyncGenerator[str | CompletionStats, None]:
+        """Stream a completion; to be asked when `health` is ready. Raises `EngineUnavailable`."""
         if self._client is None:
-            self._client = self._make_client(self._note)
-        return self._client
+            raise EngineUnavailable("no engine is running")
+        return self._client.complete(request)
 
     def wake(self) -> None:
         """Attach to an engine, or start one, and wait in the background until it is ready."""
@@ -45,7 +44,7 @@ class EngineKeeper:
         """Stop the running engine and start another."""
         await self._end_waking()
         try:
-            await self.client.stop()
+            await (await self._get_client()).stop()
         except EngineUnavailable as error:
             logger.warning("%s", error)
         self.wake()
@@ -67,14 +66,20 @@ class EngineKeeper:
 
     async def _wake(self) -> None:
         try:
-            await self.client.ensure()
-            await self.client.wait_ready()
+            client = await self._get_client()
+            await client.ensure()
+            await client.wait_ready()
             self.problem = ""
         except EngineUnavailable as error:
             self.note_problem(error)
         except Exception as error:
             logger.exception("the engine can't be started")
             self.problem = f"{type(error).__name__}: {error}"
+
+    async def _get_client(self) -> EngineClient:
+        if self._client is None:  # in a thread, since it reads the user's configuration
+            self._client = await asyncio.to_thread(self._make_client, self._note)
+        return self._client
 
     async def _end_waking(self) -> None:
         if self._waking is not None and not self._waking.done():

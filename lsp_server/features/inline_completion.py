@@ -129,7 +129,7 @@ async def _stream(session: Session, request: CompletionRequest, place: Place, mo
     text = ""
     try:
         async with asyncio.timeout(session.settings.deadline_ms / 1000):
-            async with aclosing(session.engine.client.complete(request)) as parts:
+            async with aclosing(session.engine.complete(request)) as parts:
                 async for part in parts:
                     if isinstance(part, CompletionStats):
                         return _whole_lines(text) if part.reason == "length" and mode == "block" else text
