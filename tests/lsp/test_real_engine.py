@@ -121,3 +121,19 @@ async def test_an_engine_killed_is_started_again(servers: Servers, real_engine_m
     assert (await client.why())["reason"] in ANSWERED
     assert "window/showMessage" not in client.methods()
     await client.close()
+
+
+async def test_a_model_that_is_missing_is_named_and_nothing_else_happens(servers: Servers) -> None:
+    client = await servers.start("stdio", ("-c", SERVE_STDIO), TABCAST_MODEL="/no/such/model")
+    await client.initialize()
+    client.send(did_open(HEADER), inline(1, 1, 4))
+    assert (await client.answer(1))["result"] == {"items": []}
+    why = await client.why()
+    while "/no/such/model" not in why["engine"]["detail"]:
+        assert why["engine"]["status"] in ("absent", "loading")
+        await asyncio.sleep(0.05)
+        why = await client.why()
+    client.send(inline(2, 1, 4))
+    assert (await client.answer(2))["result"] == {"items": []}
+    assert "window/showMessage" not in client.methods()
+    await client.close()
