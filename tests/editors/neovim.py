@@ -2,25 +2,14 @@
 
 import contextlib
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pynvim  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
-T = TypeVar("T")
 GHOST_NAMESPACE = "nvim.lsp.inline_completion"
-
-
-def wait_until(look: Callable[[], T], what: str, limit_s: float = 20) -> T:
-    """The first true value that `look` returns; AssertionError naming `what` after the limit."""
-    deadline = time.monotonic() + limit_s
-    while not (value := look()):
-        assert time.monotonic() < deadline, f"waited {limit_s} s for {what}"
-        time.sleep(0.01)
-    return value
 
 
 class Neovim:
@@ -63,10 +52,6 @@ class Neovim:
             line for *_, details in marks for line in [details.get("virt_text", []), *details.get("virt_lines", [])]
         ]
         return "\n".join("".join(chunk[0] for chunk in line) for line in lines)
-
-    def wait_for_ghost(self, limit_s: float = 30) -> str:
-        """The ghost text, once there is some."""
-        return wait_until(self.ghost, "ghost text", limit_s)
 
     def num_requests(self) -> tuple[int, int]:
         """How many inline completions were asked for, and how many were answered."""

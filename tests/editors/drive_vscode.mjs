@@ -1,0 +1,56 @@
+// Drives VS Code's workbench in a headless browser: one JSON command a line on standard input, one JSON answer a line
+// on standard output. Arguments: the folder that holds playwright-core, the browser, the workbench's address.
+import { createRequire } from "node:module";
+import path from "node:path";
+import { createInterface } from "node:readline";
+
+const [folder, browserPath, address] = process.argv.slice(2);
+const { chromium } = createRequire(path.join(folder, "package.json"))("playwright-core");
+
+const browser = await chromium.launch({
+  executablePath: browserPath,
+  // No sandbox: the tests may run as root. Nothing here may reach for the network.
+  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync"],
+});
+const page = await browser.newPage({ viewport: { width: 1100, height: 620 } });
+
+const actions = {
+  async start() {
+    await page.goto(address);
+    await page.locator(".monaco-workbench").waitFor();
+    await page.locator(".statusbar-item").first().waitFor();
+  },
+  async open({ file, line, column }) {
+    await page.keyboard.press("Control+p");
+    await page.locator(".quick-input-widget input").fill(`${file}:${line}:${column}`);
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: path.basename(file) }).first().waitFor();
+    await page.keyboard.press("Enter");
+    await page.locator(`.tab.active[data-resource-name="${path.basename(file)}"]`).waitFor();
+    await page.locator(".editor-instance .monaco-editor.focused").waitFor();
+  },
+  type: ({ text }) => page.keyboard.type(text),
+  press: ({ key }) => page.keyboard.press(key),
+  // Monaco draws the first line as pieces among the document's own text, and further lines as a block below it.
+  async ghost() {
+    const pieces = await page.locator(".editor-instance .ghost-text-decoration").allTextContents();
+    const lines = await page.locator(".editor-instance .suggest-preview-text .view-line").allTextContents();
+    return [pieces.join(""), ...lines].join("\n").replaceAll("\u00a0", " ");
+  },
+  messages: () => page.locator(".notification-list-item-message, .monaco-dialog-box").allTextContents(),
+  async screenshot({ file }) {
+    await page.screenshot({ path: file });
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { action, ...values } = JSON.parse(line);
+  let answer;
+  try {
+    answer = { value: (await actions[action](values)) ?? null };
+  } catch (error) {
+    answer = { error: String(error) };
+  }
+  process.stdout.write(JSON.stringify(answer) + "\n");
+}
+await browser.close();

@@ -1,0 +1,143 @@
+"""A real VS Code workbench: code-server and a headless browser, typed into and looked at.
+
+Knows the editor, not what the language server should answer.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.editors.waiting import wait_until
+
+HERE = Path(__file__).parent
+SETTINGS = {
+    "chat.disableAIFeatures": True,
+    "editor.inlineSuggest.enabled": True,
+    "editor.minimap.enabled": False,
+    "editor.wordBasedSuggestions": "off",
+    "security.workspace.trust.banner": "never",
+    "security.workspace.trust.startupPrompt": "never",
+    "telemetry.telemetryLevel": "off",
+    "window.commandCenter": False,
+    "workbench.secondarySideBar.defaultVisibility": "hidden",
+    "workbench.startupEditor": "none",
+    "workbench.tips.enabled": False,
+}
+
+
+class Workbench:
+    """One code-server with the packed extension, and one browser page that shows its workbench."""
+
+    def __init__(self, directory: Path, home: Path) -> None:
+        """Name the folders; `home` takes everything that is written."""
+        self._directory = directory
+        self._node = str(directory / "bin" / "node")
+        self._home = home
+        self._processes: list[subprocess.Popen[str]] = []
+
+    def start(
+        self,
+        workspace: Path,
+        package: Path,
+        *,
+        is_trusted: bool,
+        machine_settings: Mapping[str, Any],
+        environment: Mapping[str, str],
+    ) -> None:
+        """Install the extension, start the server and the browser, and wait for the workbench."""
+        data = self._home / "data"
+        for kind, settings in (("User", SETTINGS), ("Machine", machine_settings)):
+            (data / kind).mkdir(parents=True)
+            (data / kind / "settings.json").write_text(json.dumps(settings))
+        entry = self._directory / "node_modules" / "code-server" / "out" / "node" / "entry.js"
+        code_server = [self._node, str(entry), "--config", str(self._home / "config.yaml")]
+        code_server += ["--extensions-dir", str(self._home / "extensions"), "--user-data-dir", str(data)]
+        environ = {**os.environ, "HOME": str(self._home), **environment}
+        with (self._home / "install.log").open("w") as log:
+            install = [*code_server, "--install-extension", str(package)]
+            subprocess.run(install, check=True, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+        options = ["--auth", "none", "--bind-addr", "127.0.0.1:0", "--disable-telemetry", "--disable-update-check"]
+        if is_trusted:
+            options.append("--disable-workspace-trust")
+        log_file = self._home / "code-server.log"
+        self._spawn([*code_server, *options, str(workspace)], environ, log_file)
+        listening = wait_until(
+            lambda: re.search(r"listening on (http://127\.0\.0\.1:\d+/)", log_file.read_text()), "code-server", 60
+        )
+        chromium = str(self._directory / "bin" / "chromium")
+        driver = [self._node, str(HERE / "drive_vscode.mjs"), str(self._directory), chromium, listening[1]]
+        self._driver = self._spawn(driver, environ, self._home / "browser.log", piped=True)
+        self._do("start")
+
+    def _spawn(
+        self, argv: list[str], environ: Mapping[str, str], log_file: Path, *, piped: bool = False
+    ) -> subprocess.Popen[str]:
+        with log_file.open("w") as log:
+            process = subprocess.Popen(
+                argv,
+                env=environ,
+                stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if piped else log,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
+
+    def _do(self, action: str, **values: object) -> Any:
+        stdin, stdout = self._driver.stdin, self._driver.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(json.dumps({"action": action, **values}) + "\n")
+        stdin.flush()
+        line = stdout.readline()
+        assert line, f"the browser ended: {(self._home / 'browser.log').read_text()}"
+        answer = json.loads(line)
+        assert "error" not in answer, answer["error"]
+        return answer["value"]
+
+    def open(self, file: Path, line: int, column: int) -> None:
+        """Open a file with the cursor at a 1-based line and column."""
+        self._do("open", file=str(file), line=line, column=column)
+
+    def type(self, text: str) -> None:
+        """Type characters."""
+        self._do("type", text=text)
+
+    def press(self, key: str) -> None:
+        """Press one key, or several at once, in Playwright's notation."""
+        self._do("press", key=key)
+
+    def ghost(self) -> str:
+        """The ghost text on the screen, empty where there is none."""
+        return str(self._do("ghost"))
+
+    def messages(self) -> list[str]:
+        """What notifications and dialogues say."""
+        return list(self._do("messages"))
+
+    def screenshot(self, file: Path) -> None:
+        """Keep a picture of the window."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._do("screenshot", file=str(file))
+
+    def close(self) -> None:
+        """End the browser and the server, with everything that they started."""
+        for process in reversed(self._processes):
+            if process.stdin is not None:
+                process.stdin.close()
+            else:
+                process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
