@@ -21,7 +21,7 @@ from pygls.io_ import StdinAsyncReader, StdoutWriter, run_async
 
 from decoding.protocol import VERSION, Health
 from lsp_server.log import set_up_logging, without_values
-from lsp_server.settings import Settings, read_settings
+from lsp_server.settings import Settings, settings_from
 from lsp_server.wire import WireProtocol, WireServer
 
 if TYPE_CHECKING:
@@ -94,9 +94,7 @@ class Front:
                 await self._session.engine.close()
 
     def _initialize(self, params: types.InitializeParams) -> None:
-        self._settings, problems = read_settings(params.initialization_options)
-        if problems:
-            logger.warning("ignored settings: %s", "; ".join(problems))
+        self._settings = settings_from(params.initialization_options)
 
     def _notify(self, name: str, params: Any) -> None:
         try:

@@ -6,9 +6,12 @@ an executable or a remote. It must not know documents or the wire.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
+
+logger = logging.getLogger(__name__)
 
 SECTION: Final = "tabcast"
 
@@ -62,6 +65,14 @@ def read_settings(options: object) -> tuple[Settings, list[str]]:
         else:
             chosen[names[key]] = tuple(value) if isinstance(value, list) else value
     return Settings(**chosen), problems
+
+
+def settings_from(options: object) -> Settings:
+    """Settings from an editor's options; what is wrong with them is said once, in the log."""
+    settings, problems = read_settings(options)
+    if problems:
+        logger.warning("ignored settings: %s", "; ".join(problems))
+    return settings
 
 
 def _problem(name: str, value: object) -> str:

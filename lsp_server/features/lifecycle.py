@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
 
 from lsprotocol import types
 
 from lsp_server.session import Session
-from lsp_server.settings import read_settings
-
-logger = logging.getLogger(__name__)
+from lsp_server.settings import settings_from
 
 
 def initialized(session: Session, _: types.InitializedParams) -> None:
@@ -42,16 +39,9 @@ def did_change_configuration(session: Session, params: types.DidChangeConfigurat
     """Take new settings; clients that let settings be pulled send none, which changes nothing."""
     if params.settings is None:
         return
-    session.settings, problems = read_settings(params.settings)
-    report_problems(problems)
+    session.settings = settings_from(params.settings)
 
 
 async def shutdown(session: Session, _: None) -> None:
     """Let go of the engine."""
     await session.engine.close()
-
-
-def report_problems(problems: list[str]) -> None:
-    """Say once, in the log, which settings were ignored."""
-    if problems:
-        logger.warning("ignored settings: %s", "; ".join(problems))

@@ -21,7 +21,7 @@ SERVE_STDIO = "from lsp_server import server; server.run_stdio()"
 SERVE_TCP = "from lsp_server import server; server.run_tcp('127.0.0.1', 0)"
 URI = "file:///work/project/app.py"
 HEADER = "def add(a, b):\n    "
-ANSWERED = {"shown", "filtered"}
+ANSWERED = {"shown", "filtered", "typed through"}
 
 
 def engine_address() -> Address | None:
