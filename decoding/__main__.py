@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from decoding import config as configuration
-from decoding.errors import AlreadyRunning, TabcastError
+from decoding.errors import AlreadyRunning, ModelError, TabcastError
 from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_MODEL, EXIT_PORT_IN_USE, EXIT_USAGE, VERSION
 
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if all(row.get("ok", True) for row in report) else 1
     except TabcastError as error:
         print(f"tabcast: {error}", file=sys.stderr)  # noqa: T201
-        return EXIT_MODEL
+        return EXIT_MODEL if isinstance(error, ModelError) else EXIT_USAGE
 
 
 def _serve(config: configuration.EngineConfig, options: argparse.Namespace) -> int:
@@ -56,7 +56,7 @@ def _serve(config: configuration.EngineConfig, options: argparse.Namespace) -> i
 
 
 def _parser(*, with_training: bool) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -P -m decoding", description=__doc__)
+    parser = argparse.ArgumentParser(prog="tabcast", description=__doc__)
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True)
     serve = commands.add_parser("serve", help="run an engine")

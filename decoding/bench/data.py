@@ -1,0 +1,128 @@
+"""Reads evaluation files, and says which row and which field is wrong. Knows no model."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from decoding.errors import TabcastError
+
+
+class DataError(TabcastError):
+    """A data file of another form; the text names file, row and field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfillingRow:
+    """A hole in a file: OpenAI's HumanEval-Infilling form (Bavarian et al. 2022)."""
+
+    name: str
+    prompt: str
+    suffix: str
+    gold: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayRow:
+    """An insertion of whole lines that a commit made, with the other files as they were before it."""
+
+    name: str
+    repository: str
+    commit: str
+    path: str
+    kind: str
+    prefix: str
+    suffix: str
+    gold: str
+    open_files: tuple[tuple[str, str], ...]
+
+
+def read_infilling(path: Path, limit: int | None = None) -> list[InfillingRow]:
+    """Rows with `prompt`, `suffix` and `canonical_solution`. Raises `DataError`."""
+    return [
+        InfillingRow(
+            name=str(row.value.get("task_id", row.number)),
+            prompt=row.text("prompt"),
+            suffix=row.text("suffix"),
+            gold=row.text("canonical_solution"),
+        )
+        for row in _rows(path, limit)
+    ]
+
+
+def read_replay(path: Path, limit: int | None = None) -> list[ReplayRow]:
+    """Rows with `before_prefix`, `added`, `before_suffix` and `recent_files`, whose texts lie in `*-context.jsonl.gz`.
+
+    Raises `DataError`.
+    """
+    context_path = path.with_name(path.name.replace(".jsonl", "-context.jsonl"))
+    texts = {row.text("blob"): row.text("text") for row in _rows(context_path, None)} if context_path.is_file() else {}
+    rows = []
+    for row in _rows(path, limit):
+        named = row.value.get("recent_files") or []
+        rows.append(
+            ReplayRow(
+                name=str(row.value.get("id", row.number)),
+                repository=row.text("repo"),
+                commit=row.text("commit"),
+                path=row.text("path"),
+                kind=row.text("kind"),
+                prefix=row.text("before_prefix"),
+                suffix=row.text("before_suffix"),
+                gold=row.text("added"),
+                open_files=tuple((f["path"], texts[f["blob"]]) for f in named if f.get("blob") in texts),
+            )
+        )
+    return rows
+
+
+def read_prompts(path: Path, limit: int | None = None) -> list[tuple[str, str]]:
+    """(name, prompt) of rows with `prompt`. Raises `DataError`."""
+    return [(str(row.value.get("task_id", row.number)), row.text("prompt")) for row in _rows(path, limit)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    path: Path
+    number: int
+    value: dict[str, Any]
+
+    def text(self, field: str) -> str:
+        found = self.value.get(field)
+        if not isinstance(found, str):
+            kind = "it is missing" if field not in self.value else f"found {type(found).__name__}"
+            raise DataError(f"{self.path}, row {self.number}: field {field!r} should be a text, {kind}")
+        return found
+
+
+def _rows(path: Path, limit: int | None) -> Iterator[_Row]:
+    if not path.is_file():
+        raise DataError(f"no data file {path}")
+    number = 0
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as lines:
+            for line in lines:
+                if not line.strip():
+                    continue
+                if limit is not None and number >= limit:
+                    return
+                number += 1
+                yield _Row(path, number, _parse(path, number, line))
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: can't be read behind row {number} ({error})") from None
+    if number == 0:
+        raise DataError(f"{path} is empty: expected a JSON object on each line")
+
+
+def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{path}, row {number}: not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}, row {number}: expected a JSON object, found {type(value).__name__}")
+    return value
