@@ -59,10 +59,12 @@ class WireProtocol(LanguageServerProtocol):
             return super().structure_message(data)
         except Exception as error:
             logger.warning("a malformed message, method %r: %s", method, type(error).__name__)
-            return _Malformed(data["id"] if method and isinstance(data.get("id"), int | str) else None, method)
+            return _malformed(data)
 
     def handle_message(self, message: Any) -> None:
         """Dispatch a message, or refuse it for what it is or when it comes."""
+        if isinstance(message, dict):  # the mark of JSON-RPC is missing
+            message = _malformed(message)
         method = getattr(message, "method", "")
         request_id = getattr(message, "id", None) if method else None
         if isinstance(message, _Malformed):
@@ -104,6 +106,11 @@ class WireServer(LanguageServer):
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Take the place of pygls' message box."""
         logger.error("error in %s: %s", getattr(source, "__name__", source), without_values(error))
+
+
+def _malformed(data: dict[str, Any]) -> _Malformed:
+    method, request_id = str(data.get("method", "")), data.get("id")
+    return _Malformed(request_id if method and isinstance(request_id, int | str) else None, method)
 
 
 def _normalise(method: str, data: dict[str, Any]) -> None:

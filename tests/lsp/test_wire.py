@@ -134,6 +134,8 @@ async def test_broken_frames_do_no_harm(any_client: RawClient, runtime: FakeRunt
     broken_change = notification("textDocument/didChange", {"textDocument": {"uri": URI}, "contentChanges": 7})
     any_client.send(did_open("x = \n"), b"{no json", b"[]", b"7", b"\xff\xfe", broken_change, inline(1, 0, 4))
     assert len(await any_client.items(1)) == 1
+    any_client.send(b'{"id": 2, "method": "textDocument/inlineCompletion"}')
+    assert (await any_client.answer(2))["error"]["code"] == -32602
     assert "window/showMessage" not in any_client.methods()
 
 
