@@ -225,3 +225,17 @@ async def test_the_log_has_a_line_for_each_request_and_no_text(servers: Servers,
     assert "SECRET" not in log
     assert "tail" not in log
     assert "Unclosed" not in log
+
+
+async def test_an_engine_killed_in_mid_request_is_started_again(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail", hold_after=2, chunk_chars=1)
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    await until(lambda: runtime.events("request"), "the request at the engine")
+    runtime.kill()
+    assert (await client.answer(1))["result"] == EMPTY
+    runtime.script("tail")
+    await client.until_engine("ready")
+    client.send(inline(2, 0, 4))
+    assert len(await client.items(2)) == 1
+    assert len(runtime.events("start")) == 2
+    assert "window/showMessage" not in client.methods()

@@ -75,20 +75,6 @@ async def test_a_language_that_the_model_does_not_know(client: RawClient, runtim
     assert (why["reason"], why["engine"]["languages"]) == ("language", ["python"])
 
 
-async def test_an_engine_killed_in_mid_request_is_started_again(client: RawClient, runtime: FakeRuntime) -> None:
-    runtime.script("tail", hold_after=2, chunk_chars=1)
-    client.send(did_open("x = \n"), inline(1, 0, 4))
-    await until(lambda: runtime.events("request"), "the request at the engine")
-    runtime.kill()
-    assert (await client.answer(1))["result"] == EMPTY
-    runtime.script("tail")
-    await client.until_engine("ready")
-    client.send(inline(2, 0, 4))
-    assert len(await client.items(2)) == 1
-    assert len(runtime.events("start")) == 2
-    assert "window/showMessage" not in client.methods()
-
-
 async def test_typing_what_was_suggested_asks_no_engine(client: RawClient, runtime: FakeRuntime) -> None:
     runtime.script("alpha(beta)\n")
     client.send(did_open("x = \n"), inline(1, 0, 4))
