@@ -1,7 +1,7 @@
 -- What editors/README.md tells users to put into init.lua, with the paths and the command of the test.
 vim.opt.swapfile = false
-vim.opt.runtimepath:append(vim.env.TABCAST_PLUGIN)
-vim.lsp.config("tabcast", { cmd = vim.json.decode(vim.env.TABCAST_COMMAND) })
+vim.opt.runtimepath:append(vim.env.TEST_PLUGIN)
+vim.lsp.config("tabcast", { cmd = vim.json.decode(vim.env.TEST_COMMAND) })
 vim.lsp.enable("tabcast")
 vim.lsp.inline_completion.enable()
 vim.keymap.set("i", "<Tab>", require("tabcast").accept, { expr = true })

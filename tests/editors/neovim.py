@@ -23,8 +23,8 @@ class Neovim:
             "XDG_DATA_HOME": str(home / "data"),
             "XDG_STATE_HOME": str(home / "state"),
             "XDG_CACHE_HOME": str(home / "cache"),
-            "TABCAST_PLUGIN": str(ROOT / "editors" / "neovim"),
-            "TABCAST_COMMAND": json.dumps(list(command)),
+            "TEST_PLUGIN": str(ROOT / "editors" / "neovim"),
+            "TEST_COMMAND": json.dumps(list(command)),
         }
         init = Path(__file__).with_name("init.lua")
         # pynvim has no argument for the child's environment.

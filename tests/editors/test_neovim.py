@@ -134,9 +134,13 @@ def test_tab_is_itself_where_nothing_is_shown(start: Start) -> None:
 
 
 def test_real_server(start: Start, tabcast_command: list[str]) -> None:
-    editor = start(HEAD + "    " + TAIL, command=tabcast_command)
-    editor.type("Areturn a")
-    # Neovim asks only when something changes.
+    head, tail = (
+        "class Node:\n    def __init__(self, name, value):\n        self.name = name\n        self.",
+        "\n\nx = Node(1, 2)",
+    )
+    editor = start(head + tail, command=tabcast_command)
+    editor.type("4GA")
+    # The engine is loading at first, and Neovim asks only when something changes.
     ghost = ask_until(lambda: editor.type("<Esc>a"), editor.ghost, "ghost text", limit_s=120)
     editor.type("<Tab>")
-    expect(editor, f"{HEAD}    return a{ghost}{TAIL}")
+    expect(editor, head + ghost + tail)

@@ -1,7 +1,6 @@
 """Typing in VS Code's real workbench with the packed extension."""
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -163,17 +162,22 @@ def test_the_workspace_chose_no_program(workbench: Workbench, workspace: Path) -
 
 
 def test_real_server(vscode_dir: Path, tabcast_command: list[str], file: Path, tmp_path: Path) -> None:
-    file.write_text(HEAD + "    return" + TAIL)
+    head, tail = (
+        "class Node:\n    def __init__(self, name, value):\n        self.name = name\n        self",
+        "\n\nx = Node(1, 2)\n",
+    )
+    file.write_text(head + tail)
     home = tmp_path / "home"
     home.mkdir()
     workbench = Workbench(vscode_dir, home)
-    path = os.pathsep.join([str(TABCAST.parent), os.environ["PATH"]])
+    # VS Code takes the PATH from the user's login shell.
+    (home / ".profile").write_text(f"PATH={shlex.quote(str(TABCAST.parent))}:$PATH\n")
     try:
-        workbench.start(file.parent, PACKAGE, is_trusted=True, machine_settings={}, environment={"PATH": path})
-        workbench.open(file, 2, 11)
-        ghost = type_until_ghost(workbench, " ")
+        workbench.start(file.parent, PACKAGE, is_trusted=True, machine_settings={}, environment={"SHELL": "/bin/bash"})
+        workbench.open(file, 4, 13)
+        ghost = type_until_ghost(workbench, ".")
         workbench.screenshot(ROOT / "artifacts" / "vscode.png")
         workbench.press("Tab")
-        expect(workbench, file, f"{HEAD}    return {ghost}{TAIL}")
+        expect(workbench, file, f"{head}.{ghost}{tail}")
     finally:
         workbench.close()
