@@ -1,4 +1,4 @@
-"""`python -P -m decoding serve|doctor|models|train`: the engine's own command line; people use `tabcast`."""
+"""`python -P -m decoding serve|doctor|models|bench|train`: the engine's own command line; people use `tabcast`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_MODEL, EXIT_PORT_IN_USE
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand; return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser(with_training=arguments[:1] == ["train"]).parse_args(arguments)
+    options = _parser(arguments[0] if arguments else "").parse_args(arguments)
     logging.basicConfig(
         level=os.environ.get("TABCAST_LOG", "INFO").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -29,6 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
         config = configuration.load(overrides)
         if options.command == "serve":
             return _serve(config, options)
+        if options.command == "bench":
+            from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
+
+            return bench.run(options, config)
         from decoding import inspect_models  # noqa: PLC0415 - brings torch
 
         report = inspect_models.doctor(config) if options.command == "doctor" else inspect_models.list_models(config)
@@ -55,7 +59,7 @@ def _serve(config: configuration.EngineConfig, options: argparse.Namespace) -> i
         return EXIT_USAGE
 
 
-def _parser(*, with_training: bool) -> argparse.ArgumentParser:
+def _parser(named: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tabcast", description=__doc__)
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -68,14 +72,21 @@ def _parser(*, with_training: bool) -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check torch, device, models and row invariance")
     models = commands.add_parser("models", help="the models at hand")
     models.add_argument("action", choices=["list"], nargs="?", default="list")
-    for command in (serve, doctor, models):
+    if named == "bench":
+        from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
+
+        suites = bench.add_parsers(commands)
+    else:
+        commands.add_parser("bench", help="measure quality, speed and losslessness")
+        suites = []
+    for command in (serve, doctor, models, *suites):
         command.add_argument("--model", help="folder of the target model")
         command.add_argument("--draft", help="folder of the draft model, or none")
         command.add_argument("--device", help="auto, cpu, cuda, cuda:1, …")
         command.add_argument("--dtype", help="auto, float32, bfloat16, float16")
     for command in (doctor, models):
         command.add_argument("--json", action="store_true", help="print JSON")
-    if with_training:
+    if named == "train":
         from decoding.training import commands as training  # noqa: PLC0415 - brings torch and transformers
 
         training.add_parsers(commands)

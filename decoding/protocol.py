@@ -277,7 +277,7 @@ def prove(token: str, nonce: str, port: int) -> str:
 
 def is_proven(address: Address, nonce: str, health: Health) -> bool:
     """Whether the other side of a connection is the engine that wrote the address file."""
-    return hmac.compare_digest(prove(address.token, nonce, address.port), health.proof)
+    return hmac.compare_digest(prove(address.token, nonce, address.port).encode(), health.proof.encode())
 
 
 def engine_directory(engine_arguments: Iterable[str], environ: Mapping[str, str], user_config: str = "") -> Path:

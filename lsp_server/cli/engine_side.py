@@ -6,6 +6,7 @@ a `decoding/` or a `torch.py` must not run.
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +26,10 @@ def engine_command(arguments: Sequence[str]) -> list[str]:
 
 def run(arguments: Sequence[str]) -> int:
     """Run `python -m decoding ARGUMENTS` to its end and return its exit code (128 + n after signal n)."""
+    if arguments[0] == "bench" and len(arguments) > 1 and not arguments[1].startswith("-"):
+        # The engine's side may not know the front end; what it measures of it, it starts by this command.
+        front_end = shlex.join([sys.executable, "-P", "-m", "lsp_server"])
+        arguments = [*arguments[:2], f"--front-end={front_end}", *arguments[2:]]
     # In a session of its own, the terminal's Ctrl-C reaches it through us alone, and so once.
     with subprocess.Popen(engine_command(arguments), stdin=subprocess.DEVNULL, start_new_session=True) as child:
 

@@ -1,0 +1,140 @@
+"""`tabcast bench`: one parser a suite, and how a suite's rows become a report."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from decoding.bench import baselines, data, decode, infilling, report
+from decoding.config import EngineConfig
+from decoding.errors import TabcastError
+from decoding.models.pair import ModelSet, load_pair
+
+PROMPTS = Path(__file__).parent / "prompts.jsonl"
+MIN_PROMPT_TOKENS = 8
+
+Suite = Callable[[argparse.Namespace, ModelSet, Progress], Iterable[report.Row]]
+
+
+def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
+    """Add the suites below `bench`, and return their parsers."""
+    suites = commands.add_parser("bench", help="measure quality, speed and losslessness").add_subparsers(
+        dest="suite", metavar="SUITE", required=True
+    )
+    suite = _add(suites, "infilling", _infilling, "holes in files: what the model writes against what stood there")
+    suite.add_argument("--data", type=Path, required=True, help="rows of HumanEval-Infilling's form, .jsonl or .gz")
+    suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
+    suite = _add(suites, "decode", _decode, "the same greedy continuations by every method, and by transformers")
+    suite.add_argument("--data", type=Path, default=PROMPTS, help="rows with `prompt`; our own small set by default")
+    suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
+    suite.add_argument("--methods", type=_names(decode.OWN_METHODS), default=list(decode.OWN_METHODS), metavar="A,B")
+    suite.add_argument("--baselines", type=_names(baselines.NAMES), default=[], metavar="A,B")
+    return list(suites.choices.values())
+
+
+def run(options: argparse.Namespace, config: EngineConfig) -> int:
+    """Run a suite; Ctrl-C ends it with the rows that are finished. Raises `TabcastError`."""
+    console = Console()
+    models, _ = load_pair(config)
+    rows: list[report.Row] = []
+    is_complete = False
+    with suppress(KeyboardInterrupt), Progress(console=Console(stderr=True), transient=True) as progress:
+        options.selected = config
+        # Extended row by row, so that what was yielded before an interruption stays.
+        rows.extend(options.run(options, models, progress))
+        is_complete = True
+    if not rows:
+        raise TabcastError("interrupted before anything was measured")
+    made = report.Report(
+        suite=options.suite,
+        rows=rows,
+        model=_describe(models),
+        machine=report.machine(models),
+        versions=report.versions(),
+        is_complete=is_complete,
+    )
+    made.show(console)
+    if options.json:
+        made.write_json(options.json)
+    if options.html:
+        made.write_html(options.html)
+    return 0 if is_complete else 130
+
+
+def _add(
+    suites: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run_suite: Suite, text: str
+) -> argparse.ArgumentParser:
+    suite = suites.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    suite.set_defaults(run=run_suite)
+    suite.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    suite.add_argument("--json", type=Path, metavar="FILE", help="write the figures as one JSON object")
+    suite.add_argument("--html", type=Path, metavar="FILE", help="write them as a page")
+    # Given by the `tabcast` command: how to start the front end's own programs.
+    suite.add_argument("--front-end", type=shlex.split, default=[], help=argparse.SUPPRESS)
+    return suite
+
+
+def _infilling(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
+    rows = data.read_infilling(options.data, options.limit)
+    answers: list[infilling.Answer] = []
+    task = progress.add_task("completing", total=len(rows))
+
+    def keep(answer: infilling.Answer) -> None:
+        answers.append(answer)
+        progress.advance(task)
+
+    with suppress(KeyboardInterrupt):
+        infilling.answer(models, rows, options.max_tokens, keep)
+    shown = infilling.post_process([*options.front_end, "filter"], answers) if options.front_end else None
+    yield from infilling.summarise(answers, shown)
+    if len(answers) < len(rows):
+        raise KeyboardInterrupt
+
+
+def _decode(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
+    room = models.target.shape.max_len - options.max_tokens - models.target.step_width
+    encoded = (models.encode(prompt)[-room:] for _, prompt in data.read_prompts(options.data, options.limit))
+    prompts = [ids for ids in encoded if len(ids) >= MIN_PROMPT_TOKENS]
+    if not prompts:
+        raise TabcastError(f"{options.data}: no prompt has {MIN_PROMPT_TOKENS} tokens or more")
+    names = [decode.PLAIN, *(name for name in options.methods if name != decode.PLAIN)]
+    decoders = decode.methods(models, names, options.max_tokens)
+    if options.baselines:
+        config: EngineConfig = options.selected
+        theirs = baselines.load(config.model_path, config.draft_path, models.target.device, models.target.dtype)
+        for name, generate in baselines.generators(options.baselines, theirs, options.max_tokens).items():
+            decoders[name] = decode.from_baseline(generate)
+    task = progress.add_task("decoding", total=len(prompts) * len(decoders) * decode.REPEATS)
+    runs = decode.measure(prompts, decoders, lambda: progress.advance(task))
+    if not runs[decode.PLAIN]:
+        raise KeyboardInterrupt
+    for row in decode.rows(runs):
+        settings = baselines.describe(row["method"]) if row["method"] in baselines.NAMES else ""
+        yield {**row, "settings": settings}
+    if len(runs[decode.PLAIN]) < len(prompts):
+        raise KeyboardInterrupt
+
+
+def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
+    allowed = list(known)
+
+    def parse(text: str) -> list[str]:
+        names = allowed if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
+        for name in names:
+            if name not in allowed:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(allowed)}, all")
+        return names
+
+    return parse
+
+
+def _describe(models: ModelSet) -> str:
+    draft = f", draft {models.draft.num_parameters / 1e6:.1f} M" if models.draft else ""
+    dtype = str(models.target.dtype).removeprefix("torch.")
+    return f"{models.name}: target {models.target.num_parameters / 1e6:.1f} M{draft}, {dtype}"

@@ -1,0 +1,116 @@
+"""The infilling suite: likelihoods against transformers, filters through their process, bad data."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from transformers import AutoModelForCausalLM
+
+from decoding.__main__ import main
+from decoding.bench import data, infilling
+from decoding.complete import Session, prompt_tokens
+from decoding.models.pair import ModelSet
+from decoding.protocol import CompletionRequest
+
+ROWS = [
+    {"task_id": "t/0", "prompt": "def f(x):\n    y = ", "suffix": "\n    return y\n", "canonical_solution": "x + 1"},
+    {
+        "task_id": "t/1",
+        "prompt": "def g(x):\n",
+        "suffix": "\n\nprint(g(1))\n",
+        "canonical_solution": "    return x * 2",
+    },
+]
+FRONT_END = shlex.join([sys.executable, "-P", "-m", "lsp_server"])
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl.gz"
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.write("\n".join(json.dumps(row) for row in ROWS) + "\n")
+    return path
+
+
+def test_the_golds_likelihood_is_transformers(pair: ModelSet, tiny_model: Path, rows: Path) -> None:
+    reference = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    session = Session(pair)
+    for row in data.read_infilling(rows):
+        prompt_ids = prompt_tokens(pair, CompletionRequest(prompt=row.prompt, suffix=row.suffix, max_tokens=16))
+        gold_ids = pair.encode(row.gold)
+        ids = torch.tensor([[*prompt_ids, *gold_ids]])
+        with torch.no_grad():
+            logits = reference(ids).logits[0, len(prompt_ids) - 1 : -1]
+        expected = F.cross_entropy(logits, torch.tensor(gold_ids), reduction="sum").item()
+        assert infilling.gold_nats(pair, session, prompt_ids, row) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_shown_text_is_the_front_ends(rows: Path) -> None:
+    read = data.read_infilling(rows)
+    texts = ["x + 1\n    return y\n", "    return x\n\n\nclass Other:\n    pass\n"]
+    answers = [infilling.Answer(row=row, text=text, gold_nats=1.0) for row, text in zip(read, texts, strict=True)]
+    assert infilling.post_process([*shlex.split(FRONT_END), "filter"], answers) == ["x + 1", "    return x"]
+
+
+def test_mid_line_cursors_are_told_apart(rows: Path) -> None:
+    read = data.read_infilling(rows)
+    assert [infilling.is_mid_line(row) for row in read] == [True, False]
+    answers = [infilling.Answer(row=row, text=row.gold, gold_nats=0.0) for row in read]
+    summary = {str(row["method"]): row for row in infilling.summarise(answers, None)}
+    assert [summary["all, raw"]["count"], summary["mid-line, raw"]["count"]] == [2, 1]
+    assert summary["all, raw"]["exact_match_whole"] == 100
+    assert summary["all, raw"]["zero_accepted_percent"] == 0
+
+
+def test_the_command(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    out = tmp_path / "i.json"
+    model = ["--model", str(tiny_model), "--draft", "none", "--device", "cpu"]
+    size = ["--data", str(rows), "--max-tokens", "8", f"--front-end={FRONT_END}", "--json", str(out)]
+    assert main(["bench", "infilling", *model, *size]) == 0
+    report = json.loads(out.read_text(encoding="utf-8"))
+    assert [row["method"] for row in report["rows"]] == ["all, raw", "all, shown", "mid-line, raw", "mid-line, shown"]
+    assert "front-end" not in report["command"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("{", "row 1: not JSON"),
+        ("[]", "row 1: expected a JSON object, found list"),
+        ('{"prompt": "x"}', "row 1: field 'suffix' should be a text, it is missing"),
+        (json.dumps(ROWS[0]) + '\n{"prompt": 3}', "row 2: field 'prompt' should be a text, found int"),
+    ],
+)
+def test_bad_data_names_row_and_field(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(data.DataError) as caught:
+        data.read_infilling(path)
+    assert message in str(caught.value)
+
+
+def test_a_missing_or_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(data.DataError, match="no data file"):
+        data.read_infilling(tmp_path / "nowhere.jsonl")
+    damaged = tmp_path / "damaged.jsonl.gz"
+    damaged.write_bytes(gzip.compress(json.dumps(ROWS[0]).encode() * 100)[:-20])
+    with pytest.raises(data.DataError, match="can't be read"):
+        data.read_infilling(damaged)
+
+
+@pytest.mark.skipif("TABCAST_EVAL_DIR" not in os.environ, reason="TABCAST_EVAL_DIR names no evaluation files")
+def test_the_published_files_are_read() -> None:
+    folder = Path(os.environ["TABCAST_EVAL_DIR"]) / "human-eval-infilling"
+    assert len(data.read_infilling(folder / "HumanEval-SingleLineInfilling.jsonl.gz")) == 1033
+    assert len(data.read_infilling(folder / "HumanEval-RandomSpanInfillingLight.jsonl.gz")) == 164
+    replay = Path(os.environ["TABCAST_EVAL_DIR"]) / "replay" / "psf-requests.jsonl.gz"
+    assert all(row.gold and row.open_files for row in data.read_replay(replay, 20))
