@@ -1,15 +1,17 @@
 """Where the editors are, and which servers they talk to."""
 
 import os
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import HAS_BUNDLED
+
 ROOT = Path(__file__).resolve().parents[2]
 EDITORS = Path(os.environ.get("TABCAST_EDITORS_DIR") or ROOT / ".editors")
+EXTENSION = ROOT / "editors" / "vscode"
+PACKAGE = EXTENSION / "tabcast.vsix"
 TABCAST = Path(sys.executable).with_name("tabcast")
 
 
@@ -24,18 +26,19 @@ def nvim_program() -> Path:
 
 @pytest.fixture(scope="session")
 def vscode_dir() -> Path:
-    """A folder with VS Code's workbench, a browser to show it, and a packed extension in the tree."""
+    """A folder with VS Code's workbench and a browser to show it; the extension is packed in the tree."""
     directory = EDITORS / "vscode"
-    if not any(directory.glob("installed-*")) or not (ROOT / "editors" / "vscode" / "tabcast.vsix").exists():
+    if not any(directory.glob("installed-*")) or not PACKAGE.exists():
         pytest.skip(f"no VS Code at {directory}: run tests/editors/setup_vscode.sh")
+    sources = [*(EXTENSION / "src").iterdir(), EXTENSION / "package.json"]
+    if any(source.stat().st_mtime > PACKAGE.stat().st_mtime for source in sources):
+        pytest.fail(f"{PACKAGE.name} is older than its sources: run tests/editors/setup_vscode.sh")
     return directory
 
 
 @pytest.fixture
-def tabcast_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The real language server with the shipped models and an engine of its own, which is stopped afterwards."""
-    if not list((ROOT / "decoding" / "bundled").glob("**/*.safetensors")):
+def tabcast_command() -> list[str]:
+    """The real language server, whose engine runs the shipped models."""
+    if not HAS_BUNDLED:
         pytest.skip("no model pair in decoding/bundled")
-    monkeypatch.setenv("TABCAST_RUNTIME_DIR", str(tmp_path / "runtime"))
-    yield [str(TABCAST), "lsp"]
-    subprocess.run([TABCAST, "engine", "stop"], check=False, stdin=subprocess.DEVNULL, timeout=60)
+    return [str(TABCAST), "lsp"]

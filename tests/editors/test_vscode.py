@@ -2,19 +2,19 @@
 
 import json
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.editors.conftest import ROOT, TABCAST
+from tests.editors.conftest import EXTENSION, PACKAGE, ROOT, TABCAST
 from tests.editors.vscode import Workbench
 from tests.editors.waiting import ask_until, wait_until
 
 pytestmark = pytest.mark.editor
 
-PACKAGE = ROOT / "editors" / "vscode" / "tabcast.vsix"
 STUB = [sys.executable, str(Path(__file__).with_name("stub_server.py"))]
 HEAD = "def add(alpha, beta):\n"
 TAIL = "\n\nprint(add(1, 2))\n"
@@ -161,19 +161,21 @@ def test_the_workspace_chose_no_program(workbench: Workbench, workspace: Path) -
     assert not (workspace / "was-run").exists()
 
 
-def test_real_server(vscode_dir: Path, tabcast_command: list[str], file: Path, tmp_path: Path) -> None:
+def test_real_server(vscode_dir: Path, tabcast_command: list[str], tmp_path: Path) -> None:
     head, tail = (
         "class Node:\n    def __init__(self, name, value):\n        self.name = name\n        self",
-        "\n\nx = Node(1, 2)\n",
+        "\n\n    def __repr__(self):\n        return self.name\n",
     )
-    file.write_text(head + tail)
-    home = tmp_path / "home"
+    home, file = tmp_path / "home", tmp_path / "sample" / "node.py"
     home.mkdir()
-    workbench = Workbench(vscode_dir, home)
+    file.parent.mkdir()
+    file.write_text(head + tail)
     # VS Code takes the PATH from the user's login shell.
     (home / ".profile").write_text(f"PATH={shlex.quote(str(TABCAST.parent))}:$PATH\n")
+    workbench = Workbench(vscode_dir, home)
     try:
-        workbench.start(file.parent, PACKAGE, is_trusted=True, machine_settings={}, environment={"SHELL": "/bin/bash"})
+        shell = {"SHELL": "/bin/bash"}
+        workbench.start(file.parent, PACKAGE, is_trusted=True, machine_settings={}, environment=shell)
         workbench.open(file, 4, 13)
         ghost = type_until_ghost(workbench, ".")
         workbench.screenshot(ROOT / "artifacts" / "vscode.png")
@@ -181,3 +183,11 @@ def test_real_server(vscode_dir: Path, tabcast_command: list[str], file: Path, t
         expect(workbench, file, f"{head}.{ghost}{tail}")
     finally:
         workbench.close()
+
+
+def test_the_extension_has_no_type_or_lint_error(vscode_dir: Path) -> None:
+    tools = EXTENSION / "node_modules"
+    for argv in (["typescript/bin/tsc", "--noEmit"], ["eslint/bin/eslint.js", "--max-warnings=0", "."]):
+        command = [str(vscode_dir / "bin" / "node"), str(tools / argv[0]), *argv[1:]]
+        found = subprocess.run(command, cwd=EXTENSION, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stdout + found.stderr

@@ -1,0 +1,41 @@
+"""What the editors' own files must agree on with the rest of the project; needs no editor."""
+
+import json
+import re
+from typing import Any
+
+from decoding.protocol import VERSION
+from lsp_server.server import COMMANDS
+from tests.editors.conftest import EXTENSION, ROOT
+
+MANIFEST: dict[str, Any] = json.loads((EXTENSION / "package.json").read_text())
+LOCK: dict[str, Any] = json.loads((EXTENSION / "package-lock.json").read_text())
+
+
+def test_the_extension_has_the_version_and_the_licence_of_the_project() -> None:
+    assert MANIFEST["version"] == LOCK["version"] == LOCK["packages"][""]["version"] == VERSION
+    assert (EXTENSION / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+def test_every_bundled_package_comes_from_the_npm_registry_and_is_pinned_by_its_hash() -> None:
+    for name, package in LOCK["packages"].items():
+        if name:
+            assert package["integrity"].startswith("sha512-"), name
+            assert package.get("resolved", "https://registry.npmjs.org/").startswith("https://registry.npmjs.org/"), (
+                name
+            )
+
+
+def test_no_command_is_both_the_extensions_and_the_servers() -> None:
+    # The language client registers the server's commands itself, and a second registration fails.
+    ours = {command["command"] for command in MANIFEST["contributes"]["commands"]}
+    assert ours.isdisjoint(COMMANDS)
+
+
+def test_a_workspace_chooses_no_program() -> None:
+    properties = MANIFEST["contributes"]["configuration"]["properties"]
+    about_programs = {name for name in properties if re.search("path|command|argument|executable|env", name)}
+    assert "tabcast.server.path" in about_programs
+    for name in about_programs:
+        assert properties[name]["scope"] == "machine", name
+        assert name in MANIFEST["capabilities"]["untrustedWorkspaces"]["restrictedConfigurations"]
