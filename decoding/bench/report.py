@@ -136,7 +136,8 @@ PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>tabcast bench {title}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }}
-table {{ border-collapse: collapse }} th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right }}
+table {{ border-collapse: collapse }}
+th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right }}
 th:first-child, td:first-child {{ text-align: left }} li {{ color: #666 }}
 </style>
 <h1>tabcast bench {title}</h1>
