@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def write(files: Iterable[SourceFile], folder: Path, *, held_out_share: float = 
     """
     folder.mkdir(parents=True, exist_ok=True)
     characters = {"train": 0, "heldout": 0}
-    manifest: dict[str, dict[str, object]] = {}
+    kept = []
     with (
         gzip.open(folder / "train.jsonl.gz", "wt", encoding="utf-8") as train,
         gzip.open(folder / "heldout.jsonl.gz", "wt", encoding="utf-8") as held_out,
@@ -87,16 +88,23 @@ def write(files: Iterable[SourceFile], folder: Path, *, held_out_share: float = 
             split = "heldout" if is_held_out else "train"
             (held_out if is_held_out else train).write(json.dumps(asdict(file)) + "\n")
             characters[split] += len(file.text)
-            entry = manifest.setdefault(
-                file.package,
-                {"version": file.version, "licence": file.licence, "split": split, "files": 0, "characters": 0},
-            )
-            entry["files"] = int(str(entry["files"])) + 1
-            entry["characters"] = int(str(entry["characters"])) + len(file.text)
+            kept.append((file, split))
     if not characters["train"]:
         raise ValueError("the corpus is empty: no file of a permissively licensed package was found")
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(manifest(kept), indent=1, sort_keys=True)
+    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
     return characters
+
+
+def manifest(files: Iterable[tuple[SourceFile, str]]) -> dict[str, dict[str, Any]]:
+    """What was learnt from, by package: version, licence, split, characters and the paths of the files."""
+    packages: dict[str, dict[str, Any]] = {}
+    for file, split in files:
+        head = {"version": file.version, "licence": file.licence, "split": split, "characters": 0, "files": []}
+        package = packages.setdefault(file.package, head)
+        package["characters"] += len(file.text)
+        package["files"].append(file.path)
+    return packages
 
 
 def read(path: Path) -> list[SourceFile]:
