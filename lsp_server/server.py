@@ -44,6 +44,8 @@ REQUESTS: Final = {
     types.TEXT_DOCUMENT_INLINE_COMPLETION: "inline_completion.answer",
     types.SHUTDOWN: "lifecycle.shutdown",
 }
+# Without options pygls does not tell the editor of the feature, and no editor asks for what it wasn't told of.
+OPTIONS: Final = {types.TEXT_DOCUMENT_INLINE_COMPLETION: types.InlineCompletionOptions()}
 READERS: Final = {types.TEXT_DOCUMENT_INLINE_COMPLETION: "inline_completion.read"}
 COMMANDS: Final = {"tabcast.why": "commands.why", "tabcast.restartEngine": "commands.restart_engine"}
 
@@ -60,7 +62,7 @@ class Front:
         for method, name in NOTIFICATIONS.items():
             self.server.feature(method)(partial(self._notify, name))
         for method, name in REQUESTS.items():
-            self.server.feature(method)(self._request_handler(name))
+            self.server.feature(method, OPTIONS.get(method))(self._request_handler(name))
         for method, name in READERS.items():
             self.server.protocol.readers[method] = partial(self._read, name)
         for command, name in COMMANDS.items():

@@ -194,6 +194,29 @@ async def test_every_request_of_a_storm_is_answered_once(any_client: RawClient, 
     assert "window/showMessage" not in any_client.methods()
 
 
+async def test_the_editor_is_told_what_we_can_do(servers: Servers) -> None:
+    client = await servers.start()
+    capabilities = (await client.initialize())["capabilities"]
+    assert capabilities["inlineCompletionProvider"] is not None
+    assert capabilities["textDocumentSync"]["change"] == 2
+    assert set(capabilities["executeCommandProvider"]["commands"]) == {"tabcast.why", "tabcast.restartEngine"}
+    await client.close()
+
+
+async def test_the_range_begins_behind_a_character_that_vs_code_cannot_reach_over(
+    servers: Servers, runtime: FakeRuntime
+) -> None:
+    runtime.script("y")
+    client = await servers.start()
+    await client.initialize()
+    await client.until_engine("ready")
+    client.send(did_open("a = '𝄞' + x\n"), inline(1, 0, 12))
+    item = (await client.items(1))[0]
+    assert item["insertText"] == "' + xy"
+    assert item["range"] == {"start": {"line": 0, "character": 7}, "end": {"line": 0, "character": 12}}
+    await client.close()
+
+
 @pytest.mark.parametrize(("encoding", "column"), [("utf-8", 9), ("utf-16", 7), ("utf-32", 6)])
 async def test_positions_in_all_encodings(servers: Servers, runtime: FakeRuntime, encoding: str, column: int) -> None:
     runtime.script('y"): pass\n')
