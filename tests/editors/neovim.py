@@ -33,8 +33,9 @@ class Neovim:
         self._api = pynvim.attach("child", argv=argv)
 
     def is_attached(self) -> bool:
-        """Whether the language server answered `initialize`."""
-        return bool(self._api.exec_lua("local c = vim.lsp.get_clients()[1] return c ~= nil and c.initialized"))
+        """Whether the language server answered `initialize` and was given the buffer."""
+        attached = "c ~= nil and c.initialized and vim.lsp.buf_is_attached(0, c.id)"
+        return bool(self._api.exec_lua(f"local c = vim.lsp.get_clients()[1] return {attached}"))
 
     def type(self, keys: str) -> None:
         """Type keys, in Neovim's notation."""

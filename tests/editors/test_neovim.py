@@ -41,9 +41,14 @@ def start(nvim_program: Path, tmp_path: Path) -> Iterator[Start]:
 
 
 def type_and_see(editor: Neovim, keys: str, ghost: str) -> None:
-    """Type, and wait until exactly this is shown."""
+    """Type, and wait until exactly this is shown; a busy machine may need to be asked again, by moving the cursor."""
     editor.type(keys)
-    wait_until(lambda: editor.ghost() == ghost, f"the ghost text {ghost!r}")
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: editor.ghost() == ghost, "the ghost text", limit_s=5)
+        return
+    ask_until(
+        lambda: editor.type("<Left><Right>"), lambda: editor.ghost() == ghost, f"the ghost text {ghost!r}", limit_s=30
+    )
 
 
 def expect(editor: Neovim, text: str) -> None:
