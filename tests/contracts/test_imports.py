@@ -50,7 +50,9 @@ def test_front_end_loads_of_the_engine_only_the_protocol() -> None:
     found = subprocess.run(
         [sys.executable, "-P", "-c", LOADED_BY, *modules_of("lsp_server")], capture_output=True, text=True, check=True
     )
-    assert {name for name in json.loads(found.stdout) if name.startswith("decoding.")} == {"decoding.protocol"}
+    engine_side = {name for name in json.loads(found.stdout) if name.startswith("decoding.")}
+    assert engine_side
+    assert {".".join(name.split(".")[:2]) for name in engine_side} == {"decoding.protocol"}
 
 
 def test_protocol_loads_only_the_standard_library() -> None:

@@ -1,0 +1,82 @@
+"""The boundary between a front end and the engine: what is said over HTTP, and how to find the other side.
+
+Standard library only, because this is the one module of `decoding` that `lsp_server` may import.
+It knows no tensor, no tokenizer, no socket: values, their JSON form, and the names of files and headers.
+
+The engine speaks the OpenAI completions protocol; what that protocol lacks travels in one optional
+object named `tabcast` (see `CompletionOptions` for the request and `CompletionStats` for the answer).
+"""
+
+from decoding.protocol.address import (
+    Address,
+    engine_directory,
+    is_proven,
+    make_private,
+    prove,
+    runtime_base,
+)
+from decoding.protocol.constants import (
+    ADDRESS_FILE,
+    ENGINE_LOCK_FILE,
+    EXIT_ALREADY_RUNNING,
+    EXIT_MODEL,
+    EXIT_PORT_IN_USE,
+    EXIT_USAGE,
+    LINE_MODES,
+    LOG_FILE,
+    MAX_CHOICES,
+    MAX_NEW_TOKENS,
+    MAX_REQUEST_BYTES,
+    METHODS,
+    PROTOCOL_VERSION,
+    START_LOCK_FILE,
+    VERSION,
+    LineMode,
+    Method,
+    Status,
+)
+from decoding.protocol.fields import (
+    ProtocolError,
+)
+from decoding.protocol.messages import (
+    CompletionOptions,
+    CompletionRequest,
+    CompletionStats,
+    ContextFile,
+    DrafterStats,
+    Health,
+)
+
+__all__ = [
+    "ADDRESS_FILE",
+    "ENGINE_LOCK_FILE",
+    "EXIT_ALREADY_RUNNING",
+    "EXIT_MODEL",
+    "EXIT_PORT_IN_USE",
+    "EXIT_USAGE",
+    "LINE_MODES",
+    "LOG_FILE",
+    "MAX_CHOICES",
+    "MAX_NEW_TOKENS",
+    "MAX_REQUEST_BYTES",
+    "METHODS",
+    "PROTOCOL_VERSION",
+    "START_LOCK_FILE",
+    "VERSION",
+    "Address",
+    "CompletionOptions",
+    "CompletionRequest",
+    "CompletionStats",
+    "ContextFile",
+    "DrafterStats",
+    "Health",
+    "LineMode",
+    "Method",
+    "ProtocolError",
+    "Status",
+    "engine_directory",
+    "is_proven",
+    "make_private",
+    "prove",
+    "runtime_base",
+]

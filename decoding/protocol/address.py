@@ -1,0 +1,107 @@
+"""Where an engine is to be found, and how it proves that it is the one: files, directories, a shared secret."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from decoding.protocol.constants import ADDRESS_FILE, PROTOCOL_VERSION, VERSION
+from decoding.protocol.fields import Fields
+from decoding.protocol.messages import Health
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where an engine listens and the token that opens it: the content of `engine.json`, mode 0600."""
+
+    port: int
+    token: str
+    pid: int
+    host: str = "127.0.0.1"
+    version: str = VERSION
+    protocol: int = PROTOCOL_VERSION
+
+    @property
+    def url(self) -> str:
+        """The address that an OpenAI client calls `base_url`, less the `/v1`."""
+        return f"http://{self.host}:{self.port}"
+
+    def write(self, directory: Path) -> None:
+        """Write the file so that a reader sees all of it or nothing, and only this user can read it."""
+        final = directory / ADDRESS_FILE
+        partial = final.with_suffix(f".{os.getpid()}")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file)
+        partial.replace(final)
+
+    @classmethod
+    def read(cls, directory: Path) -> Address | None:
+        """The address of the engine of this directory, or None where none was written or it can't be read."""
+        try:
+            body = Fields(json.loads((directory / ADDRESS_FILE).read_text(encoding="utf-8")), ADDRESS_FILE)
+            return cls(
+                port=body.integer("port", low=1, high=65535),
+                token=body.text("token", required=True),
+                pid=body.integer("pid"),
+                version=body.text("version"),
+                protocol=body.integer("protocol"),
+            )
+        except (OSError, ValueError):
+            return None
+
+
+def prove(token: str, nonce: str, port: int) -> str:
+    """What an engine that knows `token` answers to `nonce`; the port is in it so that nobody can relay it."""
+    return hmac.new(token.encode(), f"tabcast engine {port} {nonce}".encode(), hashlib.sha256).hexdigest()
+
+
+def is_proven(address: Address, nonce: str, health: Health) -> bool:
+    """Whether the other side of a connection is the engine that wrote the address file."""
+    return hmac.compare_digest(prove(address.token, nonce, address.port).encode(), health.proof.encode())
+
+
+def engine_directory(engine_arguments: Iterable[str], environ: Mapping[str, str], user_config: str = "") -> Path:
+    """The runtime directory of the engine with this configuration; equal configurations share one engine.
+
+    The name hashes protocol, version, interpreter, arguments, `TABCAST_*` variables and the user's configuration file,
+    so that an upgrade or another model never talks to an engine that was started for something else.
+    """
+    variables = sorted(
+        (key, value)
+        for key, value in environ.items()
+        if key.startswith("TABCAST_") and key not in ("TABCAST_RUNTIME_DIR", "TABCAST_LOG")
+    )
+    # The environment and not the executable: `python` and `python3` of one environment are the same interpreter.
+    identity = [PROTOCOL_VERSION, VERSION, sys.prefix, list(engine_arguments), variables, user_config]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
+    return runtime_base(environ) / digest
+
+
+def runtime_base(environ: Mapping[str, str]) -> Path:
+    """The folder that holds the runtime directories of this user's engines."""
+    if chosen := environ.get("TABCAST_RUNTIME_DIR"):
+        return Path(chosen)
+    if session := environ.get("XDG_RUNTIME_DIR"):
+        return Path(session) / "tabcast"
+    user = str(os.getuid()) if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"tabcast-{user}"
+
+
+def make_private(directory: Path) -> None:
+    """Create a runtime directory that only this user can enter.
+
+    Raises `PermissionError` if it, or the folder above it, belongs to someone else.
+    """
+    for folder in (directory.parent, directory):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            raise PermissionError(f"{folder} belongs to another user")
+    directory.chmod(0o700)

@@ -1,0 +1,29 @@
+"""Names and numbers that both sides of the boundary must agree on."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+VERSION: Final = "0.1.0"
+PROTOCOL_VERSION: Final = 1
+
+ADDRESS_FILE: Final = "engine.json"
+START_LOCK_FILE: Final = "start.lock"
+ENGINE_LOCK_FILE: Final = "engine.lock"
+LOG_FILE: Final = "engine.log"
+
+MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
+MAX_NEW_TOKENS: Final = 4096
+MAX_CHOICES: Final = 16
+
+EXIT_USAGE: Final = 2
+EXIT_ALREADY_RUNNING: Final = 3
+EXIT_PORT_IN_USE: Final = 4
+EXIT_MODEL: Final = 5
+
+LineMode = Literal["line", "block", "free"]
+Method = Literal["auto", "plain", "lookup", "draft"]
+Status = Literal["absent", "loading", "ready", "failed"]
+
+LINE_MODES: Final[tuple[LineMode, ...]] = ("line", "block", "free")
+METHODS: Final[tuple[Method, ...]] = ("auto", "plain", "lookup", "draft")

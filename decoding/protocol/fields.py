@@ -1,0 +1,70 @@
+"""Reads a JSON object field by field, with errors that name the field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ProtocolError(ValueError):
+    """A message that does not follow the protocol; the text names the field and what was expected."""
+
+
+class Fields:
+    """A JSON object; each method reads one field, or gives its default where it is absent. Raises `ProtocolError`."""
+
+    def __init__(self, value: object, name: str) -> None:
+        if not isinstance(value, dict):
+            raise ProtocolError(f"{name}: expected an object, got {type(value).__name__}")
+        self.value: dict[str, Any] = value
+        self.name = name
+
+    def text(self, key: str, *, required: bool = False) -> str:
+        """A string."""
+        found = self.value.get(key)
+        if found is None and not required:
+            return ""
+        if not isinstance(found, str):
+            raise ProtocolError(f"{self.name}.{key}: expected a string, got {_kind(found)}")
+        return found
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of strings."""
+        found = self.value.get(key)
+        if found is None:
+            return ()
+        if not isinstance(found, list | tuple) or not all(isinstance(item, str) for item in found):
+            raise ProtocolError(f"{self.name}.{key}: expected a list of strings")
+        return tuple(found)
+
+    def flag(self, key: str) -> bool:
+        """A truth value."""
+        found = self.value.get(key)
+        if not isinstance(found, bool | None):
+            raise ProtocolError(f"{self.name}.{key}: expected true or false, got {_kind(found)}")
+        return bool(found)
+
+    def integer(self, key: str, *, default: int = 0, low: int = 0, high: int = 2**53) -> int:
+        """A whole number within bounds."""
+        found = self.value.get(key)
+        if found is None:
+            return default
+        if not isinstance(found, int) or isinstance(found, bool):
+            raise ProtocolError(f"{self.name}.{key}: expected an integer, got {_kind(found)}")
+        if not low <= found <= high:
+            raise ProtocolError(f"{self.name}.{key}: expected {low} to {high}, got {found}")
+        return found
+
+    def number(self, key: str, *, default: float = 0.0, low: float = 0.0, high: float = float("inf")) -> float:
+        """A number within bounds."""
+        found = self.value.get(key)
+        if found is None:
+            return default
+        if not isinstance(found, int | float) or isinstance(found, bool):
+            raise ProtocolError(f"{self.name}.{key}: expected a number, got {_kind(found)}")
+        if not low <= found <= high:
+            raise ProtocolError(f"{self.name}.{key}: expected {low} to {high}, got {found}")
+        return float(found)
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else type(value).__name__
