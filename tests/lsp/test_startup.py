@@ -60,7 +60,8 @@ async def test_modules_before_the_initialize_answer(servers: Servers, tmp_path: 
     client = await servers.start(program=("-c", LIST_MODULES, str(listing)), TABCAST_RUNTIME_DIR=str(tmp_path / "none"))
     await client.ask("initialize", {"capabilities": {}})
     modules = set(json.loads(listing.read_text()))
-    assert {name for name in modules if name.split(".")[0] in ("lsp_server", "decoding")} == BEFORE_INITIALIZE
+    ours = {name for name in modules if name.split(".")[0] in ("lsp_server", "decoding")}
+    assert {name for name in ours if not name.startswith("decoding.protocol.")} == BEFORE_INITIALIZE
     assert not modules & NOT_BEFORE_INITIALIZE
     await client.close()
 
@@ -72,7 +73,8 @@ def test_the_front_end_never_imports_torch() -> None:
     modules = set(json.loads(done.stdout))
     assert "lsp_server.features.inline_completion" in modules
     assert not modules & {"torch", "transformers", "tokenizers", "numpy"}
-    assert {name for name in modules if name.split(".")[0] == "decoding"} == {"decoding", "decoding.protocol"}
+    engine_side = {name for name in modules if name.split(".")[0] == "decoding"}
+    assert {".".join(name.split(".")[:2]) for name in engine_side} == {"decoding", "decoding.protocol"}
 
 
 async def test_changes_before_anything_is_imported_are_kept(servers: Servers, runtime: FakeRuntime) -> None:
