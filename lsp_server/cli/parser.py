@@ -114,6 +114,7 @@ def _add_complete(commands: Any) -> None:
 
 def _add_demo(commands: Any) -> None:
     command = _add(commands, "demo", "complete code in a sample project, with a language server and engine of its own")
+    command.add_argument("--svg", metavar="FILE", type=Path, help="save the output as a picture, too")
     _add_engine_options(command)
     _add_json(command)
 

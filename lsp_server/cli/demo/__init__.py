@@ -43,6 +43,8 @@ def run(options: argparse.Namespace) -> int:
         except asyncio.CancelledError:
             raise CommandError("terminated", 128 + signal.SIGTERM) from None
     report.write(outcome, as_json=options.json)
+    if options.svg:
+        report.save_picture(outcome, options.svg)
     return 0 if outcome.is_good else EXIT_FAILED
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from rich import box
@@ -18,6 +20,7 @@ from lsp_server.cli.demo.outcome import Outcome, Shown
 
 LINES_BEFORE: Final = 4
 LINES_AFTER: Final = 2
+PICTURE_WIDTH: Final = 88
 GHOST_STYLE: Final = "dim italic"
 # Where there is no style to tell it by, ghost text stands between these.
 GHOST_MARKS: Final = ("«", "»")
@@ -33,18 +36,29 @@ def progress(*, as_json: bool) -> Iterator[None]:
             yield
 
 
+def save_picture(outcome: Outcome, path: Path) -> None:
+    """Write what a terminal would show as an SVG: the README's picture."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        console = Console(file=nowhere, record=True, force_terminal=True, width=PICTURE_WIDTH, highlight=False)
+        _write(console, outcome)
+        console.save_svg(str(path), title="tabcast demo")
+
+
 def write(outcome: Outcome, *, as_json: bool) -> None:
     """Print it on standard output."""
     if as_json:
         print(json.dumps(outcome.to_json(), indent=2, ensure_ascii=False))
         return
-    console = Console(highlight=False)
+    _write(Console(highlight=False), outcome)
+    if not outcome.is_good:
+        print("tabcast: plain and speculative decoding differ, or nothing was suggested", file=sys.stderr)
+
+
+def _write(console: Console, outcome: Outcome) -> None:
     console.print(f"{outcome.engine.model} on {outcome.engine.device}, asked through the language server\n")
     for shown in outcome.shown:
         _write_scene(console, shown)
     console.print(_table(outcome))
-    if not outcome.is_good:
-        print("tabcast: plain and speculative decoding differ, or nothing was suggested", file=sys.stderr)
 
 
 def _write_scene(console: Console, shown: Shown) -> None:
