@@ -6,10 +6,12 @@ A generator, so that the caller can stop between any two steps.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from decoding.constraint import Healing, take_back
 from decoding.detokenize import Detokenizer
 from decoding.drafters.combine import Combined
 from decoding.drafters.draft_model import DraftModel
@@ -55,8 +57,28 @@ class Piece:
     stats: CompletionStats | None = None
 
 
+class HealedPrompt(NamedTuple):
+    """The prompt's tokens as the model sees them, and the bytes that were taken back from their end."""
+
+    ids: list[int]
+    rest: bytes
+
+
+def prompt_tokens(models: ModelSet, request: CompletionRequest) -> HealedPrompt:
+    """Lay the prompt out and heal its end. Raises `RequestError` if the answer asked for leaves it no room."""
+    budget = models.target.shape.max_len - request.max_tokens
+    if budget < MIN_PROMPT_TOKENS:
+        raise RequestError(
+            f"max_tokens {request.max_tokens} leaves no room for the prompt: "
+            f"this model holds {models.target.shape.max_len} tokens"
+        )
+    ids, num_typed = lay_out(request, models.layout, models.encode, budget)
+    rest = take_back(ids, num_typed, models.index) if request.tabcast.heal else b""
+    return HealedPrompt(ids[:-1] if rest else ids, rest)
+
+
 def complete(
-    models: ModelSet, session: Session, request: CompletionRequest, prompt_ids: Sequence[int], choice: int = 0
+    models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt, choice: int = 0
 ) -> Iterator[Piece]:
     """Yield a piece after each prefill chunk and each step; the last has the statistics.
 
@@ -64,19 +86,21 @@ def complete(
         models: what to decode with.
         session: whose cache to use; nobody else may use it meanwhile.
         request: what is asked.
-        prompt_ids: the request's `prompt_tokens`.
+        prompt: the request's `prompt_tokens`.
         choice: which of its `n` answers; each has noise of its own, and they share the prompt's cache.
     """
     began = time.perf_counter()
+    prompt_ids = prompt.ids
     num_cached = session.cache.reuse(prompt_ids, models.target.chunk)
     drafter = Combined(session.drafters(request.tabcast.method))
     drafter.begin(
         DraftRequest(prompt_ids=prompt_ids, hint_ids=[models.encode(text) for text in request.tabcast.draft_texts])
     )
     sampling = Sampling(temperature=request.temperature, top_p=request.top_p, seed=(request.seed or 0) + choice)
-    answer = _Answer(models, request)
+    answer = _Answer(models, request, num_skipped=len(prompt.rest))
+    healing = Healing(models.index, prompt.rest) if prompt.rest else None
     prefilled = began
-    rounds = speculate(models.target, session.cache, prompt_ids, drafter, sampling)
+    rounds = speculate(models.target, session.cache, prompt_ids, drafter, sampling, healing)
     with closing(rounds), closing(drafter):  # type: ignore[type-var]
         for outcome in rounds:
             text = answer.take(outcome) if outcome.emitted_ids else ""
@@ -101,25 +125,14 @@ def complete(
     )
 
 
-def prompt_tokens(models: ModelSet, request: CompletionRequest) -> list[int]:
-    """The prompt as the model sees it. Raises `RequestError` if the answer asked for leaves it no room."""
-    budget = models.target.shape.max_len - request.max_tokens
-    if budget < MIN_PROMPT_TOKENS:
-        raise RequestError(
-            f"max_tokens {request.max_tokens} leaves no room for the prompt: "
-            f"this model holds {models.target.shape.max_len} tokens"
-        )
-    return lay_out(request, models.layout, models.encode, budget)
-
-
 class _Answer:
     """Counts what the rounds bring and decides when it ends; stop tokens are seen inside an accepted draft, too."""
 
-    def __init__(self, models: ModelSet, request: CompletionRequest) -> None:
+    def __init__(self, models: ModelSet, request: CompletionRequest, *, num_skipped: int) -> None:
         self._stop_ids = models.layout.stop_ids
         self._max_tokens = request.max_tokens
         self._ends_loops = request.tabcast.line_mode != "free"
-        self._text = Detokenizer(models.token_bytes)
+        self._text = Detokenizer(models.index.token_bytes, num_skipped)
         self._stops = TextStops(request.stop, request.tabcast.line_mode)
         self.token_ids: list[int] = []
         self.num_steps = 0

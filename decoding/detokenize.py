@@ -36,15 +36,22 @@ def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
 
 
 class Detokenizer:
-    """The text of a growing list of tokens; a character that is not yet complete is held back."""
+    """The text of a growing list of tokens, less its first `num_skipped` bytes.
 
-    def __init__(self, table: Sequence[bytes]) -> None:
+    A character that is not yet complete is held back.
+    """
+
+    def __init__(self, table: Sequence[bytes], num_skipped: int = 0) -> None:
         self._table = table
+        self._num_skipped = num_skipped
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def push(self, token_id: int) -> str:
         """Take one more token; return the text that it completes."""
-        return self._decoder.decode(self._table[token_id])
+        new = self._table[token_id]
+        skipped = min(self._num_skipped, len(new))
+        self._num_skipped -= skipped
+        return self._decoder.decode(new[skipped:])
 
 
 def _byte_level_alphabet() -> dict[str, int]:

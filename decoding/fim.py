@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from decoding.errors import ModelError
 from decoding.protocol import CompletionRequest
@@ -83,15 +83,23 @@ def find_layout(vocabulary: Mapping[str, int], declared: Mapping[str, object], e
     return Layout(template=template, ids=ids, stop_ids=stops)
 
 
-def lay_out(request: CompletionRequest, layout: Layout, encode: Encode, budget: int) -> list[int]:
-    """The prompt's token ids, at most `budget` of them; never empty.
+class Prompt(NamedTuple):
+    """A prompt's tokens; the last `num_typed` are of the cursor's own text, behind the anchor."""
+
+    ids: list[int]
+    num_typed: int
+
+
+def lay_out(request: CompletionRequest, layout: Layout, encode: Encode, budget: int) -> Prompt:
+    """The prompt's tokens, at most `budget` of them; never empty.
 
     Over budget the far end of the prefix is cut, in steps of a quarter of its share, so that the cut stays where it is
     for many keystrokes. Context files are dropped whole from the last.
     """
     template = layout.template
     if template is None:
-        return _tail(encode(request.prompt), budget) or encode("\n")
+        ids = _tail(encode(request.prompt), budget) or encode("\n")
+        return Prompt(ids, len(ids) - 1)
     suffix = encode(request.suffix[: budget * 8])[: int(budget * SUFFIX_SHARE)]
     head = _file_head(request, layout, encode)[: budget // 4]
     context = _context(request, layout, encode, int(budget * CONTEXT_SHARE))
@@ -102,9 +110,10 @@ def lay_out(request: CompletionRequest, layout: Layout, encode: Encode, budget: 
     prefix = _tail(prefix, room)
     begin, middle, end = (_special(layout, name) for name in (template.prefix, template.middle, template.suffix))
     if template.order == "suffix_first":
-        return [*context, *head, *begin, *end, *suffix, *middle, *prefix]
+        return Prompt([*context, *head, *begin, *end, *suffix, *middle, *prefix], len(prefix))
     anchor = max(0, len(prefix) - num_typed)
-    return [*context, *head, *begin, *prefix[:anchor], *end, *suffix, *middle, *prefix[anchor:]]
+    ids = [*context, *head, *begin, *prefix[:anchor], *end, *suffix, *middle, *prefix[anchor:]]
+    return Prompt(ids, len(prefix) - anchor)
 
 
 def _context(request: CompletionRequest, layout: Layout, encode: Encode, budget: int) -> list[int]:

@@ -17,6 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
+from decoding.constraint import Healing
 from decoding.drafting import Draft, Drafter, Outcome
 from decoding.kv_cache import KVCache, num_prefill_tokens
 from decoding.models.decoder import Decoder
@@ -45,7 +49,12 @@ def read_prompt(target: Decoder, cache: KVCache, prompt_ids: Sequence[int]) -> I
 
 
 def speculate(
-    target: Decoder, cache: KVCache, prompt_ids: Sequence[int], drafter: Drafter, sampling: Sampling
+    target: Decoder,
+    cache: KVCache,
+    prompt_ids: Sequence[int],
+    drafter: Drafter,
+    sampling: Sampling,
+    healing: Healing | None = None,
 ) -> Iterator[Round]:
     """Yield rounds until the model's length is reached; the caller ends it earlier by closing it.
 
@@ -55,6 +64,7 @@ def speculate(
         prompt_ids: at least one token.
         drafter: has been told of the request by `begin`.
         sampling: how the target chooses.
+        healing: what it may choose from at first, a function of the tokens emitted so far.
     """
     yield from read_prompt(target, cache, prompt_ids)
     pending = list(prompt_ids[len(cache) :])
@@ -63,14 +73,18 @@ def speculate(
         cache.commit(pending[: target.step_width])
         del pending[: target.step_width]
         yield Round()
+    path: list[int] = []
     while (room := target.shape.max_len - len(cache) - len(pending)) > 0:
         draft = _sanitise(drafter.propose(min(target.step_width - len(pending), room - 1)), target, len(pending), room)
-        logits = target.step([*pending, *draft.token_ids], cache)
-        chosen = choose(logits[len(pending) - 1 :], sampling, len(cache) + len(pending))
+        logits = target.step([*pending, *draft.token_ids], cache)[len(pending) - 1 :]
+        if healing is not None:
+            _bar(logits, healing, path, draft.token_ids)
+        chosen = choose(logits, sampling, len(cache) + len(pending))
         verdict = verify(draft.token_ids, chosen)
         cache.commit([*pending, *draft.token_ids[: verdict.num_accepted]])
         drafter.observe(Outcome(emitted_ids=verdict.emitted_ids, num_accepted=verdict.num_accepted, draft=draft))
         yield Round(emitted_ids=verdict.emitted_ids, draft=draft, num_accepted=verdict.num_accepted)
+        path += verdict.emitted_ids
         pending = [verdict.emitted_ids[-1]]
 
 
@@ -80,3 +94,18 @@ def _sanitise(draft: Draft, target: Decoder, num_pending: int, room: int) -> Dra
     token_ids = draft.token_ids[:limit]
     bad = next((i for i, token_id in enumerate(token_ids) if not 0 <= token_id < target.shape.vocabulary), None)
     return Draft(token_ids[:bad], draft.drafter) if token_ids[:bad] else EMPTY
+
+
+@torch.inference_mode()
+def _bar(logits: Tensor, healing: Healing, path: Sequence[int], draft_ids: Sequence[int]) -> None:
+    """Leave each row, in place, only the tokens that may follow the path to it.
+
+    A row behind a drafted token that was barred is never looked at.
+    """
+    for row in range(len(logits)):
+        allowed = healing.allowed([*path, *draft_ids[:row]])
+        if allowed is None:
+            return
+        kept = logits[row, allowed].clone()
+        logits[row] = -torch.inf
+        logits[row, allowed] = kept

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 
-from decoding.complete import Session, complete, prompt_tokens
+from decoding.complete import HealedPrompt, Session, complete, prompt_tokens
 from decoding.config import EngineConfig
 from decoding.errors import RequestError, TabcastError
 from decoding.jobs import ChoiceDone, Delta, EngineState, Job, JobDone, Mailbox
@@ -88,18 +88,18 @@ class Worker:
             job.deliver(JobDone())
             return
         try:
-            prompt_ids = prompt_tokens(self._models, job.request)
+            prompt = prompt_tokens(self._models, job.request)
         except RequestError as error:
             job.deliver(JobDone(str(error), is_request_error=True))
             return
-        session = self._lease(prompt_ids)
-        self._running.append(_Running(job, session, self._pieces(job, session, prompt_ids)))
+        session = self._lease(prompt.ids)
+        self._running.append(_Running(job, session, self._pieces(job, session, prompt)))
 
-    def _pieces(self, job: Job, session: Session, prompt_ids: list[int]) -> Iterator[Delta | ChoiceDone | None]:
+    def _pieces(self, job: Job, session: Session, prompt: HealedPrompt) -> Iterator[Delta | ChoiceDone | None]:
         """The events of all choices of a job, one after the other; None is a turn that brought nothing to show."""
         queue_ms = (time.perf_counter() - job.created) * 1e3
         for choice in range(job.request.n):
-            for piece in complete(self._models, session, job.request, prompt_ids, choice):
+            for piece in complete(self._models, session, job.request, prompt, choice):
                 yield Delta(choice, piece.text) if piece.text else None
                 if piece.stats:
                     yield ChoiceDone(choice, replace(piece.stats, queue_ms=round(queue_ms, 3)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -43,10 +43,14 @@ def answer(models: ModelSet, rows: Sequence[InfillingRow], max_tokens: int, on_r
             max_tokens=max_tokens,
             tabcast=CompletionOptions(path="solution.py", language="python", line_mode="block"),
         )
-        prompt_ids = prompt_tokens(models, request)
-        pieces = complete(models, session, request, prompt_ids)
+        pieces = complete(models, session, request, prompt_tokens(models, request))
         text = "".join(piece.text for piece in pieces)
-        on_row(Answer(row=row, text=text, gold_nats=gold_nats(models, session, prompt_ids, row)))
+        on_row(Answer(row=row, text=text, gold_nats=gold_nats(models, session, _whole(models, request), row)))
+
+
+def _whole(models: ModelSet, request: CompletionRequest) -> list[int]:
+    """The prompt with nothing taken back: likelihoods are of the gold text as it follows the cursor."""
+    return prompt_tokens(models, replace(request, tabcast=replace(request.tabcast, heal=False))).ids
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from decoding.config import EngineConfig
+from decoding.constraint import TokenIndex
 from decoding.detokenize import token_bytes
 from decoding.errors import ConfigError, ModelError
 from decoding.fim import Layout, find_layout
@@ -31,7 +32,7 @@ class ModelSet:
     target: Decoder
     tokenizer: Tokenizer
     layout: Layout
-    token_bytes: Sequence[bytes] = field(repr=False)
+    index: TokenIndex = field(repr=False)
     draft: Decoder | None = None
     languages: tuple[str, ...] = ()
 
@@ -73,7 +74,7 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
         layout=layout,
         draft=draft,
         languages=tuple(own.get("languages") or ()),
-        token_bytes=token_bytes(tokenizer),
+        index=TokenIndex(token_bytes(tokenizer)),
     )
     progress(1.0, "ready")
     return models, found

@@ -37,6 +37,7 @@ class CompletionOptions:
     `line_mode`: "line" ends at the end of the line, "free" at nothing but stop tokens and `max_tokens`;
     "block" is for the front end, which ends the stream when the block is complete: the engine treats it as "free".
     `method` names the drafters; every method gives the same text.
+    `heal`: a token that the cursor cuts is taken back and written again whole; the answer has only what is new of it.
     """
 
     path: str = ""
@@ -47,6 +48,7 @@ class CompletionOptions:
     draft_texts: tuple[str, ...] = ()
     line_mode: LineMode = "free"
     method: Method = "auto"
+    heal: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,4 +222,5 @@ def _options_from_json(value: object) -> CompletionOptions:
         draft_texts=body.texts("draft_texts"),
         line_mode=line_mode,
         method=method,
+        heal=body.value.get("heal") is None or body.flag("heal"),
     )

@@ -18,7 +18,7 @@ from decoding.__main__ import main
 from decoding.bench import data, infilling
 from decoding.complete import Session, prompt_tokens
 from decoding.models.pair import ModelSet
-from decoding.protocol import CompletionRequest
+from decoding.protocol import CompletionOptions, CompletionRequest
 
 ROWS = [
     {"task_id": "t/0", "prompt": "def f(x):\n    y = ", "suffix": "\n    return y\n", "canonical_solution": "x + 1"},
@@ -44,7 +44,10 @@ def test_the_golds_likelihood_is_transformers(pair: ModelSet, tiny_model: Path, 
     reference = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
     session = Session(pair)
     for row in data.read_infilling(rows):
-        prompt_ids = prompt_tokens(pair, CompletionRequest(prompt=row.prompt, suffix=row.suffix, max_tokens=16))
+        request = CompletionRequest(
+            prompt=row.prompt, suffix=row.suffix, max_tokens=16, tabcast=CompletionOptions(heal=False)
+        )
+        prompt_ids = prompt_tokens(pair, request).ids
         gold_ids = pair.encode(row.gold)
         ids = torch.tensor([[*prompt_ids, *gold_ids]])
         with torch.no_grad():

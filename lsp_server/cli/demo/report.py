@@ -20,7 +20,7 @@ from lsp_server.cli.demo.outcome import Outcome, Shown
 
 LINES_BEFORE: Final = 4
 LINES_AFTER: Final = 2
-PICTURE_WIDTH: Final = 88
+PICTURE_WIDTH: Final = 100
 GHOST_STYLE: Final = "dim italic"
 # Where there is no style to tell it by, ghost text stands between these.
 GHOST_MARKS: Final = ("«", "»")
