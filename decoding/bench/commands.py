@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
-from decoding.bench import baselines, data, decode, infilling, report
+from decoding.bench import baselines, data, decode, infilling, recording, replay, report
+from decoding.bench.suggest import MAX_BLOCK_TOKENS, FilterProcess, Suggester
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.pair import ModelSet, load_pair
@@ -35,6 +36,12 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
     suite.add_argument("--methods", type=_names(decode.OWN_METHODS), default=list(decode.OWN_METHODS), metavar="A,B")
     suite.add_argument("--baselines", type=_names(baselines.NAMES), default=[], metavar="A,B")
+    suite = _add(suites, "replay", _replay, "what commits inserted, typed again: the keys that suggestions save")
+    suite.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE", help="rows of eval/replay's form")
+    suite.add_argument("--max-tokens", type=int, default=MAX_BLOCK_TOKENS, metavar="N")
+    suite.add_argument(
+        "--recording", type=Path, metavar="FILE", help="an editing session to draw the clock's gaps from"
+    )
     return list(suites.choices.values())
 
 
@@ -94,6 +101,31 @@ def _infilling(options: argparse.Namespace, models: ModelSet, progress: Progress
     shown = infilling.post_process([*options.front_end, "filter"], answers) if options.front_end else None
     yield from infilling.summarise(answers, shown)
     if len(answers) < len(rows):
+        raise KeyboardInterrupt
+
+
+def _replay(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
+    gaps_ms: Sequence[float] = replay.KEY_GAPS_MS
+    if options.recording:
+        gaps_ms = recording.key_gaps_ms(recording.read_recording(options.recording))
+    rows = [row for path in options.data for row in data.read_replay(path, options.limit) if row.gold.strip()]
+    if not rows:
+        raise TabcastError("no row inserts anything")
+    filters = FilterProcess([*options.front_end, "filter"]) if options.front_end else None
+    done: list[replay.Replayed] = []
+    task = progress.add_task("typing", total=len(rows))
+    try:
+        with suppress(KeyboardInterrupt):
+            for of_row in replay.replay(rows, Suggester(models, filters, options.max_tokens), gaps_ms):
+                done.append(of_row)
+                progress.advance(task)
+    finally:
+        if filters is not None:
+            filters.close()
+    shown = "suggestions as an editor shows them" if filters else "raw suggestions, without the front end's filters"
+    clock = f"key gaps of {options.recording.name}" if options.recording else "key gaps of a built-in list"
+    yield from replay.summarise(done, f"{shown}; {clock}")
+    if len(done) < len(rows):
         raise KeyboardInterrupt
 
 
