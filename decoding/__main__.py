@@ -17,6 +17,9 @@ from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_MODEL, EXIT_PORT_IN_USE
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand; return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["bench"]:
+        # As in the engine that is measured, and before anything brings torch; ARCHITECTURE.md, Decisions, says why.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     options = _parser(arguments[0] if arguments else "").parse_args(arguments)
     logging.basicConfig(
         level=os.environ.get("TABCAST_LOG", "INFO").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -33,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
             from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
 
             return bench.run(options, config)
+        if options.command == "models" and options.action == "export":
+            return _export(config, options)
         from decoding import inspect_models  # noqa: PLC0415 - brings torch
 
         report = inspect_models.doctor(config) if options.command == "doctor" else inspect_models.list_models(config)
@@ -59,6 +64,19 @@ def _serve(config: configuration.EngineConfig, options: argparse.Namespace) -> i
         return EXIT_USAGE
 
 
+def _export(config: configuration.EngineConfig, options: argparse.Namespace) -> int:
+    from decoding.models import gguf_export  # noqa: PLC0415 - brings torch
+
+    if options.gguf is None:
+        raise TabcastError("models export needs --gguf FILE")
+    try:
+        gguf_export.export(config.model_path, options.gguf, options.type)
+    except OSError as error:
+        raise TabcastError(f"{options.gguf} can't be written: {error.strerror}") from None
+    print(f"{options.gguf}: {options.gguf.stat().st_size / 1e6:.1f} MB, {options.type}")  # noqa: T201
+    return 0
+
+
 def _parser(named: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tabcast", description=__doc__)
     parser.add_argument("--version", action="version", version=VERSION)
@@ -71,7 +89,9 @@ def _parser(named: str) -> argparse.ArgumentParser:
     serve.add_argument("--context-tokens", type=int, help="bound of prompt and answer together")
     doctor = commands.add_parser("doctor", help="check torch, device, models and row invariance")
     models = commands.add_parser("models", help="the models at hand")
-    models.add_argument("action", choices=["list"], nargs="?", default="list")
+    models.add_argument("action", choices=["list", "export"], nargs="?", default="list")
+    models.add_argument("--gguf", type=Path, metavar="FILE", help="export: write the target for llama.cpp")
+    models.add_argument("--type", choices=["bf16", "q8_0", "f32"], default="bf16", help="export: of the matrices")
     if named == "bench":
         from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
 

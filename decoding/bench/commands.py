@@ -11,14 +11,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from decoding.bench import baselines, data, decode, infilling, recording, replay, report
+from decoding.bench import data, decode_command, infilling, recording, replay, report
 from decoding.bench.suggest import MAX_BLOCK_TOKENS, FilterProcess, Suggester
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.pair import ModelSet, load_pair
-
-PROMPTS = Path(__file__).parent / "prompts.jsonl"
-MIN_PROMPT_TOKENS = 8
 
 Suite = Callable[[argparse.Namespace, ModelSet, Progress], Iterable[report.Row]]
 
@@ -31,11 +28,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     suite = _add(suites, "infilling", _infilling, "holes in files: what the model writes against what stood there")
     suite.add_argument("--data", type=Path, required=True, help="rows of HumanEval-Infilling's form, .jsonl or .gz")
     suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
-    suite = _add(suites, "decode", _decode, "the same greedy continuations by every method, and by transformers")
-    suite.add_argument("--data", type=Path, default=PROMPTS, help="rows with `prompt`; our own small set by default")
-    suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
-    suite.add_argument("--methods", type=_names(decode.OWN_METHODS), default=list(decode.OWN_METHODS), metavar="A,B")
-    suite.add_argument("--baselines", type=_names(baselines.NAMES), default=[], metavar="A,B")
+    decode_command.add_options(
+        _add(suites, "decode", decode_command.run, "the same greedy continuations by every method and by others")
+    )
     suite = _add(suites, "replay", _replay, "what commits inserted, typed again: the keys that suggestions save")
     suite.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE", help="rows of eval/replay's form")
     suite.add_argument("--max-tokens", type=int, default=MAX_BLOCK_TOKENS, metavar="N")
@@ -127,43 +122,6 @@ def _replay(options: argparse.Namespace, models: ModelSet, progress: Progress) -
     yield from replay.summarise(done, f"{shown}; {clock}")
     if len(done) < len(rows):
         raise KeyboardInterrupt
-
-
-def _decode(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
-    room = models.target.shape.max_len - options.max_tokens - models.target.step_width
-    encoded = (models.encode(prompt)[-room:] for _, prompt in data.read_prompts(options.data, options.limit))
-    prompts = [ids for ids in encoded if len(ids) >= MIN_PROMPT_TOKENS]
-    if not prompts:
-        raise TabcastError(f"{options.data}: no prompt has {MIN_PROMPT_TOKENS} tokens or more")
-    names = [decode.PLAIN, *(name for name in options.methods if name != decode.PLAIN)]
-    decoders = decode.methods(models, names, options.max_tokens)
-    if options.baselines:
-        config: EngineConfig = options.selected
-        theirs = baselines.load(config.model_path, config.draft_path, models.target.device, models.target.dtype)
-        for name, generate in baselines.generators(options.baselines, theirs, options.max_tokens).items():
-            decoders[name] = decode.from_baseline(generate)
-    task = progress.add_task("decoding", total=len(prompts) * len(decoders) * decode.REPEATS)
-    runs = decode.measure(prompts, decoders, lambda: progress.advance(task))
-    if not runs[decode.PLAIN]:
-        raise KeyboardInterrupt
-    for row in decode.rows(runs):
-        settings = baselines.describe(row["method"]) if row["method"] in baselines.NAMES else ""
-        yield {**row, "settings": settings}
-    if len(runs[decode.PLAIN]) < len(prompts):
-        raise KeyboardInterrupt
-
-
-def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
-    allowed = list(known)
-
-    def parse(text: str) -> list[str]:
-        names = allowed if text == "all" else [name.strip() for name in text.split(",") if name.strip()]
-        for name in names:
-            if name not in allowed:
-                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(allowed)}, all")
-        return names
-
-    return parse
 
 
 def _describe(models: ModelSet) -> str:

@@ -47,6 +47,8 @@ class Run:
     verify_s: float = 0.0
     drafted: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
+    # Of each draft, how many tokens it had and how many of them stood.
+    drafts: list[tuple[int, int]] = field(default_factory=list)
 
 
 Decode = Callable[[list[int]], Run]
@@ -97,7 +99,7 @@ def measure(
     return runs
 
 
-def rows(runs: dict[str, list[list[Run]]]) -> Iterator[dict[str, Any]]:
+def rows(runs: dict[str, list[list[Run]]], prompts: Sequence[list[int]]) -> Iterator[dict[str, Any]]:
     """A row a method: speed over all prompts, by the median run of each."""
     fastest = _tokens_per_s(runs[PLAIN_FASTEST])
     reference = _tokens_per_s(runs[baselines.GENERATE]) if baselines.GENERATE in runs else None
@@ -126,12 +128,29 @@ def rows(runs: dict[str, list[list[Run]]]) -> Iterator[dict[str, Any]]:
             "accepted_percent": round(100 * sum(sum(run.accepted.values()) for run in every) / drafted, 1)
             if drafted
             else None,
+            "accepted_by_position": accepted_by_position([draft for run in every for draft in run.drafts]),
             "draft_percent": round(100 * sum(run.draft_s for run in every) / decode_s, 1) if steps else None,
             "verify_percent": round(100 * sum(run.verify_s for run in every) / decode_s, 1) if steps else None,
+            "ms_per_token_by_context": _ms_per_token_by_context(by_prompt, prompts),
             "prefill_ms": round(1e3 * statistics.median(run.prefill_s for run in every), 2),
             "identical_percent": round(100 * sum(same) / len(same), 2),
             "divergence": _first_divergence(by_prompt, expected),
         }
+
+
+def accepted_by_position(drafts: Sequence[tuple[int, int]]) -> list[float]:
+    """Of the drafts (tokens, accepted) that have an i-th token, the share whose i-th was accepted."""
+    longest = max((length for length, _ in drafts), default=0)
+    accepted = [[num_accepted > i for length, num_accepted in drafts if length > i] for i in range(longest)]
+    return [round(sum(stood) / len(stood), 4) for stood in accepted]
+
+
+def _ms_per_token_by_context(by_prompt: Sequence[Sequence[Run]], prompts: Sequence[list[int]]) -> list[list[float]]:
+    """[prompt tokens, median milliseconds a decoded token] of each prompt, by length."""
+    return sorted(
+        [len(prompt), round(1e3 * statistics.median(run.decode_s / max(1, run.decoded_tokens) for run in found), 3)]
+        for prompt, found in zip(prompts, by_prompt, strict=False)
+    )
 
 
 def _tokens_per_s(by_prompt: Sequence[Sequence[Run]]) -> float:
@@ -185,6 +204,7 @@ def _timed(models: ModelSet, drafter: Drafter, prompt_ids: list[int], num_tokens
             name = outcome.draft.drafter
             run.drafted[name] = run.drafted.get(name, 0) + len(outcome.draft.token_ids)
             run.accepted[name] = run.accepted.get(name, 0) + outcome.num_accepted
+            run.drafts.append((len(outcome.draft.token_ids), outcome.num_accepted))
         if len(run.token_ids) >= num_tokens:
             break
     run.decode_s = time.perf_counter() - first

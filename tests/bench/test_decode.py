@@ -16,8 +16,9 @@ PROMPT = list(range(20, 60)) * 2
 
 
 def test_each_method_is_measured_and_identical(pair: ModelSet) -> None:
+    prompts = [PROMPT, PROMPT[:50]]
     decoders = decode.methods(pair, list(decode.OWN_METHODS), 24)
-    rows = {row["method"]: row for row in decode.rows(decode.measure([PROMPT, PROMPT[:50]], decoders))}
+    rows = {row["method"]: row for row in decode.rows(decode.measure(prompts, decoders), prompts)}
     assert set(rows) == {decode.PLAIN_FASTEST, *decode.OWN_METHODS}
     assert all(row["identical_percent"] == 100 for name, row in rows.items() if name != decode.PLAIN_FASTEST)
     assert rows[decode.PLAIN]["tokens_per_step"] == 1
@@ -34,9 +35,16 @@ def test_a_method_that_diverges_is_told(pair: ModelSet) -> None:
         run.token_ids[7] += 1
         return run
 
-    rows = {row["method"]: row for row in decode.rows(decode.measure([PROMPT], {**plain, "wrong": wrong}))}
+    runs = decode.measure([PROMPT], {**plain, "wrong": wrong})
+    rows = {row["method"]: row for row in decode.rows(runs, [PROMPT])}
     assert rows["wrong"]["identical_percent"] == 0
     assert rows["wrong"]["divergence"] == {"prompt": 0, "token": 7}
+
+
+def test_acceptance_by_position() -> None:
+    # Two drafts of three tokens, one of one: all begin rightly, one goes on, none to its end.
+    assert decode.accepted_by_position([(3, 2), (3, 1), (1, 1)]) == [1, 0.5, 0]
+    assert decode.accepted_by_position([]) == []
 
 
 def test_an_interrupted_run_keeps_whole_prompts(pair: ModelSet) -> None:

@@ -1,0 +1,158 @@
+"""Writes a model folder as a GGUF file, the form that llama.cpp reads.
+
+GGUF knows names, types and shapes of tensors and the tokenizer's table, no code of the model
+(https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). It has no word for a tokenizer's split pattern, only names
+of patterns that llama.cpp was built with: its own tokens of a text may differ from ours, so compare by token ids.
+The `gguf` package is optional (extra `bench`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from decoding.errors import ModelError
+from decoding.models.loading import load_tokenizer, read_config
+from decoding.models.rope import inverse_frequencies
+
+TYPES = ("bf16", "q8_0", "f32")
+ADVICE = "GGUF files need the `gguf` package: pip install 'tabcast[bench]'"
+# llama.cpp has no architecture of its own for Mistral. Only for Llama does it turn neighbouring dimensions together.
+ARCHITECTURES = {"llama": "LLAMA", "mistral": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
+PATTERNS = {"qwen2": "qwen2", "qwen3": "qwen2"}
+
+
+def export(folder: Path, file: Path, kind: str, *, has_stops: bool = True) -> None:
+    """Write `folder` to `file` with its matrices in `kind`; vectors, and rows that q8_0 can't cut, stay wider.
+
+    Args:
+        folder: a Hugging Face model folder.
+        file: what to write.
+        kind: one of `TYPES`.
+        has_stops: False hides the special tokens' names, by which llama.cpp finds where to stop and what to bar.
+
+    Raises:
+        ModelError: the folder is incomplete or uses what GGUF or llama.cpp can't express.
+    """
+    try:
+        import gguf  # noqa: PLC0415 - optional
+    except ImportError:
+        raise ModelError(ADVICE) from None
+    config = read_config(folder)
+    architecture = gguf.MODEL_ARCH[ARCHITECTURES[config["model_type"]]]
+    writer = gguf.GGUFWriter(None, gguf.MODEL_ARCH_NAMES[architecture], use_temp_file=True)
+    vocabulary = _write_tokenizer(writer, folder, config, has_stops=has_stops)
+    _write_sizes(writer, config, vocabulary)
+    names = gguf.get_tensor_name_map(architecture, int(config["num_hidden_layers"]))
+    for name, tensor in _tensors(folder, config, vocabulary):
+        known = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if known is None:
+            raise ModelError(f"{folder}: GGUF has no name for the tensor {name}")
+        wanted = gguf.GGMLQuantizationType[_type_of(tensor, kind)]
+        writer.add_tensor(known, gguf.quantize(tensor.float().numpy(), wanted), raw_dtype=wanted)
+    writer.add_file_type(gguf.LlamaFileType[{"f32": "ALL_F32"}.get(kind, f"MOSTLY_{kind.upper()}")])
+    writer.write_header_to_file(file)
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _write_sizes(writer: Any, config: Mapping[str, Any], vocabulary: int) -> None:
+    heads = int(config["num_attention_heads"])
+    head_dim = int(config.get("head_dim") or config["hidden_size"] // heads)
+    frequencies = inverse_frequencies(config, head_dim)
+    theta = float((config.get("rope_parameters") or config).get("rope_theta") or 10_000.0)
+    plain = inverse_frequencies({"rope_theta": theta}, head_dim)
+    if not torch.equal(plain, frequencies):
+        if ARCHITECTURES[config["model_type"]] != "LLAMA":
+            raise ModelError(f"stretched rotary frequencies of {config['model_type']} can't be written to GGUF")
+        writer.add_tensor("rope_freqs.weight", (plain / frequencies).float().numpy())
+    writer.add_vocab_size(vocabulary)
+    writer.add_context_length(int(config["max_position_embeddings"]))
+    writer.add_embedding_length(int(config["hidden_size"]))
+    writer.add_block_count(int(config["num_hidden_layers"]))
+    writer.add_feed_forward_length(int(config["intermediate_size"]))
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(int(config.get("num_key_value_heads") or heads))
+    writer.add_key_length(head_dim)
+    writer.add_value_length(head_dim)
+    writer.add_rope_dimension_count(head_dim)
+    writer.add_rope_freq_base(theta)
+    writer.add_layer_norm_rms_eps(float(config.get("rms_norm_eps", 1e-6)))
+
+
+def _write_tokenizer(writer: Any, folder: Path, config: Mapping[str, Any], *, has_stops: bool) -> int:
+    """The table of a byte-level BPE; returns how many tokens it has."""
+    import gguf  # noqa: PLC0415 - optional
+
+    tokenizer = load_tokenizer(folder)
+    described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    model = described["model"]
+    if model["type"] != "BPE" or model.get("byte_fallback"):
+        raise ModelError(f"{folder}: only byte-level BPE tokenizers can be written to GGUF")
+    special = {token["id"]: bool(token["special"]) for token in described.get("added_tokens", [])}
+    vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
+    tokens, kinds = [], []
+    for token_id in range(vocabulary):
+        text = tokenizer.id_to_token(token_id)
+        if text is None or (special.get(token_id) and not has_stops):
+            text = f"<token {token_id}>"
+        tokens.append(text)
+        if token_id in special:
+            kinds.append(gguf.TokenType.CONTROL if special[token_id] else gguf.TokenType.USER_DEFINED)
+        else:
+            kinds.append(gguf.TokenType.NORMAL)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(PATTERNS.get(config["model_type"], "default"))
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]])
+    writer.add_add_bos_token(False)
+    # llama.cpp wants an end token in any case; where none is to be, it is the one that no model writes.
+    ends = config.get("eos_token_id") if has_stops else config.get("pad_token_id")
+    if isinstance(end := ends[0] if isinstance(ends, list) and ends else ends, int):
+        writer.add_eos_token_id(end)
+    return vocabulary
+
+
+def _tensors(folder: Path, config: Mapping[str, Any], vocabulary: int) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of the folder, one in memory at a time, in the order and layout that llama.cpp expects."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(f"{folder} is not a complete model folder: no .safetensors file")
+    head_dim = int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+    for path in files:
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - no mapping
+                    if "rotary_emb" in name or (name == "lm_head.weight" and config.get("tie_word_embeddings")):
+                        continue
+                    tensor: Tensor = file.get_tensor(name)
+                    if name in ("model.embed_tokens.weight", "lm_head.weight"):
+                        tensor = tensor[:vocabulary]
+                    elif ARCHITECTURES[config["model_type"]] == "LLAMA" and (".q_proj." in name or ".k_proj." in name):
+                        tensor = _neighbours(tensor, head_dim)
+                    yield name, tensor
+        except SafetensorError as error:
+            raise ModelError(f"{path}: not a safetensors file, or cut short ({error})") from None
+
+
+def _neighbours(rows: Tensor, head_dim: int) -> Tensor:
+    """Hugging Face turns dimension i of a head with i + D/2; llama.cpp's Llama turns 2i with 2i + 1."""
+    heads = rows.unflatten(0, (-1, 2, head_dim // 2))
+    ordered: Tensor = heads.transpose(1, 2).reshape(rows.shape)
+    return ordered
+
+
+def _type_of(tensor: Tensor, kind: str) -> str:
+    if tensor.ndim == 1:
+        return "F32"
+    if kind == "q8_0" and tensor.shape[-1] % 32:
+        return "BF16"
+    return kind.upper()
