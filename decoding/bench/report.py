@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import html
+import importlib.metadata
 import json
 import os
 import platform
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
+from decoding.bench import plots
 from decoding.models.pair import ModelSet
 from decoding.protocol import VERSION
 
@@ -55,7 +58,12 @@ class Report:
             for row in self.rows
         )
         facts = "".join(f"<li>{html.escape(line)}</li>" for line in self.facts())
-        path.write_text(PAGE.format(title=html.escape(self.suite), facts=facts, head=head, body=body), encoding="utf-8")
+        try:
+            pictures = "".join(f"<figure>{picture}</figure>\n" for picture in plots.draw(self.rows))
+        except ImportError:
+            pictures = f"<p>{html.escape(plots.ADVICE)}</p>\n"
+        page = PAGE.format(title=html.escape(self.suite), facts=facts, head=head, body=body, pictures=pictures)
+        path.write_text(page, encoding="utf-8")
 
     def facts(self) -> list[str]:
         """What a figure is worth nothing without."""
@@ -93,13 +101,17 @@ def machine(models: ModelSet | None) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of everything that decides a figure."""
+    """Of everything that decides a figure; a package that is optional counts where it is installed."""
+    optional = {}
+    with suppress(importlib.metadata.PackageNotFoundError):
+        optional["xllamacpp"] = importlib.metadata.version("xllamacpp")
     return {
         "tabcast": VERSION,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "tokenizers": tokenizers.__version__,
+        **optional,
     }
 
 
@@ -110,7 +122,7 @@ def _command() -> str:
 
 def _columns(rows: Sequence[Row]) -> list[str]:
     names = dict.fromkeys(name for row in rows for name in row)
-    return [name for name in names if any(row.get(name) not in (None, {}, "") for row in rows)]
+    return [name for name in names if any(row.get(name) not in (None, {}, [], "") for row in rows)]
 
 
 def _cell(value: object) -> str:
@@ -118,6 +130,8 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, dict):
         return ", ".join(f"{name} {_cell(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(f"({_cell(item)})" if isinstance(item, list) else _cell(item) for item in value)
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
     return str(value)
@@ -139,10 +153,11 @@ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222; backgro
 table {{ border-collapse: collapse }}
 th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right }}
 th:first-child, td:first-child {{ text-align: left }} li {{ color: #666 }}
+.wide {{ overflow-x: auto }} figure {{ margin: 2rem 0; max-width: 50rem }} svg {{ width: 100%; height: auto }}
 </style>
 <h1>tabcast bench {title}</h1>
-<table><thead><tr>{head}</tr></thead><tbody>
-{body}</tbody></table>
-<ul>{facts}</ul>
+<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>
+{body}</tbody></table></div>
+{pictures}<ul>{facts}</ul>
 </html>
 """

@@ -9,6 +9,7 @@ The `gguf` package is optional (extra `bench`).
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def export(folder: Path, file: Path, kind: str, *, has_stops: bool = True) -> No
         import gguf  # noqa: PLC0415 - optional
     except ImportError:
         raise ModelError(ADVICE) from None
+    logging.getLogger("gguf").setLevel(logging.WARNING)
     config = read_config(folder)
     architecture = gguf.MODEL_ARCH[ARCHITECTURES[config["model_type"]]]
     writer = gguf.GGUFWriter(None, gguf.MODEL_ARCH_NAMES[architecture], use_temp_file=True)
