@@ -69,7 +69,7 @@ def describe(name: str) -> str:
         DRAFT: f", draft model in q8_0, draft-max {MAX_DRAFT}, draft-p-min {MIN_PROBABILITY}",
         NGRAM: f", ngram-simple, size-n {NGRAM_MATCH}, size-m {NGRAM_DRAFT}",
     }
-    built = " ".join(_package().get_system_info().replace(" = 1", "").replace("|", " ").split())
+    built = " ".join(_package().get_system_info().replace(" = 1", "").replace("|", "").replace(" :", "").split())
     threads = torch.get_num_threads()
     return f"{_kind(name)} weights{modes.get(name, '')}, {threads} threads, one slot, only top-k 1; build: {built}"
 

@@ -36,7 +36,7 @@ def draw(rows: Sequence[Row]) -> list[str]:
             height = 1.2 + 0.32 * len(chosen) if plot is _speedups else 4
             figure = Figure(figsize=(8, height), layout="constrained")
             axes = figure.subplots()
-            axes.set_prop_cycle(color=COLOURS)
+            axes.set_prop_cycle(color=COLOURS * 2, linestyle=["-"] * len(COLOURS) + ["--"] * len(COLOURS))
             plot(axes, chosen)
             text = io.StringIO()
             figure.savefig(text, format="svg", metadata={"Date": None})
@@ -66,7 +66,7 @@ def _latencies(axes: Axes, rows: Sequence[Row]) -> None:
         axes.plot(labels, [row[field] for field in PERCENTILES], marker="o", label=str(row["method"]))
     axes.set(title="Latency distribution", xlabel="percentile", ylabel="ms")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    _name_lines(axes)
 
 
 def _acceptance(axes: Axes, rows: Sequence[Row]) -> None:
@@ -75,7 +75,7 @@ def _acceptance(axes: Axes, rows: Sequence[Row]) -> None:
         axes.plot(range(1, len(shares) + 1), [100 * share for share in shares], marker="o", label=str(row["method"]))
     axes.set_xticks(range(1, 1 + max(len(row["accepted_by_position"]) for row in rows)))
     axes.set(title="Acceptance by position", xlabel="position in the draft", ylabel="accepted, %", ylim=(0, 105))
-    axes.legend(frameon=False)
+    _name_lines(axes)
 
 
 def _costs(axes: Axes, rows: Sequence[Row]) -> None:
@@ -84,7 +84,11 @@ def _costs(axes: Axes, rows: Sequence[Row]) -> None:
         axes.plot(lengths, costs, marker="o", markersize=4, linewidth=1, label=str(row["method"]))
     axes.set(title="Cost against context length", xlabel="tokens of the prompt", ylabel="ms per decoded token")
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize="small")
+    _name_lines(axes)
+
+
+def _name_lines(axes: Axes) -> None:
+    axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 PLOTS: Mapping[str, Callable[[Axes, Sequence[Row]], None]] = {

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import tokenizers
@@ -49,15 +50,14 @@ class Report:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     def write_html(self, path: Path) -> None:
-        """A page that needs nothing else."""
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in _columns(self.rows))
+        """A page that needs nothing else; lists of figures are in its pictures and in the JSON object alone."""
+        names = [name for name in _columns(self.rows) if name == "method" or self._has(name, int | float | dict)]
+        head = "".join(f"<th>{html.escape(_title(name))}</th>" for name in names)
         body = "".join(
-            "<tr>"
-            + "".join(f"<td>{html.escape(_cell(row.get(name)))}</td>" for name in _columns(self.rows))
-            + "</tr>\n"
+            "<tr>" + "".join(f"<td>{html.escape(_cell(row.get(name)))}</td>" for name in names) + "</tr>\n"
             for row in self.rows
         )
-        facts = "".join(f"<li>{html.escape(line)}</li>" for line in self.facts())
+        facts = "".join(f"<li>{html.escape(line)}</li>" for line in (*self.settings(), *self.facts()))
         try:
             pictures = "".join(f"<figure>{picture}</figure>\n" for picture in plots.draw(self.rows))
         except ImportError:
@@ -77,20 +77,23 @@ class Report:
         console = console or Console()
         if not console.is_terminal:
             console.width = max(console.width, WIDTH_OF_FILES)
-        numbers = [name for name in _columns(self.rows) if name != "method" and self._is_number(name)]
+        numbers = [name for name in _columns(self.rows) if name != "method" and self._has(name, int | float)]
         table = Table(title=f"tabcast bench {self.suite}", title_justify="left")
         table.add_column("method", no_wrap=True)
         for name in numbers:
-            table.add_column(name.replace("_percent", " %").replace("_", " "), justify="right")
+            table.add_column(_title(name), justify="right")
         for row in self.rows:
             table.add_row(str(row["method"]), *(_cell(row.get(name)) for name in numbers))
         console.print(table)
-        settings = [f"{row['method']}: {row['settings']}" for row in self.rows if row.get("settings")]
-        for line in (*settings, *self.facts()):
+        for line in (*self.settings(), *self.facts()):
             console.print(line, style="dim", highlight=False, soft_wrap=True)
 
-    def _is_number(self, column: str) -> bool:
-        return any(isinstance(row.get(column), int | float) for row in self.rows)
+    def settings(self) -> list[str]:
+        """With what the rows were made that aren't ours alone."""
+        return [f"{row['method']}: {row['settings']}" for row in self.rows if row.get("settings")]
+
+    def _has(self, column: str, kind: type | UnionType) -> bool:
+        return any(isinstance(row.get(column), kind) for row in self.rows)
 
 
 def machine(models: ModelSet | None) -> dict[str, Any]:
@@ -125,13 +128,15 @@ def _columns(rows: Sequence[Row]) -> list[str]:
     return [name for name in names if any(row.get(name) not in (None, {}, [], "") for row in rows)]
 
 
+def _title(column: str) -> str:
+    return column.replace("_percent", " %").replace("_", " ")
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
     if isinstance(value, dict):
         return ", ".join(f"{name} {_cell(item)}" for name, item in value.items())
-    if isinstance(value, list):
-        return ", ".join(f"({_cell(item)})" if isinstance(item, list) else _cell(item) for item in value)
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
     return str(value)
@@ -152,7 +157,7 @@ PAGE = """<!doctype html>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }}
 table {{ border-collapse: collapse }}
 th, td {{ padding: .3rem .8rem; border-bottom: 1px solid #ddd; text-align: right }}
-th:first-child, td:first-child {{ text-align: left }} li {{ color: #666 }}
+th:first-child, td:first-child {{ text-align: left; white-space: nowrap }} li {{ color: #666 }}
 .wide {{ overflow-x: auto }} figure {{ margin: 2rem 0; max-width: 50rem }} svg {{ width: 100%; height: auto }}
 </style>
 <h1>tabcast bench {title}</h1>
