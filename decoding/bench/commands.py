@@ -11,13 +11,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from decoding.bench import data, decode_command, infilling, recording, replay, report
+from decoding.bench import data, decode_command, infilling, product_commands, recording, replay, report
 from decoding.bench.suggest import MAX_BLOCK_TOKENS, FilterProcess, Suggester
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.pair import ModelSet, load_pair
 
 Suite = Callable[[argparse.Namespace, ModelSet, Progress], Iterable[report.Row]]
+OwnEngineSuite = Callable[[argparse.Namespace, None, Progress], Iterable[report.Row]]
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
@@ -37,13 +38,16 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     suite.add_argument(
         "--recording", type=Path, metavar="FILE", help="an editing session to draw the clock's gaps from"
     )
+    suite = _add_own_engine(suites, "trace", product_commands.run_trace, "a recorded editing session, played again")
+    product_commands.add_trace_options(suite)
+    _add_own_engine(suites, "startup", product_commands.run_startup, "the time to a first suggestion, cold and warm")
     return list(suites.choices.values())
 
 
 def run(options: argparse.Namespace, config: EngineConfig) -> int:
     """Run a suite; Ctrl-C ends it with the rows that are finished. Raises `TabcastError`."""
     console = Console()
-    models, _ = load_pair(config)
+    models = load_pair(config)[0] if options.needs_models else None
     rows: list[report.Row] = []
     is_complete = False
     with suppress(KeyboardInterrupt), Progress(console=Console(stderr=True), transient=True) as progress:
@@ -56,7 +60,7 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
     made = report.Report(
         suite=options.suite,
         rows=rows,
-        model=_describe(models),
+        model=_describe(models) if models else f"{config.model or 'the shipped pair'}, in an engine of its own",
         machine=report.machine(models),
         versions=report.versions(),
         is_complete=is_complete,
@@ -73,13 +77,27 @@ def _add(
     suites: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run_suite: Suite, text: str
 ) -> argparse.ArgumentParser:
     suite = suites.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    suite.set_defaults(run=run_suite)
+    suite.set_defaults(run=run_suite, needs_models=True)
     suite.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
+    _add_outputs(suite)
+    return suite
+
+
+def _add_own_engine(
+    suites: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run_suite: OwnEngineSuite, text: str
+) -> argparse.ArgumentParser:
+    """A suite that drives the product, whose engine loads the models."""
+    suite = suites.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    suite.set_defaults(run=run_suite, needs_models=False)
+    _add_outputs(suite)
+    return suite
+
+
+def _add_outputs(suite: argparse.ArgumentParser) -> None:
     suite.add_argument("--json", type=Path, metavar="FILE", help="write the figures as one JSON object")
     suite.add_argument("--html", type=Path, metavar="FILE", help="write them as a page")
     # Given by the `tabcast` command: how to start the front end's own programs.
     suite.add_argument("--front-end", type=shlex.split, default=[], help=argparse.SUPPRESS)
-    return suite
 
 
 def _infilling(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from decoding.bench.data import DataError
+from decoding.bench.text_units import from_units, to_units
 
 FETCH = "InlineCompletions.fetch"
 MAX_KEY_GAP_MS = 5000
@@ -32,11 +33,22 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edited:
-    """Replacements (start, end, text) in one document, all with offsets of the text before any of them."""
+    """Replacements (start, end, text) in one document, from the last to the first.
+
+    Offsets and texts are in code units, offsets those of the text before any of the replacements.
+    """
 
     at_ms: float
     document: int
     edits: tuple[tuple[int, int, str], ...]
+
+    def apply(self, units: str) -> str:
+        """The text after it. Raises `ValueError` if it doesn't lie in the text."""
+        for start, end, text in self.edits:
+            if not 0 <= start <= end <= len(units):
+                raise ValueError(f"edit {start}-{end} outside of a text of {len(units)}")
+            units = units[:start] + text + units[end:]
+        return units
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,14 +138,10 @@ class _Reader:
 
     def _change(self, entry: dict[str, Any]) -> None:
         document = entry["id"]
-        units = self._texts[document]
         edits = tuple(sorted(((int(a), int(b), to_units(text)) for a, b, text in entry["edit"]), reverse=True))
-        for start, end, text in edits:
-            if not 0 <= start <= end <= len(units):
-                raise ValueError(f"edit {start}-{end} outside of a text of {len(units)}")
-            units = units[:start] + text + units[end:]
-        self._texts[document] = units
-        self.events.append(Edited(at_ms=self._time(entry), document=document, edits=edits))
+        edited = Edited(at_ms=self._time(entry), document=document, edits=edits)
+        self._texts[document] = edited.apply(self._texts[document])
+        self.events.append(edited)
 
     def _fetch(self, entry: dict[str, Any]) -> None:
         data = entry["data"]
@@ -156,19 +164,6 @@ class _Reader:
             self._first_ms = float(entry["time"])
         self._now_ms = max(self._now_ms, float(entry["time"]) - self._first_ms)
         return self._now_ms
-
-
-def to_units(text: str) -> str:
-    """A text as UTF-16 code units, one character each, so that slices have the recording's offsets."""
-    if text.isascii():
-        return text
-    data = text.encode("utf-16-le", "surrogatepass")
-    return "".join(map(chr, memoryview(data).cast("H")))
-
-
-def from_units(units: str) -> str:
-    """The text that these code units are."""
-    return units if units.isascii() else units.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _entries(path: Path) -> Iterator[Any]:

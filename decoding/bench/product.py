@@ -1,0 +1,127 @@
+"""The whole product for a measurement: a language server as a child, and the engine that it starts.
+
+Both have a runtime directory of their own, so that they meet no engine of the user's; it is removed and the engine is
+stopped at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from decoding.bench.lsp_client import LspClient
+from decoding.errors import TabcastError
+from decoding.protocol import Address
+
+WHY = {"command": "tabcast.why", "arguments": []}
+READY_TIMEOUT_S = 300.0
+STOP_TIMEOUT_S = 10.0
+POLL_S = 0.01
+
+
+@contextmanager
+def runtime_directory() -> Iterator[Path]:
+    """A directory for `TABCAST_RUNTIME_DIR`; engines that were started there are stopped at the end."""
+    with tempfile.TemporaryDirectory(prefix="tabcast-bench-", ignore_cleanup_errors=True) as name:
+        try:
+            yield Path(name)
+        finally:
+            stop_engines(Path(name))
+
+
+@asynccontextmanager
+async def language_server(command: Sequence[str], runtime: Path) -> AsyncIterator[LspClient]:
+    """A language server with this runtime directory, not yet initialised; it ends with the block."""
+    environment = {**os.environ, "TABCAST_RUNTIME_DIR": str(runtime)}
+    server = await LspClient.start(command, environment, runtime)
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+async def wait_for_engine(server: LspClient) -> dict[str, Any]:
+    """What the language server says of its engine once that is ready. Raises `TabcastError` if it fails."""
+    end = time.monotonic() + READY_TIMEOUT_S
+    while True:
+        engine = await ask_why(server)
+        if engine["status"] == "ready":
+            return engine
+        if engine["status"] == "failed" or time.monotonic() > end:
+            raise TabcastError(f"the language server has no engine: {engine['detail'] or engine['status']}")
+        await asyncio.sleep(POLL_S)
+
+
+async def ask_why(server: LspClient) -> dict[str, Any]:
+    """The state of the engine as the language server sees it."""
+    answer = await server.ask("workspace/executeCommand", WHY)
+    engine = (answer.result or {}).get("engine")
+    if not isinstance(engine, dict):
+        raise TabcastError("the language server doesn't know the command tabcast.why")
+    return engine
+
+
+def find_engine(runtime: Path) -> Address | None:
+    """The engine that runs below this directory."""
+    found = (Address.read(file.parent) for file in runtime.glob("*/engine.json"))
+    return next((address for address in found if address is not None), None)
+
+
+def engine_counters(address: Address) -> dict[str, float]:
+    """The figures of the engine's `/metrics`; none if it has ended."""
+    try:
+        lines = _call(address, "GET", "/metrics").splitlines()
+    except (OSError, http.client.HTTPException):
+        return {}
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+def memory_mb(pid: int) -> float | None:
+    """Resident memory of a process; None where `/proc` doesn't tell."""
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+        return round(int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024, 1)
+    return None
+
+
+def stop_engines(runtime: Path) -> None:
+    """End the engine below this directory and wait for its end; none is fine."""
+    address = find_engine(runtime)
+    if address is None:
+        return
+    with suppress(OSError, http.client.HTTPException):
+        _call(address, "POST", "/v1/tabcast/stop")
+    end = time.monotonic() + STOP_TIMEOUT_S
+    while _is_alive(address.pid):
+        if time.monotonic() > end:
+            with suppress(ProcessLookupError):
+                os.kill(address.pid, signal.SIGTERM)
+            return
+        time.sleep(POLL_S)
+
+
+def _call(address: Address, method: str, path: str) -> str:
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=STOP_TIMEOUT_S)
+    try:
+        connection.request(method, path, headers={"Authorization": f"Bearer {address.token}"})
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    with suppress(OSError):  # one that has ended and waits for its parent is not alive
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    return True

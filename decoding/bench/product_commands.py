@@ -1,0 +1,63 @@
+"""The command line of the suites that drive the whole product: `tabcast bench trace` and `tabcast bench startup`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.progress import Progress
+
+from decoding.bench import recording, report, startup, trace
+from decoding.errors import TabcastError
+from decoding.models.pair import ModelSet
+
+
+def add_trace_options(suite: argparse.ArgumentParser) -> None:
+    """Those of `trace`."""
+    suite.add_argument("--data", type=Path, required=True, metavar="RECORDING", help="a workspace recording of VS Code")
+    suite.add_argument(
+        "--speed", type=_positive, default=1.0, metavar="X", help="so many times as fast as it was recorded"
+    )
+    suite.add_argument("--minutes", type=_positive, metavar="M", help="only the recording's first M minutes")
+
+
+def run_trace(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
+    """Play a recording."""
+    command = _language_server(options)
+    events = recording.read_recording(options.data)
+    if options.minutes:
+        events = [event for event in events if event.at_ms <= options.minutes * 60_000]
+        if not any(isinstance(event, recording.Asked) for event in events):
+            raise TabcastError(f"{options.data}: no completion request in the first {options.minutes:g} minutes")
+    task = progress.add_task("playing", total=len(events))
+    rows: list[report.Row] = []
+    try:
+        trace.run(command, events, options.speed, rows, lambda: progress.advance(task))
+    finally:
+        yield from rows
+
+
+def run_startup(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
+    """Start again and again."""
+    task = progress.add_task("starting", total=2 * startup.REPEATS)
+    yield from startup.run(_language_server(options), startup.REPEATS, lambda: progress.advance(task))
+
+
+def _language_server(options: argparse.Namespace) -> list[str]:
+    """The command that starts the language server with this engine; paths become absolute, as it runs elsewhere."""
+    if not options.front_end:
+        raise TabcastError("this suite drives the language server: run it by the command `tabcast bench`")
+    arguments = []
+    for name in ("model", "draft", "device", "dtype"):
+        value = getattr(options, name)
+        if value is not None:
+            arguments += [f"--{name}", str(Path(value).absolute()) if Path(value).is_dir() else value]
+    return [*options.front_end, "lsp", *arguments]
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
