@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PretrainedConfig
 
 GENERATE = "transformers"
 ASSISTED = "transformers-assisted"
@@ -26,6 +26,16 @@ def load(target: Path, draft: Path | None, device: torch.device, dtype: torch.dt
     if draft is not None:
         models["draft"] = _load(draft, device, dtype)
     return models
+
+
+def load_random(
+    target: PretrainedConfig, draft: PretrainedConfig | None, device: torch.device, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Models of these architectures with weights that transformers draws."""
+    named = {"target": target, **({} if draft is None else {"draft": draft})}
+    with device:
+        models = {name: AutoModelForCausalLM.from_config(config, dtype=dtype) for name, config in named.items()}
+    return {name: _prepared(model, device) for name, model in models.items()}
 
 
 def generators(names: list[str], models: dict[str, Any], num_tokens: int) -> dict[str, Generate]:
@@ -49,7 +59,10 @@ def describe(name: str) -> str:
 
 
 def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    return _prepared(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True), device)
+
+
+def _prepared(model: Any, device: torch.device) -> Any:
     model.generation_config.eos_token_id = None  # no stops, as for our own methods
     model.generation_config.pad_token_id = 0
     model.to(device).eval()

@@ -47,7 +47,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(options: argparse.Namespace, config: EngineConfig) -> int:
     """Run a suite; Ctrl-C ends it with the rows that are finished. Raises `TabcastError`."""
     console = Console()
-    models = load_pair(config)[0] if options.needs_models else None
+    models = _load(options, config) if options.needs_models else None
     rows: list[report.Row] = []
     is_complete = False
     with suppress(KeyboardInterrupt), Progress(console=Console(stderr=True), transient=True) as progress:
@@ -71,6 +71,10 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
     if options.html:
         made.write_html(options.html)
     return 0 if is_complete else 130
+
+
+def _load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:
+    return decode_command.load(options, config) if options.suite == "decode" else load_pair(config)[0]
 
 
 def _add(

@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 
 from decoding.bench import baselines
+from decoding.bench.synthetic import FreeDrafter, SyntheticTarget
 from decoding.complete import Session
 from decoding.drafters.combine import Combined
 from decoding.drafting import Draft, Drafter, DraftRequest, Outcome
@@ -54,14 +56,24 @@ class Run:
 Decode = Callable[[list[int]], Run]
 
 
-def methods(models: ModelSet, names: Sequence[str], num_tokens: int) -> dict[str, Decode]:
-    """The decoders to compare, by name; a method that needs a draft model is left out where there is none."""
+def methods(
+    models: ModelSet, names: Sequence[str], num_tokens: int, acceptance: float | None = None
+) -> dict[str, Decode]:
+    """The decoders to compare, by name; a method that needs a draft model is left out where there is none.
+
+    With a synthetic `acceptance` there is one more, whose drafts are free.
+    """
+    width = models.target.step_width
     chosen: dict[str, Decode] = {}
     for name in names:
         if name == "draft" and models.draft is None:
             continue
-        chosen[name] = _own(models, OWN_METHODS[name], num_tokens, width=models.target.step_width)
-    return {PLAIN_FASTEST: _own(models, "plain", num_tokens, width=1), **chosen}
+        drafters = partial(_drafters, models, OWN_METHODS[name])
+        chosen[name] = _own(models, drafters, num_tokens, width=width, acceptance=acceptance)
+    if acceptance is not None:
+        free = FreeDrafter(models.target.shape.vocabulary)
+        chosen[free.name] = _own(models, lambda: [free], num_tokens, width=width, acceptance=acceptance)
+    return {PLAIN_FASTEST: _own(models, list, num_tokens, width=1), **chosen}
 
 
 def from_baseline(generate: baselines.Generate) -> Decode:
@@ -169,27 +181,39 @@ def _first_divergence(by_prompt: Sequence[Sequence[Run]], expected: Sequence[lis
     return None
 
 
-def _own(models: ModelSet, method: Method, num_tokens: int, *, width: int) -> Decode:
+def _drafters(models: ModelSet, method: Method) -> Sequence[Drafter]:
+    return Session(models).drafters(method)
+
+
+def _own(
+    models: ModelSet,
+    drafters: Callable[[], Sequence[Drafter]],
+    num_tokens: int,
+    *,
+    width: int,
+    acceptance: float | None = None,
+) -> Decode:
     def decode(prompt_ids: list[int]) -> Run:
         target = models.target
         usual, target.step_width = target.step_width, width
         try:
-            return _timed(models, Combined(Session(models).drafters(method)), prompt_ids, num_tokens)
+            inner = target if acceptance is None else SyntheticTarget(target, acceptance)
+            return _timed(inner, Combined(drafters()), prompt_ids, num_tokens)
         finally:
             target.step_width = usual
 
     return decode
 
 
-def _timed(models: ModelSet, drafter: Drafter, prompt_ids: list[int], num_tokens: int) -> Run:
+def _timed(inner: Decoder | SyntheticTarget, drafter: Drafter, prompt_ids: list[int], num_tokens: int) -> Run:
     """A cold run; decoding is timed from the end of the first round that emitted something."""
     watched = _TimedDrafter(drafter)
-    target = _TimedTarget(models.target)
+    target = _TimedTarget(inner)
     began = time.perf_counter()
     watched.begin(DraftRequest(prompt_ids=prompt_ids))
     run = Run(token_ids=[], prefill_s=0.0, decode_s=0.0, num_steps=0, decoded_tokens=0)
     first = began
-    cache = models.target.new_cache()
+    cache = target.new_cache()
     for outcome in speculate(target, cache, prompt_ids, watched, Sampling()):  # type: ignore[arg-type]
         if not outcome.emitted_ids:
             continue
@@ -242,11 +266,11 @@ class _TimedDrafter:
 class _TimedTarget:
     """The target with a clock at its steps."""
 
-    def __init__(self, inner: Decoder) -> None:
+    def __init__(self, inner: Decoder | SyntheticTarget) -> None:
         self._inner = inner
         self.seconds = 0.0
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def step(self, *arguments: object) -> torch.Tensor:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from rich.progress import Progress
 
-from decoding.bench import baselines, data, decode, llama_cpp, report
+from decoding.bench import baselines, data, decode, llama_cpp, report, shapes
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
-from decoding.models.pair import ModelSet
+from decoding.models.pair import ModelSet, load_pair
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 MIN_PROMPT_TOKENS = 8
+RANDOM_PROMPTS = 2
+ROOM = 64
 
 
 def add_options(suite: argparse.ArgumentParser) -> None:
@@ -24,13 +27,29 @@ def add_options(suite: argparse.ArgumentParser) -> None:
     suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
     suite.add_argument("--methods", type=_parse_methods, default=list(decode.OWN_METHODS), metavar="A,B")
     suite.add_argument("--baselines", type=parse_baselines, default=[], metavar="A,B")
+    suite.add_argument("--shape", choices=shapes.SHAPES, help="random weights at this model's size, for step times")
+    suite.add_argument("--draft-shape", choices=shapes.SHAPES, help="with --shape: a draft model, random too")
+    suite.add_argument("--prompt-tokens", type=int, default=512, metavar="N", help="with --shape: of random prompts")
+    suite.add_argument(
+        "--synthetic-acceptance", type=_parse_share, metavar="P", help="drafted tokens stand at this rate, by decree"
+    )
+
+
+def load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:
+    """The pair that the options name. Raises `TabcastError`."""
+    if options.shape is None:
+        return load_pair(config)[0]
+    if any(name in llama_cpp.NAMES for name in options.baselines):
+        raise TabcastError("llama.cpp reads a model folder: --shape has none")
+    max_len = options.prompt_tokens + options.max_tokens + ROOM
+    return shapes.random_pair(options.shape, options.draft_shape, config, max_len)
 
 
 def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
     """Measure, and yield a row a method. Raises `TabcastError`."""
     prompts = _prompts(options, models)
     names = [decode.PLAIN, *(name for name in options.methods if name != decode.PLAIN)]
-    decoders = decode.methods(models, names, options.max_tokens)
+    decoders = decode.methods(models, names, options.max_tokens, options.synthetic_acceptance)
     with ExitStack() as stack:
         for name, generate in _baselines(options, models, stack).items():
             decoders[name] = decode.from_baseline(generate)
@@ -39,12 +58,28 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
     if not runs[decode.PLAIN]:
         raise KeyboardInterrupt
     for row in decode.rows(runs, prompts):
-        yield {**row, "settings": _settings(row["method"])}
+        notes = [*_invented(options), *([text] if (text := _settings(row["method"])) else [])]
+        # Neither is a claim about the engine: transformers' random weights are others, and a decree makes its own text.
+        if options.synthetic_acceptance is not None or (options.shape and row["method"] in baselines.NAMES):
+            row |= {"identical_percent": None, "divergence": None}
+        yield {**row, "settings": "; ".join(notes)}
     if len(runs[decode.PLAIN]) < len(prompts):
         raise KeyboardInterrupt
 
 
+def _invented(options: argparse.Namespace) -> list[str]:
+    """What each row has to say of itself where it was measured on no real model."""
+    weights = [] if options.shape is None else ["random weights"]
+    rate = options.synthetic_acceptance
+    return weights if rate is None else [*weights, f"synthetic acceptance of {rate:g}"]
+
+
 def _prompts(options: argparse.Namespace, models: ModelSet) -> list[list[int]]:
+    if options.shape is not None:
+        drawn = random.Random(0)  # noqa: S311 - any tokens will do
+        vocabulary = models.target.shape.vocabulary
+        count = options.limit or RANDOM_PROMPTS
+        return [[drawn.randrange(vocabulary) for _ in range(options.prompt_tokens)] for _ in range(count)]
     room = models.target.shape.max_len - options.max_tokens - models.target.step_width
     encoded = (models.encode(prompt)[-room:] for _, prompt in data.read_prompts(options.data, options.limit))
     prompts = [ids for ids in encoded if len(ids) >= MIN_PROMPT_TOKENS]
@@ -57,7 +92,13 @@ def _baselines(options: argparse.Namespace, models: ModelSet, stack: ExitStack) 
     config: EngineConfig = options.selected
     found: dict[str, baselines.Generate] = {}
     if of_transformers := [name for name in options.baselines if name in baselines.NAMES]:
-        theirs = baselines.load(config.model_path, config.draft_path, models.target.device, models.target.dtype)
+        device, dtype = models.target.device, models.target.dtype
+        if options.shape is None:
+            theirs = baselines.load(config.model_path, config.draft_path, device, dtype)
+        else:
+            draft = options.draft_shape and shapes.transformers_config(shapes.SHAPES[options.draft_shape])
+            target = shapes.transformers_config(shapes.SHAPES[options.shape])
+            theirs = baselines.load_random(target, draft, device, dtype)
         found |= baselines.generators(of_transformers, theirs, options.max_tokens)
     if of_llama_cpp := [name for name in options.baselines if name in llama_cpp.NAMES]:
         found |= stack.enter_context(
@@ -76,6 +117,16 @@ def _settings(method: str) -> str:
     if method in baselines.NAMES:
         return baselines.describe(method)
     return llama_cpp.describe(method) if method in llama_cpp.NAMES else ""
+
+
+def _parse_share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return share
 
 
 def _names(known: Iterable[str], groups: Mapping[str, Sequence[str]]) -> Callable[[str], list[str]]:

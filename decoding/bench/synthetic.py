@@ -1,0 +1,63 @@
+"""Acceptance by decree: rounds at real size can be timed although no weights, and so no likely drafts, are at hand.
+
+The target still computes every row; only its choice at a drafted token's place is overruled. What comes out is not
+the target's own text, and nothing but time may be read from it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+
+from decoding.drafting import Draft, DraftRequest, Outcome
+from decoding.kv_cache import KVCache
+from decoding.models.decoder import Decoder
+
+
+class SyntheticTarget:
+    """A target that agrees with each drafted token at a set rate, whatever its logits say."""
+
+    def __init__(self, inner: Decoder, acceptance: float) -> None:
+        self._inner = inner
+        self._acceptance = acceptance
+        self._random = random.Random(0)  # noqa: S311 - no secret
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    @torch.inference_mode()
+    def step(self, token_ids: Sequence[int], cache: KVCache) -> torch.Tensor:
+        """As the target's; tokens that were pending are overruled too, but nobody looks at the rows before them."""
+        logits = self._inner.step(token_ids, cache)
+        if len(token_ids) > 1:
+            following = torch.tensor(token_ids[1:], device=logits.device)
+            choices = [self._random.random() < self._acceptance for _ in following]
+            values = [torch.inf if is_chosen else -torch.inf for is_chosen in choices]
+            rows = torch.arange(len(following), device=logits.device)
+            logits[rows, following] = torch.tensor(values, device=logits.device, dtype=logits.dtype)
+        return logits
+
+
+class FreeDrafter:
+    """Random tokens that cost nothing and fill the step: the bound for what any drafter can reach at that rate."""
+
+    name = "free"
+
+    def __init__(self, vocabulary: int) -> None:
+        self._vocabulary = vocabulary
+        self._random = random.Random(1)  # noqa: S311 - no secret
+
+    def begin(self, request: DraftRequest) -> None:
+        """Nothing to learn."""
+
+    def observe(self, outcome: Outcome) -> None:
+        """Nothing to learn."""
+
+    def propose(self, budget: int) -> Draft:
+        """As many tokens as fit."""
+        return Draft(tuple(self._random.randrange(self._vocabulary) for _ in range(budget)), self.name)
+
+    def close(self) -> None:
+        """Nothing is kept."""
