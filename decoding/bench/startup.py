@@ -15,9 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decoding.bench.product import language_server, runtime_directory, wait_for_engine
+from decoding.bench.text_units import position_of
 from decoding.bench.trace import LANGUAGE, items_of
 
 REPEATS = 3
+TEXT = """class Shape{number}:
+    def __init__(self, width, height):
+        self.width = width
+        self."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +71,14 @@ async def _start(command: Sequence[str], runtime: Path, number: int) -> Start:
     async with language_server(command, runtime) as server:
         initialized = await server.initialize()
         # A text that the engine has not seen: a second start must not live on the first one's cache.
-        uri, text = "file:///startup/shapes.py", f"def area_{number}(width, height):\n    return width"
+        uri, text = "file:///startup/shapes.py", TEXT.format(number=number)
         document = {"uri": uri, "languageId": LANGUAGE, "version": 1, "text": text}
         server.notify("textDocument/didOpen", {"textDocument": document})
         await wait_for_engine(server)
         ready_s = time.perf_counter()
         params = {
             "textDocument": {"uri": uri},
-            "position": {"line": 1, "character": len("    return width")},
+            "position": position_of(text, len(text)),
             "context": {"triggerKind": 1},
         }
         answer = await server.ask("textDocument/inlineCompletion", params)
