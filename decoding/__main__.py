@@ -17,9 +17,6 @@ from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_MODEL, EXIT_PORT_IN_USE
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand; return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["bench"]:
-        # As in the engine that is measured, and before anything brings torch; ARCHITECTURE.md, Decisions, says why.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     options = _parser(arguments[0] if arguments else "").parse_args(arguments)
     logging.basicConfig(
         level=os.environ.get("TABCAST_LOG", "INFO").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
