@@ -63,7 +63,7 @@ def read_replay(path: Path, limit: int | None = None) -> list[ReplayRow]:
     texts = {row.text("blob"): row.text("text") for row in _rows(context_path, None)} if context_path.is_file() else {}
     rows = []
     for row in _rows(path, limit):
-        named = row.value.get("recent_files") or []
+        named = row.objects("recent_files")
         rows.append(
             ReplayRow(
                 name=str(row.value.get("id", row.number)),
@@ -74,7 +74,7 @@ def read_replay(path: Path, limit: int | None = None) -> list[ReplayRow]:
                 prefix=row.text("before_prefix"),
                 suffix=row.text("before_suffix"),
                 gold=row.text("added"),
-                open_files=tuple((f["path"], texts[f["blob"]]) for f in named if f.get("blob") in texts),
+                open_files=tuple((str(f.get("path", "")), texts[f["blob"]]) for f in named if f.get("blob") in texts),
             )
         )
     return rows
@@ -96,6 +96,12 @@ class _Row:
         if not isinstance(found, str):
             kind = "it is missing" if field not in self.value else f"found {type(found).__name__}"
             raise DataError(f"{self.path}, row {self.number}: field {field!r} should be a text, {kind}")
+        return found
+
+    def objects(self, field: str) -> list[dict[str, Any]]:
+        found = self.value.get(field) or []
+        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+            raise DataError(f"{self.path}, row {self.number}: field {field!r} should be a list of objects")
         return found
 
 

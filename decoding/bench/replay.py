@@ -164,12 +164,12 @@ def _row(typings: Sequence[Typing]) -> dict[str, object]:
         "count": len(typings),
         **_interval("completed_percent", [typing.completed_percent for typing in typings], commits),
         **_interval("keystrokes_saved_percent", [typing.saved_percent for typing in typings], commits),
-        "accepts_per_100_shown": round(100 * sum(t.num_accepted for t in typings) / len(kept), 2) if kept else None,
+        "accepts_per_100_shown": round(100 * sum(t.num_accepted for t in typings) / len(kept), 1) if kept else None,
         **_interval("kept_percent", [100 * rate for rate, _ in kept], [commit for _, commit in kept]),
         "shown": len(kept),
         "asked": len(offers),
-        "tokens_per_step": round(sum(offer.num_tokens for offer in offers) / steps, 3) if steps else None,
-        **{f"p{share}_ms": round(metrics.percentile(times, share / 100), 1) for share in (50, 90, 95, 99)},
+        "tokens_per_step": round(sum(offer.num_tokens for offer in offers) / steps, 2) if steps else None,
+        **{f"p{share}_ms": round(metrics.percentile(times, share / 100)) for share in (50, 90, 95, 99)},
     }
 
 
@@ -177,4 +177,4 @@ def _interval(name: str, values: Sequence[float], commits: Sequence[str]) -> dic
     if not values:
         return {name: None}
     found = metrics.mean_interval(values, commits)
-    return {name: round(found.mean, 2), f"{name}_interval": [round(found.low, 2), round(found.high, 2)]}
+    return {name: round(found.mean, 1), f"{name}_interval": [round(found.low, 1), round(found.high, 1)]}

@@ -77,20 +77,31 @@ class Report:
         console = console or Console()
         if not console.is_terminal:
             console.width = max(console.width, WIDTH_OF_FILES)
-        numbers = [name for name in _columns(self.rows) if name != "method" and self._has(name, int | float)]
-        table = Table(title=f"tabcast bench {self.suite}", title_justify="left")
-        table.add_column("method", no_wrap=True)
-        for name in numbers:
-            table.add_column(_title(name), justify="right")
-        for row in self.rows:
-            table.add_row(str(row["method"]), *(_cell(row.get(name)) for name in numbers))
-        console.print(table)
+        console.print(self._table())
         for line in (*self.settings(), *self.facts()):
             console.print(line, style="dim", highlight=False, soft_wrap=True)
 
     def settings(self) -> list[str]:
-        """With what the rows were made that aren't ours alone."""
-        return [f"{row['method']}: {row['settings']}" for row in self.rows if row.get("settings")]
+        """With what the rows were made that aren't ours alone; once where it is the same for all."""
+        lines = [(str(row["method"]), str(row["settings"])) for row in self.rows if row.get("settings")]
+        if len(lines) == len(self.rows) > 1 and len({settings for _, settings in lines}) == 1:
+            return [f"all rows: {lines[0][1]}"]
+        return [f"{method}: {settings}" for method, settings in lines]
+
+    def _table(self) -> Table:
+        numbers = [name for name in _columns(self.rows) if name != "method" and self._has(name, int | float)]
+        heads = [_title(name) for name in numbers]
+        methods = [str(row["method"]) for row in self.rows]
+        cells = [[_cell(row.get(name)) for name in numbers] for row in self.rows]
+        table = Table(title=f"tabcast bench {self.suite}", title_justify="left")
+        table.add_column("method", no_wrap=True)
+        if len(numbers) > 3 * len(self.rows):  # many figures of few rows are read from above to below
+            heads, methods, cells = methods, heads, [list(column) for column in zip(*cells, strict=True)]
+        for head in heads:
+            table.add_column(head, justify="right", overflow="fold")  # a digit must not be lost
+        for method, line in zip(methods, cells, strict=True):
+            table.add_row(method, *line)
+        return table
 
     def _has(self, column: str, kind: type | UnionType) -> bool:
         return any(isinstance(row.get(column), kind) for row in self.rows)

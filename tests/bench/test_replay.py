@@ -148,13 +148,23 @@ def test_the_gaps_of_a_recording(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "message"),
-    [("added", "row 1: field 'added' should be a text, it is missing"), ("repo", "row 1: field 'repo'")],
+    ("field", "instead", "message"),
+    [
+        ("added", {}, "row 1: field 'added' should be a text, it is missing"),
+        ("repo", {"repo": 7}, "row 1: field 'repo' should be a text, found int"),
+        ("recent_files", {"recent_files": ["a.py"]}, "row 1: field 'recent_files' should be a list of objects"),
+        ("added", {"added": "\n"}, "no row inserts anything"),
+    ],
 )
 def test_bad_rows_are_named(
-    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], field: str, message: str
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    field: str,
+    instead: dict[str, object],
+    message: str,
 ) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps({name: value for name, value in ROW.items() if name != field}), encoding="utf-8")
+    path.write_text(json.dumps({**{key: ROW[key] for key in ROW if key != field}, **instead}), encoding="utf-8")
     assert main(["bench", "replay", "--model", str(tiny_model), "--device", "cpu", "--data", str(path)]) == 2
     assert message in capsys.readouterr().err

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
+from rich.console import Console
 
 from decoding.__main__ import main
-from decoding.bench import recording, trace
+from decoding.bench import recording, report, trace
 from decoding.bench.data import DataError
 from decoding.bench.lsp_client import Answer
 from decoding.bench.text_units import from_units, offset_of, position_of, to_units
@@ -171,6 +172,14 @@ def test_the_command_with_the_real_server(tiny_model: Path, session: Path, tmp_p
     assert row["answered"] + row["superseded"] + row["cancelled"] == 2
     if Path("/proc/self/status").exists():
         assert min(row["server_mb_start"], row["engine_mb_end"]) > 10
+
+
+def test_many_figures_of_few_rows_stand_below_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"method": "all requests", "count": 403, "stale": 0, "p50_ms": 58.0, "p99_ms": 461.9, "settings": "fast"}
+    made = report.Report(suite="trace", rows=[row], model="", machine={}, versions={})
+    made.show(Console(width=40))
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split() == ["│", "p99", "ms", "│", "461.9", "│"] for line in lines)
 
 
 @pytest.mark.parametrize(
