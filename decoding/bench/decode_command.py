@@ -38,7 +38,11 @@ def add_options(suite: argparse.ArgumentParser) -> None:
 def load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:
     """The pair that the options name. Raises `TabcastError`."""
     if options.shape is None:
+        if options.draft_shape is not None:
+            raise TabcastError("--draft-shape goes with --shape; --draft names a model folder")
         return load_pair(config)[0]
+    if options.prompt_tokens < MIN_PROMPT_TOKENS:
+        raise TabcastError(f"--prompt-tokens must be {MIN_PROMPT_TOKENS} or more, not {options.prompt_tokens}")
     if any(name in llama_cpp.NAMES for name in options.baselines):
         raise TabcastError("llama.cpp reads a model folder: --shape has none")
     max_len = options.prompt_tokens + options.max_tokens + ROOM

@@ -109,6 +109,10 @@ def test_random_weights_alone_are_still_decoded_losslessly(tmp_path: Path) -> No
 def test_bad_settings_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "decode", "--shape", "tiny", "--baselines", "llama.cpp"]) == 2
     assert "--shape" in capsys.readouterr().err
+    assert main(["bench", "decode", "--draft-shape", "tiny"]) == 2
+    assert "goes with --shape" in capsys.readouterr().err
+    assert main(["bench", "decode", "--shape", "tiny", "--prompt-tokens", "0"]) == 2
+    assert "--prompt-tokens" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:
         main(["bench", "decode", "--synthetic-acceptance", "1.5"])
     assert caught.value.code == 2
