@@ -10,6 +10,7 @@ import asyncio
 import http.client
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -29,12 +30,19 @@ POLL_S = 0.01
 
 @contextmanager
 def runtime_directory() -> Iterator[Path]:
-    """A directory for `TABCAST_RUNTIME_DIR`; engines that were started there are stopped at the end."""
-    with tempfile.TemporaryDirectory(prefix="tabcast-bench-", ignore_cleanup_errors=True) as name:
-        try:
-            yield Path(name)
-        finally:
-            stop_engines(Path(name))
+    """A directory for `TABCAST_RUNTIME_DIR`; engines that were started there are stopped at the end.
+
+    Being terminated is an end, too, so that no engine is left behind.
+    """
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        with tempfile.TemporaryDirectory(prefix="tabcast-bench-", ignore_cleanup_errors=True) as name:
+            try:
+                yield Path(name)
+            finally:
+                stop_engines(Path(name))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @asynccontextmanager
