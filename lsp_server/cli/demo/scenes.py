@@ -54,9 +54,9 @@ SCENES: Final = (
     ),
     Scene(
         title="prefix and suffix",
-        file="storage.py",
-        before="    with path.open(",
-        cut='"w", encoding="utf-8"',
+        file="books.py",
+        before="        return self._books[",
+        cut="title",
     ),
     Scene(
         title="lines that repeat",
