@@ -21,6 +21,7 @@ from decoding.errors import RequestError
 from decoding.fim import lay_out
 from decoding.kv_cache import KVCache
 from decoding.models.pair import ModelSet
+from decoding.policy import is_draft_worth_it
 from decoding.protocol import CompletionRequest, CompletionStats, DrafterStats, Method
 from decoding.sampling import Sampling
 from decoding.speculate import Round, speculate
@@ -35,16 +36,17 @@ class Session:
     def __init__(self, models: ModelSet) -> None:
         self.cache: KVCache = models.target.new_cache()
         self._lookup = PromptLookup()
+        self._is_draft_worth_it = is_draft_worth_it(models.draft_ms, models.target_ms)
         self._draft = None if models.draft is None else DraftModel(models.draft, models.draft.new_cache())
 
     def drafters(self, method: Method) -> list[Drafter]:
-        """The drafters of a method; "auto" asks look-up first, since it costs nothing, then the draft model."""
+        """The drafters of a method; "auto" asks look-up first, then the draft model where that is worth its time."""
         model: list[Drafter] = [] if self._draft is None else [self._draft]
         chosen: dict[Method, list[Drafter]] = {
             "plain": [],
             "lookup": [self._lookup],
             "draft": model,
-            "auto": [self._lookup, *model],
+            "auto": [self._lookup, *(model if self._is_draft_worth_it else [])],
         }
         return chosen[method]
 

@@ -13,6 +13,7 @@ from decoding.config import BUNDLED, EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.loading import read_config
 from decoding.models.pair import choose_device, load_pair
+from decoding.policy import is_draft_worth_it
 
 Row = dict[str, Any]
 
@@ -34,6 +35,10 @@ def doctor(config: EngineConfig) -> list[Row]:
     draft = f", draft {models.draft.num_parameters / 1e6:.1f} M" if models.draft else ", no draft model"
     size = f"{models.name}: target {models.target.num_parameters / 1e6:.1f} M parameters{draft}"
     rows.append(_row("models", True, f"{size}, {models.target.shape.max_len} tokens"))
+    if models.draft is not None:
+        used = "asked by default" if is_draft_worth_it(models.draft_ms, models.target_ms) else "not asked by default"
+        costs = f"a step takes {models.draft_ms:.1f} ms, the target's {models.target_ms:.1f} ms: {used}"
+        rows.append(_row("draft model", True, costs))
     advice = "" if probe.width > 1 else "no width was found at which rows agree: decoding is plain on this machine"
     rows.append(_row("row invariance", probe.width > 1, probe.describe(), advice))
     return rows

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import statistics
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +23,17 @@ from decoding.models.row_invariance import Probe, probe
 
 log = logging.getLogger(__name__)
 
+NUM_TIMED_STEPS = 7
+
 Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSet:
-    """What an engine decodes with: the target, its tokenizer and layout, and a draft model of the same tokenizer."""
+    """What an engine decodes with: the target, its tokenizer and layout, and a draft model of the same tokenizer.
+
+    `target_ms` and `draft_ms` are what a step of each takes on this machine.
+    """
 
     name: str
     target: Decoder
@@ -35,6 +42,8 @@ class ModelSet:
     index: TokenIndex = field(repr=False)
     draft: Decoder | None = None
     languages: tuple[str, ...] = ()
+    target_ms: float = 0.0
+    draft_ms: float = 0.0
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text; a special token's name in it is text like any other."""
@@ -75,9 +84,23 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
         draft=draft,
         languages=tuple(own.get("languages") or ()),
         index=TokenIndex(token_bytes(tokenizer)),
+        target_ms=measure_step_ms(target, target.step_width),
+        draft_ms=0.0 if draft is None else measure_step_ms(draft, 1),
     )
-    progress(1.0, "ready")
+    progress(0.9, "measuring a step of each")
     return models, found
+
+
+def measure_step_ms(model: Decoder, num_rows: int) -> float:
+    """Median time of a step behind one whole chunk, the answer fetched."""
+    cache = model.new_cache()
+    model.prefill([0] * model.chunk, cache)
+    times: list[float] = []
+    for _ in range(NUM_TIMED_STEPS):
+        began = time.perf_counter()
+        model.logits(model.forward([0] * num_rows, cache)).argmax(dim=-1).tolist()
+        times.append((time.perf_counter() - began) * 1e3)
+    return statistics.median(times)
 
 
 def choose_device(config: EngineConfig) -> tuple[torch.device, torch.dtype]:
