@@ -29,6 +29,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     suite = _add(suites, "infilling", _infilling, "holes in files: what the model writes against what stood there")
     suite.add_argument("--data", type=Path, required=True, help="rows of HumanEval-Infilling's form, .jsonl or .gz")
     suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
+    suite.add_argument("--healing", choices=["on", "off"], default="on", help="write a token that is cut again whole")
     decode_command.add_options(
         _add(suites, "decode", decode_command.run, "the same greedy continuations by every method and by others")
     )
@@ -114,7 +115,7 @@ def _infilling(options: argparse.Namespace, models: ModelSet, progress: Progress
         progress.advance(task)
 
     with suppress(KeyboardInterrupt):
-        infilling.answer(models, rows, options.max_tokens, keep)
+        infilling.answer(models, rows, options.max_tokens, keep, heal=options.healing == "on")
     shown = infilling.post_process([*options.front_end, "filter"], answers) if options.front_end else None
     yield from infilling.summarise(answers, shown)
     if len(answers) < len(rows):

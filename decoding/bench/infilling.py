@@ -33,7 +33,14 @@ class Answer:
     gold_nats: float
 
 
-def answer(models: ModelSet, rows: Sequence[InfillingRow], max_tokens: int, on_row: Callable[[Answer], None]) -> None:
+def answer(
+    models: ModelSet,
+    rows: Sequence[InfillingRow],
+    max_tokens: int,
+    on_row: Callable[[Answer], None],
+    *,
+    heal: bool = True,
+) -> None:
     """Complete and score each row; `on_row` gets them one by one, so that an interrupted run keeps what it has."""
     session = Session(models)
     for row in rows:
@@ -41,7 +48,7 @@ def answer(models: ModelSet, rows: Sequence[InfillingRow], max_tokens: int, on_r
             prompt=row.prompt,
             suffix=row.suffix,
             max_tokens=max_tokens,
-            tabcast=CompletionOptions(path="solution.py", language="python", line_mode="block"),
+            tabcast=CompletionOptions(path="solution.py", language="python", line_mode="block", heal=heal),
         )
         pieces = complete(models, session, request, prompt_tokens(models, request))
         text = "".join(piece.text for piece in pieces)

@@ -73,6 +73,14 @@ def test_mid_line_cursors_are_told_apart(rows: Path) -> None:
     assert summary["all, raw"]["zero_accepted_percent"] == 0
 
 
+def test_healing_can_be_switched_off(pair: ModelSet, rows: Path) -> None:
+    texts: dict[bool, list[str]] = {True: [], False: []}
+    read = data.read_infilling(rows)
+    for heal, found in texts.items():
+        infilling.answer(pair, read, 8, lambda answer, found=found: found.append(answer.text), heal=heal)
+    assert texts[True] != texts[False]
+
+
 def test_the_command(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
     out = tmp_path / "i.json"
     model = ["--model", str(tiny_model), "--draft", "none", "--device", "cpu"]
