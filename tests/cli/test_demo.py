@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,11 @@ def test_interrupted_it_leaves_no_engine_and_no_directory(
     environment: dict[str, str], temporary: Path, tiny_model: Path, number: signal.Signals
 ) -> None:
     command = [sys.executable, "-P", "-m", "lsp_server", "demo", "--model", str(tiny_model), "--draft", "none"]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as demo:
+    # A suite that runs in the background of a shell ignores SIGINT, and so would its children.
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=listening
+    ) as demo:
         address = None
         while address is None and demo.poll() is None:
             found = next(temporary.rglob(ADDRESS_FILE), None)
