@@ -70,9 +70,8 @@ def test_interrupted_it_leaves_no_engine_and_no_directory(
     command = [sys.executable, "-P", "-m", "lsp_server", "demo", "--model", str(tiny_model), "--draft", "none"]
     # A suite that runs in the background of a shell ignores SIGINT, and so would its children.
     listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=listening
-    ) as demo:
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, preexec_fn=listening, **streams) as demo:  # noqa: PLW1509
         address = None
         while address is None and demo.poll() is None:
             found = next(temporary.rglob(ADDRESS_FILE), None)
