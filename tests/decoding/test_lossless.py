@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,7 +155,7 @@ def test_a_round_always_yields_a_token_and_ends_at_the_models_length(llama: Mode
 @pytest.mark.skipif(not HAS_BUNDLED, reason="the shipped pair is not there")
 def test_the_shipped_pair_is_lossless() -> None:
     models, _ = load_pair(EngineConfig(device="cpu"))
-    source = Path(itertools.__file__ if hasattr(itertools, "__file__") else random.__file__).read_text(encoding="utf-8")
+    source = Path(random.__file__).read_text(encoding="utf-8")
     for start in range(0, 6000, 700):
         prompt = models.encode(source[start : start + 900])
         plain = decode(models, prompt, PLAIN, 48)
