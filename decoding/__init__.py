@@ -1,4 +1,17 @@
 """Tabcast's engine: lossless speculative decoding of code models.
 
-Imports nothing, so that `decoding.protocol` stays cheap.
+Imports nothing, so that `decoding.protocol` stays cheap; `decoding.generate` is fetched when it is asked for.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from decoding.generation import generate as generate
+
+
+def __getattr__(name: str) -> Any:
+    if name == "generate":
+        from decoding.generation import generate  # noqa: PLC0415 - brings torch and transformers
+
+        return generate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

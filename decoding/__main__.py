@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from decoding import config as configuration
+from decoding import model_commands
 from decoding.errors import AlreadyRunning, ModelError, TabcastError
 from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_MODEL, EXIT_PORT_IN_USE, EXIT_USAGE, VERSION
 
@@ -33,11 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
             from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
 
             return bench.run(options, config)
-        if options.command == "models" and options.action == "export":
-            return _export(config, options)
+        if options.command == "models":
+            return model_commands.run(options, config)
         from decoding import inspect_models  # noqa: PLC0415 - brings torch
 
-        report = inspect_models.doctor(config) if options.command == "doctor" else inspect_models.list_models(config)
+        report = inspect_models.doctor(config)
         print(json.dumps(report, indent=1) if options.json else inspect_models.as_text(report))  # noqa: T201
         return 0 if all(row.get("ok", True) for row in report) else 1
     except TabcastError as error:
@@ -61,19 +62,6 @@ def _serve(config: configuration.EngineConfig, options: argparse.Namespace) -> i
         return EXIT_USAGE
 
 
-def _export(config: configuration.EngineConfig, options: argparse.Namespace) -> int:
-    from decoding.models import gguf_export  # noqa: PLC0415 - brings torch
-
-    if options.gguf is None:
-        raise TabcastError("models export needs --gguf FILE")
-    try:
-        gguf_export.export(config.model_path, options.gguf, options.type)
-    except OSError as error:
-        raise TabcastError(f"{options.gguf} can't be written: {error.strerror}") from None
-    print(f"{options.gguf}: {options.gguf.stat().st_size / 1e6:.1f} MB, {options.type}")  # noqa: T201
-    return 0
-
-
 def _parser(named: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tabcast", description=__doc__)
     parser.add_argument("--version", action="version", version=VERSION)
@@ -83,12 +71,10 @@ def _parser(named: str) -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=0, help="0, the default, is any free port")
     serve.add_argument("--idle-minutes", type=float, help="exit after that long without a request")
     serve.add_argument("--threads", type=int, help="threads of the CPU")
+    serve.add_argument("--cache-mb", type=int, help="memory for all sessions' caches; 0 is a share of the machine's")
     serve.add_argument("--context-tokens", type=int, help="bound of prompt and answer together")
     doctor = commands.add_parser("doctor", help="check torch, device, models and row invariance")
-    models = commands.add_parser("models", help="the models at hand")
-    models.add_argument("action", choices=["list", "export"], nargs="?", default="list")
-    models.add_argument("--gguf", type=Path, metavar="FILE", help="export: write the target for llama.cpp")
-    models.add_argument("--type", choices=["bf16", "q8_0", "f32"], default="bf16", help="export: of the matrices")
+    models = model_commands.add_parser(commands)
     if named == "bench":
         from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
 
@@ -96,13 +82,16 @@ def _parser(named: str) -> argparse.ArgumentParser:
     else:
         commands.add_parser("bench", help="measure quality, speed and losslessness")
         suites = []
-    for command in (serve, doctor, models, *suites):
-        command.add_argument("--model", help="folder of the target model")
-        command.add_argument("--draft", help="folder of the draft model, or none")
-        command.add_argument("--device", help="auto, cpu, cuda, cuda:1, …")
-        command.add_argument("--dtype", help="auto, float32, bfloat16, float16")
-    for command in (doctor, models):
-        command.add_argument("--json", action="store_true", help="print JSON")
+    for command in (serve, doctor, *models, *suites):
+        default = argparse.SUPPRESS if command in models[1:] else None
+        command.add_argument(
+            "--model", help="the target model: a folder, a pulled model's name, or bundled", default=default
+        )
+        command.add_argument("--draft", help="the draft model, or none", default=default)
+        command.add_argument("--device", help="auto, cpu, cuda, cuda:1, …", default=default)
+        command.add_argument("--dtype", help="auto, float32, bfloat16, float16", default=default)
+        command.add_argument("--quantize", help="none, or int8 weights (on a CPU)", default=default)
+    doctor.add_argument("--json", action="store_true", help="print JSON")
     if named == "train":
         from decoding.training import commands as training  # noqa: PLC0415 - brings torch and transformers
 

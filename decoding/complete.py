@@ -1,61 +1,45 @@
-"""One request: layout, cache, speculation, text, stops.
+"""One request: layout, cache, speculation, text, stops; and its `n` answers, each different.
 
-A generator, so that the caller can stop between any two steps.
+Generators, so that the caller can stop between any two steps.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from decoding.answer import Answer
 from decoding.constraint import Healing, take_back
-from decoding.detokenize import Detokenizer
-from decoding.drafters.combine import Combined
-from decoding.drafters.draft_model import DraftModel
-from decoding.drafters.prompt_lookup import PromptLookup
-from decoding.drafting import Drafter, DraftRequest
+from decoding.drafting import DraftRequest
 from decoding.errors import RequestError
 from decoding.fim import lay_out
-from decoding.kv_cache import KVCache
 from decoding.models.pair import ModelSet
-from decoding.policy import is_draft_worth_it
-from decoding.protocol import CompletionRequest, CompletionStats, DrafterStats, Method
+from decoding.protocol import CompletionRequest, CompletionStats, ScoredToken
 from decoding.sampling import Sampling
-from decoding.speculate import Round, speculate
-from decoding.stops import TextStops, is_loop
+from decoding.sessions import Session
+from decoding.speculate import speculate
 
 MIN_PROMPT_TOKENS = 32
+# Hints are advice: what a tokenizer takes longer than a step for is not worth reading.
+MAX_HINT_CHARACTERS = 20_000
+# Of `n` answers, this many times as many are tried until they differ.
+MAX_TRIES = 2
 
 
-class Session:
-    """The caches of one token sequence, kept for the next request that begins alike."""
-
-    def __init__(self, models: ModelSet) -> None:
-        self.cache: KVCache = models.target.new_cache()
-        self._lookup = PromptLookup()
-        self._is_draft_worth_it = is_draft_worth_it(models.draft_ms, models.target_ms)
-        self._draft = None if models.draft is None else DraftModel(models.draft, models.draft.new_cache())
-
-    def drafters(self, method: Method) -> list[Drafter]:
-        """The drafters of a method; "auto" asks look-up first, then the draft model where that is worth its time."""
-        model: list[Drafter] = [] if self._draft is None else [self._draft]
-        chosen: dict[Method, list[Drafter]] = {
-            "plain": [],
-            "lookup": [self._lookup],
-            "draft": model,
-            "auto": [self._lookup, *(model if self._is_draft_worth_it else [])],
-        }
-        return chosen[method]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """What a step brought: text to show, and at the end the statistics."""
+    """What a step brought: text to show and what it was worth, what was computed, and at the end the statistics."""
 
     text: str = ""
+    tokens: tuple[ScoredToken, ...] = ()
+    num_prefilled: int = 0
+    num_steps: int = 0
+    num_tokens: int = 0
+    draft_ms: float = 0.0
     stats: CompletionStats | None = None
 
 
@@ -74,101 +58,143 @@ def prompt_tokens(models: ModelSet, request: CompletionRequest) -> HealedPrompt:
             f"max_tokens {request.max_tokens} leaves no room for the prompt: "
             f"this model holds {models.target.shape.max_len} tokens"
         )
-    ids, num_typed = lay_out(request, models.layout, models.encode, budget)
-    rest = take_back(ids, num_typed, models.index) if request.tabcast.heal else b""
-    return HealedPrompt(ids[:-1] if rest else ids, rest)
+    ids, num_typed, cursor = lay_out(request, models.layout, models.encode, budget)
+    rest = take_back(ids[:cursor], num_typed, models.index) if request.tabcast.heal else b""
+    return HealedPrompt([*ids[: cursor - 1], *ids[cursor:]] if rest else ids, rest)
+
+
+def with_seed(request: CompletionRequest) -> CompletionRequest:
+    """The request with a seed drawn, where it is to be sampled and names none; small enough for any JSON reader."""
+    if request.temperature == 0 or request.seed is not None:
+        return request
+    return replace(request, seed=secrets.randbits(53))
+
+
+def answers(
+    models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt
+) -> Iterator[tuple[int, Piece]]:
+    """Pieces of up to `n` different answers, one after the other, each with its number.
+
+    They share the prompt's cache. From the second on, text is held back until it differs from all answers before; an
+    answer that never does is left out and another one tried, a bounded number of times.
+    """
+    finished: list[str] = []
+    for attempt in range(request.n * MAX_TRIES if request.n > 1 else 1):
+        held = Piece()
+        shown = ""
+        for piece in complete(models, session, request, prompt, attempt):
+            held = replace(held, text=held.text + piece.text, tokens=held.tokens + piece.tokens)
+            shown += piece.text
+            is_new = not any(text.startswith(shown) for text in finished)
+            if is_new or (piece.stats and shown not in finished):
+                yield len(finished), replace(piece, text=held.text, tokens=held.tokens)
+                held = Piece()
+            else:
+                yield len(finished), replace(piece, text="", tokens=(), stats=None)
+        if shown not in finished:
+            finished.append(shown)
+        if len(finished) == request.n:
+            return
 
 
 def complete(
-    models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt, choice: int = 0
+    models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt, attempt: int = 0
 ) -> Iterator[Piece]:
     """Yield a piece after each prefill chunk and each step; the last has the statistics.
 
     Args:
         models: what to decode with.
         session: whose cache to use; nobody else may use it meanwhile.
-        request: what is asked.
+        request: what is asked, with a seed if it is to be sampled.
         prompt: the request's `prompt_tokens`.
-        choice: which of its `n` answers; each has noise of its own, and they share the prompt's cache.
+        attempt: sampled, the number of its noise; greedy, the rank of its first token among the likeliest.
     """
-    began = time.perf_counter()
+    clock = _Clock()
     prompt_ids = prompt.ids
-    num_cached = session.cache.reuse(prompt_ids, models.target.chunk)
-    drafter = Combined(session.drafters(request.tabcast.method))
-    drafter.begin(
-        DraftRequest(prompt_ids=prompt_ids, hint_ids=[models.encode(text) for text in request.tabcast.draft_texts])
-    )
-    sampling = Sampling(temperature=request.temperature, top_p=request.top_p, seed=(request.seed or 0) + choice)
-    answer = _Answer(models, request, num_skipped=len(prompt.rest))
+    old_text = session.old_text(prompt_ids)
+    num_cached = num_read = session.cache.reuse(prompt_ids, models.target.chunk)
+    sampling = _sampling(request, len(prompt_ids), attempt)
     healing = Healing(models.index, prompt.rest) if prompt.rest else None
-    prefilled = began
+    hints = [models.encode(text[:MAX_HINT_CHARACTERS]) for text in request.tabcast.draft_texts]
+    drafter = session.drafter(request.tabcast.method)
+    drafter.begin(
+        DraftRequest(
+            prompt_ids=prompt_ids,
+            hint_ids=[*hints, old_text],
+            max_tokens=request.max_tokens,
+            sampling=sampling,
+            healing=healing,
+        )
+    )
+    answer = Answer(models, request, num_skipped=len(prompt.rest))
     rounds = speculate(models.target, session.cache, prompt_ids, drafter, sampling, healing)
     with closing(rounds), closing(drafter):  # type: ignore[type-var]
-        for outcome in rounds:
-            text = answer.take(outcome) if outcome.emitted_ids else ""
-            if outcome.emitted_ids and answer.num_steps == 1:
-                prefilled = time.perf_counter()
-            yield Piece(text)
-            if answer.reason:
-                break
-    yield Piece(
-        answer.flush(),
-        CompletionStats(
-            tokens=len(answer.token_ids),
-            steps=answer.num_steps,
-            prompt_tokens=len(prompt_ids),
-            cached_tokens=num_cached,
-            prefill_ms=round((prefilled - began) * 1e3, 3),
-            decode_ms=round((time.perf_counter() - prefilled) * 1e3, 3),
-            reason=answer.reason or "context",
-            token_ids=tuple(answer.token_ids),
-            drafters=answer.drafters,
-        ),
+        try:
+            for outcome in rounds:
+                num_steps, num_tokens = answer.num_steps, len(answer.token_ids)
+                shown = answer.take(outcome) if outcome.emitted_ids else None
+                num_before, num_read = num_read, min(len(session.cache), len(prompt_ids))
+                clock.stop(is_prefill=num_steps == 0)
+                yield Piece(
+                    text=shown.text if shown else "",
+                    tokens=shown.tokens if shown else (),
+                    num_prefilled=num_read - num_before,
+                    num_steps=answer.num_steps - num_steps,
+                    num_tokens=len(answer.token_ids) - num_tokens,
+                    draft_ms=drafter.take_draft_ms(),
+                )
+                clock.start()
+                if answer.reason:
+                    break
+        finally:
+            session.remember(prompt_ids, answer.token_ids)
+    last = answer.flush()
+    yield Piece(text=last.text, tokens=last.tokens, stats=_stats(request, prompt, answer, num_cached, clock))
+
+
+def _sampling(request: CompletionRequest, prompt_len: int, attempt: int) -> Sampling:
+    if request.temperature == 0:
+        return Sampling(branch=attempt, branch_at=prompt_len)
+    return Sampling(
+        temperature=request.temperature,
+        top_k=request.top_k,
+        top_p=request.top_p,
+        seed=request.seed or 0,
+        stream=attempt,
     )
 
 
-class _Answer:
-    """Counts what the rounds bring and decides when it ends; stop tokens are seen inside an accepted draft, too."""
+class _Clock:
+    """Milliseconds of prefill and of decoding; what others do between two steps is not counted."""
 
-    def __init__(self, models: ModelSet, request: CompletionRequest, *, num_skipped: int) -> None:
-        self._stop_ids = models.layout.stop_ids
-        self._max_tokens = request.max_tokens
-        self._ends_loops = request.tabcast.line_mode != "free"
-        self._text = Detokenizer(models.index.token_bytes, num_skipped)
-        self._stops = TextStops(request.stop, request.tabcast.line_mode)
-        self.token_ids: list[int] = []
-        self.num_steps = 0
-        self.drafters: dict[str, DrafterStats] = {}
-        self.reason = ""
+    def __init__(self) -> None:
+        self.prefill_ms = self.decode_ms = 0.0
+        self.start()
 
-    def take(self, outcome: Round) -> str:
-        """Text that may be shown after this round; tokens behind an end are dropped."""
-        self.num_steps += 1
-        shown = ""
-        for token_id in outcome.emitted_ids:
-            if token_id in self._stop_ids:
-                self.reason = "stop"
-                break
-            self.token_ids.append(token_id)
-            shown += self._stops.push(self._text.push(token_id))
-            self.reason = self._stops.reason or self._limit()
-            if self.reason:
-                break
-        self._count(outcome)
-        return shown
+    def start(self) -> None:
+        self._began = time.perf_counter()
 
-    def flush(self) -> str:
-        """Text that was held back in case it began a stop text."""
-        return self._stops.flush()
+    def stop(self, *, is_prefill: bool) -> None:
+        """The step that brings the first token still reads the prompt."""
+        passed_ms = (time.perf_counter() - self._began) * 1e3
+        if is_prefill:
+            self.prefill_ms += passed_ms
+        else:
+            self.decode_ms += passed_ms
 
-    def _limit(self) -> str:
-        if len(self.token_ids) >= self._max_tokens:
-            return "length"
-        return "repetition" if self._ends_loops and is_loop(self.token_ids) else ""
 
-    def _count(self, outcome: Round) -> None:
-        if outcome.draft.token_ids:
-            before = self.drafters.get(outcome.draft.drafter, DrafterStats())
-            self.drafters[outcome.draft.drafter] = DrafterStats(
-                drafted=before.drafted + len(outcome.draft.token_ids), accepted=before.accepted + outcome.num_accepted
-            )
+def _stats(
+    request: CompletionRequest, prompt: HealedPrompt, answer: Answer, num_cached: int, clock: _Clock
+) -> CompletionStats:
+    return CompletionStats(
+        tokens=len(answer.token_ids),
+        steps=answer.num_steps,
+        prompt_tokens=len(prompt.ids),
+        cached_tokens=num_cached,
+        prefill_ms=round(clock.prefill_ms, 3),
+        decode_ms=round(clock.decode_ms, 3),
+        reason=answer.reason or "context",
+        seed=request.seed if request.temperature > 0 else None,
+        token_ids=tuple(answer.token_ids),
+        drafters=answer.drafters,
+    )

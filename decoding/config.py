@@ -1,14 +1,16 @@
 """The engine's settings: defaults, the user's file, the environment and the command line, in rising order.
 
-The one place of engine defaults. Nothing here is ever read from a workspace or from an LSP message.
+The one place of engine defaults. Nothing here is ever read from a workspace or from an LSP message; a name of the hub
+is looked for where `tabcast models pull` puts models, and never in the working directory.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +19,74 @@ from decoding.errors import ConfigError
 BUNDLED = Path(__file__).parent / "bundled"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+KERNELS = ("auto", "torch")
+QUANTIZATIONS = ("none", "int8")
 METHOD_NO_DRAFT = "none"
+BUNDLED_NAMES = ("", "bundled", "tabcast-bundled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """What one engine runs. `model` and `draft` are folders, or "" for the shipped pair; `draft` may be "none".
+    """What one engine runs. `model` and `draft` are folders, names of pulled models, or "" for the shipped pair.
 
-    `context_tokens` bounds prompt and answer together; `threads` 0 leaves the choice to torch.
+    `draft` may be "none". `fim` has fields of `fim_templates.Template` that override the table's.
+    `quantize` "int8" stores weights in int8. `kernels` "torch" does without the compiled kernels for CPUs.
+    `context_tokens` bounds prompt and answer together; `threads` 0 leaves the choice to torch. At most `sessions`
+    requests take turns, and as many token sequences are kept in `cache_mb` megabytes, 0 for a share of the memory.
     """
 
     model: str = ""
     draft: str = ""
     device: str = "auto"
     dtype: str = "auto"
+    quantize: str = "none"
+    kernels: str = "auto"
     context_tokens: int = 4096
-    sessions: int = 8
+    sessions: int = 16
+    cache_mb: int = 0
     threads: int = 0
     idle_minutes: float = 10.0
+    fim: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model_path(self) -> Path:
         """The folder of the target."""
-        return Path(self.model).expanduser() if self.model else BUNDLED / "target"
+        return model_folder(self.model, "target")
 
     @property
     def draft_path(self) -> Path | None:
         """The folder of the draft model; without one of their own, other targets than the shipped one have none."""
-        if self.draft == METHOD_NO_DRAFT or (not self.draft and self.model):
+        if self.draft == METHOD_NO_DRAFT or (not self.draft and self.model not in BUNDLED_NAMES):
             return None
-        return Path(self.draft).expanduser() if self.draft else BUNDLED / "draft"
+        return model_folder(self.draft, "draft")
+
+
+def model_folder(name: str, role: str) -> Path:
+    """The folder of a model by the name that settings and commands give it; it need not exist.
+
+    Args:
+        name: a folder, a pulled model's name on the hub, or one of `BUNDLED_NAMES`.
+        role: "target" or "draft", of the shipped pair.
+    """
+    if name in BUNDLED_NAMES:
+        return BUNDLED / role
+    return models_directory() / name if is_hub_name(name) else Path(name).expanduser()
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether it is of the form `owner/model`; a folder two deep is written with `./` before it."""
+    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
+
+
+def models_directory() -> Path:
+    """Where pulled models lie; `TABCAST_MODELS` names another place."""
+    if named := os.environ.get("TABCAST_MODELS"):
+        return Path(named)
+    try:
+        import platformdirs  # noqa: PLC0415 - absent on some GPU machines, where `bench` and `train` must run
+    except ImportError:
+        return Path.home() / ".local" / "share" / "tabcast" / "models"
+    return platformdirs.user_data_path("tabcast") / "models"
 
 
 def load(overrides: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> EngineConfig:
@@ -91,11 +131,20 @@ def _apply(config: EngineConfig, values: Mapping[str, Any], source: str) -> Engi
         try:
             changed[key] = kind(value)
         except (TypeError, ValueError):
-            raise ConfigError(f"{source}: {key} must be {kind.__name__}, not {value!r}") from None
+            wanted = "a table of the file" if kind is dict else kind.__name__
+            raise ConfigError(f"{source}: {key} must be {wanted}, not {value!r}") from None
     config = replace(config, **changed)
-    for key, allowed in (("device", DEVICES), ("dtype", DTYPES)):
+    for key, allowed in (
+        ("device", DEVICES),
+        ("dtype", DTYPES),
+        ("quantize", QUANTIZATIONS),
+        ("kernels", KERNELS),
+    ):
         if getattr(config, key) not in allowed and not str(getattr(config, key)).startswith("cuda:"):
             raise ConfigError(f"{source}: {key} must be one of {', '.join(allowed)}, not {getattr(config, key)!r}")
-    if config.context_tokens < 128 or config.sessions < 1 or config.threads < 0 or config.idle_minutes <= 0:
-        raise ConfigError(f"{source}: context_tokens (128 or more), sessions, threads or idle_minutes is out of range")
+    for key, least in (("context_tokens", 128), ("sessions", 1), ("cache_mb", 0), ("threads", 0)):
+        if getattr(config, key) < least:
+            raise ConfigError(f"{source}: {key} must be at least {least}, not {getattr(config, key)}")
+    if config.idle_minutes <= 0:
+        raise ConfigError(f"{source}: idle_minutes must be more than 0, not {config.idle_minutes:g}")
     return config

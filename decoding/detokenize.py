@@ -20,7 +20,8 @@ def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
     """
     described = json.loads(tokenizer.to_str())
     decoder = json.dumps(described.get("decoder"))
-    table = [b""] * tokenizer.get_vocab_size(with_added_tokens=True)
+    # A vocabulary may have holes: the table is as long as the largest id wants it.
+    table = [b""] * (max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1)
     special = {token["id"] for token in described.get("added_tokens", ()) if token["special"]}
     added = {token["id"] for token in described.get("added_tokens", ())}
     if "ByteLevel" in decoder:
@@ -30,7 +31,7 @@ def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
     else:
         raise ModelError("tokenizer.json: only byte-level tokenizers and those with byte fallback are supported")
     for token, token_id in tokenizer.get_vocab(with_added_tokens=True).items():
-        if token_id < len(table) and token_id not in special:
+        if token_id not in special:
             table[token_id] = token.encode() if token_id in added else read(token)
     return table
 

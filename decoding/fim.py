@@ -1,21 +1,22 @@
-"""Lays out the prompt: which special tokens a model was taught, in which order, and what fits into the budget.
+"""Lays out the prompt: the special tokens that a model was taught (`fim_templates.py`), and what fits into the budget.
 
 Fill-in-the-middle: Bavarian et al. 2022 (https://arxiv.org/abs/2207.14255). Knows token ids, no tensor.
 What changes least comes first, so that keys and values computed once stay valid: repository, context files,
 then for a prefix-first model the whole lines above the cursor's line, the suffix, the middle token and the part of
-the line that is typed already; for a suffix-first model the suffix, the middle token and the prefix.
+the line that is typed already (in the classic layout that part stands before the suffix); for a suffix-first model the
+suffix, the middle token and the prefix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from decoding.errors import ModelError
+from decoding.errors import ConfigError, ModelError
+from decoding.fim_templates import Template, change_template, find_template
 from decoding.protocol import CompletionRequest
 
-Order = Literal["prefix_first", "suffix_first"]
 Encode = Callable[[str], list[int]]
 
 SUFFIX_SHARE = 0.3
@@ -24,70 +25,66 @@ CUT_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
-    """The names of a model's special tokens; `middle` "" where the prefix token plays its part last."""
-
-    prefix: str
-    suffix: str
-    middle: str
-    order: Order = "prefix_first"
-    file_separator: str = ""
-    repository: str = ""
-    stops: tuple[str, ...] = ()
-
-
-_QWEN_STOPS = ("<|endoftext|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>")
-TEMPLATES: Mapping[str, Template] = {
-    "<|fim_prefix|>": Template(
-        prefix="<|fim_prefix|>",
-        suffix="<|fim_suffix|>",
-        middle="<|fim_middle|>",
-        file_separator="<|file_sep|>",
-        repository="<|repo_name|>",
-        stops=(*_QWEN_STOPS, "<|repo_name|>", "<|file_sep|>"),
-    ),
-    "<fim_prefix>": Template(
-        prefix="<fim_prefix>",
-        suffix="<fim_suffix>",
-        middle="<fim_middle>",
-        file_separator="<file_sep>",
-        repository="<repo_name>",
-        stops=("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<file_sep>", "<repo_name>"),
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """A template with its token ids; where it is None, the model knows no middle and gets the prefix alone."""
+    """A template with its token ids; where it is None, the model knows no middle and gets the prefix alone.
+
+    `is_anchored`: the typed head of the line stands behind the middle token and not before the suffix, the classic
+    place. It makes a difference only where the middle token comes last.
+    `begin_ids` open every text of this model.
+    """
 
     template: Template | None
     ids: Mapping[str, int]
     stop_ids: frozenset[int]
+    is_anchored: bool = True
+    begin_ids: tuple[int, ...] = ()
 
 
-def find_layout(vocabulary: Mapping[str, int], declared: Mapping[str, object], end_ids: Sequence[int]) -> Layout:
-    """Choose by the special tokens' names; `declared` is the `tabcast` object of the model's config.json.
+def find_layout(
+    vocabulary: Mapping[str, int],
+    declared: Mapping[str, Any],
+    end_ids: Sequence[int],
+    *,
+    begin_ids: Sequence[int] = (),
+    model_name: str = "",
+    chosen: Mapping[str, Any] | None = None,
+) -> Layout:
+    """Choose by the special tokens' names.
 
-    Raises `ModelError` if the declared order is unknown.
+    Args:
+        vocabulary: token to id.
+        declared: the `tabcast` object of the model's config.json, whose `fim_order` overrides the table's.
+        end_ids: the model's own ends.
+        begin_ids: what opens every text.
+        model_name: tells apart families with tokens of the same names.
+        chosen: the user's own fields of the template, which override all others.
+
+    Raises:
+        ModelError: the declared order is unknown.
+        ConfigError: the user's fields can't be used.
     """
-    template = next((t for name, t in TEMPLATES.items() if name in vocabulary and t.suffix in vocabulary), None)
-    order = declared.get("fim_order")
-    if template is not None and order is not None:
-        if order not in ("prefix_first", "suffix_first"):
-            raise ModelError(f"config.json: tabcast.fim_order must be prefix_first or suffix_first, not {order!r}")
-        template = replace(template, order=order)
-    names = () if template is None else template.stops
-    ids = {name: vocabulary[name] for name in _token_names(template) if name in vocabulary}
-    stops = frozenset([*end_ids, *(vocabulary[name] for name in names if name in vocabulary)])
-    return Layout(template=template, ids=ids, stop_ids=stops)
+    template = find_template(vocabulary, model_name)
+    if template is not None and (order := declared.get("fim_order")) is not None:
+        try:
+            template = change_template(template, {"order": order}, vocabulary, "config.json: tabcast.fim_order")
+        except ConfigError as error:
+            raise ModelError(str(error)) from None
+    if chosen:
+        template = change_template(template, chosen, vocabulary, "user's settings")
+    ids = {name: vocabulary[name] for name in (template.names if template else ()) if name in vocabulary}
+    stops = frozenset(vocabulary[name] for name in (template.stops if template else ()) if name in vocabulary)
+    return Layout(template=template, ids=ids, stop_ids=stops.union(end_ids, ids.values()), begin_ids=tuple(begin_ids))
 
 
 class Prompt(NamedTuple):
-    """A prompt's tokens; the last `num_typed` are of the cursor's own text, behind the anchor."""
+    """A prompt's tokens; the `num_typed` before `cursor` are of the line that is being typed.
+
+    `cursor` is the prompt's end but in the classic layout, where suffix and middle token follow.
+    """
 
     ids: list[int]
     num_typed: int
+    cursor: int
 
 
 def lay_out(request: CompletionRequest, layout: Layout, encode: Encode, budget: int) -> Prompt:
@@ -97,44 +94,67 @@ def lay_out(request: CompletionRequest, layout: Layout, encode: Encode, budget: 
     for many keystrokes. Context files are dropped whole from the last.
     """
     template = layout.template
+    budget -= len(layout.begin_ids)
     if template is None:
-        ids = _tail(encode(request.prompt), budget) or encode("\n")
-        return Prompt(ids, len(ids) - 1)
+        ids = [*layout.begin_ids, *(_tail(encode(request.prompt), budget) or encode("\n"))]
+        return Prompt(ids, len(ids) - len(layout.begin_ids) - 1, len(ids))
     suffix = encode(request.suffix[: budget * 8])[: int(budget * SUFFIX_SHARE)]
-    head = _file_head(request, layout, encode)[: budget // 4]
-    context = _context(request, layout, encode, int(budget * CONTEXT_SHARE))
-    room = budget - len(suffix) - len(head) - len(context) - 3
+    shared = [*_context(request, layout, encode, int(budget * CONTEXT_SHARE))]
+    shared += _file_head(request, layout, encode)[: budget // 4]
+    room = budget - len(suffix) - len(shared) - 3
     text = _cut_text(request.prompt, room * 8)
+    if template.has_leading_space and text and not shared:
+        text = " " + text
     prefix = encode(text)
     num_typed = len(prefix) - _anchor(text, encode, prefix)
     prefix = _tail(prefix, room)
     begin, middle, end = (_special(layout, name) for name in (template.prefix, template.middle, template.suffix))
+    # Tokens of their own stand before the whole, text that marks a file within the prefix.
+    first, inner = ([], shared) if template.file_mark else (shared, [])
+    first = [*layout.begin_ids, *first]
     if template.order == "suffix_first":
-        return Prompt([*context, *head, *begin, *end, *suffix, *middle, *prefix], len(prefix))
+        ids = [*first, *begin, *end, *suffix, *middle, *inner, *prefix]
+        return Prompt(ids, len(prefix), len(ids))
     anchor = max(0, len(prefix) - num_typed)
-    ids = [*context, *head, *begin, *prefix[:anchor], *end, *suffix, *middle, *prefix[anchor:]]
-    return Prompt(ids, len(prefix) - anchor)
+    above, typed = prefix[:anchor], prefix[anchor:]
+    if template.order == "suffix_then_prefix":
+        before, behind = [*first, *end, *suffix, *begin, *inner, *above], middle
+    else:
+        before, behind = [*first, *begin, *inner, *above], [*end, *suffix, *middle]
+    if layout.is_anchored:
+        return Prompt([*before, *behind, *typed], len(typed), len(before) + len(behind) + len(typed))
+    return Prompt([*before, *typed, *behind], len(typed), len(before) + len(typed))
 
 
 def _context(request: CompletionRequest, layout: Layout, encode: Encode, budget: int) -> list[int]:
-    template = layout.template
-    if template is None or template.file_separator not in layout.ids:
+    """Repository and context files, as many as fit; the last ones are left out first."""
+    template, options = layout.template, request.tabcast
+    if template is None or not options.context:
         return []
-    ids = [*_special(layout, template.repository), *encode(request.tabcast.repo + "\n")] if request.tabcast.repo else []
-    if not request.tabcast.context:
-        return []
-    for file in request.tabcast.context:
-        more = [*_special(layout, template.file_separator), *encode(f"{file.path}\n{file.text}")]
+    ids: list[int] = []
+    if options.repo and template.repository in layout.ids:
+        ids = [*_special(layout, template.repository), *encode(options.repo + "\n")]
+    for file in options.context:
+        more = _named(template, layout, encode, file.path, file.text)
         if len(ids) + len(more) <= budget:
             ids += more
     return ids
 
 
 def _file_head(request: CompletionRequest, layout: Layout, encode: Encode) -> list[int]:
-    separator = layout.template.file_separator if layout.template else ""
-    if not request.tabcast.path or separator not in layout.ids:
+    path = request.tabcast.path
+    return _named(layout.template, layout, encode, path, "") if layout.template and path else []
+
+
+def _named(template: Template, layout: Layout, encode: Encode, path: str, text: str) -> list[int]:
+    """A file behind its path, in the model's own way; nothing where the model knows none."""
+    if template.file_separator in layout.ids:
+        return [layout.ids[template.file_separator], *encode(f"{path}\n{text}")]
+    if not template.file_mark:
         return []
-    return [layout.ids[separator], *encode(request.tabcast.path + "\n")]
+    # The next mark begins a line.
+    text = text if not text or text.endswith("\n") else text + "\n"
+    return encode(f"{template.file_mark}{path}\n{text}")
 
 
 def _anchor(text: str, encode: Encode, prefix: Sequence[int]) -> int:
@@ -168,9 +188,3 @@ def _cut_text(text: str, characters: int) -> str:
 
 def _special(layout: Layout, name: str) -> list[int]:
     return [layout.ids[name]] if name in layout.ids else []
-
-
-def _token_names(template: Template | None) -> tuple[str, ...]:
-    if template is None:
-        return ()
-    return (template.prefix, template.suffix, template.middle, template.file_separator, template.repository)

@@ -9,11 +9,14 @@ from typing import Any
 import torch
 import transformers
 
-from decoding.config import BUNDLED, EngineConfig
+from decoding.config import BUNDLED, EngineConfig, model_folder
 from decoding.errors import TabcastError
-from decoding.models.loading import read_config
+from decoding.fim import find_layout
+from decoding.hub import pulled_models
+from decoding.models.catalogue import RECOMMENDATIONS
+from decoding.models.loading import load_tokenizer, num_token_ids, read_config, why_not_ours
+from decoding.models.memory import GIB, count_parameters, free_bytes, needed_bytes
 from decoding.models.pair import choose_device, load_pair
-from decoding.policy import is_draft_worth_it
 
 Row = dict[str, Any]
 
@@ -36,23 +39,87 @@ def doctor(config: EngineConfig) -> list[Row]:
     size = f"{models.name}: target {models.target.num_parameters / 1e6:.1f} M parameters{draft}"
     rows.append(_row("models", True, f"{size}, {models.target.shape.max_len} tokens"))
     if models.draft is not None:
-        used = "asked by default" if is_draft_worth_it(models.draft_ms, models.target_ms) else "not asked by default"
-        costs = f"a step takes {models.draft_ms:.1f} ms, the target's {models.target_ms:.1f} ms: {used}"
-        rows.append(_row("draft model", True, costs))
-    advice = "" if probe.width > 1 else "no width was found at which rows agree: decoding is plain on this machine"
-    rows.append(_row("row invariance", probe.width > 1, probe.describe(), advice))
+        rows.append(_row("draft model", True, f"a step takes {models.draft_step_ms[1]:.2f} ms"))
+    steps = ", ".join(f"{ms:.2f} ms at {width}" for width, ms in models.step_ms.items())
+    rows.append(_row("steps", True, f"{steps} rows"))
+    rows += [_row("draft model", False, notice, "name another with --draft, or none") for notice in models.notices]
+    if probe.notice:
+        advice = "a model that verifies drafts is faster: 'tabcast models' lists some"
+    else:
+        advice = "" if probe.width > 1 else "no width was found at which rows agree: decoding is plain on this machine"
+    rows.append(_row("row invariance", probe.width > 1 or bool(probe.notice), probe.describe(), advice))
     return rows
 
 
 def list_models(config: EngineConfig) -> list[Row]:
-    """The shipped pair and what the settings name: `name`, `role`, `path`, `architecture`, `megabytes`, `selected`."""
-    places = [("tabcast-bundled", "target", BUNDLED / "target"), ("tabcast-bundled", "draft", BUNDLED / "draft")]
-    if config.model:
-        places.append((config.model_path.name, "target", config.model_path))
-    if config.draft_path is not None and config.draft:
-        places.append((config.draft_path.name, "draft", config.draft_path))
+    """The models at hand, then those that are recommended.
+
+    `name`, `role`, `path`, `selected`, `note`; at hand also `architecture` and `megabytes`, or `ok` False and `error`;
+    of the others `needs_gib` and whether it `fits`.
+    """
+    places = [("bundled", "target", BUNDLED / "target"), ("bundled", "draft", BUNDLED / "draft")]
+    places += [(pulled.name, "pulled", pulled.folder) for pulled in pulled_models()]
+    known = {path for _, _, path in places}
+    chosen = {"target": (config.model, config.model_path), "draft": (config.draft, config.draft_path)}
+    for role, (name, path) in chosen.items():
+        if path is not None and path not in known:
+            places.append((name, role, path))
     selected = {config.model_path, config.draft_path}
-    return [_model_row(name, role, path, selected=path in selected) for name, role, path in places]
+    rows = [_model_row(name, role, path, selected=path in selected) for name, role, path in places]
+    return rows + _recommended_rows(config, {name for name, _, _ in places})
+
+
+def show_model(name: str, config: EngineConfig) -> Row:
+    """What a model is, what it needs, and how this machine would run it. Raises `ModelError`."""
+    folder = model_folder(name, "target")
+    declared, tokenizer = read_config(folder), load_tokenizer(folder)
+    device, dtype = choose_device(config)
+    own = declared.get("tabcast") or {}
+    names = f"{declared.get('_name_or_path', '')} {folder.name}"
+    template = find_layout(tokenizer.get_vocab(), own, (), model_name=names, chosen=config.fim).template
+    free, needed = free_bytes(device), needed_bytes(folder, declared, dtype, config.context_tokens)
+    reason = why_not_ours(declared, config.context_tokens)
+    return {
+        "name": name or "bundled",
+        "path": str(folder),
+        "architecture": declared["model_type"],
+        "parameters": f"{count_parameters(folder) / 1e6:.1f} M",
+        "tokens": num_token_ids(tokenizer),
+        "context": declared.get("max_position_embeddings", ""),
+        "languages": list(own.get("languages") or ()) or "not declared",
+        "middle": "none: it gets the text before the cursor alone" if template is None else " ".join(template.parts),
+        "order": "" if template is None else template.order.replace("_", " "),
+        "computed_by": f"transformers ({reason})" if reason else "our own forward pass",
+        "device": _describe_device(device, dtype),
+        "memory": f"{needed / GIB:.2f} GiB needed" + ("" if free is None else f", {free / GIB:.1f} GiB free"),
+        "ok": free is None or needed <= free,
+    }
+
+
+def _recommended_rows(config: EngineConfig, at_hand: set[str]) -> list[Row]:
+    device, _ = choose_device(config)
+    free = free_bytes(device)
+    rows: list[Row] = []
+    for item in RECOMMENDATIONS:
+        if item.target in at_hand:
+            continue
+        fits = free is None or item.needs_gib * GIB <= free
+        slow = ", slow without a GPU" if device.type == "cpu" else ""
+        note = f"fits here{slow}" if fits else f"more than the {free / GIB:.1f} GiB that are free here" if free else ""
+        draft = f" with {item.draft.split('/')[-1]}" if item.draft else ""
+        rows.append(
+            {
+                "name": item.target,
+                "role": "to pull",
+                "path": "",
+                "selected": False,
+                "draft": item.draft,
+                "needs_gib": item.needs_gib,
+                "fits": fits,
+                "note": f"{item.licence}{draft}; {note}",
+            }
+        )
+    return rows
 
 
 def as_text(rows: list[Row]) -> str:
@@ -67,7 +134,7 @@ def _model_row(name: str, role: str, path: Path, *, selected: bool) -> Row:
     except TabcastError as error:
         return {**row, "ok": False, "error": str(error)}
     num_bytes = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    return {**row, "architecture": architecture, "megabytes": round(num_bytes / 1e6, 1)}
+    return {**row, "architecture": architecture, "megabytes": round(num_bytes / 1e6, 1), "note": architecture}
 
 
 def _describe_device(device: torch.device, dtype: torch.dtype) -> str:

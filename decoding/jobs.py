@@ -9,15 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from decoding.protocol import CompletionRequest, CompletionStats, Health
+from decoding.protocol import CompletionRequest, CompletionStats, Health, ScoredToken
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More text of one choice."""
+    """More text of one choice, and the tokens that are complete with it, if their scores were asked for."""
 
     choice: int
     text: str
+    tokens: tuple[ScoredToken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +31,10 @@ class ChoiceDone:
 
 @dataclass(frozen=True, slots=True)
 class JobDone:
-    """All choices have ended, or the job failed with an error for people."""
+    """All choices have ended, or the job failed with an error for people; `status` is HTTP's."""
 
     error: str = ""
-    is_request_error: bool = False
+    status: int = 500
 
 
 Event = Delta | ChoiceDone | JobDone
@@ -43,7 +44,7 @@ Event = Delta | ChoiceDone | JobDone
 class Job:
     """One request on its way through the compute thread. `deliver` may be called from that thread.
 
-    The two flags are set by one thread and read by another; each is set once.
+    The flags are set by one thread and read by another; each is set once.
     """
 
     request: CompletionRequest
@@ -51,6 +52,12 @@ class Job:
     created: float = field(default_factory=time.perf_counter)
     is_cancelled: bool = False
     is_superseded: bool = False
+    is_dropped: bool = False
+
+    @property
+    def is_idle_work(self) -> bool:
+        """Whether it waits for all others and is dropped first."""
+        return self.request.tabcast.priority == "idle"
 
 
 class EngineState:

@@ -1,11 +1,13 @@
-"""Keys and values of one token sequence, in a fixed-size store that is rolled back by moving its end.
+"""What a model has computed of one token sequence, in a fixed-size store that is rolled back by moving its end.
 
 Knows tensors and token ids; it doesn't know what computes them, only by which of two ways each slot was computed.
+The bookkeeping is the same for every model; how keys and values lie in memory is the affair of the model's own store.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,13 +15,19 @@ from torch import Tensor
 BLOCK = 64
 
 
-class KVCache:
-    """Keys and values by blocks of 64 slots, slot equal to position.
+class Store(Protocol):
+    """Where a model keeps what it has computed, slot equal to position."""
 
-    Slots below `num_chunked` were computed by whole prefill chunks, the others of `token_ids` by steps. The two differ
-    in their last bits, so a warm run reuses only slots that a cold run of the same prompt would compute alike.
-    Slots behind the end hold leftovers; no row attends to them before they are written anew.
-    """
+    @property
+    def num_bytes(self) -> int:
+        """Memory that it takes."""
+
+
+StoreT = TypeVar("StoreT", bound=Store)
+
+
+class Blocks:
+    """Keys and values by blocks of 64 slots: the store of our own forward pass."""
 
     keys: Tensor  # (L, blocks, H, 64, D)
     values: Tensor  # (L, blocks, H, 64, D)
@@ -33,6 +41,26 @@ class KVCache:
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
         self.capacity = num_blocks * BLOCK
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that keys and values take."""
+        return 2 * self.keys.numel() * self.keys.element_size()
+
+
+class KVCache(Generic[StoreT]):
+    """The tokens that a store holds, and what of them may be used again.
+
+    Slots below `num_chunked` were computed by whole prefill chunks, the others of `token_ids` by steps. The two differ
+    in their last bits, so a warm run reuses only slots that a cold run of the same prompt would compute alike.
+    Slots behind the end hold leftovers; no row attends to them before they are written anew.
+    """
+
+    def __init__(self, store: StoreT, *, capacity: int, can_roll_back: bool = True) -> None:
+        """`can_roll_back` is False where a store forgets as it goes on, as a recurrent state does."""
+        self.store = store
+        self.capacity = capacity
+        self.can_roll_back = can_roll_back
         self.token_ids: list[int] = []
         self.num_chunked = 0
 
@@ -42,7 +70,7 @@ class KVCache:
     @property
     def num_bytes(self) -> int:
         """Memory that the store takes."""
-        return 2 * self.keys.numel() * self.keys.element_size()
+        return self.store.num_bytes
 
     def common_prefix_len(self, token_ids: Sequence[int]) -> int:
         """How many tokens of this sequence begin `token_ids`."""
@@ -62,6 +90,8 @@ class KVCache:
             kept = common
         else:
             kept = min(common, self.num_chunked, chunked) // chunk * chunk
+        if kept < len(self) and not self.can_roll_back:
+            kept = 0
         self.roll_back(kept)
         return kept
 

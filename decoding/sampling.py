@@ -1,56 +1,158 @@
 """How the target's own choice at each position comes out of its logits. Pure functions on tensors.
 
-At temperature 0 it is the largest logit. Above, the noise of a position depends on (seed, position) alone, so that a
-choice is the same whichever step computed it: a drafted token stands exactly where the target would have sampled it,
-and speculative output equals plain output token for token when sampled, too.
-Gumbel-max trick: Gumbel 1954; for shared noise see Leviathan et al. 2022 (https://arxiv.org/abs/2211.17192), appendix.
+At temperature 0 it is the largest logit. Above, the noise of a token at a position depends on (seed, stream, position,
+token) alone, so that a choice is the same whichever step computed it: a drafted token stands exactly where the target
+would have sampled it, and sampled output is equal with and without drafts. Rejection sampling (Leviathan et al. 2022,
+https://arxiv.org/abs/2211.17192) promises the same distribution only; here there is no residual to draw from, and no
+second or third random number that could be confused with the first.
+
+Gumbel-max trick: Gumbel 1954; Maddison et al. 2014 (https://arxiv.org/abs/1411.0030). Counter-based noise: Salmon et
+al. 2011 ("Parallel random numbers: as easy as 1, 2, 3"), with the mixing function of SplitMix64 (Steele et al. 2014,
+"Fast splittable pseudorandom number generators"). Nucleus: Holtzman et al. 2019 (https://arxiv.org/abs/1904.09751).
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+# Nearly always enough tokens to hold `top_p` of the probability: sorting a whole vocabulary takes ten times as long.
+NUCLEUS = 256
+NUM_UNIFORM_BITS = 52  # half a unit more is still exact in float64, so that a uniform number is never 0 or 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """`temperature` 0 is greedy. `top_p` keeps the likeliest tokens whose probabilities sum to it."""
+    """How one answer is chosen. `temperature` 0 is greedy.
+
+    `top_k` keeps the likeliest tokens, 0 all of them; `top_p` keeps of those the likeliest whose probabilities sum to
+    it. `seed` and `stream` name the noise: the answers to one request have streams of their own.
+    `branch` is for greedy answers that shall differ: at position `branch_at` the token of that rank is taken, 0 being
+    the likeliest.
+    """
 
     temperature: float = 0.0
+    top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    stream: int = 0
+    branch: int = 0
+    branch_at: int = 0
 
 
-def choose(logits: Tensor, sampling: Sampling, position: int) -> list[int]:
-    """The target's token after each row.
+class Score(NamedTuple):
+    """Natural logarithms of probabilities, of a chosen token and of the likeliest ones in falling order."""
+
+    logprob: float
+    likeliest: tuple[tuple[int, float], ...] = ()
+
+
+def choose(logits: Tensor, sampling: Sampling, position: int) -> Iterable[int]:
+    """The target's token after each row; sampled ones are drawn as they are asked for.
 
     Args:
         logits: (T, V) float, row i predicts the token at `position` + i.
         sampling: how to choose.
         position: absolute position of the first predicted token.
     """
-    if sampling.temperature == 0:
-        chosen: list[int] = logits.argmax(dim=-1).tolist()
-        return chosen
-    scaled = _keep_top_p((logits.float() / sampling.temperature).log_softmax(dim=-1), sampling.top_p)
-    noise = torch.stack([_exponential(logits.shape[-1], sampling.seed, position + i) for i in range(len(logits))])
-    # argmax(p / E) with E exponential is the Gumbel-max trick, less one logarithm.
-    sampled: list[int] = (scaled.exp() / noise.to(scaled.device)).argmax(dim=-1).tolist()
-    return sampled
+    if sampling.temperature > 0:
+        return (sample(row, sampling, position + i) for i, row in enumerate(logits))
+    chosen = _likeliest(logits)
+    if sampling.branch and 0 <= (at := sampling.branch_at - position) < len(chosen):
+        chosen[at] = _of_rank(logits[at], sampling.branch)
+    return chosen
 
 
-def _keep_top_p(log_probs: Tensor, top_p: float) -> Tensor:
-    if top_p >= 1:
-        return log_probs
-    ordered, order = log_probs.sort(dim=-1, descending=True)
-    before = ordered.exp().cumsum(dim=-1) - ordered.exp()
-    is_cut = before >= top_p
-    is_cut[..., 0] = False
-    return torch.full_like(log_probs, -torch.inf).scatter(-1, order, ordered.masked_fill(is_cut, -torch.inf))
+def _likeliest(logits: Tensor) -> list[int]:
+    """Of each row the first of the largest; numpy wakes no threads, which would cost more than they save."""
+    if logits.device.type == "cpu" and logits.dtype == torch.float32:
+        return list(map(int, logits.numpy().argmax(axis=-1)))
+    ids: list[int] = logits.argmax(dim=-1).tolist()
+    return ids
 
 
-def _exponential(size: int, seed: int, position: int) -> Tensor:
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + position) % 2**63)
-    return torch.empty(size).exponential_(generator=generator)
+@torch.inference_mode()
+def sample(logits: Tensor, sampling: Sampling, position: int) -> int:
+    """Draw the token at `position` from the softmax of `logits` (V,), cut to top-k and top-p.
+
+    Rows are looked at one by one, each in the same shape: a vectorised exponential or sum over several rows may round
+    the same row differently, depending on which row it is.
+    """
+    values = logits.to(torch.float64, copy=True).div_(sampling.temperature)
+    ids: Tensor | None = None
+    if 0 < sampling.top_k < len(values):
+        values, ids = values.topk(sampling.top_k)
+    if sampling.top_p < 1:
+        values, kept = _nucleus(values, sampling.top_p)
+        ids = kept if ids is None else ids[kept]
+    best = int((values + gumbel(sampling, position, len(logits), ids, logits.device)).argmax())
+    return best if ids is None else int(ids[best])
+
+
+def score(logits: Tensor, token_id: int, num_likeliest: int = 0) -> Score:
+    """Log-probabilities at temperature 1 under `logits` (V,), before top-k and top-p; the same bits in every row."""
+    values = logits.to(torch.float64, copy=True)
+    values -= values.logsumexp(dim=-1)
+    if not num_likeliest:
+        return Score(float(values[token_id]))
+    best = values.topk(min(num_likeliest, len(values)))
+    return Score(float(values[token_id]), tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True)))
+
+
+def gumbel(
+    sampling: Sampling, position: int, vocabulary: int, ids: Tensor | None = None, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Standard Gumbel noise, float64, of the tokens `ids` (N,) at a position; without `ids` of all (V,)."""
+    name = f"{sampling.seed}/{sampling.stream}/{position}".encode()
+    key = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little", signed=True)
+    states = _states(vocabulary, str(device)) if ids is None else ids * _GOLDEN
+    uniform = (_mix(states + key) & (2**NUM_UNIFORM_BITS - 1)).double().add_(0.5).mul_(2.0**-NUM_UNIFORM_BITS)
+    noise: Tensor = uniform.log_().neg_().log_().neg_()
+    return noise
+
+
+def _of_rank(logits: Tensor, rank: int) -> int:
+    """The token of a rank in `logits` (V,), 0 being the likeliest; the likeliest where fewer are allowed."""
+    best = logits.clone().topk(min(rank + 1, len(logits)))
+    return int(best.indices[-1] if best.values[-1] > -torch.inf else best.indices[0])
+
+
+def _nucleus(values: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The largest of `values` (N,), fewest whose softmax sums to `top_p` and at least one, and where they stood."""
+    normaliser = values.logsumexp(dim=-1)
+    kept, order = values.topk(min(NUCLEUS, len(values)))
+    cumulative = (kept - normaliser).exp_().cumsum(dim=-1)
+    if len(kept) < len(values) and float(cumulative[-1]) < top_p:
+        kept, order = values.sort(descending=True)
+        cumulative = (kept - normaliser).exp_().cumsum(dim=-1)
+    num_kept = int((cumulative < top_p).sum()) + 1
+    return kept[:num_kept], order[:num_kept]
+
+
+def _signed(word: int) -> int:
+    """The 64-bit word as torch's int64 holds it; products wrap around alike."""
+    return word - 2**64 if word >= 2**63 else word
+
+
+_GOLDEN, _FIRST, _SECOND = (_signed(w) for w in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+@lru_cache(maxsize=8)
+def _states(vocabulary: int, device: str) -> Tensor:
+    return torch.arange(vocabulary, device=device) * _GOLDEN
+
+
+def _mix(words: Tensor) -> Tensor:
+    """SplitMix64's output function, in place; int64 shifts carry the sign, which the masks take off."""
+    words ^= (words >> 30) & (2**34 - 1)
+    words *= _FIRST
+    words ^= (words >> 27) & (2**37 - 1)
+    words *= _SECOND
+    words ^= (words >> 31) & (2**33 - 1)
+    return words

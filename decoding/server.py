@@ -11,18 +11,27 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from aiohttp import web
 
 from decoding.jobs import ChoiceDone, Delta, EngineState, Event, Job, JobDone, Mailbox
-from decoding.protocol import MAX_REQUEST_BYTES, Address, CompletionRequest, CompletionStats, ProtocolError, prove
+from decoding.protocol import (
+    MAX_REQUEST_BYTES,
+    Address,
+    CompletionRequest,
+    ProtocolError,
+    ScoredToken,
+    confidence_to_json,
+    logprobs_to_json,
+    prove,
+)
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-LENGTH_REASONS = ("length", "context", "superseded")
+LENGTH_REASONS = ("length", "context", "superseded", "dropped")
 
 
 class EngineServer:
@@ -111,9 +120,9 @@ class EngineServer:
         first = await anext(events)
         if isinstance(first, JobDone):
             await events.aclose()
-            return _error(400 if first.is_request_error else 500, "failed", first.error)
+            return _error(first.status, "failed", first.error)
         if asked.stream:
-            return await _send_stream(request, head, first, events)
+            return await _send_stream(request, head, asked, first, events)
         return await _send_whole(head, asked, first, events)
 
     async def _events(self, asked: CompletionRequest) -> AsyncGenerator[Event, None]:
@@ -141,13 +150,19 @@ class EngineServer:
 
 
 async def _send_stream(
-    request: web.Request, head: dict[str, Any], first: Event, events: AsyncIterator[Event]
+    request: web.Request, head: dict[str, Any], asked: CompletionRequest, first: Event, events: AsyncIterator[Event]
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(request)
     event = first
+    offsets = [0] * asked.n
     while not isinstance(event, JobDone):
-        await response.write(f"data: {json.dumps({**head, 'choices': [_choice(event)]})}\n\n".encode())
+        if isinstance(event, Delta):
+            choice = _delta(event.choice, event.text, event.tokens, asked, offsets[event.choice])
+            offsets[event.choice] += sum(len(token.text) for token in event.tokens)
+        else:
+            choice = _done(event)
+        await response.write(f"data: {json.dumps({**head, 'choices': [choice]})}\n\n".encode())
         event = await anext(events)
     if event.error:
         body = {"error": {"message": event.error, "type": "engine_error", "code": "failed"}}
@@ -161,36 +176,43 @@ async def _send_whole(
     head: dict[str, Any], asked: CompletionRequest, first: Event, events: AsyncIterator[Event]
 ) -> web.Response:
     texts = [""] * asked.n
+    tokens: list[tuple[ScoredToken, ...]] = [()] * asked.n
     choices: dict[int, dict[str, Any]] = {}
     event = first
     while not isinstance(event, JobDone):
         if isinstance(event, Delta):
             texts[event.choice] += event.text
+            tokens[event.choice] += event.tokens
         else:
-            choices[event.choice] = _choice(event)
+            choices[event.choice] = _done(event)
         event = await anext(events)
     if event.error:
-        return _error(500, "failed", event.error)
+        return _error(event.status, "failed", event.error)
     for index, choice in choices.items():
-        choice["text"] = texts[index]
+        whole = _delta(index, texts[index], tokens[index], asked, 0)
+        choice.update(text=texts[index], logprobs=whole["logprobs"])
+        choice["tabcast"] |= whole.get("tabcast", {})
     done = [choices[index]["tabcast"] for index in sorted(choices)]
     prompt, completion = done[0]["prompt_tokens"] if done else 0, sum(stats["tokens"] for stats in done)
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     return web.json_response({**head, "choices": [choices[index] for index in sorted(choices)], "usage": usage})
 
 
-def _choice(event: Delta | ChoiceDone) -> dict[str, Any]:
-    if isinstance(event, Delta):
-        return {"index": event.choice, "text": event.text, "finish_reason": None, "logprobs": None}
-    stats: CompletionStats = event.stats
-    reason = "length" if stats.reason in LENGTH_REASONS else "stop"
-    return {
-        "index": event.choice,
-        "text": "",
-        "finish_reason": reason,
-        "logprobs": None,
-        "tabcast": stats.to_json(),
-    }
+def _delta(
+    index: int, text: str, tokens: Sequence[ScoredToken], asked: CompletionRequest, offset: int
+) -> dict[str, Any]:
+    """A choice, or a piece of one that begins at a character offset; scores only where they were asked for."""
+    logprobs = None if asked.logprobs is None else logprobs_to_json(tokens, offset)
+    choice: dict[str, Any] = {"index": index, "text": text, "finish_reason": None, "logprobs": logprobs}
+    if asked.tabcast.confidence:
+        choice["tabcast"] = {"confidence": confidence_to_json(tokens)}
+    return choice
+
+
+def _done(event: ChoiceDone) -> dict[str, Any]:
+    reason = "length" if event.stats.reason in LENGTH_REASONS else "stop"
+    stats = event.stats.to_json()
+    return {"index": event.choice, "text": "", "finish_reason": reason, "logprobs": None, "tabcast": stats}
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:

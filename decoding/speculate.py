@@ -15,15 +15,15 @@ This module knows no text, socket, thread or clock.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from decoding.constraint import Healing
 from decoding.drafting import Draft, Drafter, Outcome
-from decoding.kv_cache import KVCache, num_prefill_tokens
-from decoding.models.decoder import Decoder
+from decoding.kv_cache import num_prefill_tokens
+from decoding.models.language_model import Cache, LanguageModel
 from decoding.sampling import Sampling, choose
 from decoding.verify import verify
 
@@ -32,25 +32,29 @@ EMPTY = Draft()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One step of the target. `emitted_ids` is empty only while the prompt is still being read."""
+    """One step of the target. `emitted_ids` is empty only while the prompt is still being read.
+
+    `logits` (emitted, V) are what each was chosen from; they may be overwritten by the next step.
+    """
 
     emitted_ids: tuple[int, ...] = ()
     draft: Draft = EMPTY
     num_accepted: int = 0
+    logits: Tensor | None = None
 
 
-def read_prompt(target: Decoder, cache: KVCache, prompt_ids: Sequence[int]) -> Iterator[Round]:
+def read_prompt(target: LanguageModel, cache: Cache, prompt_ids: Sequence[int]) -> Iterator[Round]:
     """Bring the cache to the last whole chunk of the prompt, or further where it holds more of it already."""
     cache.reuse(prompt_ids, target.chunk)
     end = num_prefill_tokens(len(prompt_ids), target.chunk)
     while len(cache) < end:
-        target.prefill(prompt_ids[len(cache) : len(cache) + target.chunk], cache)
+        target.prefill(prompt_ids[len(cache) : min(end, len(cache) + target.prefill_width)], cache)
         yield Round()
 
 
 def speculate(
-    target: Decoder,
-    cache: KVCache,
+    target: LanguageModel,
+    cache: Cache,
     prompt_ids: Sequence[int],
     drafter: Drafter,
     sampling: Sampling,
@@ -79,21 +83,20 @@ def speculate(
         logits = target.step([*pending, *draft.token_ids], cache)[len(pending) - 1 :]
         if healing is not None:
             _bar(logits, healing, path, draft.token_ids)
-        chosen = choose(logits, sampling, len(cache) + len(pending))
-        verdict = verify(draft.token_ids, chosen)
+        verdict = verify(draft.token_ids, choose(logits, sampling, len(cache) + len(pending)))
         cache.commit([*pending, *draft.token_ids[: verdict.num_accepted]])
         drafter.observe(Outcome(emitted_ids=verdict.emitted_ids, num_accepted=verdict.num_accepted, draft=draft))
-        yield Round(emitted_ids=verdict.emitted_ids, draft=draft, num_accepted=verdict.num_accepted)
+        yield Round(emitted_ids=verdict.emitted_ids, draft=draft, num_accepted=verdict.num_accepted, logits=logits)
         path += verdict.emitted_ids
         pending = [verdict.emitted_ids[-1]]
 
 
-def _sanitise(draft: Draft, target: Decoder, num_pending: int, room: int) -> Draft:
+def _sanitise(draft: Draft, target: LanguageModel, num_pending: int, room: int) -> Draft:
     """Cut a draft at what doesn't fit into the step or isn't a token: drafts are advice, good or bad."""
     limit = max(0, min(target.step_width - num_pending, room - 1))
     token_ids = draft.token_ids[:limit]
     bad = next((i for i, token_id in enumerate(token_ids) if not 0 <= token_id < target.shape.vocabulary), None)
-    return Draft(token_ids[:bad], draft.drafter) if token_ids[:bad] else EMPTY
+    return replace(draft, token_ids=token_ids[:bad]) if token_ids[:bad] else EMPTY
 
 
 @torch.inference_mode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 
@@ -13,7 +13,7 @@ class Verdict(NamedTuple):
     emitted_ids: tuple[int, ...]
 
 
-def verify(draft_ids: Sequence[int], target_ids: Sequence[int]) -> Verdict:
+def verify(draft_ids: Sequence[int], target_ids: Iterable[int]) -> Verdict:
     """Compare a draft with what the target chose at the same positions.
 
     Exact matching (Leviathan et al. 2022, https://arxiv.org/abs/2211.17192, for deterministic drafts): a drafted token
@@ -21,9 +21,13 @@ def verify(draft_ids: Sequence[int], target_ids: Sequence[int]) -> Verdict:
 
     Args:
         draft_ids: K drafted tokens, K >= 0.
-        target_ids: K + 1 choices; item i is the target's token after the first i drafted ones.
+        target_ids: K + 1 choices; item i is the target's token after the first i drafted ones. Not asked for further
+            than the first that differs.
     """
-    num_accepted = 0
-    while num_accepted < len(draft_ids) and draft_ids[num_accepted] == target_ids[num_accepted]:
-        num_accepted += 1
-    return Verdict(num_accepted, tuple(target_ids[: num_accepted + 1]))
+    emitted: list[int] = []
+    choices = iter(target_ids)
+    for drafted in draft_ids:
+        emitted.append(next(choices))
+        if emitted[-1] != drafted:
+            return Verdict(len(emitted) - 1, tuple(emitted))
+    return Verdict(len(draft_ids), (*emitted, next(choices)))

@@ -8,17 +8,23 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Sequence
 
-from decoding.complete import HealedPrompt, Session, complete, prompt_tokens
+import torch
+
 from decoding.config import EngineConfig
-from decoding.errors import RequestError, TabcastError
-from decoding.jobs import ChoiceDone, Delta, EngineState, Job, JobDone, Mailbox
+from decoding.errors import TabcastError
+from decoding.jobs import ChoiceDone, EngineState, Job, JobDone, Mailbox
 from decoding.models.pair import ModelSet, load_pair
 from decoding.protocol import CompletionStats
+from decoding.sessions import SessionPool, cache_budget_bytes
+from decoding.turns import Running
 
 log = logging.getLogger(__name__)
+
+# More than ten busy editors send; what waits longer than this many requests is of no use to anybody.
+MAX_WAITING = 64
+MAX_WAITING_IDLE = 4
 
 
 def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
@@ -33,6 +39,8 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
         log.exception("loading failed")
         _fail(state, f"loading failed: {error!r}")
         return
+    if models.target.has_own_threads and (models.draft is None or models.draft.has_own_threads):
+        torch.set_num_threads(1)
     state.update(
         status="ready",
         detail=probe.describe(),
@@ -41,7 +49,9 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
         languages=models.languages,
     )
     log.info("ready in %.1f s: %s", time.perf_counter() - began, probe.describe())
-    Worker(models, config.sessions, state).serve(mailbox)
+    budget_bytes = cache_budget_bytes(config.cache_mb, models.target.device)
+    pool = SessionPool(models, max_sessions=config.sessions, budget_bytes=budget_bytes)
+    Worker(models, pool, state, max_running=config.sessions).serve(mailbox)
 
 
 def _fail(state: EngineState, detail: str) -> None:
@@ -50,115 +60,142 @@ def _fail(state: EngineState, detail: str) -> None:
 
 
 class Worker:
-    """Owns the models and the sessions; each turn of a running job is one step or one chunk."""
+    """Owns the models and the sessions; each turn of a running job is one step or one chunk.
 
-    def __init__(self, models: ModelSet, max_sessions: int, state: EngineState) -> None:
+    Jobs take turns in a circle. Idle work, one job at a time, has a turn only when nobody else wants one.
+    """
+
+    def __init__(self, models: ModelSet, pool: SessionPool, state: EngineState, *, max_running: int) -> None:
         self._models = models
-        self._max_sessions = max_sessions
+        self._pool = pool
         self._state = state
-        self._idle: list[Session] = []  # the most recently used last
-        self._running: deque[_Running] = deque()
+        self._max_running = max_running
+        self._running: deque[Running] = deque()
         self._waiting: deque[Job] = deque()
+        self._idle_running: deque[Running] = deque()
+        self._idle_waiting: deque[Job] = deque()
+
+    @property
+    def num_jobs(self) -> int:
+        """Running and waiting, idle work included."""
+        return len(self._running) + len(self._waiting) + len(self._idle_running) + len(self._idle_waiting)
 
     def serve(self, mailbox: Mailbox) -> None:
         """Loop until `None` arrives."""
-        while True:
-            for job in mailbox.take(wait=not self._running and not self._waiting):
-                if job is None:
-                    return
-                self._supersede(job)
-                self._waiting.append(job)
-            while self._waiting and len(self._running) < self._max_sessions:
-                self._start(self._waiting.popleft())
-            if self._running:
-                self._take_turn(self._running.popleft())
+        while None not in (arrived := mailbox.take(wait=self.num_jobs == 0)):
+            self.turn([job for job in arrived if job is not None])
 
-    def _supersede(self, newer: Job) -> None:
-        """The newest request of a document wins."""
-        name = newer.request.tabcast.session
-        for job in (*self._waiting, *(running.job for running in self._running)):
-            if name and job.request.tabcast.session == name:
-                job.is_superseded = True
+    def turn(self, arrived: Sequence[Job]) -> None:
+        """Take in what arrived, and compute at most one step or chunk."""
+        for job in arrived:
+            self._admit(job)
+        self._end_flagged()
+        while self._waiting and len(self._running) < self._max_running:
+            self._start(self._waiting.popleft(), self._running)
+        if self._running:
+            self._take_turn(self._running)
+        elif self._idle_running:
+            self._take_turn(self._idle_running)
+        elif self._idle_waiting:
+            self._start(self._idle_waiting.popleft(), self._idle_running)
 
-    def _start(self, job: Job) -> None:
-        if job.is_cancelled:
-            return
-        if job.is_superseded:
-            job.deliver(ChoiceDone(0, CompletionStats(reason="superseded")))
+    def _admit(self, job: Job) -> None:
+        """The newest request of a document wins, but not idle work over a key; what is too much is dropped."""
+        name = job.request.tabcast.session
+        jobs = (*self._waiting, *self._idle_waiting, *(r.job for r in (*self._running, *self._idle_running)))
+        for older in jobs:
+            if name and older.request.tabcast.session == name and (older.is_idle_work or not job.is_idle_work):
+                older.is_superseded = True
+        queue, most = (self._idle_waiting, MAX_WAITING_IDLE) if job.is_idle_work else (self._waiting, MAX_WAITING)
+        if len(queue) >= most:
+            queue[0].is_dropped = True
+            self._end(queue.popleft())
+        queue.append(job)
+
+    def _end_flagged(self) -> None:
+        """End all that were cancelled, superseded or dropped, wherever they are: their caches are free at once."""
+        for queue in (self._waiting, self._idle_waiting):
+            for job in [job for job in queue if self._is_flagged(job)]:
+                queue.remove(job)
+                self._end(job)
+        for circle in (self._running, self._idle_running):
+            for running in [running for running in circle if self._is_flagged(running.job)]:
+                circle.remove(running)
+                running.close()
+                self._pool.give_back(running.session)
+                self._end(running.job)
+
+    def _is_flagged(self, job: Job) -> bool:
+        return job.is_cancelled or job.is_superseded or job.is_dropped
+
+    def _end(self, job: Job) -> None:
+        """Tell a job that it ends early; a cancelled one has nobody to tell."""
+        reason = "cancelled" if job.is_cancelled else "superseded" if job.is_superseded else "dropped"
+        self._state.count(f"requests_{reason}_total")
+        if not job.is_cancelled:
+            job.deliver(ChoiceDone(0, CompletionStats(reason=reason)))
             job.deliver(JobDone())
-            return
-        try:
-            prompt = prompt_tokens(self._models, job.request)
-        except RequestError as error:
-            job.deliver(JobDone(str(error), is_request_error=True))
-            return
-        session = self._lease(prompt.ids)
-        self._running.append(_Running(job, session, self._pieces(job, session, prompt)))
 
-    def _pieces(self, job: Job, session: Session, prompt: HealedPrompt) -> Iterator[Delta | ChoiceDone | None]:
-        """The events of all choices of a job, one after the other; None is a turn that brought nothing to show."""
-        queue_ms = (time.perf_counter() - job.created) * 1e3
-        for choice in range(job.request.n):
-            for piece in complete(self._models, session, job.request, prompt, choice):
-                yield Delta(choice, piece.text) if piece.text else None
-                if piece.stats:
-                    yield ChoiceDone(choice, replace(piece.stats, queue_ms=round(queue_ms, 3)))
-
-    def _take_turn(self, running: _Running) -> None:
-        job = running.job
-        if job.is_cancelled or job.is_superseded:
-            running.events.close()  # type: ignore[attr-defined]
-            self._state.count("requests_cancelled_total" if job.is_cancelled else "requests_superseded_total")
-            if job.is_superseded:
-                job.deliver(ChoiceDone(0, CompletionStats(reason="superseded")))
-                job.deliver(JobDone())
-            self._idle.append(running.session)
-            return
+    def _start(self, job: Job, circle: deque[Running], *, is_retry: bool = False) -> None:
+        queue_s = time.perf_counter() - job.created
         try:
-            event = next(running.events)
-        except StopIteration:
-            job.deliver(JobDone())
-            self._idle.append(running.session)
+            running = Running(self._models, self._pool, job, queue_ms=queue_s * 1e3)
+        except TabcastError as error:
+            job.deliver(JobDone(str(error), status=400))
             return
         except Exception as error:
-            # The session's caches may be half written: they go with the request.
-            log.exception("a request failed")
-            self._state.count("requests_failed_total")
-            job.deliver(JobDone(f"the engine failed: {error!r}"))
+            if not (is_out_of_memory(error) and not is_retry):
+                self._failed(job, error)
+                return
+        else:
+            self._state.count("queue_seconds_total", queue_s)
+            self._state.count("layout_seconds_total", running.layout_s)
+            circle.append(running)
             return
-        if event is not None:
-            job.deliver(event)
-            if isinstance(event, ChoiceDone):
-                self._count(event.stats)
-        self._running.append(running)
+        self._free_memory()
+        self._start(job, circle, is_retry=True)
 
-    def _lease(self, prompt_ids: list[int]) -> Session:
-        """The idle session that shares the longest beginning; a new one, or the least recently used, if none does."""
-        shared = [session.cache.common_prefix_len(prompt_ids) for session in self._idle]
-        best = max(range(len(shared)), key=lambda i: shared[i], default=-1)
-        is_full = len(self._idle) + len(self._running) >= self._max_sessions
-        if best >= 0 and shared[best] >= min(self._models.target.chunk, len(prompt_ids) - 1):
-            return self._idle.pop(best)
-        return self._idle.pop(0) if is_full and self._idle else Session(self._models)
+    def _take_turn(self, circle: deque[Running]) -> None:
+        running = circle.popleft()
+        try:
+            is_over = running.take_turn(self._state)
+        except Exception as error:
+            # The session's caches may be half written: they go with the request.
+            self._pool.drop(running.session)
+            if not is_out_of_memory(error) or running.is_retry:
+                self._failed(running.job, error)
+                return
+        else:
+            if is_over:
+                self._pool.give_back(running.session)
+                running.job.deliver(JobDone())
+            else:
+                circle.append(running)
+            return
+        # Outside of the handler, which keeps the tensors of the step that failed alive.
+        self._free_memory()
+        try:
+            circle.append(running.again(self._models, self._pool))
+        except Exception as error:
+            self._failed(running.job, error)
 
-    def _count(self, stats: CompletionStats) -> None:
-        count = self._state.count
-        count("choices_total")
-        count("tokens_total", stats.tokens)
-        count("steps_total", stats.steps)
-        count("prompt_tokens_total", stats.prompt_tokens)
-        count("cached_tokens_total", stats.cached_tokens)
-        for name, drafter in stats.drafters.items():
-            count(f'drafted_tokens_total{{drafter="{name}"}}', drafter.drafted)
-            count(f'accepted_tokens_total{{drafter="{name}"}}', drafter.accepted)
+    def _failed(self, job: Job, error: Exception) -> None:
+        log.error("a request failed", exc_info=error)
+        self._state.count("requests_failed_total")
+        is_short = is_out_of_memory(error)
+        job.deliver(JobDone("the engine is out of memory" if is_short else f"the engine failed: {error!r}"))
+
+    def _free_memory(self) -> None:
+        log.warning("out of memory: %d idle sessions are given up", self._pool.free_idle())
+        self._state.count("out_of_memory_total")
+        if self._models.target.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
-class _Running:
-    """A job in progress, with the session it has leased."""
-
-    __slots__ = ("events", "job", "session")
-
-    def __init__(self, job: Job, session: Session, events: Iterator[Delta | ChoiceDone | None]) -> None:
-        self.job = job
-        self.session = session
-        self.events = events
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was short, on a device or for torch's allocator on a CPU, which raises a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
+    )

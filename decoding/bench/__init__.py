@@ -1,6 +1,5 @@
-"""`tabcast bench`: quality, speed and losslessness, measured side by side. Nothing of the engine imports it."""
+"""`tabcast bench`: quality, speed and losslessness, side by side.
 
-import os
-
-# As in the engine, and before torch is imported: threads that spin while they wait cost tenfold on a busy machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+Baselines get their best settings, so nothing is said here of how OpenMP's threads wait: on a machine that does nothing
+else they are quickest when they spin, which is their default.
+"""

@@ -6,13 +6,14 @@ import argparse
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from decoding.bench import data, decode_command, infilling, product_commands, recording, replay, report
-from decoding.bench.suggest import MAX_BLOCK_TOKENS, FilterProcess, Suggester
+from decoding.bench.suggest import CONTEXTS, MAX_BLOCK_TOKENS, ContextProcess, FilterProcess, Suggester
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.pair import ModelSet, load_pair
@@ -29,6 +30,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     suite = _add(suites, "infilling", _infilling, "holes in files: what the model writes against what stood there")
     suite.add_argument("--data", type=Path, required=True, help="rows of HumanEval-Infilling's form, .jsonl or .gz")
     suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
+    suite.add_argument(
+        "--layout", choices=["anchored", "classic"], default="anchored", help="where the typed head of the line stands"
+    )
     suite.add_argument("--healing", choices=["on", "off"], default="on", help="write a token that is cut again whole")
     decode_command.add_options(
         _add(suites, "decode", decode_command.run, "the same greedy continuations by every method and by others")
@@ -36,6 +40,19 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     suite = _add(suites, "replay", _replay, "what commits inserted, typed again: the keys that suggestions save")
     suite.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE", help="rows of eval/replay's form")
     suite.add_argument("--max-tokens", type=int, default=MAX_BLOCK_TOKENS, metavar="N")
+    suite.add_argument(
+        "--min-confidence",
+        type=float,
+        metavar="P",
+        help="cut what is less probable; 0 shows all (default: as the editor)",
+    )
+    suite.add_argument(
+        "--context",
+        choices=[*CONTEXTS, "auto", "all", "none"],
+        nargs="+",
+        default=["auto"],
+        help="where the front end takes context from, whatever the model's window; auto: what an editor gets",
+    )
     suite.add_argument(
         "--recording", type=Path, metavar="FILE", help="an editing session to draw the clock's gaps from"
     )
@@ -107,6 +124,7 @@ def _add_outputs(suite: argparse.ArgumentParser) -> None:
 
 def _infilling(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
     rows = data.read_infilling(options.data, options.limit)
+    models = replace(models, layout=replace(models.layout, is_anchored=options.layout == "anchored"))
     answers: list[infilling.Answer] = []
     task = progress.add_task("completing", total=len(rows))
 
@@ -117,7 +135,8 @@ def _infilling(options: argparse.Namespace, models: ModelSet, progress: Progress
     with suppress(KeyboardInterrupt):
         infilling.answer(models, rows, options.max_tokens, keep, heal=options.healing == "on")
     shown = infilling.post_process([*options.front_end, "filter"], answers) if options.front_end else None
-    yield from infilling.summarise(answers, shown)
+    settings = f"{infilling.describe_layout(models)}; healing {options.healing}"
+    yield from infilling.summarise(answers, shown, settings)
     if len(answers) < len(rows):
         raise KeyboardInterrupt
 
@@ -129,20 +148,24 @@ def _replay(options: argparse.Namespace, models: ModelSet, progress: Progress) -
     rows = [row for path in options.data for row in data.read_replay(path, options.limit) if row.gold.strip()]
     if not rows:
         raise TabcastError("no row inserts anything")
-    filters = FilterProcess([*options.front_end, "filter"]) if options.front_end else None
+    filters = FilterProcess([*options.front_end, "filter"], options.min_confidence) if options.front_end else None
+    sources = {"all": CONTEXTS, "none": ()}.get(options.context[0], options.context)
+    context = ContextProcess([*options.front_end, "context"], sources) if options.front_end else None
     done: list[replay.Replayed] = []
     task = progress.add_task("typing", total=len(rows))
     try:
         with suppress(KeyboardInterrupt):
-            for of_row in replay.replay(rows, Suggester(models, filters, options.max_tokens), gaps_ms):
+            for of_row in replay.replay(rows, Suggester(models, filters, options.max_tokens, context), gaps_ms):
                 done.append(of_row)
                 progress.advance(task)
     finally:
-        if filters is not None:
-            filters.close()
+        for process in (filters, context):
+            if process is not None:
+                process.close()
     shown = "suggestions as an editor shows them" if filters else "raw suggestions, without the front end's filters"
     clock = f"key gaps of {options.recording.name}" if options.recording else "key gaps of a built-in list"
-    yield from replay.summarise(done, f"{shown}; {clock}")
+    used = f"context: {' '.join(options.context)}"
+    yield from replay.summarise(done, f"{shown}; {used}; {clock}")
     if len(done) < len(rows):
         raise KeyboardInterrupt
 

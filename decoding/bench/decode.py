@@ -6,9 +6,8 @@ denominator of every speed-up.
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,13 +17,13 @@ import torch
 
 from decoding.bench import baselines
 from decoding.bench.synthetic import FreeDrafter, SyntheticTarget
-from decoding.complete import Session
 from decoding.drafters.combine import Combined
 from decoding.drafting import Draft, Drafter, DraftRequest, Outcome
-from decoding.models.decoder import Decoder
+from decoding.models.language_model import LanguageModel
 from decoding.models.pair import ModelSet
 from decoding.protocol import Method
 from decoding.sampling import Sampling
+from decoding.sessions import Session
 from decoding.speculate import speculate
 
 PLAIN = "plain"
@@ -37,7 +36,8 @@ REPEATS = 3
 class Run:
     """One continuation by one method. Prefill, up to the first token, is apart from decoding.
 
-    `decoded_tokens` are what `decode_s` and all steps but the first brought.
+    `decoded_tokens` are what `decode_s` and all steps but the first brought; `timeline` has how many tokens were there
+    after how many seconds.
     """
 
     token_ids: list[int]
@@ -51,6 +51,7 @@ class Run:
     accepted: dict[str, int] = field(default_factory=dict)
     # Of each draft, how many tokens it had and how many of them stood.
     drafts: list[tuple[int, int]] = field(default_factory=list)
+    timeline: list[tuple[int, float]] = field(default_factory=list)
 
 
 Decode = Callable[[list[int]], Run]
@@ -68,12 +69,16 @@ def methods(
     for name in names:
         if name == "draft" and models.draft is None:
             continue
-        drafters = partial(_drafters, models, OWN_METHODS[name])
-        chosen[name] = _own(models, drafters, num_tokens, width=width, acceptance=acceptance)
+        # One session for all runs, as an engine has it: the policy goes on from what it has learnt.
+        session = Session(models)
+        drafter = partial(session.drafter, OWN_METHODS[name])
+        if acceptance is not None:  # a decree leaves the policy nothing to decide
+            drafter = partial(_combined, session, OWN_METHODS[name])
+        chosen[name] = _own(models, drafter, num_tokens, width=width, acceptance=acceptance)
     if acceptance is not None:
         free = FreeDrafter(models.target.shape.vocabulary)
-        chosen[free.name] = _own(models, lambda: [free], num_tokens, width=width, acceptance=acceptance)
-    return {PLAIN_FASTEST: _own(models, list, num_tokens, width=1), **chosen}
+        chosen[free.name] = _own(models, lambda: Combined([free]), num_tokens, width=width, acceptance=acceptance)
+    return {PLAIN_FASTEST: _own(models, lambda: Combined([]), num_tokens, width=1), **chosen}
 
 
 def from_baseline(generate: baselines.Generate) -> Decode:
@@ -81,8 +86,14 @@ def from_baseline(generate: baselines.Generate) -> Decode:
 
     def decode(prompt_ids: list[int]) -> Run:
         token_ids, first_s, rest_s = generate(prompt_ids)
-        others = len(token_ids) - 1
-        return Run(token_ids=token_ids, prefill_s=first_s, decode_s=rest_s, num_steps=0, decoded_tokens=others)
+        return Run(
+            token_ids=token_ids,
+            prefill_s=first_s,
+            decode_s=rest_s,
+            num_steps=0,
+            decoded_tokens=len(token_ids) - 1,
+            timeline=[(1, first_s), (len(token_ids), first_s + rest_s)],
+        )
 
     return decode
 
@@ -91,14 +102,15 @@ def measure(
     prompts: Sequence[list[int]],
     decoders: dict[str, Decode],
     on_run: Callable[[], None] = lambda: None,
+    warm_up: Callable[[str, Callable[[], object]], object] = lambda _, call: call(),
 ) -> dict[str, list[list[Run]]]:
     """Runs by method and prompt, `REPEATS` of each after one that is dropped; methods take turns on each prompt.
 
-    Interrupted, it gives the prompts that are finished.
+    Interrupted, it gives the prompts that are finished. `warm_up` is given the dropped runs, by method, to call them.
     """
     runs: dict[str, list[list[Run]]] = {name: [] for name in decoders}
-    for decode in decoders.values():
-        decode(prompts[0])
+    for name, decode in decoders.items():
+        warm_up(name, partial(decode, prompts[0]))
     with suppress(KeyboardInterrupt):
         for prompt in prompts:
             of_prompt: dict[str, list[Run]] = {name: [] for name in decoders}
@@ -111,83 +123,13 @@ def measure(
     return runs
 
 
-def rows(runs: dict[str, list[list[Run]]], prompts: Sequence[list[int]]) -> Iterator[dict[str, Any]]:
-    """A row a method: speed over all prompts, by the median run of each."""
-    fastest = _tokens_per_s(runs[PLAIN_FASTEST])
-    reference = _tokens_per_s(runs[baselines.GENERATE]) if baselines.GENERATE in runs else None
-    expected = [found[0].token_ids for found in runs[PLAIN]]
-    for name, by_prompt in runs.items():
-        every = [run for found in by_prompt for run in found]
-        speed = _tokens_per_s(by_prompt)
-        decode_s = sum(run.decode_s for run in every)
-        same = [run.token_ids == wanted for found, wanted in zip(by_prompt, expected, strict=True) for run in found]
-        drafted = sum(sum(run.drafted.values()) for run in every)
-        steps = sum(run.num_steps for run in every)
-        yield {
-            "method": name,
-            "tokens_per_s": round(speed, 1),
-            "speedup": round(speed / fastest, 3),
-            "speedup_over_transformers": None if reference is None else round(speed / reference, 3),
-            "tokens_per_step": round(sum(run.decoded_tokens + 1 for run in every) / steps, 3) if steps else None,
-            "ms_per_step": round(1e3 * decode_s / (steps - len(every)), 3) if steps > len(every) else None,
-            "drafters": {
-                drafter: {
-                    "drafted": sum(run.drafted.get(drafter, 0) for run in every),
-                    "accepted": sum(run.accepted.get(drafter, 0) for run in every),
-                }
-                for drafter in sorted({drafter for run in every for drafter in run.drafted})
-            },
-            "accepted_percent": round(100 * sum(sum(run.accepted.values()) for run in every) / drafted, 1)
-            if drafted
-            else None,
-            "accepted_by_position": accepted_by_position([draft for run in every for draft in run.drafts]),
-            "draft_percent": round(100 * sum(run.draft_s for run in every) / decode_s, 1) if steps else None,
-            "verify_percent": round(100 * sum(run.verify_s for run in every) / decode_s, 1) if steps else None,
-            "ms_per_token_by_context": _ms_per_token_by_context(by_prompt, prompts),
-            "prefill_ms": round(1e3 * statistics.median(run.prefill_s for run in every), 2),
-            "identical_percent": round(100 * sum(same) / len(same), 2),
-            "divergence": _first_divergence(by_prompt, expected),
-        }
-
-
-def accepted_by_position(drafts: Sequence[tuple[int, int]]) -> list[float]:
-    """Of the drafts (tokens, accepted) that have an i-th token, the share whose i-th was accepted."""
-    longest = max((length for length, _ in drafts), default=0)
-    accepted = [[num_accepted > i for length, num_accepted in drafts if length > i] for i in range(longest)]
-    return [round(sum(stood) / len(stood), 4) for stood in accepted]
-
-
-def _ms_per_token_by_context(by_prompt: Sequence[Sequence[Run]], prompts: Sequence[list[int]]) -> list[list[float]]:
-    """[prompt tokens, median milliseconds a decoded token] of each prompt, by length."""
-    return sorted(
-        [len(prompt), round(1e3 * statistics.median(run.decode_s / max(1, run.decoded_tokens) for run in found), 3)]
-        for prompt, found in zip(prompts, by_prompt, strict=False)
-    )
-
-
-def _tokens_per_s(by_prompt: Sequence[Sequence[Run]]) -> float:
-    """Of the median run of each prompt; the runs of a prompt emit the same tokens."""
-    tokens = sum(found[0].decoded_tokens for found in by_prompt)
-    return tokens / sum(statistics.median(run.decode_s for run in found) for found in by_prompt)
-
-
-def _first_divergence(by_prompt: Sequence[Sequence[Run]], expected: Sequence[list[int]]) -> dict[str, int] | None:
-    """Where the first continuation that differs does so."""
-    for number, (found, wanted) in enumerate(zip(by_prompt, expected, strict=True)):
-        ours = found[0].token_ids
-        if ours != wanted:
-            at = next((i for i, (a, b) in enumerate(zip(ours, wanted, strict=False)) if a != b), len(ours))
-            return {"prompt": number, "token": at}
-    return None
-
-
-def _drafters(models: ModelSet, method: Method) -> Sequence[Drafter]:
-    return Session(models).drafters(method)
+def _combined(session: Session, method: Method) -> Combined:
+    return Combined(session.drafters(method))
 
 
 def _own(
     models: ModelSet,
-    drafters: Callable[[], Sequence[Drafter]],
+    drafter: Callable[[], Drafter],
     num_tokens: int,
     *,
     width: int,
@@ -198,23 +140,23 @@ def _own(
         usual, target.step_width = target.step_width, width
         try:
             inner = target if acceptance is None else SyntheticTarget(target, acceptance)
-            return _timed(inner, Combined(drafters()), prompt_ids, num_tokens)
+            return _timed(inner, drafter(), prompt_ids, num_tokens)
         finally:
             target.step_width = usual
 
     return decode
 
 
-def _timed(inner: Decoder | SyntheticTarget, drafter: Drafter, prompt_ids: list[int], num_tokens: int) -> Run:
+def _timed(inner: LanguageModel | SyntheticTarget, drafter: Drafter, prompt_ids: list[int], num_tokens: int) -> Run:
     """A cold run; decoding is timed from the end of the first round that emitted something."""
     watched = _TimedDrafter(drafter)
     target = _TimedTarget(inner)
     began = time.perf_counter()
-    watched.begin(DraftRequest(prompt_ids=prompt_ids))
+    watched.begin(DraftRequest(prompt_ids=prompt_ids, max_tokens=num_tokens))
     run = Run(token_ids=[], prefill_s=0.0, decode_s=0.0, num_steps=0, decoded_tokens=0)
     first = began
     cache = target.new_cache()
-    for outcome in speculate(target, cache, prompt_ids, watched, Sampling()):  # type: ignore[arg-type]
+    for outcome in speculate(target, cache, prompt_ids, watched, Sampling()):
         if not outcome.emitted_ids:
             continue
         run.token_ids += outcome.emitted_ids
@@ -229,6 +171,7 @@ def _timed(inner: Decoder | SyntheticTarget, drafter: Drafter, prompt_ids: list[
             run.drafted[name] = run.drafted.get(name, 0) + len(outcome.draft.token_ids)
             run.accepted[name] = run.accepted.get(name, 0) + outcome.num_accepted
             run.drafts.append((len(outcome.draft.token_ids), outcome.num_accepted))
+        run.timeline.append((min(len(run.token_ids), num_tokens), time.perf_counter() - began))
         if len(run.token_ids) >= num_tokens:
             break
     run.decode_s = time.perf_counter() - first
@@ -244,6 +187,10 @@ class _TimedDrafter:
         self._inner = inner
         self.name = inner.name
         self.seconds = 0.0
+
+    @property
+    def num_unread(self) -> int:
+        return self._inner.num_unread
 
     def begin(self, request: DraftRequest) -> None:
         self._inner.begin(request)
@@ -266,7 +213,7 @@ class _TimedDrafter:
 class _TimedTarget:
     """The target with a clock at its steps."""
 
-    def __init__(self, inner: Decoder | SyntheticTarget) -> None:
+    def __init__(self, inner: LanguageModel | SyntheticTarget) -> None:
         self._inner = inner
         self.seconds = 0.0
 

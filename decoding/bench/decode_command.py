@@ -6,11 +6,12 @@ import argparse
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from rich.progress import Progress
 
-from decoding.bench import baselines, data, decode, llama_cpp, report, shapes
+from decoding.bench import baselines, data, decode, decode_rows, llama_cpp, memory, report, scoring, shapes
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.pair import ModelSet, load_pair
@@ -58,10 +59,17 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
         for name, generate in _baselines(options, models, stack).items():
             decoders[name] = decode.from_baseline(generate)
         task = progress.add_task("decoding", total=len(prompts) * len(decoders) * decode.REPEATS)
-        runs = decode.measure(prompts, decoders, lambda: progress.advance(task))
+        peaks: dict[str, float | None] = {}
+
+        def warm_up(name: str, call: Callable[[], object]) -> None:
+            peaks[name] = memory.peak_growth_mb(call, models.target.device)
+
+        runs = decode.measure(prompts, decoders, lambda: progress.advance(task), warm_up)
     if not runs[decode.PLAIN]:
         raise KeyboardInterrupt
-    for row in decode.rows(runs, prompts):
+    gap = partial(scoring.logit_gap, models.target)
+    for row in decode_rows.rows(runs, prompts, gap):
+        row["peak_growth_mb"] = peaks[row["method"]]
         notes = [*_invented(options), *([text] if (text := _settings(row["method"])) else [])]
         # Neither is a claim about the engine: transformers' random weights are others, and a decree makes its own text.
         if options.synthetic_acceptance is not None or (options.shape and row["method"] in baselines.NAMES):

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from decoding.bench import metrics
+from decoding.bench import metrics, scoring
 from decoding.bench.data import InfillingRow
-from decoding.complete import Session, complete, prompt_tokens
+from decoding.complete import HealedPrompt, complete, prompt_tokens
+from decoding.constraint import Healing
 from decoding.models.pair import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest
-from decoding.speculate import read_prompt
+from decoding.sessions import Session
 
 LN2 = 0.6931471805599453
 
@@ -50,36 +51,55 @@ def answer(
             max_tokens=max_tokens,
             tabcast=CompletionOptions(path="solution.py", language="python", line_mode="block", heal=heal),
         )
-        pieces = complete(models, session, request, prompt_tokens(models, request))
-        text = "".join(piece.text for piece in pieces)
-        on_row(Answer(row=row, text=text, gold_nats=gold_nats(models, session, _whole(models, request), row)))
+        prompt = prompt_tokens(models, request)
+        text = "".join(piece.text for piece in complete(models, session, request, prompt))
+        gold_ids = healed_gold(models, prompt, row)
+        if gold_ids is None:
+            whole = replace(request, tabcast=replace(request.tabcast, heal=False))
+            prompt, gold_ids = prompt_tokens(models, whole), models.encode(row.gold)
+        on_row(Answer(row=row, text=text, gold_nats=gold_nats(models, session, prompt, gold_ids)))
 
 
-def _whole(models: ModelSet, request: CompletionRequest) -> list[int]:
-    """The prompt with nothing taken back: likelihoods are of the gold text as it follows the cursor."""
-    return prompt_tokens(models, replace(request, tabcast=replace(request.tabcast, heal=False))).ids
+def describe_layout(models: ModelSet) -> str:
+    """The prompt's layout in a few words; some models have but one."""
+    template = models.layout.template
+    if template is None:
+        return "no fill-in-the-middle: the prefix alone, whatever the layout"
+    if template.order == "suffix_first":
+        return "suffix-first: the prefix stands last, so that the classic and the anchored layout are the same prompt"
+    return "anchored layout" if models.layout.is_anchored else "classic layout"
 
 
-@torch.inference_mode()
-def gold_nats(models: ModelSet, session: Session, prompt_ids: list[int], row: InfillingRow) -> float:
-    """Negative log-likelihood of the gold text after the prompt, in nats; tokens as they meet at the cursor."""
-    gold_ids = models.encode(row.gold)
-    gold_ids = gold_ids[: models.target.shape.max_len - len(prompt_ids)]
-    for _ in read_prompt(models.target, session.cache, prompt_ids):
-        pass
-    width = models.target.step_width
-    pending = [*prompt_ids[len(session.cache) :], *gold_ids]
-    nats, position = 0.0, len(session.cache)
-    while pending:
-        part, pending = pending[:width], pending[width:]
-        log_probs = models.target.step(part, session.cache).float().log_softmax(-1)
-        session.cache.commit(part)
-        for i in range(len(part)):
-            index = position + i + 1 - len(prompt_ids)
-            if 0 <= index < len(gold_ids):
-                nats -= float(log_probs[i, gold_ids[index]])
-        position += len(part)
+def healed_gold(models: ModelSet, prompt: HealedPrompt, row: InfillingRow) -> list[int] | None:
+    """The gold text's tokens with the bytes that were taken back; None where they are no text or go on otherwise."""
+    try:
+        gold_ids = models.encode(prompt.rest.decode() + row.gold)
+    except UnicodeDecodeError:  # the cursor's token cuts a character
+        return None
+    written = b"".join(models.index.token_bytes[token_id] for token_id in gold_ids[: len(prompt.rest)])
+    return gold_ids if written.startswith(prompt.rest) else None
+
+
+def gold_nats(models: ModelSet, session: Session, prompt: HealedPrompt, gold_ids: Sequence[int]) -> float:
+    """Negative log-likelihood of these tokens after the prompt, in nats.
+
+    Where bytes were taken back, it is that of decoding: among the tokens that healing allows.
+    """
+    gold_ids = gold_ids[: models.target.shape.max_len - len(prompt.ids)]
+    healing = Healing(models.index, prompt.rest)
+    nats = 0.0
+    for index, logits in enumerate(scoring.logits_before(models.target, session.cache, prompt.ids, gold_ids)):
+        allowed = healing.allowed(gold_ids[:index])
+        chances = logits if allowed is None else _only(logits, allowed)
+        nats -= float(chances.log_softmax(-1)[gold_ids[index]])
     return nats
+
+
+def _only(logits: torch.Tensor, allowed: Sequence[int]) -> torch.Tensor:
+    """(V,) with all but these tokens barred."""
+    kept = torch.full_like(logits, -torch.inf)
+    kept[list(allowed)] = logits[list(allowed)]
+    return kept
 
 
 def post_process(command: Sequence[str], answers: Sequence[Answer]) -> list[str]:
@@ -92,8 +112,8 @@ def post_process(command: Sequence[str], answers: Sequence[Answer]) -> list[str]
     return [json.loads(line)["text"] for line in done.stdout.splitlines()]
 
 
-def summarise(answers: Sequence[Answer], shown: Sequence[str] | None) -> list[dict[str, object]]:
-    """Rows for all cursors and for those in mid-line, raw and as shown."""
+def summarise(answers: Sequence[Answer], shown: Sequence[str] | None, settings: str = "") -> list[dict[str, object]]:
+    """Rows for all cursors and for those in mid-line, raw and as shown; `settings` is what they all were made with."""
     found: list[dict[str, object]] = []
     for place, keep in (("all", lambda _: True), ("mid-line", is_mid_line)):
         chosen = [i for i, answer in enumerate(answers) if keep(answer.row)]
@@ -102,7 +122,7 @@ def summarise(answers: Sequence[Answer], shown: Sequence[str] | None) -> list[di
         found.append(_row(f"{place}, raw", [answers[i] for i in chosen], [answers[i].text for i in chosen]))
         if shown is not None:
             found.append(_row(f"{place}, shown", [answers[i] for i in chosen], [shown[i] for i in chosen]))
-    return found
+    return [{**row, "settings": settings} for row in found]
 
 
 def is_mid_line(row: InfillingRow) -> bool:

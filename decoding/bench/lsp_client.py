@@ -148,7 +148,10 @@ class LspClient:
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
 
+    def log(self) -> str:
+        """What the server has written to standard error."""
+        return Path(self._log.name).read_text(encoding="utf-8", errors="replace")
+
     def _epitaph(self) -> str:
-        self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        lines = self.log().strip().splitlines()
         return "the language server ended" + (f": {lines[-1]}" if lines else "")

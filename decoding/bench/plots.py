@@ -87,6 +87,18 @@ def _costs(axes: Axes, rows: Sequence[Row]) -> None:
     _name_lines(axes)
 
 
+def _completions(axes: Axes, rows: Sequence[Row]) -> None:
+    for row in rows:
+        lengths, costs = zip(*row["ms_by_completion_length"], strict=True)
+        axes.plot(lengths, costs, marker="o", markersize=4, linewidth=1, label=str(row["method"]))
+    axes.set(
+        title="Cost against completion length", xlabel="tokens of the answer", ylabel="ms from request to last token"
+    )
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    _name_lines(axes)
+
+
 def _name_lines(axes: Axes) -> None:
     axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
 
@@ -96,4 +108,5 @@ PLOTS: Mapping[str, Callable[[Axes, Sequence[Row]], None]] = {
     "percentiles": _latencies,
     "accepted_by_position": _acceptance,
     "ms_per_token_by_context": _costs,
+    "ms_by_completion_length": _completions,
 }

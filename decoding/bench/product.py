@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
+import re
 import signal
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,20 @@ from decoding.bench.lsp_client import LspClient
 from decoding.errors import TabcastError
 from decoding.protocol import Address
 
-WHY = {"command": "tabcast.why", "arguments": []}
+WHY = {"command": "tabcast.server.why", "arguments": []}
 READY_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.01
+# The line of the language server's log for each request, at level INFO.
+LOGGED = re.compile(r"request (\d+): .* in ([\d.]+) ms, engine ([\d.]+) ms$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long the language server had a request, and how much of that it waited for the engine; 0 if not at all."""
+
+    ms: float
+    engine_ms: float
 
 
 @contextmanager
@@ -48,7 +61,7 @@ def runtime_directory() -> Iterator[Path]:
 @asynccontextmanager
 async def language_server(command: Sequence[str], runtime: Path) -> AsyncIterator[LspClient]:
     """A language server with this runtime directory, not yet initialised; it ends with the block."""
-    environment = {**os.environ, "TABCAST_RUNTIME_DIR": str(runtime)}
+    environment = {**os.environ, "TABCAST_RUNTIME_DIR": str(runtime), "TABCAST_LOG": "info"}
     server = await LspClient.start(command, environment, runtime)
     try:
         yield server
@@ -73,7 +86,7 @@ async def ask_why(server: LspClient) -> dict[str, Any]:
     answer = await server.ask("workspace/executeCommand", WHY)
     engine = (answer.result or {}).get("engine")
     if not isinstance(engine, dict):
-        raise TabcastError("the language server doesn't know the command tabcast.why")
+        raise TabcastError("the language server doesn't know the command tabcast.server.why")
     return engine
 
 
@@ -86,10 +99,60 @@ def find_engine(runtime: Path) -> Address | None:
 def engine_counters(address: Address) -> dict[str, float]:
     """The figures of the engine's `/metrics`; none if it has ended."""
     try:
-        lines = _call(address, "GET", "/metrics").splitlines()
+        return _parse_counters(_call(address, "GET", "/metrics"))
     except (OSError, http.client.HTTPException):
         return {}
-    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+class LiveCounters:
+    """The same figures over one connection that is kept, so that asking for them holds nobody up."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: Address) -> None:
+        self._reader, self._writer = reader, writer
+        head = f"GET /metrics HTTP/1.1\r\nHost: {address.host}:{address.port}\r\n"
+        self._request = f"{head}Authorization: Bearer {address.token}\r\n\r\n".encode()
+        self._asked: deque[asyncio.Future[dict[str, float]]] = deque()
+        self._is_lost = False
+        self._reading = asyncio.create_task(self._read())
+
+    @classmethod
+    async def open(cls, address: Address) -> LiveCounters:
+        """Raises `OSError` if the engine has ended."""
+        return cls(*await asyncio.open_connection(address.host, address.port), address)
+
+    def ask(self) -> asyncio.Future[dict[str, float]]:
+        """The figures as they are when the engine reads this; none if the connection is lost."""
+        found: asyncio.Future[dict[str, float]] = asyncio.get_running_loop().create_future()
+        if self._is_lost:
+            found.set_result({})
+        else:
+            self._asked.append(found)
+            self._writer.write(self._request)
+        return found
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._reading.cancel()
+        self._writer.close()
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                head = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+                length = next(line for line in head.splitlines() if line.startswith("content-length:")).partition(":")[
+                    2
+                ]
+                counters = _parse_counters((await self._reader.readexactly(int(length))).decode())
+                self._asked.popleft().set_result(counters)
+        except (OSError, EOFError, ValueError, StopIteration):
+            self._is_lost = True
+            while self._asked:
+                self._asked.popleft().set_result({})
+
+
+def request_timings(log: str) -> dict[int, Timing]:
+    """By request, from the language server's log."""
+    return {int(number): Timing(float(ms), float(engine_ms)) for number, ms, engine_ms in LOGGED.findall(log)}
 
 
 def memory_mb(pid: int) -> float | None:
@@ -123,6 +186,10 @@ def _call(address: Address, method: str, path: str) -> str:
         return connection.getresponse().read().decode()
     finally:
         connection.close()
+
+
+def _parse_counters(text: str) -> dict[str, float]:
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in text.splitlines())}
 
 
 def _is_alive(pid: int) -> bool:

@@ -49,8 +49,8 @@ def _language_server(options: argparse.Namespace) -> list[str]:
     if not options.front_end:
         raise TabcastError("this suite drives the language server: run it by the command `tabcast bench`")
     arguments = []
-    for name in ("model", "draft", "device", "dtype"):
-        value = getattr(options, name)
+    for name in ("model", "draft", "device", "dtype", "quantize"):
+        value = getattr(options, name, None)
         if value is not None:
             arguments += [f"--{name}", str(Path(value).absolute()) if Path(value).is_dir() else value]
     return [*options.front_end, "lsp", *arguments]

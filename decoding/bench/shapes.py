@@ -17,7 +17,8 @@ from transformers import Qwen2Config
 from decoding.config import EngineConfig
 from decoding.constraint import TokenIndex
 from decoding.fim import Layout
-from decoding.models.decoder import Decoder, Layer, Shape, rotary_table
+from decoding.models.decoder import Layer, Shape, Weights, rotary_table
+from decoding.models.loading import assemble
 from decoding.models.pair import ModelSet, choose_device
 from decoding.models.rope import inverse_frequencies
 from decoding.models.row_invariance import probe
@@ -63,11 +64,12 @@ def random_pair(name: str, draft_name: str | None, config: EngineConfig, max_len
     if config.threads:
         torch.set_num_threads(config.threads)
     shape = SHAPES[name]
-    target = build(shape, max_len=max_len, device=device, dtype=dtype)
+    target = assemble(*build(shape, max_len=max_len, device=device, dtype=dtype), config)
     probe(target)
     draft = None
     if draft_name is not None:
-        draft = build(SHAPES[draft_name], max_len=max_len, device=device, dtype=dtype, final_norm=DRAFT_NORM)
+        built = build(SHAPES[draft_name], max_len=max_len, device=device, dtype=dtype, final_norm=DRAFT_NORM)
+        draft = assemble(*built, config)
     return ModelSet(
         name=f"{name} with random weights",
         target=target,
@@ -80,8 +82,8 @@ def random_pair(name: str, draft_name: str | None, config: EngineConfig, max_len
 
 def build(
     shape: ModelShape, *, max_len: int, device: torch.device, dtype: torch.dtype, final_norm: float = 1.0
-) -> Decoder:
-    """A decoder of this shape; the same weights each time on the same device."""
+) -> tuple[Shape, Weights]:
+    """A model of this shape, for `assemble`; the same weights each time on the same device."""
     generator = torch.Generator(device).manual_seed(0)
 
     def draw(*sizes: int) -> Tensor:
@@ -106,23 +108,24 @@ def build(
     ]
     embedding = draw(shape.vocabulary, shape.width)
     frequencies = inverse_frequencies({"rope_theta": ROPE_THETA}, shape.head_dim)
-    return Decoder(
-        Shape(
-            layers=shape.layers,
-            width=shape.width,
-            heads=shape.heads,
-            kv_heads=shape.kv_heads,
-            head_dim=shape.head_dim,
-            vocabulary=shape.vocabulary,
-            max_len=max_len,
-            norm_eps=NORM_EPS,
-        ),
+    sizes = Shape(
+        layers=shape.layers,
+        width=shape.width,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        vocabulary=shape.vocabulary,
+        max_len=max_len,
+        norm_eps=NORM_EPS,
+    )
+    weights = Weights(
         embedding=embedding,
         layers=layers,
         norm=final_norm * ones,
         head=embedding if shape.is_tied else draw(shape.vocabulary, shape.width),
         rotary=rotary_table(max_len + 128, frequencies).to(device),
     )
+    return sizes, weights
 
 
 def transformers_config(shape: ModelShape) -> Qwen2Config:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from decoding.bench.product import language_server, runtime_directory, wait_for_engine
 from decoding.bench.text_units import position_of
-from decoding.bench.trace import LANGUAGE, items_of
+from decoding.bench.trace import LANGUAGE
+from decoding.bench.trace_judge import items_of
 
 REPEATS = 3
 TEXT = """class Shape{number}:

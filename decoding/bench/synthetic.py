@@ -12,14 +12,13 @@ from collections.abc import Sequence
 import torch
 
 from decoding.drafting import Draft, DraftRequest, Outcome
-from decoding.kv_cache import KVCache
-from decoding.models.decoder import Decoder
+from decoding.models.language_model import Cache, LanguageModel
 
 
 class SyntheticTarget:
     """A target that agrees with each drafted token at a set rate, whatever its logits say."""
 
-    def __init__(self, inner: Decoder, acceptance: float) -> None:
+    def __init__(self, inner: LanguageModel, acceptance: float) -> None:
         self._inner = inner
         self._acceptance = acceptance
         self._random = random.Random(0)  # noqa: S311 - no secret
@@ -28,7 +27,7 @@ class SyntheticTarget:
         return getattr(self._inner, name)
 
     @torch.inference_mode()
-    def step(self, token_ids: Sequence[int], cache: KVCache) -> torch.Tensor:
+    def step(self, token_ids: Sequence[int], cache: Cache) -> torch.Tensor:
         """As the target's; tokens that were pending are overruled too, but nobody looks at the rows before them."""
         logits = self._inner.step(token_ids, cache)
         if len(token_ids) > 1:
@@ -48,6 +47,8 @@ class FreeDrafter:
     def __init__(self, vocabulary: int) -> None:
         self._vocabulary = vocabulary
         self._random = random.Random(1)  # noqa: S311 - no secret
+
+    num_unread = 0
 
     def begin(self, request: DraftRequest) -> None:
         """Nothing to learn."""

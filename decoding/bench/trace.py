@@ -1,9 +1,8 @@
 """`tabcast bench trace`: plays a recorded editing session through the real language server, as the editor did.
 
 Every edit, request and cancellation is sent at its recorded time divided by the speed; a cancellation only if there is
-no answer yet. An answer is stale if it doesn't fit the text that it was asked for, or if it brings a suggestion after
-the server has read a later change of that document. The wire hides when a change was read, so each is followed by a
-small request: what is answered after that one was sent after the change was read.
+no answer yet. The wire hides when a change was read, so each is followed by a small request: what is answered after
+that one was sent after the change was read.
 """
 
 from __future__ import annotations
@@ -11,26 +10,31 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from decoding.bench import metrics
-from decoding.bench.lsp_client import CANCELLED, Answer, LspClient
+from decoding.bench import keystrokes
+from decoding.bench.lsp_client import LspClient
 from decoding.bench.product import (
-    WHY,
+    LiveCounters,
     engine_counters,
     find_engine,
     language_server,
     memory_mb,
+    request_timings,
     runtime_directory,
     wait_for_engine,
 )
 from decoding.bench.recording import Asked, Cancelled, Edited, Event, Opened
-from decoding.bench.text_units import from_units, offset_of, position_of, to_units
+from decoding.bench.text_units import from_units, position_of, to_units
+from decoding.bench.trace_judge import Played, Request, summarise
 from decoding.protocol import Address
 
+# No server knows this request: its refusal costs next to nothing and is sent as soon as it is read.
+MARK = "tabcast/mark"
 LANGUAGE = "python"  # what the shipped model knows
 PATIENCE_S = 15.0
 
@@ -60,16 +64,19 @@ async def _run(
         health = await wait_for_engine(server)
         engine = find_engine(runtime)
         before = State.read(server, engine)
-        player = Player(server, LANGUAGE)
+        live = await LiveCounters.open(engine) if engine else None
+        player = Player(server, LANGUAGE, live)
         try:
             await player.play(events, speed, on_event)
         finally:
+            if live is not None:
+                live.close()
             facts = before.facts(State.read(server, engine))
             facts["settings"] = (
                 f"speed {speed:g}; engine: {health['model'] or 'none'} on {health['device'] or 'nothing'}; "
                 f"every document opened as {LANGUAGE}, whatever it is"
             )
-            rows.extend(summarise(player.played, server.answers, facts))
+            rows.extend(summarise(player.played, server.answers, facts, request_timings(server.log())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +97,13 @@ class State:
         )
 
     def facts(self, after: State) -> dict[str, object]:
-        """What changed since, for the report; prompts count where the engine was let finish."""
+        """What changed since, for the report."""
         counted = {name: value - self.counters.get(name, 0) for name, value in after.counters.items()}
-        prefilled = counted.get("tabcast_prompt_tokens_total", 0) - counted.get("tabcast_cached_tokens_total", 0)
-        finished, steps = counted.get("tabcast_choices_total", 0), counted.get("tabcast_steps_total", 0)
+        asked, steps = counted.get("tabcast_requests_total", 0), counted.get("tabcast_steps_total", 0)
+        prefilled = counted.get("tabcast_prefilled_tokens_total", 0)
         return {
-            "prefilled_tokens_per_request": round(prefilled / finished, 1) if finished else None,
-            "finished_by_engine": int(finished) if after.counters else None,
+            "engine_requests": int(asked) if after.counters else None,
+            "prefilled_tokens_per_request": round(prefilled / asked, 1) if asked else None,
             "tokens_per_step": round(counted["tabcast_tokens_total"] / steps, 3) if steps else None,
             "server_mb_start": self.server_mb,
             "server_mb_end": after.server_mb,
@@ -105,41 +112,19 @@ class State:
         }
 
 
-@dataclass(slots=True, kw_only=True)
-class Request:
-    """A completion request as it was sent, and what of its document changed first after it.
+class Player:
+    """An editor that does what the recording says; `language` is what documents are opened as.
 
-    `change_mark` is the id of the request that followed that change, `next_key_s` when it was sent.
+    With the engine's `counters` it notes what each request cost: what was computed between it and the next event.
     """
 
-    id: int
-    units: str
-    offset: int
-    sent_s: float
-    change_mark: int = 0
-    next_key_s: float = float("inf")
-
-
-@dataclass(slots=True)
-class Played:
-    """What was sent; grows while it is played. `lateness_ms` is how far behind its time each event was sent."""
-
-    requests: list[Request] = field(default_factory=list)
-    marks: list[int] = field(default_factory=list)
-    lateness_ms: list[float] = field(default_factory=list)
-
-    def ids(self) -> set[int]:
-        """Every request that was sent."""
-        return {*self.marks, *(request.id for request in self.requests)}
-
-
-class Player:
-    """An editor that does what the recording says; `language` is what documents are opened as."""
-
-    def __init__(self, server: LspClient, language: str) -> None:
+    def __init__(self, server: LspClient, language: str, counters: LiveCounters | None = None) -> None:
         self.played = Played()
         self._server = server
         self._language = language
+        self._counters = counters
+        self._counts: list[tuple[Request | None, asyncio.Future[dict[str, float]]]] = []
+        self._uncounted: Request | None = None
         self._documents: dict[int, _Document] = {}
         self._pending: dict[int, list[Request]] = {}  # by document, those with no change after them
         self._ids: dict[int, int] = {}  # recorded request number to ours
@@ -151,11 +136,30 @@ class Player:
             for event in events:
                 due = began + event.at_ms / 1e3 / speed
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                self._count()
                 self.played.lateness_ms.append((time.perf_counter() - due) * 1e3)
                 self._do(event)
                 on_event()
         finally:
             await self._server.settle(self.played.ids(), PATIENCE_S)
+            await self._settle_counts()
+
+    def _count(self) -> None:
+        """Ask what the engine has done by now, which is laid to the last request's account."""
+        if self._counters is not None and (self._uncounted is not None or not self._counts):
+            self._counts.append((self._uncounted, self._counters.ask()))
+            self._uncounted = None
+
+    async def _settle_counts(self) -> None:
+        self._count()
+        counted = [(request, await found) for request, found in self._counts]
+        for (_, before), (request, after) in pairwise(counted):
+            num_asked, num_prefilled = (
+                int(after.get(name, 0) - before.get(name, 0))
+                for name in ("tabcast_requests_total", "tabcast_prefilled_tokens_total")
+            )
+            if request is not None and num_asked > 0:
+                request.num_prefilled = num_prefilled
 
     def _do(self, event: Event) -> None:
         if isinstance(event, Opened):
@@ -192,7 +196,7 @@ class Player:
         document.version += 1
         identity = {"uri": document.uri, "version": document.version}
         self._server.notify("textDocument/didChange", {"textDocument": identity, "contentChanges": changes})
-        mark = self._server.request("workspace/executeCommand", WHY)
+        mark = self._server.request(MARK, None)
         self.played.marks.append(mark)
         for request in self._pending.pop(number, []):
             request.change_mark, request.next_key_s = mark, time.perf_counter()
@@ -206,8 +210,11 @@ class Player:
         }
         sent_s = time.perf_counter()
         number = self._server.request("textDocument/inlineCompletion", params)
-        request = Request(id=number, units=document.units, offset=event.offset, sent_s=sent_s)
+        kind = keystrokes.kind_of(document.asked, (document.units, event.offset))
+        document.asked = (document.units, event.offset)
+        request = Request(id=number, units=document.units, offset=event.offset, sent_s=sent_s, kind=kind)
         self._ids[event.request] = number
+        self._uncounted = request
         self.played.requests.append(request)
         self._pending.setdefault(event.document, []).append(request)
 
@@ -222,69 +229,4 @@ class _Document:
     uri: str
     units: str
     version: int = 1
-
-
-def items_of(answer: Answer) -> list[dict[str, Any]]:
-    """The suggestions of an answer, of any form that the protocol allows."""
-    result = answer.result
-    return (result.get("items") or []) if isinstance(result, dict) else (result or [])
-
-
-def is_stale(request: Request, answers: dict[Any, list[Answer]]) -> bool:
-    """Whether an answer doesn't fit its text, or came after the server had read a change of it."""
-    for answer in answers.get(request.id, []):
-        items = items_of(answer)
-        marks = answers.get(request.change_mark, []) if request.change_mark else []
-        if items and any(mark.order < answer.order for mark in marks):
-            return True
-        if not all(_fits(item, request) for item in items):
-            return True
-    return False
-
-
-def _fits(item: dict[str, Any], request: Request) -> bool:
-    """Whether an editor could show it: it goes on with what stands before the cursor, and keeps what is behind."""
-    text = item["insertText"]
-    text = to_units(text if isinstance(text, str) else text["value"])
-    place = item.get("range")
-    if place is None:
-        return bool(text)
-    start, end = offset_of(request.units, place["start"]), offset_of(request.units, place["end"])
-    if start is None or end is None or not start <= request.offset <= end:
-        return False
-    typed, replaced = request.units[start : request.offset], request.units[request.offset : end]
-    rest = iter(text[len(typed) :])
-    return text.startswith(typed) and len(text) > len(typed) and all(unit in rest for unit in replaced)
-
-
-def summarise(played: Played, answers: dict[Any, list[Answer]], facts: dict[str, object]) -> list[dict[str, object]]:
-    """A row for all requests, with the facts, and one for those that brought a suggestion."""
-    firsts = [(request, answers[request.id][0]) for request in played.requests if request.id in answers]
-    found = [(request, answer) for request, answer in firsts if answer.result is not None]
-    shown = [(request, answer) for request, answer in found if items_of(answer)]
-    total = len(played.requests)
-    counts = {
-        "stale": sum(is_stale(request, answers) for request in played.requests),
-        "not_answered_once": sum(len(answers.get(number, [])) != 1 for number in played.ids()),
-        "superseded": sum(answer.result is None and not answer.error for _, answer in firsts),
-        "cancelled": sum(answer.error == CANCELLED for _, answer in firsts),
-        "failed": sum(answer.error not in (0, CANCELLED) for _, answer in firsts),
-        "late_p99_ms": round(metrics.percentile(played.lateness_ms, 0.99), 1),
-    }
-    return [
-        {"method": "all requests", "count": total, **_latency(found, total), **counts, **facts},
-        {"method": "with a suggestion", "count": len(shown), **_latency(shown, len(shown))},
-    ]
-
-
-def _latency(pairs: Sequence[tuple[Request, Answer]], total: int) -> dict[str, object]:
-    times = [(answer.at_s - request.sent_s) * 1e3 for request, answer in pairs]
-    in_time = sum(answer.at_s < request.next_key_s for request, answer in pairs)
-    return {
-        "answered": len(pairs),
-        "before_next_key_percent": round(100 * in_time / total, 1) if total else None,
-        **{
-            f"p{share}_ms": round(metrics.percentile(times, share / 100), 1) if times else None
-            for share in (50, 90, 95, 99)
-        },
-    }
+    asked: tuple[str, int] | None = None  # the text and the cursor of the last request

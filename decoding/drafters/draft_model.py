@@ -1,7 +1,8 @@
 """Drafts with a small model of the same tokenizer.
 
 Speculative decoding: Leviathan et al. 2022 (https://arxiv.org/abs/2211.17192), Chen et al. 2023
-(https://arxiv.org/abs/2302.01318). The draft is greedy and ends where the model is not sure of itself.
+(https://arxiv.org/abs/2302.01318). The draft is chosen as the target chooses, with the same noise and the same tokens
+barred, and ends where the model is not sure of itself.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import torch
 
 from decoding.drafting import Draft, DraftRequest, Outcome
-from decoding.kv_cache import KVCache
-from decoding.models.decoder import Decoder
+from decoding.models.language_model import Cache, LanguageModel
+from decoding.sampling import choose
 
 MAX_DRAFT = 4
 MIN_PROBABILITY = 0.4
@@ -21,20 +22,35 @@ class DraftModel:
 
     name = "draft"
 
-    def __init__(self, model: Decoder, cache: KVCache) -> None:
+    def __init__(self, model: LanguageModel, cache: Cache) -> None:
         self._model = model
         self._cache = cache
+        self._request = DraftRequest(prompt_ids=())
         self._ids: list[int] = []
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of its keys and values."""
+        return self._cache.num_bytes
+
+    @property
+    def num_unread(self) -> int:
+        """Tokens that the cache doesn't hold yet."""
+        return len(self._ids) - len(self._cache)
 
     def begin(self, request: DraftRequest) -> None:
         """Keep of the cache what the new prompt begins with."""
+        self._request = request
         self._ids = list(request.prompt_ids)
         self._cache.roll_back(min(self._cache.common_prefix_len(self._ids), len(self._ids) - 1))
 
     def observe(self, outcome: Outcome) -> None:
         """Append what was emitted; keys and values of a refused draft are dropped."""
+        start = len(self._ids)
         self._ids += outcome.emitted_ids
-        self._cache.roll_back(min(self._cache.common_prefix_len(self._ids), len(self._ids) - 1))
+        read = self._cache.token_ids[start:]
+        agreed = next((i for i, (a, b) in enumerate(zip(read, outcome.emitted_ids, strict=False)) if a != b), len(read))
+        self._cache.roll_back(min(len(self._cache), start + agreed, len(self._ids) - 1))
 
     def propose(self, budget: int) -> Draft:
         """Up to four tokens, one small step each."""
@@ -42,22 +58,30 @@ class DraftModel:
         drafted: list[int] = []
         pending = self._ids[len(self._cache) :]
         for _ in range(min(budget, MAX_DRAFT, room)):
-            probabilities = self._read(pending)
-            probability, token_id = probabilities.max(dim=-1)
-            if float(probability) < MIN_PROBABILITY:
+            logits = self._barred(self._read(pending), drafted)
+            token_id = next(iter(choose(logits[None], self._request.sampling, len(self._ids) + len(drafted))))
+            if float(logits.float().softmax(dim=-1)[token_id]) < MIN_PROBABILITY:
                 break
-            drafted.append(int(token_id))
-            pending = drafted[-1:]
+            drafted.append(token_id)
+            pending = [token_id]
         return Draft(tuple(drafted), self.name if drafted else "")
 
     def close(self) -> None:
         """The cache stays for the next request."""
 
     def _read(self, pending: list[int]) -> torch.Tensor:
-        """Next-token probabilities (V,) after the pending tokens."""
+        """Logits (V,) after the pending tokens."""
         while True:
-            part, pending = pending[: self._model.chunk], pending[self._model.chunk :]
-            hidden = self._model.forward(part, self._cache)
-            self._cache.commit(part)
+            part, pending = pending[: self._model.prefill_width], pending[self._model.prefill_width :]
+            logits = self._model.advance(part, self._cache)
             if not pending:
-                return self._model.logits(hidden[-1:])[0].float().softmax(dim=-1)
+                return logits
+
+    def _barred(self, logits: torch.Tensor, drafted: list[int]) -> torch.Tensor:
+        """The logits (V,) of what healing allows, −inf elsewhere."""
+        if self._request.healing is None:
+            return logits
+        allowed = self._request.healing.allowed([*self._ids[len(self._request.prompt_ids) :], *drafted])
+        if allowed is None:
+            return logits
+        return torch.full_like(logits, -torch.inf).index_copy_(0, torch.tensor(allowed), logits[allowed])

@@ -1,77 +1,163 @@
 """Drafts by looking the last tokens up in the text so far and copying what followed them.
 
 Prompt look-up decoding: Saxena 2023 (https://github.com/apoorvumang/prompt-lookup-decoding). The longest match wins,
-of several the latest; the draft is no longer than the match deserves.
+of several the latest. Places are found by hash chains as in DEFLATE (RFC 1951, section 4), of bounded length: what a
+proposal takes doesn't depend on the text.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from decoding.drafting import Draft, DraftRequest, Outcome
 
 MAX_MATCH = 8
 MIN_MATCH = 2
-TOKENS_PER_MATCHED = 2
+LONG_MATCH = 4
+# Places tried for each length of key: common pairs, such as a newline and an indentation, have hundreds.
+MAX_PLACES = 24
+MAX_HINT_IDS = 2048
+
+
+def common_prefix_len(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many items two lists have in common at their beginning, by comparing slices: that is quick."""
+    known, unknown = 0, min(len(a), len(b))
+    if a[:unknown] == b[:unknown]:
+        return unknown
+    while unknown - known > 1:
+        middle = (known + unknown) // 2
+        if a[known:middle] == b[known:middle]:
+            known = middle
+        else:
+            unknown = middle
+    return known
 
 
 class PromptLookup:
-    """Looks through the prompt, the emitted tokens and the hint texts (last suggestion, recent edits)."""
+    """Looks through the prompt with the emitted tokens, then through the hint texts (last suggestion, recent edits)."""
 
     name = "lookup"
+    num_unread = 0
 
     def __init__(self) -> None:
-        self._ids: list[int] = []
-        self._num_hint_ids = 0
-        self._places: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+        self._text = _Text()
+        self._hints = _Text()
+        self._hint_ids: list[int] = []
+        self._request = DraftRequest(prompt_ids=())
 
     def begin(self, request: DraftRequest) -> None:
-        """Index hints and prompt; −1 stands between texts, and no token matches it."""
-        self._ids, self._places = [], defaultdict(list)
-        for hint in request.hint_ids:
-            self._extend([*hint, -1])
-        self._num_hint_ids = len(self._ids)
-        self._extend(request.prompt_ids)
+        """Index what differs from the last request's text; −1 stands between hints, and no token matches it."""
+        self._request = request
+        self._text.become(list(request.prompt_ids))
+        hints = [token_id for hint in request.hint_ids if len(hint) for token_id in (*hint, -1)]
+        self._hints.become(hints[-MAX_HINT_IDS:])
 
     def observe(self, outcome: Outcome) -> None:
         """Append what was emitted."""
-        self._extend(outcome.emitted_ids)
+        self._text.extend(outcome.emitted_ids)
 
     def propose(self, budget: int) -> Draft:
-        """What followed the latest place with the longest match of the last tokens."""
-        match_len, after = self._longest_match()
-        if not match_len:
-            return Draft()
-        copied = self._ids[after : after + min(budget, match_len * TOKENS_PER_MATCHED)]
+        """What followed the place with the longest match of the last tokens; of equals, in this text before hints."""
+        recent = self._text.ids[-MAX_MATCH:]
+        match_len, after = self._text.longest_match(recent, is_own=True)
+        source = self._text
+        if match_len < MAX_MATCH and self._hints.ids:
+            hint_len, hint_after = self._hints.longest_match(recent, is_own=False)
+            if hint_len > match_len:
+                match_len, after, source = hint_len, hint_after, self._hints
+        copied = source.ids[after : after + budget] if match_len else []
         if -1 in copied:
             copied = copied[: copied.index(-1)]
-        return Draft(tuple(copied), self.name)
+        return Draft(tuple(copied), self.name, match_len) if copied and self._may_follow(copied) else Draft()
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """The index stays for the next request."""
 
-    def _extend(self, token_ids: Sequence[int]) -> None:
-        for token_id in token_ids:
-            self._ids.append(token_id)
-            end = len(self._ids)
-            if end >= MIN_MATCH:
-                self._places[tuple(self._ids[end - MIN_MATCH : end])].append(end)
+    def _may_follow(self, copied: list[int]) -> bool:
+        """Whether healing allows the first token: the match stands before what was taken back."""
+        healing, num_prompt = self._request.healing, len(self._request.prompt_ids)
+        if healing is None:
+            return True
+        allowed = healing.allowed(self._text.ids[num_prompt:])
+        return allowed is None or copied[0] in allowed
 
-    def _longest_match(self) -> tuple[int, int]:
-        """(length, place after the match), by extending each place of the last two tokens backwards."""
-        end = len(self._ids)
-        if end < MIN_MATCH:
-            return 0, 0
+
+class _Text:
+    """Tokens, and where each two and each four of them stood before."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self._chains = (_Chain(LONG_MATCH), _Chain(MIN_MATCH))
+
+    def become(self, token_ids: list[int]) -> None:
+        """Hold these tokens; what is common at the beginning is kept."""
+        kept = common_prefix_len(self.ids, token_ids)
+        for chain in self._chains:
+            chain.cut(self.ids, kept)
+        del self.ids[kept:]
+        self.extend(token_ids[kept:])
+
+    def extend(self, token_ids: Sequence[int]) -> None:
+        """Append tokens."""
+        self.ids += token_ids
+        for chain in self._chains:
+            chain.catch_up(self.ids)
+
+    def longest_match(self, recent: Sequence[int], *, is_own: bool) -> tuple[int, int]:
+        """(length, place after it) of the longest end of `recent` that is in this text; (0, 0) if none is.
+
+        `is_own`: `recent` is this text's own end, which is no match.
+        """
         best_len, best_place = 0, 0
-        for place in reversed(self._places[tuple(self._ids[end - MIN_MATCH :])]):
-            if place == end:
-                continue
-            length = MIN_MATCH
-            while length < min(MAX_MATCH, place) and self._ids[place - length - 1] == self._ids[end - length - 1]:
-                length += 1
-            if length > best_len:
-                best_len, best_place = length, place
-            if best_len == MAX_MATCH:
+        for chain in self._chains:
+            if best_len >= chain.size:
                 break
-        return best_len, best_place
+            for place in chain.places(recent):
+                length = 0 if is_own and place == len(self.ids) else self._match_len(recent, place)
+                if length > best_len:
+                    best_len, best_place = length, place
+                if best_len == len(recent):
+                    break
+        return (best_len, best_place) if best_len >= MIN_MATCH else (0, 0)
+
+    def _match_len(self, recent: Sequence[int], place: int) -> int:
+        length, longest = 0, min(len(recent), place)
+        while length < longest and self.ids[place - length - 1] == recent[-length - 1]:
+            length += 1
+        return length
+
+
+class _Chain:
+    """For every place, the last one before it that follows the same `size` tokens; 0 is none."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._latest: dict[int, int] = {}
+        self._before: list[int] = []
+
+    def catch_up(self, ids: Sequence[int]) -> None:
+        """Take in what was appended."""
+        latest, before, size = self._latest, self._before, self.size
+        for end in range(len(before) + 1, len(ids) + 1):
+            key = hash(tuple(ids[end - size : end])) if end >= size else end
+            before.append(latest.get(key, 0))
+            latest[key] = end
+
+    def cut(self, ids: Sequence[int], length: int) -> None:
+        """Forget what stands behind `length` tokens of `ids`: each key's latest place is again the one before."""
+        for end in range(len(self._before), length, -1):
+            key = hash(tuple(ids[end - self.size : end])) if end >= self.size else end
+            previous = self._before.pop()
+            if previous:
+                self._latest[key] = previous
+            else:
+                del self._latest[key]
+
+    def places(self, recent: Sequence[int]) -> Iterator[int]:
+        """At most `MAX_PLACES`, the latest first. Different tokens may share a key: who asks compares them."""
+        place = self._latest.get(hash(tuple(recent[-self.size :])), 0) if len(recent) >= self.size else 0
+        for _ in range(MAX_PLACES):
+            if place == 0:
+                return
+            yield place
+            place = self._before[place - 1]

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from decoding.kv_cache import BLOCK, KVCache
+from decoding.kv_cache import BLOCK, Blocks, KVCache
 from decoding.models.attention import attend, block_mask
 
 CHUNK = 64
@@ -53,43 +53,58 @@ class Layer:
     down: Tensor  # (C, F)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """All that was learnt. Embedding and head may be one tensor; padding ids of the vocabulary are cut off the head."""
+
+    embedding: Tensor  # (V, C)
+    layers: Sequence[Layer]
+    norm: Tensor  # (C,)
+    head: Tensor  # (V, C)
+    rotary: Tensor  # (max_len + 128, 1, D / 2) complex
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether embedding and head are one."""
+        return self.head.data_ptr() == self.embedding.data_ptr()
+
+    @property
+    def num_parameters(self) -> int:
+        """Counted once where weights are tied."""
+        layers = [getattr(layer, name) for layer in self.layers for name in Layer.__slots__]
+        every = [self.embedding, self.norm, *layers, *([] if self.is_tied else [self.head])]
+        return sum(weight.numel() for weight in every if weight is not None)
+
+
 class Decoder:
     """A model that computes rows of hidden states into a cache; `step_width` rows at a time, or chunks of 64."""
 
-    def __init__(
-        self, shape: Shape, *, embedding: Tensor, layers: Sequence[Layer], norm: Tensor, head: Tensor, rotary: Tensor
-    ) -> None:
+    def __init__(self, shape: Shape, weights: Weights) -> None:
         self.shape = shape
-        self.chunk = CHUNK
+        self.chunk = self.prefill_width = CHUNK
+        self.has_own_threads = False
         # Set by the row-invariance probe at loading: all steps run at this many rows, padded where there are fewer.
         self.step_width = 1
-        self._embedding = embedding  # (V, C)
-        self._layers = layers
-        self._norm = norm  # (C,)
-        self._head = head  # (V, C), padding ids of the vocabulary cut off
-        self._rotary = rotary  # (max_len + 64, 1, D / 2) complex
+        self._weights = weights
 
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
-        return self._embedding.device
+        return self._weights.embedding.device
 
     @property
     def dtype(self) -> torch.dtype:
         """What the weights are stored in."""
-        return self._embedding.dtype
+        return self._weights.embedding.dtype
 
     @property
     def num_parameters(self) -> int:
         """Counted once where embedding and head are tied."""
-        layers = [getattr(layer, name) for layer in self._layers for name in Layer.__slots__]
-        is_tied = self._head.data_ptr() == self._embedding.data_ptr()
-        weights: list[Tensor | None] = [self._embedding, self._norm, *layers, None if is_tied else self._head]
-        return sum(weight.numel() for weight in weights if weight is not None)
+        return self._weights.num_parameters
 
-    def new_cache(self) -> KVCache:
+    def new_cache(self) -> KVCache[Blocks]:
         """An empty cache for one sequence; a CPU keeps keys and values in float32, where small products are fastest."""
-        return KVCache(
+        store = Blocks(
             layers=self.shape.layers,
             kv_heads=self.shape.kv_heads,
             head_dim=self.shape.head_dim,
@@ -97,9 +112,10 @@ class Decoder:
             dtype=torch.float32 if self.device.type == "cpu" else self.dtype,
             device=self.device,
         )
+        return KVCache(store, capacity=store.capacity)
 
     @torch.inference_mode()
-    def step(self, token_ids: Sequence[int], cache: KVCache) -> Tensor:
+    def step(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
         """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
         num_rows = len(token_ids)
         assert 0 < num_rows <= self.step_width
@@ -107,28 +123,36 @@ class Decoder:
         return self.logits(self.forward(padded, cache))[:num_rows]
 
     @torch.inference_mode()
-    def prefill(self, token_ids: Sequence[int], cache: KVCache) -> None:
+    def prefill(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> None:
         """Compute one whole absolute chunk and commit it."""
         assert len(token_ids) == self.chunk and len(cache) % self.chunk == 0  # noqa: PT018 - one condition
         self.forward(token_ids, cache)
         cache.commit(token_ids, by_chunk=True)
 
     @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(T, V) from the last layer's (T, C)."""
-        return F.linear(self._rms_norm(hidden, self._norm), self._head)
+    def advance(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
+        """Compute and commit 1 to `chunk` tokens; logits (V,) after the last. Rows are not padded: for drafts."""
+        hidden = self.forward(token_ids, cache)
+        cache.commit(token_ids)
+        return self.logits(hidden[-1:])[0]
 
     @torch.inference_mode()
-    def forward(self, token_ids: Sequence[int], cache: KVCache) -> Tensor:
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(T, V) from the last layer's (T, C)."""
+        return F.linear(self._rms_norm(hidden, self._weights.norm), self._weights.head)
+
+    @torch.inference_mode()
+    def forward(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
         """Last hidden states (T, C) of tokens at the cache's end; writes their slots and commits nothing."""
         start, num_rows = len(cache), len(token_ids)
         groups = self.shape.heads // self.shape.kv_heads
         mask = block_mask(start, num_rows, groups, self.device, torch.float32)
-        rotary = self._rotary[start : start + num_rows]
-        hidden = self._embedding[torch.tensor(token_ids, device=self.device)]  # (T, C)
-        for index, layer in enumerate(self._layers):
+        rotary = self._weights.rotary[start : start + num_rows]
+        hidden = self._weights.embedding[torch.tensor(token_ids, device=self.device)]  # (T, C)
+        store = cache.store
+        for index, layer in enumerate(self._weights.layers):
             normed = self._rms_norm(hidden, layer.input_norm)
-            mixed = self._attention(normed, layer, cache.keys[index], cache.values[index], start, rotary, mask)
+            mixed = self._attention(normed, layer, store.keys[index], store.values[index], start, rotary, mask)
             hidden = hidden + F.linear(mixed, layer.out)
             gate, up = F.linear(self._rms_norm(hidden, layer.post_norm), layer.gate_up).chunk(2, dim=-1)
             hidden = hidden + F.linear(F.silu(gate) * up, layer.down)

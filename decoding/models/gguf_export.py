@@ -47,6 +47,8 @@ def export(folder: Path, file: Path, kind: str, *, has_stops: bool = True) -> No
         raise ModelError(ADVICE) from None
     logging.getLogger("gguf").setLevel(logging.WARNING)
     config = read_config(folder)
+    if config["model_type"] not in ARCHITECTURES or config.get("sliding_window"):
+        raise ModelError(f"{folder}: {config['model_type']} models, or theirs with a sliding window, can't be written")
     architecture = gguf.MODEL_ARCH[ARCHITECTURES[config["model_type"]]]
     writer = gguf.GGUFWriter(None, gguf.MODEL_ARCH_NAMES[architecture], use_temp_file=True)
     vocabulary = _write_tokenizer(writer, folder, config, has_stops=has_stops)

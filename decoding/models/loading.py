@@ -1,4 +1,4 @@
-"""Reads a model folder (config.json, safetensors, tokenizer.json) into a `Decoder`, or says what is wrong with it.
+"""Reads a model folder (config.json, safetensors, tokenizer.json) into a model, or says what is wrong with it.
 
 Weights are safetensors only: other formats can run code when they are read. The whole folder is read from disk;
 nothing is ever fetched here.
@@ -7,27 +7,44 @@ nothing is ever fetched here.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from decoding.config import EngineConfig, models_directory
 from decoding.errors import ModelError
-from decoding.models.decoder import Decoder, Layer, Shape, rotary_table
-from decoding.models.rope import inverse_frequencies
+from decoding.hub import read_record
+from decoding.models.decoder import Decoder, Layer, Shape, Weights, rotary_table
+from decoding.models.rope import KINDS as ROPE_KINDS
+from decoding.models.rope import inverse_frequencies, rope_kind
+from decoding.models.tensors import Tensors
+
+if TYPE_CHECKING:
+    from decoding.models.cpu.decoder import CpuDecoder
+
+log = logging.getLogger(__name__)
 
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
-OTHER_FORMATS = (".bin", ".pt", ".pth", ".ckpt", ".gguf")
+# Where a tokenizer's description holds parts that hold parts.
+NESTED = ("normalizer", "pre_tokenizer", "decoder", "normalizers", "pretokenizers")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The folder's config.json. Raises `ModelError` if folder or file is missing or of another form."""
     if not folder.is_dir():
+        if models_directory() in folder.parents:
+            name = folder.relative_to(models_directory())
+            advice = f"'tabcast models pull {name}' fetches it, and ./{name} would name a folder"
+            raise ModelError(f"the model {name} was not pulled: {advice}")
         raise ModelError(f"no model folder at {folder}")
+    if (pulled := read_record(folder)) is not None and not pulled.is_complete:
+        raise ModelError(f"the pull of {pulled.name} was cut off: 'tabcast models pull {pulled.name}' goes on with it")
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(f"{folder} is not a complete model folder: config.json is missing")
@@ -35,24 +52,39 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ModelError(f"{path}: not JSON ({error})") from None
-    if not isinstance(config, dict) or config.get("model_type") not in ARCHITECTURES:
-        found = config.get("model_type") if isinstance(config, dict) else config
-        raise ModelError(f"{path}: model_type {found!r} is not supported (one of {', '.join(ARCHITECTURES)} is)")
-    if (activation := config.get("hidden_act", "silu")) != "silu":
-        raise ModelError(f"{path}: hidden_act {activation!r} is not supported (silu is)")
-    window = config.get("sliding_window")
-    if window and config.get("use_sliding_window", config["model_type"] == "mistral"):
-        raise ModelError(f"{path}: sliding-window attention ({window} tokens) is not supported")
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise ModelError(f"{path}: model_type is missing, so that the architecture is not known")
     return config
 
 
+def why_not_ours(config: Mapping[str, Any], max_len: int) -> str:
+    """What keeps our own forward pass from computing this model, "" if nothing does."""
+    kind = config["model_type"]
+    window = config.get("sliding_window") if config.get("use_sliding_window", kind == "mistral") else None
+    rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
+    reasons = {
+        f"model_type {kind}": kind not in ARCHITECTURES,
+        f"hidden_act {config.get('hidden_act')}": config.get("hidden_act", "silu") != "silu",
+        f"a sliding window of {window} tokens": window is not None and int(window) < max_len,
+        f"rotary scaling {rope_kind(rope)}": rope_kind(rope) not in ROPE_KINDS,
+        "a partial rotation": rope.get("partial_rotary_factor", config.get("partial_rotary_factor", 1)) != 1,
+        "biases": bool(config.get("mlp_bias")) or (kind == "llama" and bool(config.get("attention_bias"))),
+        "quantised weights": "quantization_config" in config,
+    }
+    return ", ".join(reason for reason, holds in reasons.items() if holds)
+
+
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The folder's tokenizer.json. Raises `ModelError`."""
+    """The folder's tokenizer.json; it puts no space of its own before a text, because a prompt is made of several.
+
+    Raises `ModelError`.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise ModelError(f"{folder} is not a complete model folder: tokenizer.json is missing")
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        described = json.loads(path.read_text(encoding="utf-8"))
+        tokenizer = Tokenizer.from_str(json.dumps(_without_leading_space(described), ensure_ascii=False))
     except Exception as error:  # the library raises bare Exception
         raise ModelError(f"{path}: {error}") from None
     # A file may hold the name of a special token; there it is text like any other.
@@ -60,11 +92,71 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def load_decoder(folder: Path, *, vocabulary: int, max_len: int, device: torch.device, dtype: torch.dtype) -> Decoder:
+def begin_token_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
+    """What opens every text of a model: as its tokenizer_config.json says, else as its tokenizer does by itself."""
+    try:
+        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        settings = {}
+    if isinstance(adds := settings.get("add_bos_token"), bool):
+        name = settings.get("bos_token")
+        token_id = tokenizer.token_to_id(str(name.get("content") if isinstance(name, dict) else name))
+        return [token_id] if adds and token_id is not None else []
+    plain, opened = (tokenizer.encode("a", add_special_tokens=adds).ids for adds in (False, True))
+    return opened[: opened.index(plain[0])] if plain and plain[0] in opened else []
+
+
+def _without_leading_space(part: Any) -> Any:
+    """A tokenizer's description less what SentencePiece puts before every text (`▁`) and byte-level ones may."""
+    if isinstance(part, list):
+        return [_without_leading_space(item) for item in part if not _is_prepender(item)]
+    if not isinstance(part, dict):
+        return part
+    kept = {
+        key: None if _is_prepender(value) else _without_leading_space(value) if key in NESTED else value
+        for key, value in part.items()
+    }
+    if part.get("type") == "Metaspace":
+        return {key: value for key, value in kept.items() if key != "add_prefix_space"} | {"prepend_scheme": "never"}
+    return kept | {"add_prefix_space": False} if part.get("type") == "ByteLevel" else kept
+
+
+def _is_prepender(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "Prepend"
+
+
+def num_token_ids(tokenizer: Tokenizer) -> int:
+    """One more than the largest id: a table of tokens may have holes, and logits behind its end are padding."""
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+
+def why_not_alike(target: Tokenizer, draft: Tokenizer) -> str:
+    """What makes a draft's token ids mean something else than the target's, "" if nothing does."""
+    ours, theirs = (tokenizer.get_vocab(with_added_tokens=True) for tokenizer in (target, draft))
+    if ours == theirs:
+        return ""
+    others = {token_id: token for token, token_id in theirs.items()}
+    differing = sorted(token_id for token, token_id in ours.items() if others.get(token_id) != token)
+    if not differing:
+        return f"it has {len(theirs)} tokens and the target {len(ours)}"
+    token_id = differing[0]
+    return f"{len(differing)} ids differ: {token_id} is {target.id_to_token(token_id)!r} and {others.get(token_id)!r}"
+
+
+def load_decoder(
+    folder: Path,
+    engine: EngineConfig,
+    *,
+    vocabulary: int,
+    max_len: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Decoder | CpuDecoder:
     """Read the weights.
 
     Args:
         folder: a Hugging Face model folder.
+        engine: whose settings of kernels, threads and quantization count.
         vocabulary: number of real token ids; padding rows of the head behind them are cut off.
         max_len: wanted length of prompt and answer together, bounded by the model's own.
         device: where the weights go.
@@ -75,7 +167,7 @@ def load_decoder(folder: Path, *, vocabulary: int, max_len: int, device: torch.d
     """
     config = read_config(folder)
     shape = _shape(config, vocabulary, max_len)
-    tensors = _Tensors(folder, device, dtype)
+    tensors = Tensors(folder, device, dtype)
     embedding = tensors.take("model.embed_tokens.weight")
     if len(embedding) < vocabulary:
         raise ModelError(f"{folder}: the tokenizer has {vocabulary} tokens, the model only {len(embedding)}")
@@ -85,14 +177,40 @@ def load_decoder(folder: Path, *, vocabulary: int, max_len: int, device: torch.d
     norm = tensors.take("model.norm.weight")
     if left := tensors.untaken():
         raise ModelError(f"{folder}: tensor {left[0]} (and {len(left) - 1} more) has no place in this architecture")
-    return Decoder(
-        shape,
+    weights = Weights(
         embedding=embedding,
         layers=layers,
         norm=norm,
         head=head[:vocabulary],
         rotary=rotary_table(shape.max_len + 128, frequencies).to(device),
     )
+    return assemble(shape, weights, engine)
+
+
+def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | CpuDecoder:
+    """The model of these weights in the quickest form for where they lie.
+
+    Raises `ModelError` if it is to be quantized and can't be.
+    """
+    if weights.embedding.device.type == "cpu" and (kernels := _cpu_kernels(engine)):
+        threads = engine.threads or torch.get_num_threads()
+        model: CpuDecoder = kernels.CpuDecoder(shape, weights, threads=threads, quantize=engine.quantize)
+        return model
+    if engine.quantize != "none":
+        raise ModelError(f"quantize {engine.quantize} needs the compiled kernels, which run on a CPU only")
+    return Decoder(shape, weights)
+
+
+def _cpu_kernels(engine: EngineConfig) -> ModuleType | None:
+    """The compiled kernels, unless the settings or the machine are against them."""
+    if engine.kernels == "torch":
+        return None
+    try:
+        from decoding.models.cpu import decoder  # noqa: PLC0415 - brings numba, which some machines don't have
+    except ImportError as error:
+        log.info("no compiled kernels: %s", error)
+        return None
+    return decoder
 
 
 def _shape(config: Mapping[str, Any], vocabulary: int, max_len: int) -> Shape:
@@ -112,7 +230,7 @@ def _shape(config: Mapping[str, Any], vocabulary: int, max_len: int) -> Shape:
         raise ModelError(f"config.json: {error!r} is missing or not a number") from None
 
 
-def _layer(tensors: _Tensors, name: str, shape: Shape) -> Layer:
+def _layer(tensors: Tensors, name: str, shape: Shape) -> Layer:
     attention = f"{name}.self_attn"
     kinds = ("q_proj", "k_proj", "v_proj")
     order = _pair_order(shape.head_dim)
@@ -141,45 +259,3 @@ def _pair_order(head_dim: int) -> Tensor:
 def _pair_up(rows: Tensor, order: Tensor) -> Tensor:
     paired: Tensor = rows.unflatten(0, (-1, len(order)))[:, order.to(rows.device)]
     return paired.flatten(0, 1).contiguous()
-
-
-class _Tensors:
-    """The tensors of a folder, one file or several, read by name."""
-
-    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        self._folder, self._device, self._dtype = folder, device, dtype
-        self._files: dict[str, Path] = {}
-        self._taken: set[str] = set()
-        for path in sorted(folder.glob("*.safetensors")):
-            try:
-                with safe_open(str(path), framework="pt") as file:
-                    self._files |= dict.fromkeys(file.keys(), path)
-            except SafetensorError as error:
-                raise ModelError(f"{path}: not a safetensors file, or cut short ({error})") from None
-        if not self._files:
-            others = [path.name for path in folder.iterdir() if path.suffix in OTHER_FORMATS]
-            hint = f"; {others[0]} is not safetensors, and other formats are not read" if others else ""
-            raise ModelError(f"{folder} is not a complete model folder: no .safetensors file{hint}")
-
-    def take(self, name: str) -> Tensor:
-        """The tensor, on device. Raises `ModelError` if it is missing."""
-        tensor = self.find(name)
-        if tensor is None:
-            raise ModelError(f"{self._folder} is not a complete model folder: tensor {name} is missing")
-        return tensor
-
-    def find(self, name: str) -> Tensor | None:
-        """The tensor, or None where the model has none of that name."""
-        path = self._files.get(name)
-        if path is None:
-            return None
-        self._taken.add(name)
-        with safe_open(str(path), framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name).to(self._device, self._dtype)
-        return tensor
-
-    def untaken(self) -> list[str]:
-        """Names that nothing asked for: a model half read computes nonsense. Some tools leave needless ones behind."""
-        return sorted(
-            name for name in self._files.keys() - self._taken if name != "lm_head.weight" and "rotary_emb" not in name
-        )

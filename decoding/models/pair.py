@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import logging
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
-from decoding.config import EngineConfig
+from decoding.config import BUNDLED_NAMES, EngineConfig
 from decoding.constraint import TokenIndex
 from decoding.detokenize import token_bytes
 from decoding.errors import ConfigError, ModelError
 from decoding.fim import Layout, find_layout
-from decoding.models.decoder import Decoder
-from decoding.models.loading import load_decoder, load_tokenizer, read_config
-from decoding.models.row_invariance import Probe, probe
+from decoding.models.language_model import Cache, LanguageModel
+from decoding.models.loading import (
+    begin_token_ids,
+    load_decoder,
+    load_tokenizer,
+    num_token_ids,
+    read_config,
+    why_not_alike,
+    why_not_ours,
+)
+from decoding.models.memory import check_fit, free_bytes, needed_bytes
+from decoding.models.row_invariance import Probe, probe, probe_plain
 
 log = logging.getLogger(__name__)
 
 NUM_TIMED_STEPS = 7
+TIMED_WIDTHS = (2, 4, 8, 16)
 
 Progress = Callable[[float, str], None]
 
@@ -32,18 +43,20 @@ Progress = Callable[[float, str], None]
 class ModelSet:
     """What an engine decodes with: the target, its tokenizer and layout, and a draft model of the same tokenizer.
 
-    `target_ms` and `draft_ms` are what a step of each takes on this machine.
+    `notices` say what of the settings could not be used, and why.
+    `step_ms` and `draft_step_ms` are what a pass of each over so many rows takes on this machine.
     """
 
     name: str
-    target: Decoder
+    target: LanguageModel
     tokenizer: Tokenizer
     layout: Layout
     index: TokenIndex = field(repr=False)
-    draft: Decoder | None = None
+    draft: LanguageModel | None = None
     languages: tuple[str, ...] = ()
-    target_ms: float = 0.0
-    draft_ms: float = 0.0
+    notices: tuple[str, ...] = ()
+    step_ms: Mapping[int, float] = field(default_factory=dict)
+    draft_step_ms: Mapping[int, float] = field(default_factory=dict)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text; a special token's name in it is text like any other."""
@@ -55,52 +68,81 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
     """Load everything that `config` names.
 
     Raises:
-        ModelError: a folder can't be loaded, or the draft has another tokenizer.
+        ModelError: a folder can't be loaded, or its model doesn't fit into memory.
         ConfigError: the device isn't there.
     """
     device, dtype = choose_device(config)
     if config.threads:
         torch.set_num_threads(config.threads)
-    progress(0.2, "reading the target model")
-    folder = config.model_path
-    declared = read_config(folder)
-    tokenizer = load_tokenizer(folder)
-    target = _load(folder, tokenizer, config, device, dtype)
-    progress(0.7, "trying its rows")
-    found = probe(target)
+    folder, draft_folder = config.model_path, config.draft_path
+    declared, tokenizer = read_config(folder), load_tokenizer(folder)
     own = declared.get("tabcast") or {}
+    notices: list[str] = []
+    if draft_folder is not None and (problem := why_not_alike(tokenizer, load_tokenizer(draft_folder))):
+        notices.append(f"the draft {draft_folder} is left out, because it has another tokenizer: {problem}")
+        draft_folder = None
+    _check_memory([folder, draft_folder] if draft_folder else [folder], config, device, dtype)
+    progress(0.2, "reading the target model")
+    target, plain = _load(folder, tokenizer, config, device, dtype)
+    progress(0.7, "trying its rows (the first start of a version compiles its kernels)")
+    found = probe_plain(plain) if plain else probe(target)
     draft = None
-    if config.draft_path is not None:
+    if draft_folder is not None:
         progress(0.8, "reading the draft model")
-        if load_tokenizer(config.draft_path).get_vocab() != tokenizer.get_vocab():
-            raise ModelError(f"the draft {config.draft_path} has another tokenizer than the target {folder}")
-        draft = _load(config.draft_path, tokenizer, config, device, dtype)
-    layout = find_layout(tokenizer.get_vocab(), own, end_token_ids(declared))
+        draft, problem = _load(draft_folder, tokenizer, config, device, dtype)
+        if problem:
+            notices.append(f"the draft {draft_folder} is left out: {problem}")
+            draft = None
+    for notice in (*([plain] if plain else []), *notices):
+        log.warning("%s", notice)
+    layout = find_layout(
+        tokenizer.get_vocab(),
+        own,
+        end_token_ids(declared),
+        begin_ids=begin_token_ids(folder, tokenizer),
+        model_name=f"{declared.get('_name_or_path', '')} {folder.name}",
+        chosen=config.fim,
+    )
     models = ModelSet(
-        name=config.model or "tabcast-bundled",
+        name=config.model if config.model not in BUNDLED_NAMES else "tabcast-bundled",
         target=target,
         tokenizer=tokenizer,
         layout=layout,
         draft=draft,
         languages=tuple(own.get("languages") or ()),
+        notices=tuple(notices),
         index=TokenIndex(token_bytes(tokenizer)),
-        target_ms=measure_step_ms(target, target.step_width),
-        draft_ms=0.0 if draft is None else measure_step_ms(draft, 1),
+        step_ms={
+            rows: measure_step_ms(partial(target.step, [0] * rows), target)
+            for rows in sorted({1, *(w for w in TIMED_WIDTHS if w < target.step_width), target.step_width})
+        },
+        draft_step_ms={}
+        if draft is None
+        else {rows: measure_step_ms(partial(draft.advance, [0] * rows), draft) for rows in (1, draft.prefill_width)},
     )
     progress(0.9, "measuring a step of each")
     return models, found
 
 
-def measure_step_ms(model: Decoder, num_rows: int) -> float:
-    """Median time of a step behind one whole chunk, the answer fetched."""
+def measure_step_ms(step: Callable[[Cache], Tensor], model: LanguageModel) -> float:
+    """The least time of a step behind a piece of prompt, the answer fetched: more is the machine's other work.
+
+    Args:
+        step: computes logits at the end of a cache of `model`.
+        model: what is timed.
+    """
     cache = model.new_cache()
-    model.prefill([0] * model.chunk, cache)
+    model.prefill([0] * model.prefill_width, cache)
     times: list[float] = []
     for _ in range(NUM_TIMED_STEPS):
         began = time.perf_counter()
-        model.logits(model.forward([0] * num_rows, cache)).argmax(dim=-1).tolist()
+        step(cache).argmax(dim=-1).tolist()
         times.append((time.perf_counter() - began) * 1e3)
-    return statistics.median(times)
+        if cache.can_roll_back:
+            cache.roll_back(model.prefill_width)
+        else:
+            cache.commit([0])  # what isn't committed, such a model computes again
+    return min(times)
 
 
 def choose_device(config: EngineConfig) -> tuple[torch.device, torch.dtype]:
@@ -113,7 +155,10 @@ def choose_device(config: EngineConfig) -> tuple[torch.device, torch.dtype]:
     device = torch.device(name)
     if config.dtype != "auto":
         return device, {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[config.dtype]
-    has_bfloat16 = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if device.type == "cuda":
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return device, torch.bfloat16 if has_bfloat16 else torch.float16
+    has_bfloat16 = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return device, torch.bfloat16 if has_bfloat16 else torch.float32
 
 
@@ -125,8 +170,25 @@ def end_token_ids(config: dict[str, object]) -> list[int]:
     return [token_id for token_id in value if isinstance(token_id, int)] if isinstance(value, list) else []
 
 
+def _check_memory(folders: Sequence[Path], config: EngineConfig, device: torch.device, dtype: torch.dtype) -> None:
+    needs = [
+        (folder.name, needed_bytes(folder, read_config(folder), dtype, config.context_tokens)) for folder in folders
+    ]
+    check_fit(needs, device, free_bytes(device))
+
+
 def _load(
     folder: Path, tokenizer: Tokenizer, config: EngineConfig, device: torch.device, dtype: torch.dtype
-) -> Decoder:
-    vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
-    return load_decoder(folder, vocabulary=vocabulary, max_len=config.context_tokens, device=device, dtype=dtype)
+) -> tuple[LanguageModel, str]:
+    """The model, and why it can't verify drafts, "" where it can."""
+    vocabulary, max_len = num_token_ids(tokenizer), config.context_tokens
+    if reason := why_not_ours(read_config(folder), max_len):
+        from decoding.models.generic import load_generic  # noqa: PLC0415 - brings transformers
+
+        if config.quantize != "none":
+            raise ModelError(f"{folder}: quantize {config.quantize} is for models of our own forward pass; {reason}")
+        log.info("%s is computed by transformers: %s", folder.name, reason)
+        generic = load_generic(folder, vocabulary=vocabulary, max_len=max_len, device=device, dtype=dtype)
+        return generic, generic.notice
+    own = load_decoder(folder, config, vocabulary=vocabulary, max_len=max_len, device=device, dtype=dtype)
+    return own, ""

@@ -14,20 +14,27 @@ from torch import Tensor
 
 from decoding.errors import ModelError
 
+KINDS = ("default", "linear", "llama3")
+
 
 def inverse_frequencies(config: Mapping[str, Any], head_dim: int) -> Tensor:
     """(head_dim / 2,) float64. Raises `ModelError` for a kind of scaling that is not supported."""
     rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
     theta = float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
     plain = theta ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    kind = rope.get("rope_type") or rope.get("type") or "default"
+    kind = rope_kind(rope)
     if kind == "default":
         return plain
     if kind == "linear":
         return plain / float(rope["factor"])
     if kind == "llama3":
         return _llama3(plain, rope)
-    raise ModelError(f"config.json: rotary scaling {kind!r} is not supported (default, linear and llama3 are)")
+    raise ModelError(f"config.json: rotary scaling {kind!r} is not supported (one of {', '.join(KINDS)} is)")
+
+
+def rope_kind(rope: Mapping[str, Any]) -> str:
+    """How a model's frequencies are stretched, of `KINDS` or another."""
+    return str(rope.get("rope_type") or rope.get("type") or "default")
 
 
 def _llama3(plain: Tensor, rope: Mapping[str, Any]) -> Tensor:

@@ -11,49 +11,70 @@ from dataclasses import dataclass
 
 import torch
 
-from decoding.models.decoder import Decoder
+from decoding.models.language_model import LanguageModel
 
 WIDTHS = {"cpu": (8, 4, 16, 1), "cuda": (16, 8, 1)}
-PREFIX_CHUNKS = 1
+ANY_WIDTH = (16,)  # of kernels that pad nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """`width` is the first tried whose rows agree; width 1 agrees with itself and leaves no room for drafts."""
+    """`width` is the first tried whose rows agree; width 1 agrees with itself and leaves no room for drafts.
+
+    `is_padded` is False where fewer rows give the same bits and cost less. `notice` says why nothing was tried, ""
+    where something was.
+    """
 
     width: int
     disagreeing: tuple[int, ...]
+    is_padded: bool = True
+    notice: str = ""
 
     def describe(self) -> str:
         """One line for `tabcast doctor`."""
+        if self.notice:
+            return self.notice
         others = f"; rows disagreed at {', '.join(map(str, self.disagreeing))}" if self.disagreeing else ""
-        return f"steps of {self.width} rows, equal to the bit in every row{others}"
+        rows = f"{self.width} rows" if self.is_padded else f"1 to {self.width} rows"
+        return f"steps of {rows}, equal to the bit in every row{others}"
 
 
-def probe(model: Decoder) -> Probe:
+def probe(model: LanguageModel) -> Probe:
     """Try the device's widths and set `model.step_width` to the first whose rows agree."""
     disagreeing: list[int] = []
-    for width in WIDTHS.get(model.device.type, (8, 4, 1)):
+    is_padded = model.chunk > 1
+    for width in WIDTHS.get(model.device.type, (8, 4, 1)) if is_padded else ANY_WIDTH:
         model.step_width = width
         if _rows_agree(model):
-            return Probe(width=width, disagreeing=tuple(disagreeing))
+            return Probe(width=width, disagreeing=tuple(disagreeing), is_padded=is_padded)
         disagreeing.append(width)
     model.step_width = 1
     return Probe(width=1, disagreeing=tuple(disagreeing))
 
 
-def _rows_agree(model: Decoder) -> bool:
-    """Compare one step over `step_width` tokens with as many steps that each begin one token later."""
+def probe_plain(notice: str) -> Probe:
+    """What is found of a model that decodes plainly for a reason of its own."""
+    return Probe(width=1, disagreeing=(), notice=notice)
+
+
+def _rows_agree(model: LanguageModel) -> bool:
+    """Compare one step over `step_width` tokens with as many steps that each begin one token later.
+
+    Where any number of tokens is said to give the same bits, those steps are of all widths, over a prompt that was read
+    token by token.
+    """
     rng = random.Random(0)  # noqa: S311 - any tokens will do
-    tokens = [rng.randrange(model.shape.vocabulary) for _ in range(PREFIX_CHUNKS * model.chunk + 2 * model.step_width)]
-    cache = model.new_cache()
-    for start in range(0, PREFIX_CHUNKS * model.chunk, model.chunk):
-        model.prefill(tokens[start : start + model.chunk], cache)
-    rest = tokens[len(cache) :]
-    together = torch.cat([model.step(rest[: model.step_width], cache)])
-    for offset in range(model.step_width):
-        alone = model.step(rest[offset : offset + model.step_width], cache)[0]
-        if not torch.equal(alone, together[offset]):
+    width = model.step_width
+    tokens = [rng.randrange(model.shape.vocabulary) for _ in range(model.prefill_width + 2 * width)]
+    prompt, rest = tokens[: model.prefill_width], tokens[model.prefill_width :]
+    whole, pieces = model.new_cache(), model.new_cache()
+    model.prefill(prompt, whole)
+    for start in range(0, len(prompt), model.chunk):
+        model.prefill(prompt[start : start + model.chunk], pieces)
+    together = model.step(rest[:width], whole).clone()
+    for offset in range(width):
+        num_rows = width if model.chunk > 1 else offset + 1
+        if not torch.equal(model.step(rest[offset : offset + num_rows], pieces)[0], together[offset]):
             return False
-        cache.commit(rest[offset : offset + 1])
+        pieces.commit(rest[offset : offset + 1])
     return True

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from decoding.protocol.answers import Health
 from decoding.protocol.constants import ADDRESS_FILE, PROTOCOL_VERSION, VERSION
 from decoding.protocol.fields import Fields
-from decoding.protocol.messages import Health
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

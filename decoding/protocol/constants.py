@@ -15,6 +15,7 @@ LOG_FILE: Final = "engine.log"
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 MAX_NEW_TOKENS: Final = 4096
 MAX_CHOICES: Final = 16
+MAX_LOGPROBS: Final = 5
 
 EXIT_USAGE: Final = 2
 EXIT_ALREADY_RUNNING: Final = 3
@@ -23,7 +24,9 @@ EXIT_MODEL: Final = 5
 
 LineMode = Literal["line", "block", "free"]
 Method = Literal["auto", "plain", "lookup", "draft"]
+Priority = Literal["normal", "idle"]
 Status = Literal["absent", "loading", "ready", "failed"]
 
 LINE_MODES: Final[tuple[LineMode, ...]] = ("line", "block", "free")
 METHODS: Final[tuple[Method, ...]] = ("auto", "plain", "lookup", "draft")
+PRIORITIES: Final[tuple[Priority, ...]] = ("normal", "idle")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+WordT = TypeVar("WordT", bound=str)
 
 
 class ProtocolError(ValueError):
@@ -53,6 +56,18 @@ class Fields:
         if not low <= found <= high:
             raise ProtocolError(f"{self.name}.{key}: expected {low} to {high}, got {found}")
         return found
+
+    def optional_integer(self, key: str, *, low: int, high: int) -> int | None:
+        """A whole number within bounds, or None where it is absent."""
+        return None if self.value.get(key) is None else self.integer(key, low=low, high=high)
+
+    def one_of(self, key: str, allowed: Sequence[WordT], default: WordT) -> WordT:
+        """One of a few words."""
+        found = self.text(key) or default
+        for word in allowed:
+            if found == word:
+                return word
+        raise ProtocolError(f"{self.name}.{key}: expected one of {', '.join(allowed)}, got {found!r}")
 
     def number(self, key: str, *, default: float = 0.0, low: float = 0.0, high: float = float("inf")) -> float:
         """A number within bounds."""

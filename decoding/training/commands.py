@@ -10,13 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
-from transformers import LlamaForCausalLM
 
+from decoding.config import model_folder
 from decoding.errors import TabcastError
-from decoding.training import corpus, pretrain, samples
+from decoding.models.loading import load_tokenizer
+from decoding.training import corpus, draft, pack, pretrain, prune, samples, schedule, screening, stages
 from decoding.training import tokenizer as training_tokenizer
-from decoding.training.distill import distillation_loss
 from decoding.training.export import export
 
 log = logging.getLogger(__name__)
@@ -26,31 +25,49 @@ TOKENIZER_FILES = 2000
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `corpus`, `tokenizer`, `target` and `draft` below `train`."""
-    steps = commands.add_parser("train", help="make a small model and its draft").add_subparsers(required=True)
+    """Add the steps below `train`."""
+    steps = commands.add_parser("train", help="make a small model, or a draft for yours").add_subparsers(required=True)
     step = steps.add_parser("corpus", help="collect permissively licensed Python of this machine")
     _add(step, _corpus, out="folder for the corpus")
     step.add_argument("--root", type=Path, action="append", help="collect below this folder instead (repeatable)")
+    step.add_argument("--site", type=Path, action="append", default=[], help="another interpreter's site-packages")
+    step.add_argument("--package-mb", type=float, default=8.0, help="take at most this much of a package")
+    step.add_argument(
+        "--evaluation",
+        type=Path,
+        action="append",
+        default=[],
+        help="JSON lines: leave out files that share text with it",
+    )
     step = steps.add_parser("tokenizer", help="learn a byte-level BPE")
     _add(step, _tokenizer, corpus="folder made by `train corpus`", out="folder for the tokenizer")
     step.add_argument("--vocabulary", type=int, default=8192)
-    for name, run, width, layers, ff, heads in (
-        ("target", _target, 320, 6, 896, 5),
-        ("draft", _draft, 128, 2, 384, 2),
-    ):
-        step = steps.add_parser(name, help=f"train the {name} by the clock")
-        _add(step, run, corpus="folder of the corpus", tokenizer="folder of the tokenizer", out="model folder")
-        step.add_argument("--checkpoint", type=Path, required=True, help="file to go on from, written as it trains")
-        step.add_argument("--minutes", type=float, required=True, help="length, earlier stretches counted in")
-        step.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-        step.add_argument("--width", type=int, default=width)
-        step.add_argument("--layers", type=int, default=layers)
-        step.add_argument("--ff", type=int, default=ff)
-        step.add_argument("--heads", type=int, default=heads, help="query heads; they share one key head")
-        step.add_argument("--row-len", type=int, default=1024, help="tokens a row, and the length that it can hold")
-        step.add_argument("--rows", type=int, default=4, help="rows a step")
-        step.add_argument("--seed", type=int, default=1)
-    step.add_argument("--target", type=Path, required=True, help="model folder whose distribution the draft learns")
+    step = steps.add_parser("target", help="train a model on a corpus")
+    _add(step, _target, tokenizer="folder of the tokenizer", out="model folder")
+    step.add_argument("--corpus", type=Path, required=True, action="append", help="folder of a corpus (repeatable)")
+    step.add_argument(
+        "--init", help="begin with the weights of this model (a folder, or bundled) instead of random ones"
+    )
+    for name, size in stages.CPU_SIZE.items():
+        step.add_argument(f"--{name.replace('_', '-')}", type=int, default=size)
+    _add_run(step)
+    step = steps.add_parser("draft", help="make a draft for a target out of it, on your own code")
+    _add(step, _draft, data="folder with Python files, or a corpus", out="model folder")
+    step.add_argument("--target", required=True, help="a folder, a pulled model's name, or bundled")
+    step.add_argument("--kind", choices=["model"], default="model", help="a small model that drafts token by token")
+    step.add_argument(
+        "--begin-with", help="a small model of the same tokenizer, named alike, instead of cutting one out"
+    )
+    for name in prune.Size.__slots__:
+        step.add_argument(f"--{name.replace('_', '-')}", type=int, help="of what is cut out of the target")
+    _add_run(step)
+    stages.add_parser(steps)
+    step = steps.add_parser("pack", help="store a model in int8, in files below 16 MB")
+    _add(step, _pack, model="model folder", out="folder for the packed model")
+    step = steps.add_parser("unpack", help="make a model folder of a packed one")
+    _add(step, _unpack, model="folder of the packed model", out="model folder")
+    for step in (steps.choices["pack"], steps.choices["unpack"]):
+        step.add_argument("--corpus", type=Path, help="say the loss on its held-out files, before and after")
 
 
 def _add(step: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], **folders: str) -> None:
@@ -59,9 +76,36 @@ def _add(step: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None
         step.add_argument(f"--{name}", type=Path, required=True, help=text)
 
 
+def _add_run(step: argparse.ArgumentParser) -> None:
+    step.add_argument("--checkpoint", type=Path, help="file to go on from, written as it trains (beside --out)")
+    step.add_argument("--minutes", type=float, help="length by the clock, earlier stretches counted in")
+    step.add_argument("--steps", type=int, help="length in steps; with it alone a run is repeatable on a CPU")
+    step.add_argument("--stretch-minutes", type=float, help="pause after so long; the same command goes on")
+    step.add_argument("--stop-file", type=Path, help="once this file exists, decay over 200 steps and end")
+    step.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    step.add_argument("--row-len", type=int, default=1024, help="tokens a row")
+    step.add_argument("--rows", type=int, default=4, help="rows a step")
+    step.add_argument("--rate-scale", type=float, default=1.0, help="multiplies the learning rates")
+    step.add_argument("--save-every", type=float, default=10.0, help="minutes between two checkpoints")
+    step.add_argument("--seed", type=int, default=1)
+
+
 def _corpus(options: argparse.Namespace) -> None:
-    characters = corpus.write(corpus.collect(roots=options.root), options.out)
-    log.info("%s", json.dumps(characters))
+    try:
+        evaluation = screening.evaluation_runs(options.evaluation)
+    except (OSError, ValueError) as error:
+        raise TabcastError(f"an evaluation file can't be read: {error}") from None
+    dropped = corpus.Dropped()
+    files = corpus.collect(
+        max_package_characters=int(options.package_mb * 1e6),
+        roots=options.root,
+        sites=options.site,
+        evaluation=evaluation,
+        dropped=dropped,
+    )
+    characters = corpus.write(files, options.out)
+    log.info("files: %s", ", ".join(f"{count} {reason}" for reason, count in dropped.reasons.most_common()))
+    log.info("characters: %s", json.dumps(characters))
 
 
 def _tokenizer(options: argparse.Namespace) -> None:
@@ -72,41 +116,86 @@ def _tokenizer(options: argparse.Namespace) -> None:
     )
     training_tokenizer.save(learnt, options.out)
     held_out = _read(options.corpus, "heldout")
-    tokens = sum(len(samples.encode(learnt, file.text)) for file in held_out)
+    form = samples.Form.suffix_first(learnt)
+    tokens = sum(len(form.encode(file.text)) for file in held_out)
     if tokens:
         log.info("%.2f characters a token on held-out files", sum(len(file.text) for file in held_out) / tokens)
 
 
 def _target(options: argparse.Namespace) -> None:
-    _train(options, pretrain.next_token_loss)
+    form = samples.Form.suffix_first(load_tokenizer(options.tokenizer))
+    files = [file for folder in options.corpus for file in _read(folder, "train")]
+    torch.manual_seed(options.seed)
+    if options.init is not None:
+        model = draft.load_model(model_folder(options.init, "target"), options.device)
+    else:
+        size = {name: getattr(options, name) for name in stages.CPU_SIZE}
+        model = pretrain.new_model(form, **size, max_len=options.row_len).to(options.device)
+    log.info("%.2f M parameters", model.num_parameters() / 1e6)
+    feed = samples.Samples(files, form, row_len=options.row_len, seed=options.seed)
+    result = pretrain.run(model, feed, _recipe(options), _checkpoint(options))
+    export(model, options.tokenizer, options.out)
+    held_out = [file for folder in options.corpus for file in _read(folder, "heldout")][:HELD_OUT_FILES]
+    if held_out:
+        nats, bits = pretrain.held_out_loss(model, held_out, form)
+        log.info("training loss %.3f, held out %.3f nats a token, %.3f bits a character", result.loss, nats, bits)
+    _say_whether_finished(result.is_finished)
 
 
 def _draft(options: argparse.Namespace) -> None:
-    teacher = LlamaForCausalLM.from_pretrained(options.target, dtype=torch.float32).to(options.device)
-    _train(options, distillation_loss(teacher))
+    size = {name: getattr(options, name) for name in prune.Size.__slots__ if getattr(options, name) is not None}
+    wanted = draft.Wanted(
+        target=model_folder(options.target, "target"),
+        out=options.out,
+        begin_with=None if options.begin_with is None else model_folder(options.begin_with, "draft"),
+        size=size,
+        device=options.device,
+        row_len=options.row_len,
+        seed=options.seed,
+    )
+    made = draft.train(wanted, options.data, _recipe(options), _checkpoint(options))
+    _say_whether_finished(made.is_finished)
 
 
-def _train(options: argparse.Namespace, loss_of: pretrain.Loss) -> None:
-    tokenizer = Tokenizer.from_file(str(options.tokenizer / "tokenizer.json"))
-    torch.manual_seed(options.seed)
-    model = pretrain.new_model(
-        tokenizer,
-        width=options.width,
-        layers=options.layers,
-        ff=options.ff,
-        heads=options.heads,
-        kv_heads=1,
-        max_len=options.row_len,
-    ).to(options.device)
-    recipe = pretrain.Recipe(minutes=options.minutes, row_len=options.row_len, num_rows=options.rows, seed=options.seed)
-    rows = samples.Samples(_read(options.corpus, "train"), tokenizer, row_len=options.row_len, seed=options.seed)
-    log.info("%.2f M parameters", sum(p.numel() for p in model.parameters()) / 1e6)
-    loss = pretrain.run(model, rows, recipe, options.checkpoint, loss_of=loss_of)
-    export(model.cpu(), tokenizer, options.out)
-    held_out = _read(options.corpus, "heldout")[:HELD_OUT_FILES]
-    if held_out:
-        nats, bits = pretrain.held_out_loss(model, held_out, tokenizer)
-        log.info("training loss %.3f, held out %.3f nats a token, %.3f bits a character", loss, nats, bits)
+def _pack(options: argparse.Namespace) -> None:
+    model = draft.load_model(options.model, "cpu")
+    pack.pack(model, options.model, options.out)
+    if options.corpus is not None:
+        held_out, form = _read(options.corpus, "heldout")[:HELD_OUT_FILES], draft.form_of(options.model)
+        before, _ = pretrain.held_out_loss(model, held_out, form)
+        model.load_state_dict(pack.restore(pack.quantize(model.state_dict(), is_tied=False)))
+        after, _ = pretrain.held_out_loss(model, held_out, form)
+        log.info("held out %.4f nats a token, in int8 %.4f", before, after)
+
+
+def _unpack(options: argparse.Namespace) -> None:
+    model = pack.unpack(options.model, options.out)
+    if options.corpus is not None:
+        held_out = _read(options.corpus, "heldout")[:HELD_OUT_FILES]
+        log.info("held out %.4f nats a token", pretrain.held_out_loss(model, held_out, draft.form_of(options.out))[0])
+
+
+def _recipe(options: argparse.Namespace) -> pretrain.Recipe:
+    if options.minutes is None and options.steps is None:
+        raise TabcastError("how long? give --minutes, --steps, or both for whichever is over first")
+    length = schedule.Length(
+        steps=options.steps,
+        minutes=options.minutes,
+        stop_file=options.stop_file,
+        stretch_minutes=options.stretch_minutes,
+    )
+    return pretrain.Recipe(
+        length=length, num_rows=options.rows, rate_scale=options.rate_scale, save_every_minutes=options.save_every
+    )
+
+
+def _checkpoint(options: argparse.Namespace) -> Path:
+    path: Path = options.checkpoint or options.out.with_name(options.out.name + ".checkpoint.pt")
+    return path
+
+
+def _say_whether_finished(is_finished: bool) -> None:
+    log.info("finished" if is_finished else "this stretch is over; the same command goes on")
 
 
 def _read(folder: Path, split: str) -> list[corpus.SourceFile]:

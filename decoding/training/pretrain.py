@@ -1,60 +1,85 @@
-"""Pretrains a Llama-type model on a corpus, by the clock, resumable.
+"""Trains a model on rows of tokens, resumable, ended by the clock or by a number of steps.
 
-Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) for matrices, AdamW for embeddings and norms;
-warm-up, constant, then linear decay to zero, all in shares of the time given, so that a run always ends decayed.
+Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) for matrices, AdamW for embeddings and norms.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
-from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from decoding.training import corpus
-from decoding.training.samples import Samples, encode_sample
+from decoding.training import checkpoint, corpus, progress
+from decoding.training.checkpoint import TrainingError
+from decoding.training.cuts import Cut
+from decoding.training.feed import Feed
+from decoding.training.samples import Form, Surroundings, encode_sample
+from decoding.training.schedule import Length, Schedule
 
 log = logging.getLogger(__name__)
 
-WARM_UP_STEPS = 40
-DECAY_SHARE = 0.4
 MUON_LR = 0.02
 ADAM_LR = 3e-3
+SMOOTHING = 0.98
+# Of logits that are made at a time: in a CPU they should fit the cache, a GPU wants few and large products.
+LOGIT_ROWS = {"cpu": 512, "cuda": 8192}
+HELD_OUT_CHARACTERS = 2400
+BITS = math.log(2)
+
+Loss = Callable[[PreTrainedModel, Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a run needs to know; `minutes` is its length by the clock, earlier stretches counted in."""
+    """What a run needs to know; `rate_scale` multiplies the learning rates."""
 
-    minutes: float
-    row_len: int = 1024
+    length: Length
     num_rows: int = 4
-    seed: int = 1
+    rate_scale: float = 1.0
     save_every_minutes: float = 10.0
 
 
-Loss = Callable[[LlamaForCausalLM, Tensor], Tensor]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run or a stretch of it ended; `loss` is smoothed, in nats a token."""
+
+    loss: float
+    num_steps: int
+    spent_s: float
+    is_finished: bool
 
 
-def next_token_loss(model: LlamaForCausalLM, ids: Tensor) -> Tensor:
+def next_token_loss(model: PreTrainedModel, ids: Tensor) -> Tensor:
     """Mean cross-entropy in nats a token; `ids` is (rows, row_len) int64."""
-    logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
-    return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+    hidden = hidden_states(model, ids)[:, :-1].flatten(0, 1)
+    wanted = ids[:, 1:].flatten()
+    # In pieces, because the logits of a whole batch in float32 are the largest tensor of a step by far.
+    rows = LOGIT_ROWS[ids.device.type]
+    pieces = zip(hidden.split(rows), wanted.split(rows), strict=True)
+    nats = [F.cross_entropy(model.lm_head(piece).float(), labels, reduction="sum") for piece, labels in pieces]
+    return torch.stack(nats).sum() / len(wanted)
+
+
+def hidden_states(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    """What the head reads, (rows, row_len, width)."""
+    states: Tensor = model.model(input_ids=ids, use_cache=False).last_hidden_state
+    return states
 
 
 def new_model(
-    tokenizer: Tokenizer, *, width: int, layers: int, ff: int, heads: int, kv_heads: int, max_len: int
+    form: Form, *, width: int, layers: int, ff: int, heads: int, kv_heads: int, max_len: int
 ) -> LlamaForCausalLM:
     """A Llama with random weights, tied embeddings and our special tokens as its stops."""
     config = LlamaConfig(
-        vocab_size=tokenizer.get_vocab_size(),
+        vocab_size=form.tokenizer.get_vocab_size(),
         hidden_size=width,
         num_hidden_layers=layers,
         intermediate_size=ff,
@@ -65,8 +90,8 @@ def new_model(
         tie_word_embeddings=True,
         rms_norm_eps=1e-6,
         bos_token_id=None,
-        eos_token_id=tokenizer.token_to_id("<|endoftext|>"),
-        pad_token_id=tokenizer.token_to_id("<|fim_pad|>"),
+        eos_token_id=form.end_id,
+        pad_token_id=form.tokenizer.token_to_id("<|fim_pad|>"),
     )
     # transformers keeps what it doesn't know; our loader reads the model's own layout and languages from it.
     config.tabcast = {"fim_order": "suffix_first", "languages": ["python"]}
@@ -74,62 +99,98 @@ def new_model(
 
 
 def run(
-    model: LlamaForCausalLM, samples: Samples, recipe: Recipe, checkpoint: Path, *, loss_of: Loss = next_token_loss
-) -> float:
-    """Train `model` in place until the time is over; return the last smoothed loss.
+    model: PreTrainedModel,
+    feed: Feed,
+    recipe: Recipe,
+    checkpoint_path: Path,
+    *,
+    loss_of: Loss = next_token_loss,
+    name: str = "training",
+) -> Result:
+    """Train `model` in place until its time is over, going on from `checkpoint_path` where that exists.
 
-    Resumes from `checkpoint` where that exists, and writes it aside and renames it.
-    Raises `FloatingPointError` at the first loss that is not a number.
+    Raises:
+        TrainingError: a loss is no number, the run was interrupted (and its state saved), or the disk is full.
     """
     optimizers = _optimizers(model)
-    step, spent, smoothed = _resume(model, optimizers, samples, recipe, checkpoint)
+    state = checkpoint.load(checkpoint_path, model, optimizers)
+    if state.data:
+        feed.restore(state.data)
     model.train()
-    began, saved = time.monotonic() - spent, spent
-    while (spent := time.monotonic() - began) < recipe.minutes * 60:
-        share = spent / (recipe.minutes * 60)
-        scale = min(1.0, (step + 1) / WARM_UP_STEPS, (1 - share) / DECAY_SHARE)
-        with torch.autocast(_device(model).type, dtype=torch.bfloat16):
-            loss = loss_of(model, torch.from_numpy(samples.batch(recipe.num_rows)).to(_device(model)))
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step}")
-        loss.backward()
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * scale
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        step += 1
-        smoothed = loss.item() if step == 1 else 0.98 * smoothed + 0.02 * loss.item()
-        if step % 25 == 0:
-            tokens = step * recipe.num_rows * recipe.row_len
-            log.info("step %d, %.2f M tokens, loss %.3f, %.0f s", step, tokens / 1e6, smoothed, spent)
-        if spent - saved > recipe.save_every_minutes * 60:
-            _save(model, optimizers, step, spent, smoothed, checkpoint)
-            saved = spent
-    _save(model, optimizers, step, spent, smoothed, checkpoint)
-    return smoothed
+    schedule = Schedule(recipe.length, began_s=state.spent_s)
+    began = time.monotonic() - state.spent_s
+    saved_s, is_finished = state.spent_s, False
+    with progress.Stop() as stop, progress.Bar(name) as bar:
+        while not stop.is_asked and not schedule.is_stretch_over(state.spent_s):
+            rate = schedule.rate(state.step, state.spent_s)
+            if is_finished := rate <= 0:
+                break
+            loss = _step(model, feed, recipe, optimizers, loss_of, rate)
+            if not math.isfinite(loss):
+                raise TrainingError(_not_a_number(loss, state.step, checkpoint_path))
+            state.step += 1
+            state.loss = loss if state.step == 1 else SMOOTHING * state.loss + (1 - SMOOTHING) * loss
+            state.spent_s = time.monotonic() - began
+            bar.show(schedule.share(state.step, state.spent_s), state)
+            if state.spent_s - saved_s > recipe.save_every_minutes * 60:
+                saved_s = state.spent_s
+                _save_if_possible(checkpoint_path, state, feed, model, optimizers)
+    state.data = feed.state()
+    checkpoint.save(checkpoint_path, state, model, optimizers)
+    if stop.is_asked:
+        raise TrainingError(f"interrupted at step {state.step}; the same command goes on from {checkpoint_path}")
+    return Result(loss=state.loss, num_steps=state.step, spent_s=state.spent_s, is_finished=is_finished)
 
 
 @torch.no_grad()
-def held_out_loss(model: LlamaForCausalLM, files: list[corpus.SourceFile], tokenizer: Tokenizer) -> tuple[float, float]:
+def held_out_loss(model: PreTrainedModel, files: Sequence[corpus.SourceFile], form: Form) -> tuple[float, float]:
     """Nats a token and bits a character over the first 2,400 characters of each held-out file."""
     model.eval()
     nats, num_tokens, num_characters = 0.0, 0, 0
     for file in files:
-        text = file.text[:2400]
-        ids = torch.tensor([encode_sample(tokenizer, file.path, text, None, "")], device=_device(model))
-        header = ids.shape[1] - len(tokenizer.encode(text, add_special_tokens=False).ids)
-        logits = model(input_ids=ids, use_cache=False).logits[0, header - 1 : -1]
+        text = file.text[:HELD_OUT_CHARACTERS]
+        length = len(form.encode(text))
+        sample = encode_sample(form, Surroundings(path=file.path), Cut(text, None, ""), budget=2 * length + 256)
+        limit = min(len(sample), model.config.max_position_embeddings)
+        ids = torch.tensor([sample[:limit]], device=model.device)
+        header = len(sample) - length
+        logits = model.lm_head(hidden_states(model, ids)[0, header - 1 : -1])
         nats += F.cross_entropy(logits.float(), ids[0, header:], reduction="sum").item()
-        num_tokens += ids.shape[1] - header
-        num_characters += len(text)
-    return nats / num_tokens, nats / num_characters / 0.6931
+        num_tokens += limit - header
+        num_characters += len(form.tokenizer.decode(ids[0, header:].tolist()))
+    return nats / num_tokens, nats / num_characters / BITS
 
 
-def _optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    matrices = [p for name, p in named if p.ndim == 2 and "embed" not in name and "lm_head" not in name]
-    others = [p for name, p in named if not (p.ndim == 2 and "embed" not in name and "lm_head" not in name)]
+def _step(
+    model: PreTrainedModel,
+    feed: Feed,
+    recipe: Recipe,
+    optimizers: Sequence[torch.optim.Optimizer],
+    loss_of: Loss,
+    rate: float,
+) -> float:
+    """One update; returns its loss, and leaves the weights alone where that is no number."""
+    ids = torch.from_numpy(feed.batch(recipe.num_rows)).to(model.device)
+    with torch.autocast(model.device.type, dtype=torch.bfloat16):
+        loss = loss_of(model, ids)
+    value = loss.item()
+    if not math.isfinite(value):
+        return value
+    loss.backward()
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * rate * recipe.rate_scale
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return value
+
+
+def _optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        is_matrix = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
+        (matrices if is_matrix else others).append(parameter)
     muon = torch.optim.Muon(matrices, lr=MUON_LR, momentum=0.95, weight_decay=0.01)
     adam = torch.optim.AdamW(others, lr=ADAM_LR, betas=(0.9, 0.95), weight_decay=0.0)
     for optimizer in (muon, adam):
@@ -138,39 +199,21 @@ def _optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     return [muon, adam]
 
 
-def _resume(
-    model: LlamaForCausalLM,
+def _save_if_possible(
+    path: Path,
+    state: checkpoint.Progress,
+    feed: Feed,
+    model: PreTrainedModel,
     optimizers: list[torch.optim.Optimizer],
-    samples: Samples,
-    recipe: Recipe,
-    checkpoint: Path,
-) -> tuple[int, float, float]:
-    if not checkpoint.exists():
-        return 0, 0.0, 0.0
-    state = torch.load(checkpoint, weights_only=True)
-    model.load_state_dict(state["model"])
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    for _ in range(state["step"]):
-        samples.batch(recipe.num_rows)
-    log.info("goes on from step %d", state["step"])
-    return state["step"], state["spent"], state["loss"]
-
-
-def _save(
-    model: LlamaForCausalLM,
-    optimizers: list[torch.optim.Optimizer],
-    step: int,
-    spent: float,
-    loss: float,
-    checkpoint: Path,
 ) -> None:
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    partial = checkpoint.with_suffix(".partial")
-    state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
-    torch.save({**state, "step": step, "spent": spent, "loss": loss}, partial)
-    partial.replace(checkpoint)
+    """A full disk is no reason to stop: room may come before the next time."""
+    state.data = feed.state()
+    try:
+        checkpoint.save(path, state, model, optimizers)
+    except TrainingError as error:
+        log.warning("%s; training goes on", error)
 
 
-def _device(model: LlamaForCausalLM) -> torch.device:
-    return next(model.parameters()).device
+def _not_a_number(loss: float, step: int, path: Path) -> str:
+    kept = f"{path} holds the state before" if path.exists() else "nothing was saved yet"
+    return f"the loss is {loss} at step {step}: training stopped; {kept}; try a smaller --rate-scale"

@@ -1,135 +1,171 @@
-r"""Turns source files into training rows in the very layout that the engine asks in: suffix first.
+"""Turns source files into rows of token ids in the very layout that the engine asks in: `fim.lay_out` makes them.
 
-A sample is `<file>path\n<prefix><suffix>SUFFIX<middle>PREFIX MIDDLE<end>`: the middle follows the prefix with nothing
+A sample is a prompt (repository, context files, path, suffix and prefix as the model's own template orders them), the
+middle and an end; several follow each other in a row. For the shipped layout the middle follows the prefix with nothing
 between, so that at worst the model is a plain language model of the prefix.
-Fill-in-the-middle: Bavarian et al. 2022 (https://arxiv.org/abs/2207.14255), their SPM order.
+Fill-in-the-middle: Bavarian et al. 2022 (https://arxiv.org/abs/2207.14255).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from decoding.fim import Layout, find_layout, lay_out
+from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from decoding.training.corpus import SourceFile
+from decoding.training.cuts import Cut, choose_cut, windows
 
-WINDOW_CHARACTERS = 3000
-SUFFIX_CHARACTERS = 900
-PLAIN_SHARE = 0.4
+REPOSITORY_SHARE = 0.6
+PATH_SHARE = 0.93
+CONTEXT_SHARE = 0.25
+CONTEXT_CHARACTERS = 900
+SOURCE_FOLDER_SHARE = 0.15
+ANSWER_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How a model wants its prompts: the tokenizer, the layout, the token that ends an answer."""
+
+    tokenizer: Tokenizer
+    layout: Layout
+    end_id: int
+
+    @classmethod
+    def suffix_first(cls, tokenizer: Tokenizer) -> Form:
+        """The form of the models made here."""
+        end_id: int = tokenizer.get_vocab()["<|endoftext|>"]
+        layout = find_layout(tokenizer.get_vocab(), {"fim_order": "suffix_first"}, [end_id])
+        return cls(tokenizer=tokenizer, layout=layout, end_id=end_id)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of plain text."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What stands before a file's own text; "" where repository or path is unknown."""
+
+    repo: str = ""
+    path: str = ""
+    context: tuple[ContextFile, ...] = ()
+
+
+def encode_sample(form: Form, around: Surroundings, cut: Cut, *, budget: int) -> list[int]:
+    """Token ids of one sample, the prompt at most `budget` of them; plain text (no middle) has no end.
+
+    The engine takes the prefix's last token back and lets the model write it again, so prefix and middle are encoded
+    as a whole wherever that agrees with the prefix's other tokens.
+    """
+    options = CompletionOptions(repo=around.repo, path=around.path, context=around.context)
+    prompt = lay_out(
+        CompletionRequest(prompt=cut.prefix, suffix=cut.suffix, tabcast=options), form.layout, form.encode, budget
+    )
+    if cut.middle is None:
+        return prompt.ids
+    typed = form.encode(cut.prefix)
+    whole = form.encode(cut.prefix + cut.middle)
+    if prompt.num_typed and whole[: len(typed) - 1] == typed[:-1]:
+        return [*prompt.ids[:-1], *whole[len(typed) - 1 :], form.end_id]
+    return [*prompt.ids, *form.encode(cut.middle), form.end_id]
 
 
 class Samples:
     """An endless stream of rows of token ids, the same for the same seed; each epoch cuts the files anew."""
 
-    def __init__(self, files: Sequence[SourceFile], tokenizer: Tokenizer, *, row_len: int, seed: int) -> None:
+    def __init__(self, files: Sequence[SourceFile], form: Form, *, row_len: int, seed: int) -> None:
         self._files = files
-        self._tokenizer = tokenizer
+        self._form = form
         self._row_len = row_len
         self._random = random.Random(seed)  # noqa: S311 - sampling, not secrets
-        self._rows = self._generate()
+        self._packages: dict[str, list[SourceFile]] = {}
+        for file in files:
+            self._packages.setdefault(file.package, []).append(file)
+        self._pending: list[int] = []
+        self._begin_epoch()
 
     def batch(self, num_rows: int) -> npt.NDArray[np.int64]:
         """The next rows, shape (num_rows, row_len)."""
-        return np.asarray([next(self._rows) for _ in range(num_rows)], dtype=np.int64)
+        return np.asarray([self._row() for _ in range(num_rows)], dtype=np.int64)
 
-    def _generate(self) -> Iterator[list[int]]:
-        pending: list[int] = []
-        while True:
-            windows = [window for file in self._files for window in _windows(file, self._random)]
-            self._random.shuffle(windows)
-            for path, text in windows:
-                pending += encode_sample(self._tokenizer, path, *_cut(text, self._random))
-                while len(pending) >= self._row_len:
-                    yield pending[: self._row_len]
-                    del pending[: self._row_len]
+    def state(self) -> dict[str, Any]:
+        """Where the stream is: what `restore` takes."""
+        return {
+            "epoch": self._epoch_state,
+            "next": self._next,
+            "random": self._random.getstate(),
+            "pending": list(self._pending),
+        }
 
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from there, with the same files and settings."""
+        self._random.setstate(state["epoch"])
+        self._begin_epoch()
+        self._random.setstate(state["random"])
+        self._next = state["next"]
+        self._pending = list(state["pending"])
 
-def encode_sample(tokenizer: Tokenizer, path: str, prefix: str, middle: str | None, suffix: str) -> list[int]:
-    """Token ids of one sample; `middle` None means plain text without an end."""
-    file_separator, begin, end, middle_token, stop = (
-        tokenizer.get_vocab()[f"<|{name}|>"]
-        for name in ("file_sep", "fim_prefix", "fim_suffix", "fim_middle", "endoftext")
-    )
-    head = [file_separator, *encode(tokenizer, path + "\n"), begin, end]
-    if middle is None:
-        return [*head, middle_token, *encode(tokenizer, prefix)]
-    return [*head, *encode(tokenizer, suffix), middle_token, *encode_at_cursor(tokenizer, prefix, middle), stop]
+    def _begin_epoch(self) -> None:
+        self._epoch_state = self._random.getstate()
+        self._texts = [(file, window) for file in self._files for window in windows(file.text, self._random)]
+        self._random.shuffle(self._texts)
+        self._next = 0
 
+    def _row(self) -> list[int]:
+        while len(self._pending) < self._row_len:
+            if self._next == len(self._texts):
+                self._begin_epoch()
+            file, text = self._texts[self._next]
+            self._next += 1
+            cut = choose_cut(text, self._random)
+            budget = self._row_len - min(ANSWER_TOKENS, self._row_len // 4)
+            self._pending += encode_sample(self._form, self._surroundings(file), cut, budget=budget)
+        row = self._pending[: self._row_len]
+        del self._pending[: self._row_len]
+        return row
 
-def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of plain text; nothing in it is read as a special token's name."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-    return ids
-
-
-def encode_at_cursor(tokenizer: Tokenizer, prefix: str, middle: str) -> list[int]:
-    """Prefix and middle as they meet when the prefix alone was tokenized and the model goes on.
-
-    Where the cursor cuts a token of the whole text, the rest of that token is encoded by itself.
-    """
-    whole = tokenizer.encode(prefix + middle, add_special_tokens=False)
-    cursor = len(prefix)
-    first = next((i for i, (_, end) in enumerate(whole.offsets) if end > cursor), len(whole.ids))
-    if first < len(whole.ids) and whole.offsets[first][0] < cursor:
-        rest = (prefix + middle)[cursor : whole.offsets[first][1]]
-        return [*encode(tokenizer, prefix), *encode(tokenizer, rest), *whole.ids[first + 1 :]]
-    return [*encode(tokenizer, prefix), *whole.ids[first:]]
-
-
-def _windows(file: SourceFile, rng: random.Random) -> Iterator[tuple[str, str]]:
-    lines = file.text.splitlines(keepends=True)
-    start, size = 0, rng.randrange(WINDOW_CHARACTERS // 2, WINDOW_CHARACTERS)
-    length = 0
-    for i, line in enumerate(lines):
-        length += len(line)
-        if length >= size:
-            yield file.path, "".join(lines[start : i + 1])
-            start, length, size = i + 1, 0, rng.randrange(WINDOW_CHARACTERS // 2, WINDOW_CHARACTERS)
-    if length > 100:
-        yield file.path, "".join(lines[start:])
+    def _surroundings(self, file: SourceFile) -> Surroundings:
+        rng = self._random
+        folder = "src/" if rng.random() < SOURCE_FOLDER_SHARE else ""
+        context: list[ContextFile] = []
+        others = self._packages[file.package]
+        if rng.random() < CONTEXT_SHARE and len(others) > 1:
+            for _ in range(rng.choice((1, 1, 2, 3))):
+                other = _neighbour(file, others, rng)
+                if other is not file:
+                    context.append(ContextFile(path=folder + other.path, text=_extract(other.text, rng)))
+        return Surroundings(
+            repo=file.package if rng.random() < REPOSITORY_SHARE else "",
+            path=folder + file.path if rng.random() < PATH_SHARE else "",
+            context=tuple(context),
+        )
 
 
-def _cut(text: str, rng: random.Random) -> tuple[str, str | None, str]:
-    """Choose a cursor: (prefix, middle, suffix); the middle is None for plain text."""
-    kind = rng.random()
-    if kind < PLAIN_SHARE:
-        return text, None, ""
+def _neighbour(file: SourceFile, others: Sequence[SourceFile], rng: random.Random) -> SourceFile:
+    """Rather a file of the same folder: the better of a few drawn."""
+    folder = file.path.rpartition("/")[0]
+    drawn = [rng.choice(others) for _ in range(4)]
+    return next((other for other in drawn if other.path.rpartition("/")[0] == folder), drawn[0])
+
+
+def _extract(text: str, rng: random.Random) -> str:
+    """Whole lines of a file: its head, or as many from somewhere in it."""
     lines = text.splitlines(keepends=True)
-    row = rng.randrange(len(lines))
-    start = sum(map(len, lines[:row]))
-    indent = len(lines[row]) - len(lines[row].lstrip(" "))
-    body_end = _body_end(lines, row)
-    if kind < 0.55:  # the rest of a line, from anywhere in it
-        start += rng.randrange(max(1, len(lines[row])))
-        end = sum(map(len, lines[: row + 1])) - 1
-    elif kind < 0.75:  # whole lines, the indentation typed or not
-        start += indent if rng.random() < 0.7 else 0
-        end = sum(map(len, lines[: row + rng.choice((1, 1, 1, 2, 3, 5))])) - 1
-    elif kind < 0.90 and body_end > row + 1:  # a body after the line that opens it
-        start += len(lines[row]) - (rng.random() < 0.5)
-        end = sum(map(len, lines[:body_end])) - 1
-    elif kind < 0.94:  # nothing is missing
-        start += len(lines[row]) - 1
-        end = start
-    else:
-        start += rng.randrange(max(1, len(lines[row])))
-        end = start + rng.randrange(1, 120)
-    end = min(max(start, end), len(text))
-    return text[:start], text[start:end], text[end : end + rng.randrange(SUFFIX_CHARACTERS)]
-
-
-def _body_end(lines: Sequence[str], row: int) -> int:
-    """The row after the block that `lines[row]` opens; `row + 1` where it opens none."""
-    if not lines[row].rstrip().endswith(":"):
-        return row + 1
-    outer = len(lines[row]) - len(lines[row].lstrip())
-    end = row + 1
-    for i in range(row + 1, min(len(lines), row + 25)):
-        if lines[i].strip():
-            if len(lines[i]) - len(lines[i].lstrip()) <= outer:
-                break
-            end = i + 1
-    return end
+    start = rng.randrange(len(lines)) if rng.random() < 0.5 else 0
+    room = rng.randrange(150, CONTEXT_CHARACTERS)
+    taken = []
+    for line in lines[start:]:
+        room -= len(line)
+        if room < 0:
+            break
+        taken.append(line)
+    return "".join(taken)

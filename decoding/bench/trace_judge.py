@@ -1,0 +1,135 @@
+"""Judges what a language server answered to a played recording: stale, late, twice or never; and how long it took.
+
+An answer is stale if it doesn't fit the text that it was asked for, or if it brings a suggestion after the server has
+read a later change of that document. Pure functions of what was sent and what came back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from decoding.bench import keystrokes, metrics
+from decoding.bench.lsp_client import CANCELLED, Answer
+from decoding.bench.product import Timing
+from decoding.bench.text_units import offset_of, to_units
+
+
+@dataclass(slots=True, kw_only=True)
+class Request:
+    """A completion request as it was sent, and what of its document changed first after it.
+
+    `change_mark` is the id of the request that followed that change, `next_key_s` when it was sent. `kind` is what was
+    done since the request before it, `num_prefilled` the prompt tokens that the engine computed until the next event,
+    None if it wasn't asked or can't be.
+    """
+
+    id: int
+    units: str
+    offset: int
+    sent_s: float
+    change_mark: int = 0
+    next_key_s: float = float("inf")
+    kind: str = keystrokes.OTHER
+    num_prefilled: int | None = None
+
+
+@dataclass(slots=True)
+class Played:
+    """What was sent; grows while it is played. `lateness_ms` is how far behind its time each event was sent."""
+
+    requests: list[Request] = field(default_factory=list)
+    marks: list[int] = field(default_factory=list)
+    lateness_ms: list[float] = field(default_factory=list)
+
+    def ids(self) -> set[int]:
+        """Every request that was sent."""
+        return {*self.marks, *(request.id for request in self.requests)}
+
+
+def items_of(answer: Answer) -> list[dict[str, Any]]:
+    """The suggestions of an answer, of any form that the protocol allows."""
+    result = answer.result
+    return (result.get("items") or []) if isinstance(result, dict) else (result or [])
+
+
+def is_stale(request: Request, answers: dict[Any, list[Answer]]) -> bool:
+    """Whether an answer doesn't fit its text, or came after the server had read a change of it."""
+    for answer in answers.get(request.id, []):
+        items = items_of(answer)
+        marks = answers.get(request.change_mark, []) if request.change_mark else []
+        if items and any(mark.order < answer.order for mark in marks):
+            return True
+        if not all(_fits(item, request) for item in items):
+            return True
+    return False
+
+
+def _fits(item: dict[str, Any], request: Request) -> bool:
+    """Whether an editor could show it: it goes on with what stands before the cursor, and keeps what is behind."""
+    text = item["insertText"]
+    text = to_units(text if isinstance(text, str) else text["value"])
+    place = item.get("range")
+    if place is None:
+        return bool(text)
+    start, end = offset_of(request.units, place["start"]), offset_of(request.units, place["end"])
+    if start is None or end is None or not start <= request.offset <= end:
+        return False
+    typed, replaced = request.units[start : request.offset], request.units[request.offset : end]
+    rest = iter(text[len(typed) :])
+    return text.startswith(typed) and len(text) > len(typed) and all(unit in rest for unit in replaced)
+
+
+def summarise(
+    played: Played,
+    answers: dict[Any, list[Answer]],
+    facts: Mapping[str, object],
+    timings: Mapping[int, Timing] | None = None,
+) -> list[dict[str, object]]:
+    """A row for all requests, with the facts, one for those that brought a suggestion, and one for each kind of key."""
+    firsts = [(request, answers[request.id][0]) for request in played.requests if request.id in answers]
+    found = [(request, answer) for request, answer in firsts if answer.result is not None]
+    shown = [(request, answer) for request, answer in found if items_of(answer)]
+    total = len(played.requests)
+    counts = {
+        "stale": sum(is_stale(request, answers) for request in played.requests),
+        "not_answered_once": sum(len(answers.get(number, [])) != 1 for number in played.ids()),
+        "superseded": sum(answer.result is None and not answer.error for _, answer in firsts),
+        "cancelled": sum(answer.error == CANCELLED for _, answer in firsts),
+        "failed": sum(answer.error not in (0, CANCELLED) for _, answer in firsts),
+        "late_p99_ms": round(metrics.percentile(played.lateness_ms, 0.99), 1),
+    }
+    waited = _front_end([timings[request.id] for request, _ in found if timings and request.id in timings])
+    costs = [(request.kind, request.num_prefilled) for request in played.requests if request.num_prefilled is not None]
+    return [
+        {"method": "all requests", "count": total, **_latency(found, total), **counts, **waited, **facts},
+        {"method": "with a suggestion", "count": len(shown), **_latency(shown, len(shown))},
+        *keystrokes.rows(costs),
+    ]
+
+
+def _front_end(timings: Sequence[Timing]) -> dict[str, object]:
+    """The front end's own time in answers for which it asked the engine: before asking and after the last byte."""
+    asked = [timing for timing in timings if timing.engine_ms > 0]
+    if not asked:
+        return {}
+    own = [timing.ms - timing.engine_ms for timing in asked]
+    return {
+        "front_end_p50_ms": round(metrics.percentile(own, 0.5), 2),
+        "front_end_p99_ms": round(metrics.percentile(own, 0.99), 2),
+        "front_end_percent": round(100 * sum(own) / sum(timing.ms for timing in asked), 1),
+    }
+
+
+def _latency(pairs: Sequence[tuple[Request, Answer]], total: int) -> dict[str, object]:
+    times = [(answer.at_s - request.sent_s) * 1e3 for request, answer in pairs]
+    in_time = sum(answer.at_s < request.next_key_s for request, answer in pairs)
+    return {
+        "answered": len(pairs),
+        "before_next_key_percent": round(100 * in_time / total, 1) if total else None,
+        **{
+            f"p{share}_ms": round(metrics.percentile(times, share / 100), 1) if times else None
+            for share in (50, 90, 95, 99)
+        },
+    }

@@ -1,0 +1,268 @@
+"""Models of the Hugging Face hub: fetched whole and checked, kept in a folder of their own, and taken away again.
+
+Takes weights (safetensors), settings (JSON) and the tokenizer's files; code and other formats of weights stay where
+they are. Knows files and checksums; loads nothing. The hub's own library does the fetching: with the user's login,
+from `HF_ENDPOINT`, and not at all with `HF_HUB_OFFLINE`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+from decoding.config import is_hub_name, models_directory
+from decoding.errors import ModelError
+
+RECORD: Final = "tabcast-pull.json"
+PARTS: Final = ".parts"
+# At the top of a repository; the second is a copy of the weights in another layout.
+WANTED: Final = re.compile(r"[\w.-]+\.(safetensors|json)|tokenizer\.model|merges\.txt|vocab\.txt|LICENSE[\w.]*")
+UNWANTED: Final = re.compile(r"consolidated.*")
+MIN_FREE_BYTES: Final = 512 * 2**20
+READ_BYTES: Final = 2**20
+
+# Told the file at hand, and how many bytes of all that are to be fetched are there by now.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """One file of a repository; `digest` is its SHA-256, or git's SHA-1 for small ones."""
+
+    name: str
+    num_bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulled:
+    """What `pull` made of a repository. Not complete if it was cut off."""
+
+    name: str
+    folder: Path
+    revision: str
+    files: tuple[File, ...]
+    is_complete: bool
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all files."""
+        return sum(file.num_bytes for file in self.files)
+
+
+def pulled_models() -> list[Pulled]:
+    """All that were pulled, by name."""
+    records = (read_record(path.parent) for path in sorted(models_directory().glob(f"*/*/{RECORD}")))
+    return [record for record in records if record is not None]
+
+
+def read_record(folder: Path) -> Pulled | None:
+    """What was written when this folder was pulled; None if it wasn't, or the record is broken."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        files = tuple(
+            File(name=file["name"], num_bytes=file["bytes"], digest=file["digest"]) for file in record["files"]
+        )
+        return Pulled(
+            name=record["name"], folder=folder, revision=record["revision"], files=files, is_complete=record["complete"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def pull(name: str, revision: str | None = None, progress: Progress = lambda file, done, total: None) -> Pulled:
+    """Fetch what is missing of a model, check all of it, and write down what belongs to it.
+
+    Args:
+        name: `owner/model`.
+        revision: branch, tag or commit; the main branch if None.
+        progress: is called before each file, and after each piece of it.
+
+    Raises:
+        ModelError: the name is none, the hub can't be reached or refuses, a file is damaged, or the disk is too small.
+    """
+    if not is_hub_name(name):
+        raise ModelError(f"{name!r} is no name of a model on the hub, which are of the form owner/model")
+    folder = models_directory() / name
+    from huggingface_hub import constants  # noqa: PLC0415 - half a second
+
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError("HF_HUB_OFFLINE is set, and so nothing is fetched")
+    commit, files = _ask(name, revision)
+    present = {file.name for file in files if _is_whole(folder / file.name, file)}
+    missing = [file for file in files if file.name not in present]
+    total = sum(file.num_bytes for file in missing)
+    _check_disk(folder, total)
+    pulled = Pulled(name=name, folder=folder, revision=commit, files=files, is_complete=False)
+    _write_record(pulled)
+    done = 0
+    for file in missing:
+        _fetch(pulled, file, partial(_report, progress, file.name, done, total))
+        done += file.num_bytes
+    _forget_others(folder, files)
+    complete = Pulled(name=name, folder=folder, revision=commit, files=files, is_complete=True)
+    _write_record(complete)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    return complete
+
+
+def remove(name: str) -> Pulled:
+    """Delete the files that `pull` made, and the folders that are empty then. Raises `ModelError` if it made none."""
+    folder = models_directory() / name
+    pulled = read_record(folder) if is_hub_name(name) else None
+    if pulled is None:
+        raise ModelError(f"{name} was not pulled, so nothing is removed")
+    for file in (*pulled.files, File(name=RECORD, num_bytes=0, digest="")):
+        (folder / Path(file.name).name).unlink(missing_ok=True)
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    for place in (folder, folder.parent):
+        if not any(place.iterdir()):
+            place.rmdir()
+    return pulled
+
+
+def _ask(name: str, revision: str | None) -> tuple[str, tuple[File, ...]]:
+    """The commit and the wanted files of a repository."""
+    from huggingface_hub import HfApi  # noqa: PLC0415 - half a second
+
+    with _Translated(name):
+        info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=30)
+    files = []
+    for sibling in info.siblings or ():
+        if not WANTED.fullmatch(sibling.rfilename) or UNWANTED.fullmatch(sibling.rfilename):
+            continue
+        digest = sibling.lfs.sha256 if sibling.lfs is not None else sibling.blob_id
+        files.append(File(name=sibling.rfilename, num_bytes=int(sibling.size or 0), digest=str(digest or "")))
+    if not any(file.name.endswith(".safetensors") for file in files):
+        raise ModelError(f"{name} has no weights in safetensors, and other formats are not read")
+    return str(info.sha), tuple(files)
+
+
+def _report(progress: Progress, name: str, done: int, total: int, num_bytes: int) -> None:
+    progress(name, done + num_bytes, total)
+
+
+class _Counted:
+    """A file that tells how long it is whenever something was written to it."""
+
+    def __init__(self, file: BinaryIO, tell: Callable[[int], None]) -> None:
+        self._file, self._tell = file, tell
+        tell(file.tell())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def write(self, piece: bytes) -> int:
+        num_bytes = self._file.write(piece)
+        self._tell(self._file.tell())
+        return num_bytes
+
+
+def _fetch(pulled: Pulled, file: File, tell: Callable[[int], None]) -> None:
+    """Fetch one file to its end, from where an earlier try left off, and put it in place if it is what it should be.
+
+    Not by the library's `hf_hub_download`, which throws away what it had when it is cut off.
+    """
+    from huggingface_hub import hf_hub_url  # noqa: PLC0415 - half a second
+    from huggingface_hub.file_download import http_get  # noqa: PLC0415
+    from huggingface_hub.utils._headers import build_hf_headers  # noqa: PLC0415
+
+    part = pulled.folder / PARTS / file.digest
+    part.parent.mkdir(parents=True, exist_ok=True)
+    if part.is_file() and part.stat().st_size > file.num_bytes:
+        part.unlink()
+    url = hf_hub_url(pulled.name, file.name, revision=pulled.revision)
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+    with _Translated(pulled.name), part.open("ab") as opened:
+        http_get(
+            url,
+            cast("BinaryIO", _Counted(opened, tell)),
+            resume_size=opened.tell(),
+            headers=headers,
+            expected_size=file.num_bytes,
+            displayed_filename=file.name,
+        )
+    if not _is_whole(part, file):
+        part.unlink()
+        raise ModelError(f"{pulled.name}: {file.name} arrived damaged (size or checksum differ); pull again")
+    part.replace(pulled.folder / file.name)
+
+
+class _Translated:
+    """The many errors of the hub's library as one line each; what was fetched stays, and the next pull goes on."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _trace: object) -> None:
+        from huggingface_hub import errors  # noqa: PLC0415 - half a second
+
+        if isinstance(error, errors.GatedRepoError):
+            raise ModelError(f"{self._name} wants its terms accepted on the hub, and 'hf auth login' here") from None
+        if isinstance(error, errors.RepositoryNotFoundError):
+            raise ModelError(f"{self._name} is not on the hub, or not for you") from None
+        if isinstance(error, errors.RevisionNotFoundError):
+            raise ModelError(f"{self._name} has no such revision") from None
+        if error is not None and isinstance(error, Exception) and not isinstance(error, ModelError):
+            text = " ".join(str(error).split()) or type(error).__name__
+            raise ModelError(f"{self._name}: the hub failed ({text[:200]}); pulling again goes on from here") from None
+
+
+def _is_whole(path: Path, file: File) -> bool:
+    if not path.is_file() or path.stat().st_size != file.num_bytes:
+        return False
+    if len(file.digest) == hashlib.sha256().digest_size * 2:
+        digest = hashlib.sha256()
+    else:  # git's name for a blob, no matter of security
+        digest = hashlib.sha1(b"blob %d\0" % file.num_bytes, usedforsecurity=False)
+    for part in _parts(path):
+        digest.update(part)
+    return digest.hexdigest() == file.digest
+
+
+def _parts(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as opened:
+        while part := opened.read(READ_BYTES):
+            yield part
+
+
+def _forget_others(folder: Path, files: tuple[File, ...]) -> None:
+    """Weights of an earlier revision would be read beside those of this one."""
+    names = {file.name for file in files}
+    for path in folder.glob("*.safetensors"):
+        if path.name not in names:
+            path.unlink()
+
+
+def _check_disk(folder: Path, num_bytes: int) -> None:
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(place).free
+    if num_bytes + MIN_FREE_BYTES > free:
+        raise ModelError(f"{as_size(num_bytes)} are to be fetched, and {place} has {as_size(free)} free")
+
+
+def _write_record(pulled: Pulled) -> None:
+    pulled.folder.mkdir(parents=True, exist_ok=True)
+    files: list[dict[str, Any]] = [
+        {"name": file.name, "bytes": file.num_bytes, "digest": file.digest} for file in pulled.files
+    ]
+    record = {"name": pulled.name, "revision": pulled.revision, "complete": pulled.is_complete, "files": files}
+    (pulled.folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def as_size(num_bytes: int) -> str:
+    """For people."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= size / 10:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes / 1e3:.1f} kB"

@@ -1,0 +1,151 @@
+"""Attention of the CPU kernels: positions, the cache, and a softmax that goes by absolute slots.
+
+A longer context only adds zeros behind a row's own slots, so its numbers don't depend on how long the context is.
+Rotary embedding: Su et al. 2021 (https://arxiv.org/abs/2104.09864). R query rows of a key head are the query heads that
+share it, times rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from decoding.models.cpu.compiling import compiled
+from decoding.models.cpu.intrinsics import call_eleven, exponentiate, largest, read_float, write_float
+from decoding.models.cpu.products import padded
+from decoding.models.cpu.tables import (
+    BUFFER,
+    BUFFER_STRIDE,
+    CAPACITY,
+    HEAD_DIM,
+    HEADS,
+    KEY_NORM,
+    KEYS,
+    KV_HEADS,
+    MANY_QUERIES,
+    MIXED,
+    MULTIPLY,
+    NUM_ROWS,
+    QUERIES,
+    QUERY_NORM,
+    ROTARY,
+    SCORES,
+    SLOTS,
+    START,
+    TILE,
+    VALUES,
+)
+from decoding.models.cpu.tasks import await_all, claim, finish
+from decoding.models.cpu.vectors import FLOAT32, LANES, MAX_ROWS
+
+
+@compiled
+def turn_and_keep(job, phase, index, layer, eps):
+    """Give queries and keys their positions, in place, and write keys and values into the cache."""
+    heads, kv_heads, size = job[HEADS], job[KV_HEADS], job[HEAD_DIM]
+    scale = np.float32(1.0) / np.sqrt(np.float32(size))
+    while True:
+        row = claim(job, phase)
+        if row >= job[NUM_ROWS]:
+            break
+        source = job[BUFFER] + row * job[BUFFER_STRIDE]
+        position = job[START] + row
+        angles = job[ROTARY] + position * size * 4
+        for head in range(heads + kv_heads):
+            weight = layer[QUERY_NORM] if head < heads else layer[KEY_NORM]
+            if weight:
+                normalise_head(source + head * size * 4, size, weight, eps)
+            turn(source + head * size * 4, size, angles, scale if head < heads else np.float32(1.0))
+        for head in range(kv_heads):
+            keep(job, index, head, position, source + (heads + head) * size * 4)
+        finish(job, phase)
+    await_all(job, phase, job[NUM_ROWS])
+
+
+@compiled
+def normalise_head(values, size, weight, eps):
+    """RMS norm of one head, in place."""
+    total = np.float32(0.0)
+    for i in range(size):
+        value = read_float(values + 4 * i)
+        total += value * value
+    scale = np.float32(1.0) / np.sqrt(total / np.float32(size) + eps)
+    for i in range(size):
+        write_float(values + 4 * i, read_float(values + 4 * i) * scale * read_float(weight + 4 * i))
+
+
+@compiled
+def turn(values, size, angles, scale):
+    """Turn pairs, which stand side by side, by their angles' cosine and sine, in place."""
+    for i in range(0, size, 2):
+        a, b = read_float(values + 4 * i), read_float(values + 4 * i + 4)
+        cosine, sine = read_float(angles + 4 * i), read_float(angles + 4 * i + 4)
+        write_float(values + 4 * i, (a * cosine - b * sine) * scale)
+        write_float(values + 4 * i + 4, (a * sine + b * cosine) * scale)
+
+
+@compiled
+def keep(job, index, head, slot, key):
+    """Write a key and its value, which stands `kv_heads` heads behind it, into their slot."""
+    kv_heads, size = job[KV_HEADS], job[HEAD_DIM]
+    store = (index * kv_heads + head) * job[CAPACITY]
+    keys = job[KEYS] + ((store + slot // SLOTS * SLOTS) * size + slot % SLOTS) * 4
+    values = job[VALUES] + (store + slot) * padded(size) * 4
+    value = key + kv_heads * size * 4
+    for i in range(size):
+        write_float(keys + i * SLOTS * 4, read_float(key + 4 * i))
+        write_float(values + 4 * i, read_float(value + 4 * i))
+
+
+@compiled
+def attend(job, phase, index, mine):
+    """Attention of all query rows over the slots up to their own; what comes out stands in `MIXED`."""
+    kv_heads = job[KV_HEADS]
+    num_queries = job[NUM_ROWS] * job[HEADS] // kv_heads
+    step = min(MAX_ROWS, 8 if num_queries >= MANY_QUERIES else 4)
+    num_tiles = (num_queries + step - 1) // step
+    while True:
+        task = claim(job, phase)
+        if task >= num_tiles * kv_heads:
+            break
+        head, first = task // num_tiles, task % num_tiles * step
+        attend_tile(job, index, head, first, min(step, num_queries - first), mine)
+        finish(job, phase)
+    await_all(job, phase, num_tiles * kv_heads)
+
+
+@compiled
+def attend_tile(job, index, kv_head, first, count, mine):
+    """Query rows `first` to `first + count` of a key head; row r is of token r // groups."""
+    size, heads, kv_heads, capacity = job[HEAD_DIM], job[HEADS], job[KV_HEADS], job[CAPACITY]
+    groups, wide = heads // kv_heads, padded(size)
+    for i in range(count):
+        row, head = (first + i) // groups, kv_head * groups + (first + i) % groups
+        source = job[BUFFER] + row * job[BUFFER_STRIDE] + head * size * 4
+        for k in range(size):
+            write_float(mine[QUERIES] + (i * size + k) * 4, read_float(source + 4 * k))
+    live = job[START] + (first + count - 1) // groups + 1
+    num_blocks = (live + SLOTS - 1) // SLOTS
+    store = (index * kv_heads + kv_head) * capacity
+    for block in range(num_blocks):
+        call_eleven(
+            job[MULTIPLY], FLOAT32, mine[QUERIES], size * 4, count,
+            job[KEYS] + (store + block * SLOTS) * size * 4, SLOTS * 4, LANES * 4, size, SLOTS // LANES,
+            mine[SCORES] + block * SLOTS * 4, capacity * 4,
+        )  # fmt: skip
+    for i in range(count):
+        scores = mine[SCORES] + i * capacity * 4
+        for slot in range(job[START] + (first + i) // groups + 1, num_blocks * SLOTS):
+            write_float(scores + slot * 4, np.float32(-np.inf))
+        num_vectors = num_blocks * SLOTS // LANES
+        total = exponentiate(scores, num_vectors, largest(scores, num_vectors))
+        write_float(mine[QUERIES] + i * 4, np.float32(1.0) / total)
+    call_eleven(
+        job[MULTIPLY], FLOAT32, mine[SCORES], capacity * 4, count, job[VALUES] + store * wide * 4, wide * 4,
+        LANES * 4, live, wide // LANES, mine[TILE], wide * 4,
+    )  # fmt: skip
+    for i in range(count):
+        row, head = (first + i) // groups, kv_head * groups + (first + i) % groups
+        target = job[MIXED] + (row * heads + head) * size * 4
+        scale = read_float(mine[QUERIES] + i * 4)
+        for k in range(size):
+            write_float(target + 4 * k, read_float(mine[TILE] + (i * wide + k) * 4) * scale)

@@ -1,0 +1,33 @@
+"""The columns of the tables that the kernels work from, and the sizes that their parts agree on.
+
+Tables are int64: addresses, sizes in numbers or bytes. `decoder.py` fills them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# A matrix: where its panels lie, how its weights are stored; factors and biases of its outputs, 0 where it has none.
+ADDRESS, KIND, FACTORS, BIAS, INPUTS, OUTPUTS, MATRIX = range(7)
+# A layer: four matrices, then the addresses of norms (0 where there are none).
+QKV, OUT, GATE_UP, DOWN = (i * MATRIX for i in range(4))
+INPUT_NORM, POST_NORM, QUERY_NORM, KEY_NORM, LAYER = range(4 * MATRIX, 4 * MATRIX + 5)
+# The job: sizes, then addresses.
+NUM_ROWS, START, NUM_LAYERS, WIDTH, HEADS, KV_HEADS, HEAD_DIM, CAPACITY, NUM_LOGIT_ROWS, BUFFER_STRIDE = range(10)
+TOKENS, KEYS, VALUES, ROTARY, FINAL_NORM, HIDDEN, BUFFER, MIXED, LOGITS, COUNTERS, GIVE_WAY, MULTIPLY = range(10, 22)
+# Where a token's embedding lies: panel by panel in the head's matrix where the two are tied, else row by row.
+EMBEDDING, EMBEDDING_KIND, EMBEDDING_LANES = range(22, 25)
+JOB = 25
+# What each thread has for itself.
+NORMED, SCORES, QUERIES, TILE, THREAD = range(5)
+# What the threads know of each other.
+GENERATION, OPEN, INSIDE, ASLEEP, STATE = range(5)
+
+SLOTS: Final = 64  # keys lie in blocks of so many slots: the same number of all slots side by side
+COUNTER_BYTES: Final = 64  # counters that threads write stand in cache lines of their own
+PATIENCE: Final = 1000  # looks for another job before a thread goes to sleep
+SPINS: Final = 200  # looks at a counter before others are let run
+PHASES: Final = 6  # of a layer
+MAX_TASKS: Final = 64  # about so many tasks a phase
+TILE_PANELS: Final = 8  # of one task whose result goes on from a thread's own memory
+MANY_QUERIES: Final = 64  # from which on attention takes larger tiles

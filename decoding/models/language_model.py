@@ -1,0 +1,80 @@
+"""What speculation, requests and drafters need of a model, whoever computes it.
+
+Our own forward pass (`decoder.py`) and any causal model of transformers (`generic.py`) have this form, and wrappers
+may. Knows no weights. Dimension letters: T rows, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from decoding.kv_cache import KVCache
+
+# The store is the affair of the model that made it: caches are never handed from one model to another.
+Cache = KVCache[Any]
+
+
+class Sizes(Protocol):
+    """`vocabulary` counts the tokenizer's ids, without padding; `max_len` bounds prompt and answer together."""
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the width of the logits."""
+
+    @property
+    def max_len(self) -> int:
+        """The longest sequence that a cache holds, in tokens."""
+
+
+class LanguageModel(Protocol):
+    """Computes logits of tokens that follow a cache's end. Every row is a function of its token and those before it."""
+
+    # Set by the row-invariance probe at loading: the most rows of a step.
+    step_width: int
+
+    @property
+    def shape(self) -> Sizes:
+        """The sizes that others need to know."""
+
+    @property
+    def chunk(self) -> int:
+        """How many tokens have to be read together to give the same bits; 1 where any number does."""
+
+    @property
+    def prefill_width(self) -> int:
+        """The most tokens that `prefill` and `advance` take, a multiple of `chunk`."""
+
+    @property
+    def has_own_threads(self) -> bool:
+        """Whether it computes with threads of its own; torch is left with work too small to wake threads for."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are stored in."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Counted once where weights are tied."""
+
+    def new_cache(self) -> Cache:
+        """An empty cache for one sequence."""
+
+    def step(self, token_ids: Sequence[int], cache: Cache) -> Tensor:
+        """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
+
+    def prefill(self, token_ids: Sequence[int], cache: Cache) -> None:
+        """Compute whole absolute chunks, at most `prefill_width` tokens, and commit them."""
+
+    def advance(self, token_ids: Sequence[int], cache: Cache) -> Tensor:
+        """Compute and commit 1 to `prefill_width` tokens; logits (V,) after the last.
+
+        The quickest way and not the row-invariant one: what a draft is made with.
+        """

@@ -1,0 +1,166 @@
+"""Answers and health: the values and their JSON form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import accumulate
+from typing import Any, cast
+
+from decoding.protocol.constants import PROTOCOL_VERSION, VERSION, Status
+from decoding.protocol.fields import Fields, ProtocolError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredToken:
+    """A token of an answer: the text that it added, its log-probability, and those of the likeliest at its place.
+
+    The probability is the model's at temperature 1, given what was typed of a healed token; top-k and top-p don't
+    change it. A token that a stop text cuts stands with what is left of it; one that ends inside a character adds none.
+    """
+
+    text: str
+    logprob: float
+    likeliest: tuple[tuple[str, float], ...] = ()
+
+
+Confidence = tuple[tuple[int, float], ...]
+"""(characters, log-probability) of each token of a piece, in order; the characters sum to those of the pieces' texts,
+but a token comes with the piece that shows the last of its characters."""
+
+
+def confidence_to_json(tokens: Sequence[ScoredToken]) -> list[list[float]]:
+    """The `confidence` of a choice's `tabcast` object."""
+    return [[len(token.text), round(token.logprob, 6)] for token in tokens]
+
+
+def confidence_from_json(value: object) -> Confidence:
+    """Read it; nothing where there is none. Raises `ProtocolError`."""
+    try:
+        return tuple((int(size), float(logprob)) for size, logprob in cast(Any, value) or ())
+    except (TypeError, ValueError):
+        raise ProtocolError("tabcast.confidence: expected a list of pairs") from None
+
+
+def logprobs_to_json(tokens: Sequence[ScoredToken], offset: int) -> dict[str, Any]:
+    """The `logprobs` of a choice as in the OpenAI completions protocol; offsets count from the answer's beginning."""
+    offsets = [*accumulate((len(token.text) for token in tokens), initial=offset)]
+    return {
+        "tokens": [token.text for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [dict(token.likeliest) for token in tokens] if any(t.likeliest for t in tokens) else None,
+        "text_offset": offsets[: len(tokens)],
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrafterStats:
+    """How many tokens one drafter proposed and how many of them the target accepted."""
+
+    drafted: int = 0
+    accepted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionStats:
+    """The `tabcast` object of an answer: what one choice cost.
+
+    `steps` counts forward passes of the target that decoded (prefill is apart); `tokens` what they emitted.
+    `reason` says why it ended: "stop" (the model ended it), "stop_text", "line", "length", "repetition",
+    "context" (the cache is full), "superseded" (by a newer request of its document) or "dropped" (idle work gave way).
+    `seed` is the one that a sampled answer can be had again with.
+    """
+
+    tokens: int = 0
+    steps: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    queue_ms: float = 0.0
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+    reason: str = ""
+    seed: int | None = None
+    token_ids: tuple[int, ...] = ()
+    drafters: Mapping[str, DrafterStats] = field(default_factory=dict)
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Emitted tokens for each decoding pass of the target; 1.0 is plain decoding."""
+        return self.tokens / self.steps if self.steps else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object, with the derived figure beside the counted ones."""
+        return {**asdict(self), "tokens_per_step": round(self.tokens_per_step, 3)}
+
+    @classmethod
+    def from_json(cls, value: object) -> CompletionStats:
+        """Read the `tabcast` object of an answer. Raises `ProtocolError`."""
+        body = Fields(value, "tabcast")
+        drafters = body.value.get("drafters") or {}
+        if not isinstance(drafters, dict):
+            raise ProtocolError("tabcast.drafters: expected an object")
+        return cls(
+            tokens=body.integer("tokens"),
+            steps=body.integer("steps"),
+            prompt_tokens=body.integer("prompt_tokens"),
+            cached_tokens=body.integer("cached_tokens"),
+            queue_ms=body.number("queue_ms"),
+            prefill_ms=body.number("prefill_ms"),
+            decode_ms=body.number("decode_ms"),
+            reason=body.text("reason"),
+            seed=body.optional_integer("seed", low=-(2**63), high=2**63),
+            token_ids=tuple(int(token_id) for token_id in body.value.get("token_ids") or ()),
+            drafters={
+                str(name): DrafterStats(
+                    drafted=Fields(counts, name).integer("drafted"), accepted=Fields(counts, name).integer("accepted")
+                )
+                for name, counts in drafters.items()
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """The answer of `GET /health`, the one route that needs no token.
+
+    `progress` is from 0 to 1 while loading; `detail` is what it does, or why it failed.
+    `context_tokens` is what the model holds in all, prompt and answer; 0 where that isn't known.
+    `proof` is `prove(token, nonce, port)`: the engine shows that it knows the token before the client sends it.
+    """
+
+    status: Status
+    progress: float = 0.0
+    detail: str = ""
+    model: str = ""
+    device: str = ""
+    languages: tuple[str, ...] = ()
+    context_tokens: int = 0
+    version: str = VERSION
+    protocol: int = PROTOCOL_VERSION
+    pid: int = 0
+    proof: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The body of the answer."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: object) -> Health:
+        """Read the answer. Raises `ProtocolError`."""
+        body = Fields(value, "health")
+        status = body.text("status", required=True)
+        if status not in ("absent", "loading", "ready", "failed"):
+            raise ProtocolError(f"health.status: unknown value {status!r}")
+        return cls(
+            status=cast(Status, status),
+            progress=body.number("progress"),
+            detail=body.text("detail"),
+            model=body.text("model"),
+            device=body.text("device"),
+            languages=body.texts("languages"),
+            context_tokens=body.integer("context_tokens"),
+            version=body.text("version"),
+            protocol=body.integer("protocol"),
+            pid=body.integer("pid"),
+            proof=body.text("proof"),
+        )

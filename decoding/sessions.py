@@ -1,0 +1,172 @@
+"""Caches that outlive a request: who gets which, what their memory may be, and what is known of the text they held.
+
+Knows no request's text and no thread; one session is used by one request at a time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+
+from decoding.drafters.combine import Combined
+from decoding.drafters.draft_model import DraftModel
+from decoding.drafters.prompt_lookup import MAX_MATCH, PromptLookup, common_prefix_len
+from decoding.drafting import Drafter
+from decoding.models.language_model import Cache
+from decoding.models.pair import ModelSet
+from decoding.policy import Policy
+from decoding.protocol import Method
+
+MAX_OLD_TOKENS = 512
+# Fewer tokens in common are worth no cache of another document: a step reads as many.
+MIN_SHARED = 64
+SHARE_OF_MEMORY = 0.1
+SHARE_OF_DEVICE = 0.25  # of what is free once the models are loaded
+MEMORY_IF_UNKNOWN = 4 << 30
+
+
+class Session:
+    """The caches of one token sequence, kept for the next request that begins alike.
+
+    `document` names whose text it holds.
+    """
+
+    def __init__(self, models: ModelSet, policy: Policy | None = None) -> None:
+        self.document = ""
+        self.cache: Cache = models.target.new_cache()
+        self._policy = policy or new_policy(models)
+        self._lookup = PromptLookup()
+        self._draft = None if models.draft is None else DraftModel(models.draft, models.draft.new_cache())
+        self._last_ids: list[int] = []
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of its keys and values."""
+        return self.cache.num_bytes + (0 if self._draft is None else self._draft.num_bytes)
+
+    def drafters(self, method: Method) -> list[Drafter]:
+        """The drafters of a method."""
+        model: list[Drafter] = [] if self._draft is None else [self._draft]
+        chosen: dict[Method, list[Drafter]] = {
+            "plain": [],
+            "lookup": [self._lookup],
+            "draft": model,
+            "auto": [self._lookup, *model],
+        }
+        return chosen[method]
+
+    def drafter(self, method: Method) -> Combined:
+        """The drafters of a method as one, asked where the policy expects it to pay."""
+        return Combined(self.drafters(method), self._policy)
+
+    def old_text(self, prompt_ids: list[int]) -> Sequence[int]:
+        """What stood in the last request or its answer where `prompt_ids` goes another way: likely to be written again.
+
+        Begins a few tokens earlier, so that look-up finds the place; empty where the last request had another text.
+        """
+        last = self._last_ids
+        common = common_prefix_len(last, prompt_ids)
+        if common == len(last) or common < min(MIN_SHARED, len(prompt_ids) // 2):
+            return ()
+        return last[max(0, common - MAX_MATCH) : common + MAX_OLD_TOKENS]
+
+    def remember(self, prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> None:
+        """What the last request was, and what was answered as far as it got."""
+        self._last_ids = [*prompt_ids, *answer_ids]
+
+
+def new_policy(models: ModelSet) -> Policy:
+    """What is known of these models at first: the times of their steps on this machine."""
+    return Policy(models.step_ms, models.draft_step_ms)
+
+
+def cache_budget_bytes(megabytes: int, device: torch.device) -> int:
+    """What the setting `cache_mb` allows for; 0 is a tenth of the memory, or a quarter of a GPU's that is free."""
+    if megabytes:
+        return megabytes << 20
+    if device.type == "cuda":
+        return int(SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0])
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        memory = MEMORY_IF_UNKNOWN
+    return int(SHARE_OF_MEMORY * memory)
+
+
+class SessionPool:
+    """Idle sessions, the least recently used first; with those that are leased they share a budget of memory.
+
+    What is leased is never taken away; so the budget may be exceeded by as many requests as take turns.
+    """
+
+    def __init__(self, models: ModelSet, *, max_sessions: int, budget_bytes: int) -> None:
+        self._models = models
+        self._policy = new_policy(models)
+        self._max_sessions = max_sessions
+        self._budget_bytes = budget_bytes
+        self._idle: list[Session] = []
+        self._leased: list[Session] = []
+
+    def __len__(self) -> int:
+        return len(self._idle) + len(self._leased)
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all keys and values."""
+        return sum(session.num_bytes for session in (*self._idle, *self._leased))
+
+    def lease(self, document: str, prompt_ids: Sequence[int]) -> Session:
+        """The idle session that shares the longest beginning, else the document's own, else a new one.
+
+        Another document's session is taken only if most of what it holds is shared, or if there is no room for one
+        more: two documents with the same context files shall not take turns in one cache.
+        """
+        session = self._find(document, prompt_ids) or self._new()
+        session.document = document
+        self._leased.append(session)
+        return session
+
+    def give_back(self, session: Session) -> None:
+        """The request is over, and whatever it left in the caches is valid."""
+        self._leased.remove(session)
+        self._idle.append(session)
+        self._evict()
+
+    def drop(self, session: Session) -> None:
+        """The request failed, and its caches may be half written."""
+        self._leased.remove(session)
+
+    def free_idle(self) -> int:
+        """Drop all idle sessions, because memory is short; return how many there were."""
+        num_freed = len(self._idle)
+        self._idle.clear()
+        return num_freed
+
+    def _find(self, document: str, prompt_ids: Sequence[int]) -> Session | None:
+        shared = [session.cache.common_prefix_len(prompt_ids) for session in self._idle]
+        # Of equals the document's own, then the one used last.
+        order = [(shared[i], session.document == document, i) for i, session in enumerate(self._idle)]
+        num_shared, is_own, best = max(order, default=(0, False, -1))
+        if best < 0:
+            return None
+        enough = min(MIN_SHARED, len(prompt_ids) - 1)
+        is_mostly_shared = 2 * num_shared >= len(self._idle[best].cache)
+        if num_shared >= enough and (is_own or is_mostly_shared or not self._has_room()):
+            return self._idle.pop(best)
+        own = next((i for i, session in enumerate(self._idle) if document and session.document == document), None)
+        return None if own is None else self._idle.pop(own)
+
+    def _has_room(self) -> bool:
+        sizes = [session.num_bytes for session in (*self._idle, *self._leased)]
+        return not sizes or (len(sizes) < self._max_sessions and sum(sizes) + max(sizes) <= self._budget_bytes)
+
+    def _new(self) -> Session:
+        if not self._has_room() and self._idle:
+            return self._idle.pop(0)
+        return Session(self._models, self._policy)
+
+    def _evict(self) -> None:
+        while self._idle and len(self) > 1 and (len(self) > self._max_sessions or self.num_bytes > self._budget_bytes):
+            del self._idle[0]

@@ -1,0 +1,179 @@
+"""Makes a draft for any target and code base: cut out of the target or given, distilled, and measured before and after.
+
+The measurement is the engine's own decoding of held-out files, so that what it promises is what a user gets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from decoding.errors import TabcastError
+from decoding.fim import find_layout
+from decoding.models.loading import begin_token_ids, load_tokenizer, read_config
+from decoding.training import corpus, gains, pretrain, prune
+from decoding.training.distill import OwnContinuations, distillation_loss
+from decoding.training.export import export
+from decoding.training.samples import Form, Samples
+
+log = logging.getLogger(__name__)
+
+MIN_CHARACTERS = 20_000
+HELD_OUT_SHARE = 0.1
+IMPORTANCE_BATCHES = 4
+# Weights, gradients and two moments in float32.
+BYTES_PER_TRAINED_PARAMETER = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What to make: `begin_with` is a small model's folder, or None to cut `size` out of the target."""
+
+    target: Path
+    out: Path
+    begin_with: Path | None = None
+    size: dict[str, int] | None = None
+    device: str = "cpu"
+    row_len: int = 1024
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What the draft is worth on held-out files, before and after training, and whether that is finished."""
+
+    before: gains.Agreement
+    after: gains.Agreement
+    speed: gains.Speed
+    is_finished: bool
+
+
+def train(wanted: Wanted, data: Path, recipe: pretrain.Recipe, checkpoint: Path) -> Made:
+    """Make the draft and write it to `wanted.out`.
+
+    Raises:
+        TabcastError: too little data, another tokenizer, a size that can't be cut, a given draft that got worse (then
+            nothing is written), or what `pretrain.run` raises.
+    """
+    form = form_of(wanted.target)
+    row_len = min(wanted.row_len, int(read_config(wanted.target).get("max_position_embeddings") or wanted.row_len))
+    files, held_out = read_data(data)
+    prompts = gains.prompts_of(held_out, form, max_len=row_len - gains.NEW_TOKENS)
+    teacher = load_model(wanted.target, wanted.device, _teacher_type(wanted.device))
+    feed = Samples(files, form, row_len=row_len, seed=wanted.seed)
+    torch.manual_seed(wanted.seed)
+    student = _begin(wanted, teacher, feed, form.tokenizer)
+    log.info("%s", needs(teacher, student, recipe, row_len))
+    before = gains.agreement(teacher, student, prompts)
+    own = OwnContinuations(feed, teacher)
+    result = pretrain.run(student, own, recipe, checkpoint, loss_of=distillation_loss(teacher), name="distilling")
+    after = gains.agreement(teacher, student, prompts)
+    if wanted.begin_with is not None and after.share < before.share:
+        raise TabcastError(
+            f"training made {wanted.begin_with} worse on held-out files ({before.share:.0%} of the target's tokens "
+            f"guessed, then {after.share:.0%}): nothing is written; more data or a smaller --rate-scale may help"
+        )
+    del teacher, own
+    export(student, wanted.target, wanted.out)
+    speed = gains.speed(wanted.target, wanted.out, prompts, device=wanted.device)
+    log.info("on %d held-out prompts, before: %s", len(prompts), before)
+    log.info("on %d held-out prompts, after:  %s", len(prompts), after)
+    log.info("decoding with it takes place at %.2f times the speed of plain decoding", speed.speedup)
+    return Made(before=before, after=after, speed=speed, is_finished=result.is_finished)
+
+
+def form_of(folder: Path) -> Form:
+    """How the model of a folder wants its prompts. Raises `ModelError`."""
+    config = read_config(folder)
+    tokenizer = load_tokenizer(folder)
+    ends = config.get("eos_token_id")
+    end_ids = ends if isinstance(ends, list) else [ends] if ends is not None else []
+    begin_ids = begin_token_ids(folder, tokenizer)
+    layout = find_layout(tokenizer.get_vocab(), config.get("tabcast") or {}, end_ids, begin_ids=begin_ids)
+    end_id = end_ids[0] if end_ids else min(layout.stop_ids, default=0)
+    return Form(tokenizer=tokenizer, layout=layout, end_id=end_id)
+
+
+def load_model(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The model of a folder that `read_config` accepted; nothing is fetched and no code of the folder runs."""
+    kind = read_config(folder)["model_type"]
+    if kind not in prune.KINDS:
+        raise TabcastError(f"{folder}: {kind} models can't be trained here ({', '.join(prune.KINDS)} can)")
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    model.to(device)  # type: ignore[arg-type]
+    return model
+
+
+def read_data(folder: Path) -> tuple[list[corpus.SourceFile], list[corpus.SourceFile]]:
+    """Training and held-out files: of a corpus that `train corpus` made, or of any folder with Python files.
+
+    Raises:
+        TabcastError: there is too little.
+    """
+    if (folder / "train.jsonl.gz").is_file():
+        files, held_out = (corpus.read(folder / f"{split}.jsonl.gz") for split in ("train", "heldout"))
+    else:
+        every = list(corpus.collect(roots=[folder]))
+        files = [file for file in every if not _is_held_out(file.path)]
+        held_out = [file for file in every if _is_held_out(file.path)]
+    if not held_out and len(files) > 1:
+        held_out = [files.pop()]
+    characters = sum(len(file.text) for file in files)
+    if characters < MIN_CHARACTERS or not held_out:
+        raise TabcastError(
+            f"{folder} has {characters} characters of Python worth learning from in {len(files)} files; "
+            f"a draft needs {MIN_CHARACTERS} and a file beside them to measure with"
+        )
+    return files, held_out
+
+
+def needs(teacher: PreTrainedModel, student: PreTrainedModel, recipe: pretrain.Recipe, row_len: int) -> str:
+    """What the run will take, in a sentence."""
+    frozen = sum(p.numel() * p.element_size() for p in teacher.parameters())
+    trained = sum(p.numel() for p in student.parameters())
+    tokens = recipe.num_rows * row_len
+    logits = 3 * 4 * tokens * student.config.vocab_size
+    hidden = 16 * 2 * tokens * student.config.hidden_size * student.config.num_hidden_layers
+    memory = (frozen + trained * BYTES_PER_TRAINED_PARAMETER + logits + hidden) / 2**30
+    length = recipe.length
+    limits = [f"{length.minutes:g} minutes"] if length.minutes is not None else []
+    limits += [f"{length.steps} steps of {tokens} tokens"] if length.steps is not None else []
+    return (
+        f"a draft of {trained / 1e6:.1f} M parameters learns from {_millions(teacher)} M: about {memory:.1f} GiB of "
+        f"memory, {' or '.join(limits)}, then a minute to measure it"
+    )
+
+
+def _millions(model: PreTrainedModel) -> str:
+    return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}"
+
+
+def _begin(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, tokenizer: Tokenizer) -> PreTrainedModel:
+    if wanted.begin_with is not None:
+        if load_tokenizer(wanted.begin_with).get_vocab() != tokenizer.get_vocab():
+            raise TabcastError(f"{wanted.begin_with} has another tokenizer than {wanted.target}: it can't draft for it")
+        return load_model(wanted.begin_with, wanted.device)
+    had = prune.Size.of(teacher)
+    chosen = {name: getattr(had.smaller(), name) for name in prune.Size.__slots__}
+    size = prune.Size(**{**chosen, **(wanted.size or {})})
+    batches = [torch.from_numpy(feed.batch(1)) for _ in range(IMPORTANCE_BATCHES)]
+    try:
+        student = prune.prune(teacher, prune.measure(teacher, batches), size)
+    except ValueError as error:
+        raise TabcastError(f"a draft of that size can't be cut out of {wanted.target}: {error}") from None
+    log.info("cut %s out of the target: %s", _millions(student), size)
+    return student
+
+
+def _teacher_type(device: str) -> torch.dtype:
+    return torch.bfloat16 if device.startswith("cuda") else torch.float32
+
+
+def _is_held_out(path: str) -> bool:
+    return int(hashlib.sha256(path.encode()).hexdigest()[:8], 16) < HELD_OUT_SHARE * 16**8

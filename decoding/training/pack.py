@@ -1,0 +1,95 @@
+"""Weights in int8 with a factor for each output, in safetensors files below 16 MB, and back.
+
+For carrying a model away from the machine that trained it, and for shipping: half of bfloat16's size.
+Symmetric rounding to nearest with absolute maxima: Dettmers et al. 2022, LLM.int8() (https://arxiv.org/abs/2208.07339),
+without its outliers, which models of this size don't have. Knows no training.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from decoding.errors import TabcastError
+from decoding.training.export import copy_tokenizer, export, write_folder
+
+MAX_FILE_BYTES = 15_000_000
+FACTORS = ".factors"
+PATTERN = "int8-*.safetensors"
+
+
+def pack(model: PreTrainedModel, tokenizer_folder: Path, folder: Path) -> None:
+    """Write `model` as int8 files, its config.json and its tokenizer. Raises `TrainingError` on a full disk."""
+
+    def write(partial: Path) -> None:
+        for number, part in enumerate(_parts(quantize(model.state_dict(), model.config.tie_word_embeddings)), 1):
+            save_file(part, partial / f"int8-{number:05}.safetensors")
+        model.config.save_pretrained(partial)
+        copy_tokenizer(tokenizer_folder, partial)
+
+    write_folder(folder, write)
+
+
+def unpack(packed: Path, folder: Path) -> PreTrainedModel:
+    """Write a packed folder as the model folder that everybody reads, in bfloat16; return the model in float32.
+
+    Raises:
+        TabcastError: `packed` isn't a whole packed folder.
+    """
+    files = sorted(packed.glob(PATTERN))
+    if not files or not (packed / "config.json").is_file():
+        raise TabcastError(f"{packed} is no packed model: it needs config.json and {PATTERN}")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors.update(load_file(file))
+    config = AutoConfig.from_pretrained(packed, local_files_only=True)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    left = model.load_state_dict(restore(tensors), strict=False)
+    missing = [name for name in left.missing_keys if not (config.tie_word_embeddings and name == "lm_head.weight")]
+    if missing or left.unexpected_keys:
+        raise TabcastError(f"{packed} is incomplete: {(missing + left.unexpected_keys)[0]} is wrong; copy it again")
+    model.tie_weights()
+    export(model, packed, folder)
+    return model
+
+
+def quantize(weights: dict[str, Tensor], is_tied: bool) -> dict[str, Tensor]:
+    """Matrices (outputs, inputs) as int8 with float32 factors (outputs,), vectors as float32."""
+    packed: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        values = tensor.detach().float().cpu()
+        if is_tied and name == "lm_head.weight":
+            continue
+        if values.ndim != 2:
+            packed[name] = values.contiguous()
+            continue
+        factors = values.abs().amax(dim=1).clamp(min=1e-12) / 127
+        packed[name] = (values / factors[:, None]).round().to(torch.int8)
+        packed[name + FACTORS] = factors
+    return packed
+
+
+def restore(packed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The float32 weights that `quantize` stands for."""
+    return {
+        name: tensor.float() * packed[name + FACTORS][:, None] if name + FACTORS in packed else tensor
+        for name, tensor in packed.items()
+        if not name.endswith(FACTORS)
+    }
+
+
+def _parts(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    parts: list[dict[str, Tensor]] = [{}]
+    room = MAX_FILE_BYTES
+    for name, tensor in tensors.items():
+        num_bytes = tensor.numel() * tensor.element_size()
+        if num_bytes > room and parts[-1]:
+            parts.append({})
+            room = MAX_FILE_BYTES
+        parts[-1][name] = tensor
+        room -= num_bytes
+    return parts
