@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import os
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from decoding.protocol import (
@@ -21,49 +19,27 @@ from decoding.protocol import (
     LOG_FILE,
     START_LOCK_FILE,
     CompletionRequest,
-    CompletionStats,
     Health,
-    engine_directory,
     make_private,
 )
+from lsp_server.engine_choice import EngineSpec
 from lsp_server.engine_connection import EngineConnection
-from lsp_server.engine_process import StartedEngine, StartPolicy, start_engine
-from lsp_server.engine_stream import EngineUnavailable, deltas
+from lsp_server.engine_process import StartedEngine, StartPolicy, end_engine, start_engine
+from lsp_server.engine_stream import EngineUnavailable, Part, deltas
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-__all__ = ["ENGINE_PROGRAM", "EngineClient", "EngineSpec", "EngineUnavailable", "user_config_file"]
+__all__ = ["ENGINE_PROGRAM", "EngineClient", "EngineSpec", "EngineUnavailable"]
 
 logger = logging.getLogger(__name__)
 
 ENGINE_PROGRAM: Final = ("-m", "decoding", "serve")
 START_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineSpec:
-    """Which engine is wanted: its command line, and the runtime directory that belongs to that configuration."""
-
-    arguments: tuple[str, ...]
-    directory: Path
-
-    @classmethod
-    def from_environment(cls, arguments: Sequence[str] = ()) -> EngineSpec:
-        """The engine that the user's own configuration file, environment and command line ask for."""
-        config = user_config_file()
-        text = config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
-        return cls(arguments=tuple(arguments), directory=engine_directory(arguments, os.environ, text))
-
-
-def user_config_file() -> Path:
-    """The user's configuration file, which need not exist."""
-    if chosen := os.environ.get("TABCAST_CONFIG"):
-        return Path(chosen)
-    import platformdirs  # noqa: PLC0415 - not before the `initialize` answer
-
-    return platformdirs.user_config_path("tabcast") / "config.toml"
+SILENT: Final = "the engine does not answer"
+# An engine that is busy importing, or on a machine that swaps, answers late; one that is silent for so long is stuck.
+HUNG_S: Final = 20.0
 
 
 class EngineClient:
@@ -79,11 +55,13 @@ class EngineClient:
         *,
         program: Sequence[str] = ENGINE_PROGRAM,
         clock: Callable[[], float] = time.monotonic,
+        hung_s: float = HUNG_S,
     ) -> None:
         self.spec = spec
         self._on_health = on_health
         self._program = tuple(program)
         self._clock = clock
+        self._hung_s = hung_s
         self._connection = EngineConnection(spec.directory)
         self._policy = StartPolicy()
         self._starting = asyncio.Lock()
@@ -95,16 +73,19 @@ class EngineClient:
         health = await self._connection.health()
         if health is None and self._child is not None:
             self._child.process.poll()  # lets a child that has ended go
-        self._tell(health or Health(status="absent"))
+        self._tell(health or Health(status="absent", detail=SILENT if self._connection.silent else ""))
         return health
 
     async def ensure(self) -> Health:
         """The state of the running engine, or of one started now; it may still be loading.
 
+        An engine that stays silent is ended, and another started.
         Raises `EngineUnavailable` if none could be started, or if the last attempts are too recent.
         """
         async with self._starting:
             health = await self.attach()
+            if health is None and self._connection.silent:
+                health = await self._wait_for_words()
             if health is not None:
                 return health
             if (wait_s := self._policy.wait_s(self._clock())) > 0:
@@ -129,7 +110,7 @@ class EngineClient:
                 raise EngineUnavailable(f"the engine is still loading after {timeout_s:.0f} s", "loading")
             await asyncio.sleep(POLL_S)
 
-    async def complete(self, request: CompletionRequest) -> AsyncGenerator[str | CompletionStats, None]:
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Part, None]:
         """Text deltas of one completion, then its statistics.
 
         Closing the iterator (`contextlib.aclosing`) drops the connection, which cancels the work in the engine.
@@ -168,11 +149,25 @@ class EngineClient:
         """Drop all connections; the engine stays for others."""
         await self._connection.close()
 
+    async def _wait_for_words(self) -> Health | None:
+        """Ask a silent engine again until it answers, ends, or has been silent for too long."""
+        logger.warning("%s", SILENT)
+        end = self._clock() + self._hung_s
+        while self._clock() < end and self._connection.silent:
+            await asyncio.sleep(POLL_S)
+            if (health := await self.attach()) is not None:
+                return health
+        return None
+
     async def _start(self) -> Health:
+        silent = self._connection.silent
         await asyncio.to_thread(make_private, self.spec.directory)
         lock = await self._acquire_start_lock()
         try:
             health = await self.attach()  # another client may have started it while this one waited
+            if health is None and silent is not None and self._connection.silent == silent:
+                is_ended = await asyncio.to_thread(end_engine, self.spec.directory, silent.pid)
+                logger.warning("the engine, pid %d, was stuck: %s", silent.pid, "ended" if is_ended else "not ended")
             return health if health is not None else await self._start_locked()
         finally:
             lock.release()
@@ -232,6 +227,8 @@ def _worded(error: Exception) -> EngineUnavailable:
 
     if isinstance(error, EngineUnavailable):
         return error
-    if isinstance(error, ClientError | TimeoutError | OSError | ValueError):
+    if isinstance(error, ValueError):
+        return EngineUnavailable("the engine's answer can't be understood", "protocol")
+    if isinstance(error, ClientError | TimeoutError | OSError):
         return EngineUnavailable(f"the engine went away: {type(error).__name__}", "lost")
     raise error

@@ -13,10 +13,11 @@ import importlib
 import json
 import logging
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from decoding.protocol import Address, Health, is_proven
+from decoding.protocol import PROTOCOL_VERSION, Address, Health, is_proven
 from lsp_server.engine_stream import EngineUnavailable, refusal
 
 if TYPE_CHECKING:
@@ -42,18 +43,22 @@ class _Sessions(NamedTuple):
 
 
 class EngineConnection:
-    """The pool of proven connections to the engine of one runtime directory."""
+    """The pool of proven connections to the engine of one runtime directory.
+
+    `silent` is an engine that took the last question for its health and did not answer it.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._opening = asyncio.Lock()
         self._sessions: _Sessions | None = None
         self._proven: Address | None = None
+        self.silent: Address | None = None
 
     async def health(self) -> Health | None:
         """Ask the engine that the address file names; None where none runs or it can't prove itself."""
         sessions = await self._open()
-        address = Address.read(self._directory)
+        address, self.silent = Address.read(self._directory), None
         health = None if address is None else await self._prove(sessions.probes, address)
         self._proven = None if health is None else address
         return health
@@ -118,13 +123,20 @@ class EngineConnection:
                 health = Health.from_json(json.loads(await response.content.read(MAX_HEALTH_BYTES)))
                 if is_proven(address, nonce, health):
                     await response.read()
-                    return health
+                    return health if health.protocol == PROTOCOL_VERSION else _of_another_version(health)
                 logger.warning("port %d is not our engine's: it can't prove that it knows the token", address.port)
             finally:
                 response.close()
-        except (ClientError, TimeoutError, OSError, ValueError, TypeError) as error:
+        except TimeoutError:
+            self.silent = address
+        except (ClientError, OSError, ValueError, TypeError) as error:
             logger.debug("no engine on port %d: %s", address.port, type(error).__name__)
         return None
+
+
+def _of_another_version(health: Health) -> Health:
+    detail = f"an engine of another version ({health.version}) is running; restart it"
+    return replace(health, status="failed", detail=detail)
 
 
 async def _refuse_new_connection(*_: object) -> None:

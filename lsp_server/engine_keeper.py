@@ -1,6 +1,7 @@
 """Keeps an engine at hand: starts one in the background when it is missed, and knows its last state.
 
-Losing the engine is normal, so nothing here raises; it must not know documents or the wire.
+Losing the engine is normal, so nothing here raises but for a model that nobody offers.
+It must not know documents or the wire.
 """
 
 from __future__ import annotations
@@ -8,36 +9,66 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Final
 
-from decoding.protocol import CompletionRequest, CompletionStats, Health
+from decoding.protocol import CompletionRequest, Health
 from lsp_server.engine_client import EngineClient, EngineUnavailable
+from lsp_server.engine_stream import Part
+from lsp_server.log import without_values
 
 logger = logging.getLogger(__name__)
 
-ClientFactory = Callable[[Callable[[Health], None]], EngineClient]
+MAX_UNANSWERED: Final = 3
+
+# Makes a client that tells of every new state; of the model of this name, or of the configured one if it is "".
+ClientFactory = Callable[[Callable[[Health], None], str], EngineClient]
 
 
 class EngineKeeper:
-    """The engine as a session sees it: `health`, why there is none (`problem`), and `wake` to do something about it."""
+    """The engine as a session sees it: `health`, why there is none (`problem`), and `wake` to do something about it.
 
-    def __init__(self, make_client: ClientFactory, show: Callable[[Health], None]) -> None:
+    `model` is the name that was selected, "" for the configured one; `on_change` hears that one of them changed.
+    """
+
+    def __init__(self, make_client: ClientFactory) -> None:
         self.health = Health(status="absent")
         self.problem = ""
-        self._show = show
+        self.model = ""
+        self.on_change: Callable[[], None] = lambda: None
         self._make_client = make_client
         self._client: EngineClient | None = None
         self._waking: asyncio.Task[None] | None = None
+        self._num_unanswered = 0
         self._is_closed = False
 
-    def complete(self, request: CompletionRequest) -> AsyncGenerator[str | CompletionStats, None]:
+    @property
+    def is_waking(self) -> bool:
+        """Whether an engine is being looked for or started."""
+        return self._waking is not None and not self._waking.done()
+
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Part, None]:
         """Stream a completion; to be asked when `health` is ready. Raises `EngineUnavailable`."""
         if self._client is None:
             raise EngineUnavailable("no engine is running")
-        return self._client.complete(request)
+        async with aclosing(self._client.complete(request)) as parts:
+            async for part in parts:
+                self._num_unanswered = 0
+                if self.problem:  # of an engine that failed before
+                    self._note(self.health, "")
+                yield part
+
+    def note_deadline(self) -> None:
+        """A request came to its deadline: is the engine slow, stuck or gone?"""
+        self._num_unanswered += 1
+        if self._num_unanswered >= MAX_UNANSWERED:
+            self._note(self.health, "the engine answered none of the last requests in time")
+        if self._client is not None and not self.is_waking:
+            self._waking = asyncio.create_task(self._check(self._client))
 
     def wake(self) -> None:
         """Attach to an engine, or start one, and wait in the background until it is ready."""
-        if not self._is_closed and (self._waking is None or self._waking.done()):
+        if not self._is_closed and not self.is_waking:
             self._waking = asyncio.create_task(self._wake())
 
     async def restart(self) -> None:
@@ -49,6 +80,19 @@ class EngineKeeper:
             logger.warning("%s", error)
         self.wake()
 
+    async def select(self, model: str) -> None:
+        """Use another model that the user's configuration offers; the engine of the one before stays for others.
+
+        Raises `ValueError` if no model has this name.
+        """
+        client = await asyncio.to_thread(self._make_client, self._hear_of(model), model)
+        await self._end_waking()
+        old, self._client, self.model = self._client, client, model
+        self._note(Health(status="absent"), problem="")
+        if old is not None:
+            await old.close()
+        self.wake()
+
     async def close(self) -> None:
         """Let go of the engine, which stays for others."""
         self._is_closed = True
@@ -58,27 +102,30 @@ class EngineKeeper:
 
     def note_problem(self, error: EngineUnavailable) -> None:
         """A call failed: the next state is not known until someone wakes the engine."""
-        if error.code in ("lost", "absent"):
-            self._note(Health(status="absent", detail=str(error)))
         if str(error) != self.problem and error.code != "backing off":
             logger.warning("%s", error)
-        self.problem = str(error)
+        is_gone = error.code in ("lost", "absent")
+        self._note(Health(status="absent", detail=str(error)) if is_gone else self.health, problem=str(error))
+
+    async def _check(self, client: EngineClient) -> None:
+        """Wake the engine if it does not even tell its health."""
+        if await client.attach() is None:
+            await self._wake()
 
     async def _wake(self) -> None:
         try:
             client = await self._get_client()
             await client.ensure()
-            await client.wait_ready()
-            self.problem = ""
+            self._note(await client.wait_ready(), problem="")
         except EngineUnavailable as error:
             self.note_problem(error)
         except Exception as error:
-            logger.exception("the engine can't be started")
-            self.problem = f"{type(error).__name__}: {error}"
+            logger.error("the engine can't be started: %s", without_values(error))
+            self._note(self.health, problem=f"{type(error).__name__}: {error}")
 
     async def _get_client(self) -> EngineClient:
         if self._client is None:  # in a thread, since it reads the user's configuration
-            self._client = await asyncio.to_thread(self._make_client, self._note)
+            self._client = await asyncio.to_thread(self._make_client, self._hear_of(self.model), self.model)
         return self._client
 
     async def _end_waking(self) -> None:
@@ -86,6 +133,12 @@ class EngineKeeper:
             self._waking.cancel()
             await asyncio.wait([self._waking])
 
-    def _note(self, health: Health) -> None:
-        self.health = health
-        self._show(health)
+    def _hear_of(self, model: str) -> Callable[[Health], None]:
+        """What a client tells after another model was selected concerns nobody."""
+        return lambda health: self._note(health, self.problem) if model == self.model else None
+
+    def _note(self, health: Health, problem: str) -> None:
+        is_new = (health, problem) != (self.health, self.problem)
+        self.health, self.problem = health, problem
+        if is_new:
+            self.on_change()

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from decoding.protocol import CompletionStats, ProtocolError
+from decoding.protocol import CompletionStats, Confidence, ProtocolError, confidence_from_json
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse
 
 MAX_ERROR_BYTES: Final = 65536
+# One event holds a few tokens, or the statistics of a whole answer.
+MAX_EVENT_BYTES: Final = 1_000_000
 
 
 class EngineUnavailable(Exception):  # noqa: N818 - an expected outcome, worded for people
@@ -25,21 +28,38 @@ class EngineUnavailable(Exception):  # noqa: N818 - an expected outcome, worded 
         self.code = code
 
 
-async def deltas(response: ClientResponse) -> AsyncGenerator[str | CompletionStats, None]:
-    """The text deltas of the first choice, then its statistics.
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More text of one choice, and how probable tokens were whose last character came with it, if that was asked."""
 
-    Raises `EngineUnavailable` if the stream ends before the choice does.
+    text: str
+    choice: int = 0
+    confidence: Confidence = ()
+
+
+Part = Delta | CompletionStats
+
+
+async def deltas(response: ClientResponse) -> AsyncGenerator[Part, None]:
+    """The deltas of all choices; behind the last of each its statistics.
+
+    Raises `EngineUnavailable` if the stream ends before a choice does, and `ProtocolError` or another `ValueError` if
+    it is none of ours.
     """
+    num_ended = 0
     async for event in _events(response):
         if "error" in event:
             raise EngineUnavailable(*_error(event))
-        for choice in event.get("choices") or ():
-            if choice.get("text"):
-                yield str(choice["text"])
+        for choice in _objects(event.get("choices")):
+            more = _object(choice.get("tabcast") or {})
+            text, confidence = str(choice.get("text") or ""), confidence_from_json(more.get("confidence"))
+            if text or confidence:
+                yield Delta(text, int(choice.get("index") or 0), confidence)
             if choice.get("finish_reason"):
-                yield CompletionStats.from_json(choice.get("tabcast") or {})
-                return
-    raise EngineUnavailable("the engine broke off its answer", "lost")
+                num_ended += 1
+                yield CompletionStats.from_json(more)
+    if not num_ended:
+        raise EngineUnavailable("the engine broke off its answer", "lost")
 
 
 async def refusal(response: ClientResponse) -> EngineUnavailable:
@@ -56,6 +76,8 @@ async def _events(response: ClientResponse) -> AsyncGenerator[dict[str, Any], No
     rest = b""
     async for chunk in response.content.iter_any():
         *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > MAX_EVENT_BYTES:
+            raise ProtocolError("an event of the stream has no end")
         for line in lines:
             data = line.removeprefix(b"data:").strip()
             if data == b"[DONE]":
@@ -67,6 +89,12 @@ async def _events(response: ClientResponse) -> AsyncGenerator[dict[str, Any], No
 def _error(body: object) -> tuple[str, str]:
     error = _object(_object(body).get("error"))
     return str(error.get("message") or "the engine gave no reason"), str(error.get("code") or "refused")
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value or [], list):
+        raise ProtocolError(f"expected a list, got {type(value).__name__}")
+    return [_object(item) for item in value or []]  # type: ignore[attr-defined]
 
 
 def _object(value: object) -> dict[str, Any]:

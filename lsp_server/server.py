@@ -21,8 +21,8 @@ from pygls.io_ import StdinAsyncReader, StdoutWriter, run_async
 
 from decoding.protocol import VERSION, Health
 from lsp_server.log import set_up_logging, without_values
-from lsp_server.settings import Settings, settings_from
-from lsp_server.wire import WireProtocol, WireServer
+from lsp_server.settings import read_settings
+from lsp_server.wire import DID_ACCEPT_PART, DID_FOCUS, DID_SHOW, WireProtocol, WireServer
 
 if TYPE_CHECKING:
     from pygls.io_ import AsyncReader
@@ -37,26 +37,53 @@ NOTIFICATIONS: Final = {
     types.INITIALIZED: "lifecycle.initialized",
     types.TEXT_DOCUMENT_DID_OPEN: "lifecycle.did_open",
     types.TEXT_DOCUMENT_DID_CHANGE: "lifecycle.did_change",
+    types.TEXT_DOCUMENT_DID_SAVE: "lifecycle.did_save",
     types.TEXT_DOCUMENT_DID_CLOSE: "lifecycle.did_close",
+    types.NOTEBOOK_DOCUMENT_DID_OPEN: "notebooks.did_open",
+    types.NOTEBOOK_DOCUMENT_DID_CHANGE: "notebooks.did_change",
+    types.NOTEBOOK_DOCUMENT_DID_CLOSE: "notebooks.did_close",
     types.WORKSPACE_DID_CHANGE_CONFIGURATION: "lifecycle.did_change_configuration",
+    types.WORKSPACE_DID_CHANGE_WATCHED_FILES: "lifecycle.did_change_watched_files",
+    # Optional methods of Copilot's language server, which some clients use with any.
+    DID_SHOW: "copilot.did_show",
+    DID_ACCEPT_PART: "copilot.did_accept_part",
+    DID_FOCUS: "copilot.did_focus",
 }
 REQUESTS: Final = {
     types.TEXT_DOCUMENT_INLINE_COMPLETION: "inline_completion.answer",
     types.SHUTDOWN: "lifecycle.shutdown",
 }
+POP_UP: Final = "completion.answer"
+POP_UP_OPTIONS: Final = types.CompletionOptions(trigger_characters=[".", "(", "[", ",", "="])
 # Without options pygls does not tell the editor of the feature, and no editor asks for what it wasn't told of.
+NOTEBOOKS: Final = types.NotebookDocumentSyncOptions(
+    notebook_selector=[types.NotebookDocumentFilterWithNotebook(notebook="*")]
+)
 OPTIONS: Final = {types.TEXT_DOCUMENT_INLINE_COMPLETION: types.InlineCompletionOptions()}
-READERS: Final = {types.TEXT_DOCUMENT_INLINE_COMPLETION: "inline_completion.read"}
-COMMANDS: Final = {"tabcast.why": "commands.why", "tabcast.restartEngine": "commands.restart_engine"}
+READERS: Final = {
+    types.TEXT_DOCUMENT_INLINE_COMPLETION: "inline_completion.read",
+    types.TEXT_DOCUMENT_COMPLETION: "completion.read",
+}
+COMMANDS: Final = {
+    "tabcast.server.why": "commands.why",
+    "tabcast.server.stats": "commands.stats",
+    "tabcast.server.toggle": "commands.toggle",
+    "tabcast.server.restartEngine": "commands.restart_engine",
+    "tabcast.server.selectModel": "commands.select_model",
+    "tabcast.server.acceptWord": "commands.accept_word",
+    "tabcast.server.acceptLine": "commands.accept_line",
+    "tabcast.server.accepted": "commands.accepted",
+}
 
 
 class Front:
     """Puts the table's handlers, the server and one session together."""
 
     def __init__(self, make_client: ClientFactory) -> None:
-        self.server = WireServer("tabcast", VERSION, protocol_cls=WireProtocol)
+        self.server = WireServer("tabcast", VERSION, protocol_cls=WireProtocol, notebook_document_sync=NOTEBOOKS)
+        self.server.protocol.on_lost_change = partial(self._notify, "lifecycle.lost_change")
         self._make_client = make_client
-        self._settings = Settings()
+        self._options: object = None
         self._session: Session | None = None
         self.server.feature(types.INITIALIZE)(partial(self._initialize))
         for method, name in NOTIFICATIONS.items():
@@ -74,16 +101,22 @@ class Front:
         if self._session is None:
             from lsp_server.documents import DocumentStore  # noqa: PLC0415
             from lsp_server.engine_keeper import EngineKeeper  # noqa: PLC0415
+            from lsp_server.features.completion import Registration  # noqa: PLC0415
             from lsp_server.features.progress import LoadingProgress  # noqa: PLC0415
+            from lsp_server.features.status import Status  # noqa: PLC0415
             from lsp_server.session import Session  # noqa: PLC0415
 
             workspace = self.server.workspace
             self._session = Session(
-                settings=self._settings,
+                server=self.server,
+                options=self._options,
+                settings=read_settings(self._options)[0],
                 documents=DocumentStore(types.PositionEncodingKind(workspace.position_encoding).value),
-                engine=EngineKeeper(self._make_client, LoadingProgress(self.server).show),
+                engine=EngineKeeper(self._make_client),
                 folder_uris=lambda: [*workspace.folders, *([workspace.root_uri] if workspace.root_uri else [])],
+                observers=[LoadingProgress().show, Status().show, Registration(POP_UP_OPTIONS).follow],
             )
+            self._serve_pop_ups()  # an editor that was not told of it may be, later
         return self._session
 
     async def serve(self, reader: AsyncReader) -> None:
@@ -93,10 +126,20 @@ class Front:
             await run_async(stop, reader, server.protocol, error_handler=server.report_server_error)
         finally:
             if self._session is not None:
+                self._session.context.close()
                 await self._session.engine.close()
 
     def _initialize(self, params: types.InitializeParams) -> None:
-        self._settings = settings_from(params.initialization_options)
+        self._options = params.initialization_options
+        document = params.capabilities.text_document
+        has_inline = document is not None and document.inline_completion is not None
+        if read_settings(self._options)[0].fills_pop_ups(has_inline=has_inline):
+            self._serve_pop_ups()  # what is served by now is told to the editor
+
+    def _serve_pop_ups(self) -> None:
+        if types.TEXT_DOCUMENT_COMPLETION not in self.server.protocol.fm.features:
+            handler = self._request_handler(POP_UP)
+            self.server.feature(types.TEXT_DOCUMENT_COMPLETION, POP_UP_OPTIONS)(handler)
 
     def _notify(self, name: str, params: Any) -> None:
         try:
@@ -136,10 +179,10 @@ def _handler(name: str) -> Callable[..., Any]:
 def own_engine(arguments: Sequence[str] = ()) -> ClientFactory:
     """The client of the engine that the user's own configuration, environment and command line ask for."""
 
-    def make_client(on_health: Callable[[Health], None]) -> EngineClient:
+    def make_client(on_health: Callable[[Health], None], model: str) -> EngineClient:
         from lsp_server.engine_client import EngineClient, EngineSpec  # noqa: PLC0415
 
-        return EngineClient(EngineSpec.from_environment(arguments), on_health)
+        return EngineClient(EngineSpec.from_environment(arguments, model), on_health)
 
     return make_client
 

@@ -3,57 +3,176 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from urllib.parse import unquote
 
 from lsprotocol import types
 
+from decoding.protocol import CompletionStats
+from lsp_server.acceptance import Offer, Offers
 from lsp_server.adapters import Adapter
 from lsp_server.adapters.own import OwnEngine
+from lsp_server.context.gather import ContextGatherer
 from lsp_server.documents import DocumentStore, Snapshot
 from lsp_server.engine_keeper import EngineKeeper
+from lsp_server.generation import Writings
+from lsp_server.journal import Entry, Journal
+from lsp_server.keystrokes import Keystrokes
+from lsp_server.log import without_values
+from lsp_server.notebooks import Notebooks
 from lsp_server.settings import Settings
-from lsp_server.suggestions import Suggestion
+from lsp_server.views import View, view_of
+from lsp_server.wire import WireServer
+
+logger = logging.getLogger(__name__)
+
+KEPT_AFTER_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How a request ended: one or two words for `reason`, more in `detail`; `item` is what is shown, if anything."""
+    """How a request ended: one or two words for `reason`, more in `detail`; `items` are what is shown, if anything.
+
+    `engine` is what the engine told of its work, if it came to its end.
+    """
 
     reason: str
     detail: str = ""
-    item: types.InlineCompletionItem | None = None
-    ms: float = 0.0
+    items: tuple[types.InlineCompletionItem, ...] = ()
+    engine: CompletionStats | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Asked:
-    """One request, bound to the moment it was read. `outcome` is set once, by its work or by a newer request."""
+    """One request, bound to the moment it was read. `outcome` is set once, by its work or by a newer request.
+
+    `params.position` is a place in `snapshot`, which `view` makes of the editor's document.
+    `engine_s` is from sending to the engine what it is asked to its last byte that was waited for.
+    """
 
     request_id: int | str
     params: types.InlineCompletionParams
     snapshot: Snapshot | None
     read_s: float
     outcome: asyncio.Future[Outcome]
+    method: str = types.TEXT_DOCUMENT_INLINE_COMPLETION
+    view: View | None = None
+    engine_s: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """One editor window. `suggested` and `asked` are by URI: the last finished suggestion and the newest request."""
+    """One editor window. `asked` is by URI and method: the newest request.
 
+    `options` are what `initialize` told of settings; `toggled` is what the user made of `enabled` since it was set.
+    `observers` hear of every change of the engine's state and of whether suggestions are on.
+    """
+
+    server: WireServer
+    options: object
     settings: Settings
     documents: DocumentStore
     engine: EngineKeeper
     folder_uris: Callable[[], list[str]]
+    observers: list[Callable[[Session], None]] = field(default_factory=list)
     adapter: Adapter = field(default_factory=OwnEngine)
-    suggested: dict[str, Suggestion] = field(default_factory=dict)
-    asked: dict[str, Asked] = field(default_factory=dict)
-    last_outcome: Outcome | None = None
+    writings: Writings = field(default_factory=Writings)
+    keystrokes: Keystrokes = field(default_factory=Keystrokes)
+    asked: dict[tuple[str, str], Asked] = field(default_factory=dict)
+    notebooks: Notebooks = field(default_factory=Notebooks)
+    journal: Journal = field(default_factory=Journal)
+    offers: Offers = field(init=False)
+    context: ContextGatherer = field(init=False)
     name: str = field(default_factory=lambda: secrets.token_hex(4))
+    toggled: bool | None = None
+    told_problems: set[str] = field(default_factory=set)
+    num_pulls: int = 0
+    _was_enabled: bool | None = None
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.offers = Offers(self.name)
+        self.context = ContextGatherer(self.documents, self.folder_uris)
+        self.engine.on_change = self.tell_observers
+
+    def view(
+        self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None
+    ) -> View | None:
+        """What is completed at a position; None if the document is not served."""
+        snapshot = self.documents.snapshot(uri)
+        above = self.notebooks.above(uri, self.documents)
+        return None if snapshot is None else view_of(snapshot, position, selected, above)
+
+    def note(self, asked: Asked, outcome: Outcome, ms: float) -> None:
+        """Write down how a request ended, for `why` and `stats`."""
+        self.journal.note(
+            Entry(
+                request_id=asked.request_id,
+                method=asked.method,
+                document=unquote(asked.params.text_document.uri.rpartition("/")[2]),
+                reason=outcome.reason,
+                detail=outcome.detail,
+                ms=ms,
+                at_s=self.journal.now_s(),
+                engine=outcome.engine,
+            )
+        )
+
+    def offer(self, asked: Asked, outcome: Outcome) -> list[types.InlineCompletionItem]:
+        """The items as the editor gets them, so that it can be learnt which of them is accepted."""
+        if asked.view is None:
+            return []
+        return self.offers.show(asked.view.original, [asked.view.in_original(item) for item in outcome.items])
+
+    def watch(self, taken: Offer) -> None:
+        """Look after a while how much of an accepted text is still there."""
+        asyncio.get_running_loop().call_later(KEPT_AFTER_S, self._look_at_kept, taken)
+
+    def _look_at_kept(self, taken: Offer) -> None:
+        if (lines := self.documents.lines(taken.uri)) is not None:
+            self.offers.look_at_kept(taken, lines)
+
+    def configure(self, settings: Settings) -> None:
+        """Take new settings; what the user toggled stays until `enabled` itself changes."""
+        if settings.enabled != self._was_enabled:
+            self._was_enabled, self.toggled = settings.enabled, None
+        self.settings = settings if self.toggled is None else replace(settings, enabled=self.toggled)
+        self.tell_observers()
+
+    def toggle(self, is_enabled: bool) -> None:
+        """Turn suggestions on or off for this window, whatever the settings say."""
+        self.toggled = is_enabled
+        self.settings = replace(self.settings, enabled=is_enabled)
+        self.tell_observers()
+
+    def tell_observers(self) -> None:
+        """The state of the engine may have changed, or whether suggestions are on."""
+        for observer in self.observers:
+            observer(self)
+
+    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what no request waits for, a question to the editor for example; its failure is only logged."""
+        task = asyncio.create_task(_guarded(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def forget(self, uri: str) -> None:
         """Drop what is known of a closed document."""
+        self.context.closing(uri)
         self.documents.close(uri)
-        self.suggested.pop(uri, None)
-        self.asked.pop(uri, None)
+        self.offers.forget(uri)
+        self.writings.forget(uri)
+        self.keystrokes.forget(uri)
+        for key in [key for key in self.asked if key[0] == uri]:
+            del self.asked[key]
+
+
+async def _guarded(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception as error:
+        logger.warning("what ran in the background failed: %s", without_values(error))

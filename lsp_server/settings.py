@@ -1,4 +1,4 @@
-"""The settings of the front end and their only defaults.
+"""The settings of the front end: their names, bounds, descriptions and only defaults, and the schema made of them.
 
 They come from the editor, so from a place that a workspace may have filled: nothing here chooses an engine, a model,
 an executable or a remote. It must not know documents or the wire.
@@ -6,84 +6,175 @@ an executable or a remote. It must not know documents or the wire.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
-
-logger = logging.getLogger(__name__)
+from functools import cache
+from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 SECTION: Final = "tabcast"
+# What editors' own packages keep in the same section: where the server is, what of its traffic is logged.
+OF_EDITORS: Final = frozenset({"server", "trace"})
+
+
+# Where context comes from.
+Source = Literal["imports", "open", "similar", "edits"]
+
+
+class Within(NamedTuple):
+    """The bounds of a number, both included."""
+
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a user can set in the editor, in camel case there (`maxLineTokens`).
+    """What a user can set in the editor, in camel case there (`maxLineTokens`). The texts are shown to users."""
 
-    `deadline_ms`: after that long an answer is made of the lines that have come.
-    `prefix_chars` and `suffix_chars` bound how much of the file goes with a request.
-    """
+    enabled: Annotated[bool, "Show suggestions."] = True
+    automatic: Annotated[bool, "Show suggestions while typing; if not, only where they are asked for by a key."] = True
+    disabled_languages: Annotated[
+        tuple[str, ...], "Language identifiers (`markdown`, `plaintext`) in which nothing is suggested."
+    ] = ()
+    min_confidence: Annotated[
+        float,
+        Within(0, 1),
+        "How probable a suggestion must be, by the model's own estimate; less probable ends are cut. 0 shows all.",
+    ] = 0.3
+    after_deletion: Annotated[bool, "Show suggestions also right after something was deleted."] = False
+    context: Annotated[
+        tuple[Source, ...],
+        "What else of the workspace goes with a request, for models with room for it: definitions of imported modules"
+        " (`imports`), what was open and visited lately (`open`), similar code (`similar`), recent changes (`edits`).",
+    ] = ("imports", "open", "similar", "edits")
+    max_line_tokens: Annotated[int, Within(1, 1024), "The most tokens of a suggestion that ends with its line."] = 48
+    max_block_tokens: Annotated[int, Within(1, 4096), "The most tokens of a suggestion of several lines."] = 160
+    deadline_ms: Annotated[
+        int, Within(50, 600_000), "After so many milliseconds a suggestion is made of the lines that have come."
+    ] = 5000
+    prefix_chars: Annotated[
+        int, Within(200, 100_000), "How many characters above the cursor the model sees at the most."
+    ] = 6000
+    suffix_chars: Annotated[
+        int, Within(0, 100_000), "How many characters below the cursor the model sees at the most."
+    ] = 2000
+    completion_items: Annotated[
+        Literal["auto", "always", "never"],
+        "Offer suggestions in the completion pop-up, too; `auto`: only in editors without inline completion.",
+    ] = "auto"
 
-    enabled: bool = True
-    disabled_languages: tuple[str, ...] = ()
-    max_line_tokens: int = 48
-    max_block_tokens: int = 160
-    deadline_ms: int = 5000
-    prefix_chars: int = 6000
-    suffix_chars: int = 2000
+    def fills_pop_ups(self, *, has_inline: bool) -> bool:
+        """Whether an editor with or without inline completion gets entries for its pop-up."""
+        return self.completion_items == "always" or (self.completion_items == "auto" and not has_inline)
 
 
-LOW: Final = {"max_line_tokens": 1, "max_block_tokens": 1, "deadline_ms": 50, "prefix_chars": 200, "suffix_chars": 0}
-HIGH: Final = {
-    "max_line_tokens": 1024,
-    "max_block_tokens": 4096,
-    "deadline_ms": 600_000,
-    "prefix_chars": 100_000,
-    "suffix_chars": 100_000,
-}
+class Setting(NamedTuple):
+    """What the declaration of one setting says. `kind` is bool, int, float, tuple (of texts) or Literal."""
+
+    kind: Any
+    default: Any
+    description: str
+    bounds: Within | None
+    choices: tuple[str, ...]
 
 
-def read_settings(options: object) -> tuple[Settings, list[str]]:
+@cache
+def declared() -> dict[str, Setting]:
+    """All settings by the names that editors use."""
+    hints = get_type_hints(Settings, include_extras=True)
+    found: dict[str, Setting] = {}
+    for field in fields(Settings):
+        kind, *bounds, description = get_args(hints[field.name])
+        found[_camel_case(field.name)] = Setting(
+            kind=get_origin(kind) or kind,
+            default=field.default,
+            description=description,
+            bounds=bounds[0] if bounds else None,
+            choices=_choices(kind),
+        )
+    return found
+
+
+def read_settings(*layers: object) -> tuple[Settings, list[str]]:
     """Settings from an editor's options, `{"tabcast": {...}}` or flat, and what was wrong with them.
 
-    What is wrong keeps its default; nothing raises.
+    Later layers override earlier ones name by name. What is wrong keeps its default; nothing raises.
     """
-    if isinstance(options, Mapping) and SECTION in options:
-        options = options[SECTION]
-    if options is None:
-        return Settings(), []
-    if not isinstance(options, Mapping):
-        return Settings(), [f"the options are not an object but {type(options).__name__}"]
-    names = {_camel_case(field.name): field.name for field in fields(Settings)}
-    chosen: dict[str, Any] = {}
+    values: dict[Any, Any] = {}
     problems: list[str] = []
-    for key, value in options.items():
-        if key not in names:
+    for layer in layers:
+        options = layer[SECTION] if isinstance(layer, Mapping) and SECTION in layer else layer
+        is_flat = options is layer
+        if isinstance(options, Mapping):
+            # Some editors send the sections of all programs; an object of a name that is none of ours is one of those.
+            strange = {key for key, value in options.items() if key not in declared() and isinstance(value, Mapping)}
+            values.update({key: value for key, value in options.items() if not (is_flat and key in strange)})
+        elif options is not None:
+            problems.append(f"the options are not an object but {type(options).__name__}")
+    attributes = {_camel_case(field.name): field.name for field in fields(Settings)}
+    chosen: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in OF_EDITORS:
+            continue
+        if key not in attributes:
             problems.append(f"{key}: no such setting (engine and models are chosen in the user's configuration file)")
-        elif problem := _problem(names[key], value):
+        elif problem := _problem(declared()[key], value):
             problems.append(f"{key}: {problem}")
         else:
-            chosen[names[key]] = tuple(value) if isinstance(value, list) else value
+            chosen[attributes[key]] = tuple(value) if isinstance(value, list) else value
     return Settings(**chosen), problems
 
 
-def settings_from(options: object) -> Settings:
-    """Settings from an editor's options; what is wrong with them is said once, in the log."""
-    settings, problems = read_settings(options)
-    if problems:
-        logger.warning("ignored settings: %s", "; ".join(problems))
-    return settings
+def schema() -> dict[str, Any]:
+    """The JSON schema of the settings, as an object with one property each."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tabcast",
+        "type": "object",
+        "properties": {name: _property(setting) for name, setting in declared().items()},
+        "additionalProperties": False,
+    }
 
 
-def _problem(name: str, value: object) -> str:
-    default = getattr(Settings(), name)
-    if isinstance(default, bool):
+def _property(setting: Setting) -> dict[str, Any]:
+    about = {"description": setting.description}
+    if setting.kind is bool:
+        return {"type": "boolean", "default": setting.default, **about}
+    if setting.kind is tuple:
+        items = {"type": "string", **({"enum": list(setting.choices)} if setting.choices else {})}
+        return {"type": "array", "items": items, "default": list(setting.default), **about}
+    if setting.choices:
+        return {"type": "string", "enum": list(setting.choices), "default": setting.default, **about}
+    assert setting.bounds is not None
+    kind = "integer" if setting.kind is int else "number"
+    low, high = setting.bounds
+    return {"type": kind, "minimum": low, "maximum": high, "default": setting.default, **about}
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    if get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def _problem(setting: Setting, value: object) -> str:
+    if setting.kind is bool:
         return "" if isinstance(value, bool) else "expected true or false"
-    if isinstance(default, tuple):
+    if setting.kind is tuple:
         is_texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        return "" if is_texts else "expected a list of texts"
-    if isinstance(value, bool) or not isinstance(value, int) or not LOW[name] <= value <= HIGH[name]:
-        return f"expected a whole number from {LOW[name]} to {HIGH[name]}"
+        if not is_texts:
+            return "expected a list of texts"
+        is_known = not setting.choices or set(value).issubset(setting.choices)  # type: ignore[call-overload]
+        return "" if is_known else f"expected some of {', '.join(setting.choices)}"
+    if setting.choices:
+        return "" if value in setting.choices else f"expected one of {', '.join(setting.choices)}"
+    assert setting.bounds is not None
+    low, high = setting.bounds
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if setting.kind is int:
+        is_number = is_number and isinstance(value, int)
+    if not is_number or not low <= value <= high:  # type: ignore[operator]
+        return f"expected a {'whole ' if setting.kind is int else ''}number from {low} to {high}"
     return ""
 
 

@@ -1,60 +1,185 @@
-"""Type-through: while the user types what was suggested, the rest of it is the answer, and no engine is asked.
+"""What was written before and still fits: type-through, and a bounded memory that answers without the engine.
 
-Pure functions over snapshots; it must not know the engine or the wire.
+While the user types what was suggested, the rest of it is the answer; after an undo, an accepted suggestion or a
+cursor that returns, the memory knows the place. Values and pure functions; it must not know the engine or the wire.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
-from lsp_server.documents import Cursor, Snapshot, without_end
+from decoding.protocol import CompletionStats
+from lsp_server.confidence import Likely
+from lsp_server.documents import Cursor, Place, Snapshot, split_lines
+from lsp_server.filters import Surroundings, filter_text, fit_tail
+from lsp_server.filters.end import find_end
 from lsp_server.trigger import Mode, is_only_closers
 
-NUM_LINES_COMPARED = 20
+NUM_LINES_COMPARED: Final = 20
+MAX_LINES_TYPED: Final = 30
+MAX_REMEMBERED: Final = 128
+
+
+class Spot(NamedTuple):
+    """A cursor and what stands around it, cheap to keep after the document has moved on."""
+
+    uri: str
+    line: int
+    place: Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """A finished text and where it belongs."""
+    """What the engine wrote at a spot, and what of it can be shown there.
 
-    snapshot: Snapshot
-    cursor: Cursor
-    text: str
+    `text` is what the filters left and always begins `written`; `dropped_by` names the filter that left nothing.
+    `likely` covers `written`, or is empty where the engine tells no probabilities.
+    `is_finished` if the model ended the text itself, so that nothing would follow.
+    """
+
+    spot: Spot
     mode: Mode
+    written: str
+    text: str
+    dropped_by: str = ""
+    likely: tuple[Likely, ...] = ()
+    is_finished: bool = False
+    stats: CompletionStats | None = None
 
 
-def rest_of(suggestion: Suggestion, snapshot: Snapshot, cursor: Cursor) -> str | None:
-    """What is left of the suggestion if all that happened since is that its beginning was typed, else None.
+class Rest(NamedTuple):
+    """What a suggestion has for a spot: the text to show, "" if it is known that there is none.
+
+    `num_typed` counts the characters of `written` that stand in the document by now, `num_shown` those that the user
+    has seen.
+    """
+
+    suggestion: Suggestion
+    text: str
+    num_typed: int
+    dropped_by: str = ""
+    num_shown: int = 0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something was written from here on, be it shown or not."""
+        return bool(self.suggestion.written[self.num_typed :].strip())
+
+
+def spot_at(snapshot: Snapshot, cursor: Cursor) -> Spot:
+    """The spot of a cursor."""
+    return Spot(snapshot.uri, cursor.line, snapshot.place(cursor))
+
+
+def typed_between(old: Spot, new: Spot) -> str | None:
+    """What was typed at the old spot if that is all that happened until the new one, else None.
 
     An editor that closes brackets itself may have put closers behind the cursor.
     """
-    typed = _typed_since(suggestion, snapshot, cursor)
-    if typed is None or not suggestion.text.startswith(typed):
+    num_lines = new.line - old.line
+    if new.uri != old.uri or not 0 <= num_lines <= min(MAX_LINES_TYPED, len(new.place.above)):
         return None
-    old_tail = without_end(suggestion.snapshot.lines[suggestion.cursor.line])[suggestion.cursor.column :]
-    new_tail = without_end(snapshot.lines[cursor.line])[cursor.column :]
-    if not new_tail.endswith(old_tail) or not is_only_closers(new_tail.removesuffix(old_tail)):
+    first = len(new.place.above) - num_lines
+    written = "\n".join((*new.place.above[first:], new.place.head))
+    if not written.startswith(old.place.head):
         return None
-    if _below(snapshot, cursor) != _below(suggestion.snapshot, suggestion.cursor):
+    if _nearest(new.place.above[:first]) != _nearest(old.place.above):
         return None
-    return suggestion.text[len(typed) :]
-
-
-def _typed_since(suggestion: Suggestion, snapshot: Snapshot, cursor: Cursor) -> str | None:
-    start = suggestion.cursor
-    if snapshot.uri != suggestion.snapshot.uri or not 0 <= cursor.line - start.line <= suggestion.text.count("\n"):
+    if new.place.below[:NUM_LINES_COMPARED] != old.place.below[:NUM_LINES_COMPARED]:
         return None
-    if _above(snapshot, start) != _above(suggestion.snapshot, start):
+    if not new.place.tail.endswith(old.place.tail) or not is_only_closers(new.place.tail.removesuffix(old.place.tail)):
         return None
-    between = "".join(without_end(line) + "\n" for line in snapshot.lines[start.line : cursor.line])
-    written = between + snapshot.lines[cursor.line][: cursor.column]
-    head = suggestion.snapshot.lines[start.line][: start.column]
-    return written[len(head) :] if written.startswith(head) else None
+    return written[len(old.place.head) :]
 
 
-def _above(snapshot: Snapshot, cursor: Cursor) -> tuple[str, ...]:
-    return snapshot.lines[max(0, cursor.line - NUM_LINES_COMPARED) : cursor.line]
+def rest_at(suggestion: Suggestion, spot: Spot, mode: Mode) -> Rest | None:
+    """What the suggestion has for a later spot; None if it doesn't fit, or does not reach that far.
+
+    Within what was shown the rest of it is shown. Behind it more may have been written, which `mode` cuts anew.
+    """
+    typed = typed_between(suggestion.spot, spot)
+    if typed is None or not suggestion.written.startswith(typed):
+        return None
+    if len(typed) < len(suggestion.text):
+        around = Surroundings(place=spot.place, mode=suggestion.mode)
+        text, dropped_by = fit_tail(suggestion.text[len(typed) :], around)
+        return Rest(suggestion, text, len(typed), dropped_by)
+    if not typed and suggestion.mode == mode:
+        return Rest(suggestion, "", 0, suggestion.dropped_by)
+    more = suggestion.written[len(typed) :]
+    if not suggestion.is_finished and find_end(more, spot.place, mode) is None:
+        return None
+    text, dropped_by = filter_text(more, Surroundings(place=spot.place, mode=mode))
+    return Rest(suggestion, text, len(typed), dropped_by)
 
 
-def _below(snapshot: Snapshot, cursor: Cursor) -> tuple[str, ...]:
-    return snapshot.lines[cursor.line + 1 : cursor.line + 1 + NUM_LINES_COMPARED]
+def accepted(snapshot: Snapshot, cursor: Cursor, text: str, num_replaced: int) -> tuple[Snapshot, Cursor]:
+    """The document as if a suggestion had been accepted, and where the cursor would be."""
+    line = snapshot.lines[cursor.line]
+    before = line[: cursor.column] + text
+    lines = split_lines(before + line[cursor.column + num_replaced :])
+    if cursor.line + 1 < len(snapshot.lines) and not lines[-1]:
+        lines.pop()  # `split_lines` sees one more line behind a line end: the one below
+    changed = replace(snapshot, lines=(*snapshot.lines[: cursor.line], *lines, *snapshot.lines[cursor.line + 1 :]))
+    *above, last = before.split("\n")
+    return changed, Cursor(cursor.line + len(above), len(last))
+
+
+@dataclass(slots=True)
+class _Kept:
+    suggestion: Suggestion
+    num_shown: int = 0
+
+
+class Memory:
+    """The latest suggestions, also those of which nothing was shown. The one that was used last comes first."""
+
+    def __init__(self, size: int = MAX_REMEMBERED) -> None:
+        self._size = size
+        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, suggestion: Suggestion) -> None:
+        """Remember; the one unused for longest is forgotten."""
+        self._kept[id(suggestion)] = _Kept(suggestion)
+        while len(self._kept) > self._size:
+            self._kept.popitem(last=False)
+
+    def find(self, spot: Spot, mode: Mode) -> Rest | None:
+        """What fits a spot; a text to show is preferred to the knowledge that there is none."""
+        best: tuple[int, Rest] | None = None
+        for key, kept in reversed(self._kept.items()):
+            if not 0 <= spot.line - kept.suggestion.spot.line <= MAX_LINES_TYPED:  # most of them, at once
+                continue
+            rest = rest_at(kept.suggestion, spot, mode)
+            if rest is not None and (best is None or rest.text):
+                best = key, rest._replace(num_shown=kept.num_shown)
+                if rest.text:
+                    break
+        if best is None:
+            return None
+        self._kept.move_to_end(best[0])
+        return best[1]
+
+    def note_shown(self, rest: Rest, text: str) -> None:
+        """So much of a rest was shown to the user."""
+        if kept := self._kept.get(id(rest.suggestion)):
+            kept.num_shown = max(kept.num_shown, rest.num_typed + len(text))
+
+    def latest(self, uri: str) -> Iterator[Suggestion]:
+        """Those of a document, the one that was used last first."""
+        return (kept.suggestion for kept in reversed(self._kept.values()) if kept.suggestion.spot.uri == uri)
+
+    def forget(self, uri: str | None = None) -> None:
+        """Forget a document, or everything."""
+        for key in [key for key, kept in self._kept.items() if uri in (None, kept.suggestion.spot.uri)]:
+            del self._kept[key]
+
+
+def _nearest(above: tuple[str, ...]) -> tuple[str, ...]:
+    return above[max(0, len(above) - NUM_LINES_COMPARED) :]

@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from lsp_server.documents import Place
+from lsp_server.syntax import inside, is_header, takes_statements
+
+MAX_DEBOUNCE_S: Final = 0.075
+OVERDUE: Final = 1.5
+_BEGINS: Final = "(.[{,= "
+_HEADER_ENDS: Final = ":{"
 
 Mode = Literal["line", "block"]
 
@@ -25,8 +31,11 @@ class Decision:
     reason: str
 
 
-def decide(place: Place, *, is_invoked: bool) -> Decision:
-    """What to ask for at this cursor; `is_invoked` if the user asked by hand."""
+def decide(place: Place, *, is_invoked: bool, language: str = "") -> Decision:
+    """What to ask for at this cursor; `is_invoked` if the user asked by hand.
+
+    A block where a statement may begin: on an empty line, or for the body behind a header that has none.
+    """
     if not any(line.strip() for line in (*place.above, place.head, place.tail, *place.below)):
         return Decision(mode=None, reason="the document is empty")
     if is_inside_word(place):
@@ -34,11 +43,29 @@ def decide(place: Place, *, is_invoked: bool) -> Decision:
     if place.tail.strip():
         reason = "closers follow" if is_only_closers(place.tail) else "code follows on the line"
         return Decision(mode="line", reason=reason)
+    return _decide_at_line_end(place, language)
+
+
+def _decide_at_line_end(place: Place, language: str) -> Decision:
+    lines = (*place.above, place.head)
     if not place.head.strip():
-        return Decision(mode="block", reason="an empty line")
-    if place.head.rstrip().endswith(":") and not _has_body(place):
+        if takes_statements(inside(lines, language), language):
+            return Decision(mode="block", reason="an empty line")
+        return Decision(mode="line", reason="an empty line inside brackets or a string")
+    if place.head.rstrip()[-1] in _HEADER_ENDS and is_header(lines, language) and not _has_body(place):
         return Decision(mode="block", reason="an empty body")
     return Decision(mode="line", reason="the end of a line")
+
+
+def debounce_s(place: Place, *, gap_s: float, since_change_s: float, answer_s: float) -> float:
+    """How long to wait whether another key comes, before an engine is asked.
+
+    Not at all where an answer usually comes before the next key (`gap_s` is from one key to the next), and where
+    something new begins; else until a key is overdue. What the editor has waited itself (`since_change_s`) counts.
+    """
+    if answer_s < gap_s or not place.head.strip() or place.head[-1] in _BEGINS:
+        return 0.0
+    return min(MAX_DEBOUNCE_S, max(0.0, OVERDUE * gap_s - since_change_s))
 
 
 def is_inside_word(place: Place) -> bool:

@@ -16,6 +16,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams, JsonRpcInvalidRequest, JsonRpcServerNotInitialized
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol
+from pygls.protocol.json_rpc import JsonRPCNotification
 
 from lsp_server.log import without_values
 
@@ -26,17 +27,30 @@ _DOCUMENT_METHODS: Final = (
     types.TEXT_DOCUMENT_DID_OPEN,
     types.TEXT_DOCUMENT_DID_CHANGE,
     types.TEXT_DOCUMENT_DID_CLOSE,
+    types.NOTEBOOK_DOCUMENT_DID_OPEN,
+    types.NOTEBOOK_DOCUMENT_DID_CHANGE,
+    types.NOTEBOOK_DOCUMENT_DID_CLOSE,
 )
+
+# What Copilot's language server understands beside the standard. pygls knows no types for it: parameters stay JSON.
+DID_SHOW: Final = "textDocument/didShowCompletion"
+DID_ACCEPT_PART: Final = "textDocument/didPartiallyAcceptCompletion"
+DID_FOCUS: Final = "textDocument/didFocus"
+_UNTYPED: Final = (DID_SHOW, DID_ACCEPT_PART, DID_FOCUS)
 
 Reader = Callable[[int | str, Any], object]
 
 
 @dataclass(frozen=True, slots=True)
 class _Malformed:
-    """A message that has not the form its method asks for; `id` is None for a notification."""
+    """A message that has not the form its method asks for; `id` is None for a notification.
+
+    `changed_uri` is the document that it would have changed.
+    """
 
     id: int | str | None
     method: str
+    changed_uri: str = ""
 
 
 class WireProtocol(LanguageServerProtocol):
@@ -45,7 +59,9 @@ class WireProtocol(LanguageServerProtocol):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.readers: dict[str, Reader] = {}
+        self.on_lost_change: Callable[[str], None] = lambda _: None
         self._is_initialized = False
+        self._counts_triggers_from_0 = False
         for method in _DOCUMENT_METHODS:
             del self.fm.builtin_features[method]
 
@@ -55,11 +71,33 @@ class WireProtocol(LanguageServerProtocol):
             return data
         method = str(data.get("method", ""))
         try:
-            _normalise(method, data)
+            self._normalise(method, data)
+            if method in _UNTYPED and "id" not in data:
+                return JsonRPCNotification(method=method, jsonrpc="2.0", params=data.get("params"))
             return super().structure_message(data)
         except Exception as error:
             logger.warning("a malformed message, method %r: %s", method, type(error).__name__)
             return _malformed(data)
+
+    def _normalise(self, method: str, data: dict[str, Any]) -> None:
+        """Accept what common clients send: vscode-languageclient 9 has ranges as arrays and counts triggers from 0."""
+        if "id" in data and method:
+            data.setdefault("params", None)
+        params = data.get("params")
+        if not isinstance(params, dict):
+            return
+        if method == types.TEXT_DOCUMENT_DID_CHANGE:
+            _normalise_changes(params)
+        elif method == types.TEXT_DOCUMENT_INLINE_COMPLETION and isinstance(context := params.get("context"), dict):
+            self._normalise_trigger(context)
+            _normalise_range(context.get("selectedCompletionInfo"))
+
+    def _normalise_trigger(self, context: dict[str, Any]) -> None:
+        """A client that was seen to count from 0 means by 1 what the standard means by 2."""
+        kind = context.get("triggerKind")
+        self._counts_triggers_from_0 |= kind == 0
+        if self._counts_triggers_from_0 and kind in (0, 1):
+            context["triggerKind"] = kind + 1
 
     def handle_message(self, message: Any) -> None:
         """Dispatch a message, or refuse it for what it is or when it comes."""
@@ -69,6 +107,8 @@ class WireProtocol(LanguageServerProtocol):
         request_id = getattr(message, "id", None) if method else None
         if isinstance(message, _Malformed):
             self._refuse(request_id, JsonRpcInvalidParams("the parameters have not the form that the method asks for"))
+            if message.changed_uri:
+                self.on_lost_change(message.changed_uri)
         elif self._shutdown and method != types.EXIT:
             self._refuse(request_id, JsonRpcInvalidRequest("the server is shutting down"))
         elif method == types.INITIALIZE and self._is_initialized:
@@ -110,21 +150,24 @@ class WireServer(LanguageServer):
 
 def _malformed(data: dict[str, Any]) -> _Malformed:
     method, request_id = str(data.get("method", "")), data.get("id")
-    return _Malformed(request_id if method and isinstance(request_id, int | str) else None, method)
+    uri = ""
+    if method == types.TEXT_DOCUMENT_DID_CHANGE and isinstance(params := data.get("params"), dict):
+        document = params.get("textDocument")
+        uri = str(document.get("uri", "")) if isinstance(document, dict) else ""
+    return _Malformed(request_id if method and isinstance(request_id, int | str) else None, method, uri)
 
 
-def _normalise(method: str, data: dict[str, Any]) -> None:
-    """Accept what common clients send: vscode-languageclient 9 has trigger kind 0 and ranges as arrays."""
-    if "id" in data and method:
-        data.setdefault("params", None)
-    if method != types.TEXT_DOCUMENT_INLINE_COMPLETION or not isinstance(data.get("params"), dict):
-        return
-    context = data["params"].get("context")
-    if not isinstance(context, dict):
-        return
-    if context.get("triggerKind") == 0:
-        context["triggerKind"] = types.InlineCompletionTriggerKind.Invoked.value
-    selected = context.get("selectedCompletionInfo")
-    if isinstance(selected, dict) and isinstance(selected.get("range"), list) and len(selected["range"]) == 2:
-        start, end = selected["range"]
-        selected["range"] = {"start": start, "end": end}
+def _normalise_changes(params: dict[str, Any]) -> None:
+    """A change of the whole text has no range; some clients send one that is null."""
+    for change in params.get("contentChanges") or ():
+        if not isinstance(change, dict) or not isinstance(change.get("text"), str):
+            raise TypeError("a change has a text")  # pygls would make one of anything
+        if change.get("range") is None:
+            change.pop("range", None)
+        _normalise_range(change)
+
+
+def _normalise_range(holder: object) -> None:
+    if isinstance(holder, dict) and isinstance(holder.get("range"), list) and len(holder["range"]) == 2:
+        start, end = holder["range"]
+        holder["range"] = {"start": start, "end": end}

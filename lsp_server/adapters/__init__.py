@@ -11,7 +11,10 @@ from lsp_server.trigger import Mode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The text at one cursor. `hints` are texts that may be copied; `session` names the document to the engine."""
+    """The text at one cursor. `hints` are texts that may be copied; `session` names the document to the engine.
+
+    `is_idle` for work ahead of time, which gives way to any other.
+    """
 
     prefix: str
     suffix: str
@@ -23,6 +26,8 @@ class Wanted:
     context: tuple[ContextFile, ...] = ()
     session: str = ""
     hints: tuple[str, ...] = ()
+    num_choices: int = 1
+    is_idle: bool = False
 
 
 class Adapter(Protocol):

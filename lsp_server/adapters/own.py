@@ -15,6 +15,7 @@ class OwnEngine:
             prompt=wanted.prefix,
             suffix=wanted.suffix,
             max_tokens=wanted.max_tokens,
+            n=wanted.num_choices,
             stream=True,
             tabcast=CompletionOptions(
                 path=wanted.path,
@@ -24,5 +25,7 @@ class OwnEngine:
                 session=wanted.session,
                 draft_texts=wanted.hints,
                 line_mode=wanted.mode,
+                confidence=True,
+                priority="idle" if wanted.is_idle else "normal",
             ),
         )

@@ -19,10 +19,12 @@ from lsp_server.cli.connection import connection
 from lsp_server.cli.errors import CommandError
 from lsp_server.cli.parser import engine_arguments
 from lsp_server.context.budget import cut_around
+from lsp_server.context.masking import mask_around
 from lsp_server.context.paths import locate
 from lsp_server.documents import Cursor, Place, Snapshot, split_lines, without_end
 from lsp_server.engine_client import EngineClient
-from lsp_server.filters import filter_text
+from lsp_server.filters import Surroundings, filter_text
+from lsp_server.filters.rewriting import rewrite
 from lsp_server.settings import Settings
 from lsp_server.trigger import Mode, decide
 
@@ -144,7 +146,9 @@ async def _answer(options: argparse.Namespace, snapshot: Snapshot, cursor: Curso
 
 def _request(options: argparse.Namespace, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> CompletionRequest:
     settings = Settings()
-    cut = cut_around(snapshot, cursor, prefix_chars=settings.prefix_chars, suffix_chars=settings.suffix_chars)
+    cut = mask_around(
+        cut_around(snapshot, cursor, prefix_chars=settings.prefix_chars, suffix_chars=settings.suffix_chars)
+    )
     location = locate(snapshot.uri, _project(options.file))
     default = settings.max_line_tokens if mode == "line" else settings.max_block_tokens
     wanted = Wanted(
@@ -174,7 +178,8 @@ async def _ask(client: EngineClient, request: CompletionRequest, place: Place, m
             if isinstance(part, CompletionStats):
                 stats = part
             else:
-                text += part
+                text += part.text
     ms = (time.perf_counter() - started) * 1000
-    kept, dropped_by = filter_text(text, place, mode)
+    around = Surroundings(place=place, mode=mode, is_cut_short=stats.reason == "length")
+    kept, dropped_by = filter_text(rewrite(text, place), around)
     return Answer(text=kept, stats=stats, ms=ms, reason=f"filter: {dropped_by}" if dropped_by else stats.reason)

@@ -30,8 +30,10 @@ def run(arguments: Sequence[str]) -> int:
         # The engine's side may not know the front end; what it measures of it, it starts by this command.
         front_end = shlex.join([sys.executable, "-P", "-m", "lsp_server"])
         arguments = [*arguments[:2], f"--front-end={front_end}", *arguments[2:]]
+    # `models remove` asks before it deletes; the others have nothing to read.
+    stdin = None if arguments[0] == "models" else subprocess.DEVNULL
     # In a session of its own, the terminal's Ctrl-C reaches it through us alone, and so once.
-    with subprocess.Popen(engine_command(arguments), stdin=subprocess.DEVNULL, start_new_session=True) as child:
+    with subprocess.Popen(engine_command(arguments), stdin=stdin, start_new_session=True) as child:
 
         def pass_on(number: int, _frame: FrameType | None) -> None:
             child.send_signal(number)

@@ -1,7 +1,8 @@
 """`python -m lsp_server filter`: what an editor would show of texts that were completed elsewhere.
 
 For `tabcast bench`, which may not know the filters: one JSON object a line with `prefix`, `suffix` and `text` on
-standard input, one with `text` a line on standard output.
+standard input, one with `text` a line on standard output. With `confidence`, [characters, log-probability] of each
+token of the text, what is improbable is cut, by `min_confidence` or else by the editor's default.
 """
 
 from __future__ import annotations
@@ -9,21 +10,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 
+from lsp_server.confidence import cut_unlikely, is_worth_showing
 from lsp_server.documents import Cursor, Snapshot, split_lines
-from lsp_server.filters import filter_text
+from lsp_server.filters import Surroundings, filter_text
+from lsp_server.filters.rewriting import rewrite, rewrite_likely
+from lsp_server.settings import Settings
 from lsp_server.trigger import decide
 
 
 def run(_options: argparse.Namespace) -> int:
     """Filter line by line."""
     for line in sys.stdin:
-        given = json.loads(line)
-        print(json.dumps({"text": shown(given["prefix"], given["suffix"], given["text"])}), flush=True)
+        print(json.dumps({"text": shown(**json.loads(line))}), flush=True)
     return 0
 
 
-def shown(prefix: str, suffix: str, text: str) -> str:
+def shown(
+    prefix: str,
+    suffix: str,
+    text: str,
+    confidence: Sequence[tuple[int, float]] = (),
+    min_confidence: float | None = None,
+) -> str:
     """What is left of `text` between `prefix` and `suffix`; "" also where an editor that asks by hand gets nothing."""
     lines = split_lines(prefix + suffix)
     above = split_lines(prefix)
@@ -31,4 +41,11 @@ def shown(prefix: str, suffix: str, text: str) -> str:
     snapshot = Snapshot(uri="", version=None, revision=0, language="", lines=tuple(lines), encoding="utf-32")
     place = snapshot.place(cursor)
     decision = decide(place, is_invoked=True)
-    return filter_text(text, place, decision.mode).text if decision.mode else ""
+    if decision.mode is None:
+        return ""
+    left = filter_text(rewrite(text, place), Surroundings(place=place, mode=decision.mode)).text
+    bound = Settings().min_confidence if min_confidence is None else min_confidence
+    if not confidence or bound <= 0:
+        return left
+    left = cut_unlikely(left, rewrite_likely(text, confidence, place), 0, bound)
+    return left if is_worth_showing(left) else ""

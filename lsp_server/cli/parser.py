@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from decoding.protocol import MAX_NEW_TOKENS, VERSION
 
 # Subcommands that the engine's own program reads and runs: nothing after the name is parsed here.
 ENGINE_SIDE: Final = {
-    "models": "list the models that can be used, and say which one is",
+    "models": "list, fetch, choose, show and remove models",
     "train": "train a tokenizer, a target and a draft model",
     "bench": "measure quality, speed and losslessness",
 }
@@ -46,6 +47,10 @@ examples:
   tabcast engine stop
 """
 
+# What is no folder where a model is asked for; `decoding.config` reads them.
+MODEL_WORDS: Final = ("", "bundled", "tabcast-bundled", "none")
+HUB_NAME: Final = r"\w[\w.-]*/\w[\w.-]*"
+
 ENGINE_ACTIONS: Final = {
     "start": "start the engine and wait until its models are loaded",
     "status": "say whether an engine runs (exit code 1 if none does)",
@@ -73,7 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_json(doctor)
     for name, text in ENGINE_SIDE.items():
         commands.add_parser(name, help=text, add_help=False)
-    commands.add_parser("filter").set_defaults(module="filter")  # a process of `tabcast bench`, not for people
+    for name in ("filter", "context"):  # processes of `tabcast bench`, not for people
+        commands.add_parser(name).set_defaults(module=name)
     return parser
 
 
@@ -94,6 +100,7 @@ def _add(
 def _add_lsp(commands: Any) -> None:
     command = _add(commands, "lsp", "run the language server, on standard input and output unless --tcp is given")
     command.add_argument("--tcp", metavar="HOST:PORT", type=_host_and_port, help="listen on this address instead")
+    command.add_argument("--settings-schema", action="store_true", help="print the JSON schema of the settings")
     _add_engine_options(command)
 
 
@@ -137,20 +144,24 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 def _add_engine_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("engine", "Which engine; equal choices share one. Defaults: the user's file.")
-    group.add_argument("--model", metavar="PATH", help="folder of the target model")
-    group.add_argument("--draft", metavar="PATH", help="folder of the draft model, or 'none'")
+    group.add_argument("--model", metavar="NAME", help="the target model: a folder, a pulled model's name, or bundled")
+    group.add_argument("--draft", metavar="NAME", help="the draft model, or none")
     group.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument("--dtype", metavar="NAME", help="auto, float32, bfloat16, float16")
+    group.add_argument("--quantize", metavar="NAME", help="none, or int8 weights (on a CPU)")
 
 
 def engine_arguments(options: argparse.Namespace) -> tuple[str, ...]:
-    """What the engine is started with. Paths become absolute, because the engine runs in a folder of its own."""
+    """What the engine is started with. Folders become absolute, because the engine runs in one of its own.
+
+    A name of the hub (`owner/model`) stays what it is: what lies in the working directory must not stand in for it.
+    """
     arguments: list[str] = []
-    for name in ("model", "draft", "device", "dtype"):
+    for name in ("model", "draft", "device", "dtype", "quantize"):
         value = getattr(options, name)
         if value is None:
             continue
-        if name in ("model", "draft") and ("/" in value or Path(value).exists()):
+        if name in ("model", "draft") and value not in MODEL_WORDS and not re.fullmatch(HUB_NAME, value):
             value = str(Path(value).expanduser().absolute())
         arguments += [f"--{name}", value]
     return tuple(arguments)

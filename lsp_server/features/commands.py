@@ -1,19 +1,43 @@
-"""The commands that an editor can run: why the last request gave what it gave, and a new engine."""
+"""The commands that an editor can run, all named `tabcast.server.*`. Arguments come from outside and may be anything.
+
+What they answer is JSON and holds no text of documents, but for the piece that a user just took.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, Literal
 
+from lsprotocol import types
+
+from lsp_server.acceptance import Offer
+from lsp_server.documents import Cursor, Snapshot, without_end
+from lsp_server.engine_choice import offered_models
+from lsp_server.features.status import status_of
 from lsp_server.session import Session
+from lsp_server.trigger import is_only_closers
 
 
-async def why(session: Session) -> dict[str, Any]:
-    """Why the last request was answered as it was, and the state of the engine. No text of documents."""
-    last, health = session.last_outcome, session.engine.health
+async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:
+    """What became of the last requests, the newest first, and the state of the engine.
+
+    The newest one's reason stands at the top, too. With `{"show": true}` it is shown to the user as a message, for
+    editors that show nothing of a command's result.
+    """
+    requests = session.journal.requests()
+    last = requests[0] if requests else {"reason": "nothing asked yet", "detail": "", "ms": 0.0, "text": "nothing yet"}
+    status, health = status_of(session), session.engine.health
+    if isinstance(options, dict) and options.get("show") is True:
+        lines = [f"Tabcast is {status['state']}: {status['message'] or status['model']}".rstrip(": ")]
+        lines += [f"{told['document']}: {told['text']}" for told in requests[:5]]
+        message = types.ShowMessageParams(type=types.MessageType.Info, message="\n".join(lines))
+        session.server.window_show_message(message)
     return {
-        "reason": last.reason if last else "nothing asked yet",
-        "detail": last.detail if last else "",
-        "ms": round(last.ms, 1) if last else 0.0,
+        "reason": last["reason"],
+        "detail": last["detail"],
+        "ms": last["ms"],
+        "requests": requests,
+        "status": status,
         "engine": {
             "status": health.status,
             "detail": session.engine.problem or health.detail,
@@ -25,6 +49,93 @@ async def why(session: Session) -> dict[str, Any]:
     }
 
 
-async def restart_engine(session: Session) -> None:
+async def stats(session: Session, *_: Any) -> dict[str, Any]:
+    """How much was suggested and taken in this window, and how fast it came. It stays on this machine."""
+    sources = {source: session.writings.sources[source] for source in ("local", "joined", "sent", "ahead")}
+    return {**session.offers.figures(), **session.journal.figures(), "answered": sources}
+
+
+async def toggle(session: Session, is_enabled: Any = None, *_: Any) -> dict[str, Any]:
+    """Turn suggestions on or off in this window, or as the argument says."""
+    session.toggle(is_enabled if isinstance(is_enabled, bool) else not session.settings.enabled)
+    return {"enabled": session.settings.enabled}
+
+
+async def restart_engine(session: Session, *_: Any) -> None:
     """Stop the engine that runs, for all windows that share it, and start another."""
     await session.engine.restart()
+
+
+async def select_model(session: Session, name: Any = None, *_: Any) -> dict[str, Any]:
+    """Use another model of the user's own configuration in this window; without a name, say which there are."""
+    problem = ""
+    if name is not None:
+        try:
+            await session.engine.select(str(name))
+        except ValueError as error:
+            problem = str(error)
+    models = await asyncio.to_thread(offered_models)
+    return {"models": models, "selected": session.engine.model, "problem": problem}
+
+
+async def accept_word(session: Session, *_: Any) -> dict[str, Any]:
+    """Write the next word of the suggestion into the document; the rest of it stays."""
+    return await _accept(session, "word")
+
+
+async def accept_line(session: Session, *_: Any) -> dict[str, Any]:
+    """Write the next line of the suggestion into the document; the rest of it stays."""
+    return await _accept(session, "line")
+
+
+async def accepted(session: Session, offer_id: Any = None, *_: Any) -> None:
+    """What an item's own command runs: the user has accepted it."""
+    if isinstance(offer_id, str) and (taken := session.offers.accepted(offer_id)):
+        session.watch(taken)
+
+
+async def _accept(session: Session, unit: Literal["word", "line"]) -> dict[str, Any]:
+    offer = session.offers.latest
+    snapshot = None if offer is None else session.documents.snapshot(offer.uri)
+    if offer is None or snapshot is None or not (piece := offer.piece(unit)) or not _still_fits(offer, snapshot):
+        return {"applied": False, "text": "", "reason": "nothing is shown that could be accepted"}
+    offer.is_applying = True
+    edit = _workspace_edit(session, snapshot, _text_edit(offer, snapshot, piece))
+    try:
+        answer = await session.server.workspace_apply_edit_async(
+            types.ApplyWorkspaceEditParams(edit=edit, label=f"Accept {unit}")
+        )
+    except BaseException:
+        offer.is_applying = False
+        raise
+    if not answer.applied:
+        offer.is_applying = False
+        return {"applied": False, "text": "", "reason": answer.failure_reason or "the editor refused the edit"}
+    return {"applied": True, "text": piece, "reason": ""}
+
+
+def _still_fits(offer: Offer, snapshot: Snapshot) -> bool:
+    """Whether nothing else was typed behind what stands of the offer; an editor may have closed brackets there."""
+    end = offer.end()
+    if offer.num_standing < offer.num_before or end.line >= len(snapshot.lines):
+        return False
+    tail = without_end(snapshot.lines[end.line])[end.column :]
+    return tail.endswith(offer.tail) and is_only_closers(tail.removesuffix(offer.tail))
+
+
+def _text_edit(offer: Offer, snapshot: Snapshot, piece: str) -> types.TextEdit:
+    """The piece behind what stands; the last piece takes the place of the closers that the offer brings itself."""
+    start = offer.end()
+    is_last = offer.num_standing + len(piece) == len(offer.text)
+    end = Cursor(start.line, start.column + (offer.num_replaced if is_last else 0))
+    span = types.Range(start=snapshot.position(start), end=snapshot.position(end))
+    return types.TextEdit(range=span, new_text=piece)
+
+
+def _workspace_edit(session: Session, snapshot: Snapshot, edit: types.TextEdit) -> types.WorkspaceEdit:
+    """With the document's version, where the editor can check it."""
+    workspace = session.server.client_capabilities.workspace
+    if workspace and workspace.workspace_edit and workspace.workspace_edit.document_changes:
+        document = types.OptionalVersionedTextDocumentIdentifier(uri=snapshot.uri, version=snapshot.version)
+        return types.WorkspaceEdit(document_changes=[types.TextDocumentEdit(text_document=document, edits=[edit])])
+    return types.WorkspaceEdit(changes={snapshot.uri: [edit]})

@@ -7,27 +7,53 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import time
 
 from lsprotocol import types
 
+from lsp_server.features import configuration, watching
+from lsp_server.keystrokes import may_delete
 from lsp_server.session import Session
-from lsp_server.settings import settings_from
 
 
 def initialized(session: Session, _: types.InitializedParams) -> None:
-    """Begin to look for an engine, and import in a thread what the first request needs."""
+    """Begin to look for an engine, take the settings, and import in a thread what the first request needs."""
     session.engine.wake()
+    configuration.begin(session)
+    watching.begin(session)
     asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "lsp_server.features.inline_completion")
 
 
 def did_open(session: Session, params: types.DidOpenTextDocumentParams) -> None:
     """Take the document."""
     session.documents.open(params.text_document)
+    session.context.opened(params.text_document.uri)
 
 
 def did_change(session: Session, params: types.DidChangeTextDocumentParams) -> None:
-    """Apply the changes."""
+    """Apply the changes, and see whether they are an accepted suggestion."""
+    uri = params.text_document.uri
+    session.keystrokes.note(session.documents.snapshot(uri) if may_delete(params) else None, params, time.monotonic())
     session.documents.change(params)
+    session.context.changed(params)
+    lines = session.documents.lines(params.text_document.uri)
+    if lines is not None and (taken := session.offers.changed(params.text_document.uri, lines)):
+        session.watch(taken)
+
+
+def lost_change(session: Session, uri: str) -> None:
+    """A change came in a form that nobody understands: what we have of the document may be another text."""
+    session.documents.distrust(uri)
+
+
+def did_save(session: Session, params: types.DidSaveTextDocumentParams) -> None:
+    """What other documents' requests know of the file may have changed, ignore rules too."""
+    session.context.changed_on_disk([params.text_document.uri])
+
+
+def did_change_watched_files(session: Session, params: types.DidChangeWatchedFilesParams) -> None:
+    """The same for files that other programs wrote."""
+    session.context.changed_on_disk([change.uri for change in params.changes])
 
 
 def did_close(session: Session, params: types.DidCloseTextDocumentParams) -> None:
@@ -36,12 +62,11 @@ def did_close(session: Session, params: types.DidCloseTextDocumentParams) -> Non
 
 
 def did_change_configuration(session: Session, params: types.DidChangeConfigurationParams) -> None:
-    """Take new settings; clients that let settings be pulled send none, which changes nothing."""
-    if params.settings is None:
-        return
-    session.settings = settings_from(params.settings)
+    """Take new settings."""
+    configuration.changed(session, params.settings)
 
 
 async def shutdown(session: Session, _: None) -> None:
     """Let go of the engine."""
+    session.context.close()
     await session.engine.close()

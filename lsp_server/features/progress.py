@@ -7,9 +7,10 @@ import logging
 import uuid
 
 from lsprotocol import types
-from pygls.lsp.server import LanguageServer
 
 from decoding.protocol import Health
+from lsp_server.session import Session
+from lsp_server.wire import WireServer
 
 logger = logging.getLogger(__name__)
 
@@ -17,29 +18,31 @@ logger = logging.getLogger(__name__)
 class LoadingProgress:
     """Begins when the engine loads, reports while it does, and ends when it is ready or gone."""
 
-    def __init__(self, server: LanguageServer) -> None:
-        self._server = server
+    def __init__(self) -> None:
         self._health = Health(status="absent")
         self._token: str | None = None
         self._opening: asyncio.Task[None] | None = None
 
-    def show(self, health: Health) -> None:
-        """Take note of a new state."""
-        self._health = health
-        if health.status == "loading" and self._token is None and self._can_show():
-            self._opening = self._opening or asyncio.create_task(self._begin())
+    def show(self, session: Session) -> None:
+        """Look at the engine's state, which may be a new one."""
+        before, self._health = self._health, session.engine.health
+        if self._health == before:
+            return
+        health, server = self._health, session.server
+        if health.status == "loading" and self._token is None and _can_show(server):
+            self._opening = self._opening or asyncio.create_task(self._begin(server))
         elif self._token is not None and health.status == "loading":
             report = types.WorkDoneProgressReport(message=health.detail, percentage=_percentage(health))
-            self._server.work_done_progress.report(self._token, report)
+            server.work_done_progress.report(self._token, report)
         elif self._token is not None:
             end = types.WorkDoneProgressEnd(message=health.detail or health.status)
-            self._server.work_done_progress.end(self._token, end)
+            server.work_done_progress.end(self._token, end)
             self._token = None
 
-    async def _begin(self) -> None:
+    async def _begin(self, server: WireServer) -> None:
         token = uuid.uuid4().hex
         try:
-            await self._server.work_done_progress.create_async(token)
+            await server.work_done_progress.create_async(token)
         except Exception as error:
             logger.info("the editor refuses to show progress: %s", type(error).__name__)
             return
@@ -50,11 +53,12 @@ class LoadingProgress:
             begin = types.WorkDoneProgressBegin(
                 title="Tabcast: loading the models", message=self._health.detail, percentage=_percentage(self._health)
             )
-            self._server.work_done_progress.begin(token, begin)
+            server.work_done_progress.begin(token, begin)
 
-    def _can_show(self) -> bool:
-        window = self._server.client_capabilities.window
-        return bool(window and window.work_done_progress)
+
+def _can_show(server: WireServer) -> bool:
+    window = server.client_capabilities.window
+    return bool(window and window.work_done_progress)
 
 
 def _percentage(health: Health) -> int:

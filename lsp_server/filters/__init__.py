@@ -1,6 +1,8 @@
 """Named filters that make a finished text fit its place; each takes and gives a text, and "" drops it.
 
-Their order matters: the end of the block first, so that the others see no more than is wanted, blank last.
+They only cut at the end, so that what is left begins what was written; what changes a text, indentation and blanks
+within it, is done while it is being written (`rewriting.py`). Their order matters: what is no text of a program first,
+then the end of the block, so that the others see no more than is wanted, blank last.
 They must not know the engine or the wire.
 """
 
@@ -9,19 +11,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from lsp_server.documents import Place
 from lsp_server.filters.blank import drop_blank
+from lsp_server.filters.closers import cut_closers
+from lsp_server.filters.deleted import drop_deleted
 from lsp_server.filters.end import cut_at_end
+from lsp_server.filters.next_lines import cut_next_lines
 from lsp_server.filters.repetition import cut_repetition
-from lsp_server.filters.suffix import cut_suffix
-from lsp_server.trigger import Mode
+from lsp_server.filters.special_tokens import cut_special_tokens
+from lsp_server.filters.surroundings import Surroundings
+from lsp_server.filters.trailing import cut_trailing
+from lsp_server.filters.unfinished import cut_unfinished
 
-Filter = Callable[[str, Place, Mode], str]
+__all__ = ["FILTERS", "Filtered", "Surroundings", "filter_text", "fit_tail"]
+
+Filter = Callable[[str, Surroundings], str]
 
 FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
+    ("special tokens", cut_special_tokens),
+    ("unfinished", cut_unfinished),
     ("end", cut_at_end),
     ("repetition", cut_repetition),
-    ("suffix", cut_suffix),
+    ("next lines", cut_next_lines),
+    ("closers", cut_closers),
+    ("deleted", drop_deleted),
+    ("trailing", cut_trailing),
     ("blank", drop_blank),
 )
 
@@ -33,10 +46,16 @@ class Filtered(NamedTuple):
     dropped_by: str
 
 
-def filter_text(text: str, place: Place, mode: Mode) -> Filtered:
+def filter_text(text: str, around: Surroundings) -> Filtered:
     """Send a text through all filters."""
     for name, apply in FILTERS:
-        text = apply(text, place, mode)
+        text = apply(text, around)
         if not text:
             return Filtered("", name)
     return Filtered(text, "")
+
+
+def fit_tail(text: str, around: Surroundings) -> Filtered:
+    """Cut what stands behind the cursor by now from the rest of a text that all filters have seen before."""
+    text = cut_closers(text, around)
+    return Filtered(text, "") if text.strip() else Filtered("", "closers")

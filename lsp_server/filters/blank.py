@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from lsp_server.documents import Place
-from lsp_server.trigger import Mode
+from lsp_server.filters.surroundings import Surroundings
 
 
-def drop_blank(text: str, place: Place, mode: Mode) -> str:
+def drop_blank(text: str, around: Surroundings) -> str:
     """The text, or "" if it holds no visible character."""
     return text if text.strip() else ""

@@ -9,6 +9,7 @@ import re
 from typing import Final
 
 from lsp_server.documents import Place
+from lsp_server.filters.surroundings import Surroundings
 from lsp_server.trigger import Mode, indentation
 
 # A line at the block's own indentation that begins like this goes on with the statement above it.
@@ -19,9 +20,9 @@ _DECORATOR: Final = re.compile(r"\s*@")
 _UNDECIDED: Final = re.compile(r"\s*[a-z]*\s*\Z")
 
 
-def cut_at_end(text: str, place: Place, mode: Mode) -> str:
+def cut_at_end(text: str, around: Surroundings) -> str:
     """The text up to its end, less the blanks there."""
-    end = find_end(text + "\n", place, mode)
+    end = find_end(text + "\n", around.place, around.mode)
     return (text if end is None else text[:end]).rstrip()
 
 

@@ -5,32 +5,67 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from lsp_server.documents import Place
-from lsp_server.trigger import Mode
+from lsp_server.filters.surroundings import Surroundings
 
-# Within a line: the same 4 to 60 characters at least four times in a row. A rule of dashes is no loop.
+# Within a line: the same 4 to 60 characters at least four times in a row.
 _LOOP: Final = re.compile(r"(.{4,60}?)\1{3,}")
+# The same without a letter (`0, 0, 0, `) may well be meant, unless it goes on for long.
+_LETTERLESS_LOOP: Final = re.compile(r"([^\n]{1,12}?)\1{3,}")
+MIN_LETTERLESS_CHARS: Final = 40
+# A line of dashes is a ruler, if it is no longer than a line of code.
+_RULER: Final = re.compile(r"\s*(?:#|//|--|\*|;|%)?\s*([^\w\s])\1*\s*")
+MAX_RULER_CHARS: Final = 120
 MAX_PERIOD_LINES: Final = 4
 MIN_REPEATS: Final = 3
+MIN_LETTERLESS_REPEATS: Final = 6
+MIN_COPIED_CHARS: Final = 8
 
 
-def cut_repetition(text: str, place: Place, mode: Mode) -> str:
-    """The text up to the second turn of a loop of lines, or up to the line that has a loop within."""
-    for loop in _LOOP.finditer(text):
-        if any(char.isalpha() for char in loop[1]):
-            text = text[: text.rfind("\n", 0, loop.start()) + 1].rstrip()
-            break
+def cut_repetition(text: str, around: Surroundings) -> str:
+    """The text up to the second turn of a loop of lines, or up to the line that has a loop within.
+
+    Two turns make a loop of one line that is long enough to be no `pass`, else three.
+    Nothing is left of a text whose first line is the line above once more.
+    """
     lines = text.split("\n")
+    if _is_copy_of_above(lines[0], around):
+        return ""
+    for number, line in enumerate(lines):
+        if _has_loop(around.place.head + line if number == 0 else line):
+            lines = lines[:number]
+            text = "\n".join(lines).rstrip()
+            break
+    whole = [around.place.head + lines[0], *lines[1:]] if lines else []
     for start in range(len(lines)):
         for period in range(1, MAX_PERIOD_LINES + 1):
-            if _repeats(lines, start, period):
+            if _repeats(whole, start, period):
                 return "\n".join(lines[: start + period]).rstrip()
     return text
 
 
+def _is_copy_of_above(line: str, around: Surroundings) -> bool:
+    whole = (around.place.head + line + around.place.tail).strip()
+    above = next((line.strip() for line in reversed(around.place.above) if line.strip()), "")
+    return whole == above and len(whole) >= MIN_COPIED_CHARS and bool(line.strip())
+
+
+def _has_loop(line: str) -> bool:
+    if any(any(char.isalpha() for char in loop[1]) for loop in _LOOP.finditer(line)):
+        return True
+    if _RULER.fullmatch(line) and len(line) <= MAX_RULER_CHARS:
+        return False
+    return any(
+        loop.end() - loop.start() >= MIN_LETTERLESS_CHARS and loop[1].strip()
+        for loop in _LETTERLESS_LOOP.finditer(line)
+    )
+
+
 def _repeats(lines: list[str], start: int, period: int) -> bool:
     unit = lines[start : start + period]
-    if not any(char.isalnum() for line in unit for char in line):
+    if not any(line.strip() for line in unit):
         return False
-    turns = (lines[start + turn * period : start + (turn + 1) * period] for turn in range(1, MIN_REPEATS))
+    is_letterless = not any(char.isalnum() for line in unit for char in line)
+    is_long = period == 1 and not is_letterless and len(unit[0].strip()) >= MIN_COPIED_CHARS
+    num_turns = MIN_LETTERLESS_REPEATS if is_letterless else 2 if is_long else MIN_REPEATS
+    turns = (lines[start + turn * period : start + (turn + 1) * period] for turn in range(1, num_turns))
     return all(turn == unit for turn in turns)

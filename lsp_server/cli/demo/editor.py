@@ -52,7 +52,7 @@ class Editor:
 
     async def why(self) -> dict[str, Any]:
         """What the language server says of its engine and of its last answer."""
-        command = types.ExecuteCommandParams(command="tabcast.why")
+        command = types.ExecuteCommandParams(command="tabcast.server.why")
         return cast(dict[str, Any], await self._client.workspace_execute_command_async(command))
 
     async def suggest(self, path: Path, prefix: str, suffix: str) -> Suggestion | None:

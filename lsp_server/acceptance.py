@@ -1,0 +1,232 @@
+"""What was offered to the user, and how much of it was taken: told by the editor or seen in the document.
+
+An offer is a text from the beginning of its line on, so that it stays the same one while its characters are typed.
+Editors that run an item's command tell of an acceptance; of the others it is learnt from the document, where a change
+at once brings the rest, or a piece that is longer than a key or two. It must not know requests, engines or the wire.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from lsprotocol import types
+
+from lsp_server.documents import Cursor, Snapshot, without_end
+
+ACCEPTED_COMMAND: Final = "tabcast.server.accepted"
+MAX_OFFERS: Final = 100
+# A change of so many characters that go on as offered is a part taken, and not typing: editors that gather keys before
+# they tell of them gather two or three.
+MIN_PART_CHARS: Final = 4
+MIN_REST_CHARS: Final = 2
+_WORD: Final = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+")
+_LINE: Final = re.compile(r"\r?\n?[^\r\n]*")
+
+
+@dataclass(slots=True, kw_only=True)
+class Offer:
+    """One text that was shown. `text` begins with its line; `num_standing` characters of it are in the document.
+
+    `num_before` of them were there when it was first shown; `num_replaced` characters of the `tail` that stood behind
+    them then are its own closers.
+    `is_applying` while an edit of ours is on its way, so that it is not taken for typing.
+    """
+
+    id: str
+    uri: str
+    line: int
+    text: str
+    num_before: int
+    num_standing: int
+    num_replaced: int
+    tail: str
+    num_accepted: int = 0
+    is_applying: bool = False
+
+    @property
+    def num_new(self) -> int:
+        """How many characters it had to give."""
+        return len(self.text) - self.num_before
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether it was taken to its end, and not only typed."""
+        return self.num_accepted > 0 and self.num_standing == len(self.text)
+
+    def piece(self, unit: str) -> str:
+        """The next `word` or `line` of what does not stand there yet; "" if all of it does."""
+        found = (_WORD if unit == "word" else _LINE).match(self.text[self.num_standing :])
+        return found.group() if found else ""
+
+    def end(self) -> Cursor:
+        """Where what stands of it ends."""
+        above, _, last = self.text[: self.num_standing].rpartition("\n")
+        return Cursor(self.line + above.count("\n") + bool(_), len(last))
+
+
+class Offers:
+    """The offers of one editor: the shown ones, which the document is compared with, and older ones by their id."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._numbers = itertools.count(1)
+        self._known: OrderedDict[str, Offer] = OrderedDict()
+        self._shown: list[Offer] = []
+        self._displayed: set[str] = set()
+        self.num_shown = self.num_accepted = self.num_parts = 0
+        self.shown_chars = self.accepted_chars = self.looked_at_chars = self.kept_chars = 0
+
+    @property
+    def latest(self) -> Offer | None:
+        """The shown offer of which most stands in the document, the first of equals."""
+        return max(self._shown, key=lambda offer: offer.num_standing, default=None)
+
+    def show(self, snapshot: Snapshot, items: Sequence[types.InlineCompletionItem]) -> list[types.InlineCompletionItem]:
+        """Items as the editor gets them, each with the command that tells of its acceptance; none ends the showing."""
+        before, self._shown = self._shown, []
+        shown: list[types.InlineCompletionItem] = []
+        for item in items:
+            offer = self._offer(snapshot, item, before)
+            self._shown.append(offer)
+            command = types.Command(title="Accepted", command=ACCEPTED_COMMAND, arguments=[offer.id])
+            shown.append(
+                types.InlineCompletionItem(
+                    insert_text=item.insert_text, range=item.range, filter_text=item.filter_text, command=command
+                )
+            )
+        if self._shown and not any(offer in before for offer in self._shown):
+            self.num_shown += 1
+            self.shown_chars += self._shown[0].num_new
+        return shown
+
+    def changed(self, uri: str, lines: Sequence[str]) -> Offer | None:
+        """Compare the shown offers with the lines of a document that changed; the offer that was just taken whole."""
+        taken = None
+        for offer in self._shown:
+            if offer.uri != uri or offer.is_accepted:
+                continue
+            before, offer.num_standing = offer.num_standing, count_standing(offer.text, lines, offer.line)
+            num_come, num_left = offer.num_standing - before, len(offer.text) - offer.num_standing
+            threshold = 1 if offer.is_applying else MIN_PART_CHARS if num_left else MIN_REST_CHARS
+            offer.is_applying = offer.is_applying and num_come == 0
+            if num_come >= threshold and before >= offer.num_before and self._take(offer, num_come):
+                taken = offer
+        return taken
+
+    def displayed(self, offer_id: str) -> None:
+        """The editor tells that an offer was really seen."""
+        self._displayed.add(offer_id)
+
+    def accepted(self, offer_id: str, end: int | None = None) -> Offer | None:
+        """The editor tells that an offer was taken, whole or up to a character of its text.
+
+        None if nobody knows the offer, or if that was known already; else the offer.
+        """
+        offer = self._known.get(offer_id)
+        if offer is None or offer.is_accepted:
+            return None
+        end = len(offer.text) if end is None else min(len(offer.text), end)
+        num_new = end - offer.num_before - offer.num_accepted
+        offer.num_standing = max(offer.num_standing, end)
+        if num_new > 0:
+            self._take(offer, num_new)
+        return offer
+
+    def look_at_kept(self, offer: Offer, lines: Sequence[str]) -> None:
+        """A while after an offer was taken: count what of it is still in the document."""
+        whole = sum(map(len, offer.text.split("\n")))
+        self.looked_at_chars += offer.num_accepted
+        self.kept_chars += round(offer.num_accepted * count_kept(offer.text, lines) / max(1, whole))
+
+    def figures(self) -> dict[str, int]:
+        """The counts as JSON. `displayed` counts only where the editor tells of it.
+
+        `keptChars` are of the `lookedAtChars` accepted ones that were looked at again.
+        """
+        return {
+            "shown": self.num_shown,
+            "displayed": len(self._displayed),
+            "accepted": self.num_accepted,
+            "partlyAccepted": self.num_parts,
+            "shownChars": self.shown_chars,
+            "acceptedChars": self.accepted_chars,
+            "lookedAtChars": self.looked_at_chars,
+            "keptChars": self.kept_chars,
+        }
+
+    def find(self, offer_id: object) -> Offer | None:
+        """The offer with this id."""
+        return self._known.get(offer_id) if isinstance(offer_id, str) else None
+
+    def forget(self, uri: str) -> None:
+        """Drop what is shown in a document that was closed."""
+        self._shown = [offer for offer in self._shown if offer.uri != uri]
+
+    def _take(self, offer: Offer, num_chars: int) -> bool:
+        """Count characters that were taken; whether the offer is now taken whole."""
+        self.num_parts += offer.num_accepted == 0 and offer.num_standing < len(offer.text)
+        if offer.num_standing == len(offer.text):
+            self.num_accepted += 1
+            self.num_parts -= offer.num_accepted > 0
+        offer.num_accepted += num_chars
+        self.accepted_chars += num_chars
+        return offer.is_accepted
+
+    def _offer(self, snapshot: Snapshot, item: types.InlineCompletionItem, before: Sequence[Offer]) -> Offer:
+        assert isinstance(item.insert_text, str)
+        assert item.range is not None
+        start, end = snapshot.cursor(item.range.start), snapshot.cursor(item.range.end)
+        text = snapshot.lines[start.line][: start.column] + item.insert_text
+        num_standing = count_standing(text, snapshot.lines, start.line)
+        for offer in before:
+            rest = offer.text.split("\n")[max(0, start.line - offer.line) :]
+            if offer.uri == snapshot.uri and start.line >= offer.line and text == "\n".join(rest):
+                return offer
+        offer = Offer(
+            id=f"{self._name}-{next(self._numbers)}",
+            uri=snapshot.uri,
+            line=start.line,
+            text=text,
+            num_before=num_standing,
+            num_standing=num_standing,
+            num_replaced=0,
+            tail="",
+        )
+        place = offer.end()
+        offer.num_replaced = max(0, end.column - place.column) if place.line == end.line else 0
+        offer.tail = without_end(snapshot.lines[place.line])[place.column :]
+        self._known[offer.id] = offer
+        if len(self._known) > MAX_OFFERS:
+            self._known.popitem(last=False)
+        return offer
+
+
+def count_standing(text: str, lines: Sequence[str], first: int) -> int:
+    """How many characters of a text stand in the lines of a document from the beginning of line `first` on."""
+    num_chars = 0
+    wanted = text.split("\n")
+    for offset, want in enumerate(wanted):
+        if first + offset >= len(lines):
+            return max(0, num_chars - 1)
+        have = without_end(lines[first + offset])
+        is_last = offset == len(wanted) - 1
+        if is_last or have != want:
+            return num_chars + _num_common(want, have)
+        num_chars += len(want) + 1
+    return num_chars
+
+
+def count_kept(text: str, lines: Sequence[str]) -> int:
+    """How many characters of an accepted text are still in a document, counted by whole lines."""
+    there = {line.strip() for line in lines}
+    return sum(len(line) for line in text.split("\n") if line.strip() in there)
+
+
+def _num_common(one: str, other: str) -> int:
+    shorter = min(len(one), len(other))
+    return next((i for i in range(shorter) if one[i] != other[i]), shorter)

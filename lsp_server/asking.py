@@ -1,0 +1,114 @@
+"""What the engine is asked at a cursor, and ahead of time at the place where the cursor would be next.
+
+It must not know requests of the editor or how they are answered.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from decoding.protocol import CompletionRequest
+from lsp_server.adapters import Wanted
+from lsp_server.context.budget import cut_around
+from lsp_server.context.masking import mask_around
+from lsp_server.context.paths import locate
+from lsp_server.documents import Cursor, Place, Snapshot
+from lsp_server.filters.closers import num_replaced
+from lsp_server.filters.end import find_end
+from lsp_server.generation import Generation
+from lsp_server.session import Session
+from lsp_server.suggestions import accepted, spot_at
+from lsp_server.trigger import Mode, decide
+
+
+class Shown(NamedTuple):
+    """A text that is shown at a cursor."""
+
+    cursor: Cursor
+    text: str
+
+
+def begin(session: Session, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> Generation:
+    """Ask the engine for a text at a cursor, in place of what is being written for the document by now."""
+    spot = spot_at(snapshot, cursor)
+    hints = session.writings.hints(snapshot.uri)
+    session.writings.cancel(snapshot.uri)
+    generation = Generation(
+        spot,
+        mode,
+        session.engine.complete(request_for(session, snapshot, cursor, mode, hints)),
+        lambda text: find_end(text, spot.place, mode) is not None,
+        session.writings.keep,
+    )
+    session.writings.current[snapshot.uri] = generation
+    return generation
+
+
+def look_ahead(session: Session, snapshot: Snapshot, shown: Shown) -> None:
+    """Ask at idle priority for what would be asked next if this suggestion were accepted.
+
+    What follows its line is written to the end of the next statement or block, so that it serves behind Enter, too.
+    """
+    if session.documents.revision(snapshot.uri) != snapshot.revision or session.engine.health.status != "ready":
+        return
+    replaced = num_replaced(shown.text, snapshot.place(shown.cursor).tail)
+    snapshot, cursor = accepted(snapshot, shown.cursor, shown.text, replaced)
+    spot = spot_at(snapshot, cursor)
+    mode = decide(spot.place, is_invoked=False, language=snapshot.language).mode
+    if mode is None or spot.place.tail.strip() or session.writings.is_ahead(spot, mode):
+        return
+    request = request_for(session, snapshot, cursor, "block", (), is_idle=True)
+    session.writings.set_ahead(
+        Generation(
+            spot,
+            mode,
+            session.engine.complete(request),
+            lambda written: _is_enough_ahead(written, spot.place, mode),
+            session.writings.keep_ahead,
+        )
+    )
+
+
+def _is_enough_ahead(text: str, place: Place, mode: Mode) -> bool:
+    """Whether a text goes to the end of its block, or of the statement or block behind its line."""
+    if mode == "block":
+        return find_end(text, place, mode) is not None
+    line, _, after = text.partition("\n")
+    body = after.lstrip()
+    head = after[: len(after) - len(body)].rpartition("\n")[2]
+    next_place = Place(above=(*place.above, place.head + line), head=head, below=place.below)
+    return bool(body) and find_end(body, next_place, "block") is not None
+
+
+def request_for(
+    session: Session,
+    snapshot: Snapshot,
+    cursor: Cursor,
+    mode: Mode,
+    hints: tuple[str, ...],
+    *,
+    num_choices: int = 1,
+    is_idle: bool = False,
+) -> CompletionRequest:
+    """What the engine is asked. Several choices are written one after the other, so that blocks are kept short."""
+    settings = session.settings
+    cut = mask_around(
+        cut_around(snapshot, cursor, prefix_chars=settings.prefix_chars, suffix_chars=settings.suffix_chars)
+    )
+    location = locate(snapshot.uri, session.folder_uris())
+    return session.adapter.render(
+        Wanted(
+            prefix=cut.prefix,
+            suffix=cut.suffix,
+            mode=mode,
+            max_tokens=settings.max_line_tokens if mode == "line" or num_choices > 1 else settings.max_block_tokens,
+            path=location.path,
+            repo=location.repo,
+            language=snapshot.language,
+            context=session.context.files(snapshot.uri),
+            session=f"{session.name}:{snapshot.uri}",
+            hints=hints,
+            num_choices=num_choices,
+            is_idle=is_idle,
+        )
+    )

@@ -1,0 +1,51 @@
+"""How much of a text is probable enough to be shown, by the log-probabilities that the engine tells.
+
+The product of the probabilities of a text's tokens is the model's own estimate of how likely the text is what will be
+written. What is shown ends where it falls below the bound, between words; what follows becomes more probable as soon
+as the user has typed or accepted what comes before it. It must not know documents, the engine or settings.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+_LAST_WORD: Final = re.compile(r"\w+\Z")
+# Less than that saves nobody a key.
+MIN_SHOWN_CHARS: Final = 3
+
+
+class Likely(NamedTuple):
+    """A piece of a written text: its length in characters, and the log-probability that the model gave it."""
+
+    num_chars: int
+    log_prob: float
+
+
+def cut_unlikely(text: str, likely: Iterable[Likely], num_typed: int, min_confidence: float) -> str:
+    """The beginning of `text` that has at least this probability; all of it where none are told.
+
+    `likely` counts from `num_typed` characters before `text`; those stand in the document and are certain by now, and
+    so is the token that they break off in.
+    """
+    if min_confidence <= 0:
+        return text
+    end, log_prob = -num_typed, 0.0
+    for num_chars, token_log_prob in likely:
+        if end >= 0:
+            log_prob += token_log_prob
+        if log_prob < math.log(min_confidence):
+            return _LAST_WORD.sub("", text[:end]).rstrip() if _is_inside_word(text, end) else text[:end].rstrip()
+        end += num_chars
+    return text
+
+
+def is_worth_showing(text: str) -> bool:
+    """Whether accepting it saves keys."""
+    return sum(not char.isspace() for char in text) >= MIN_SHOWN_CHARS
+
+
+def _is_inside_word(text: str, index: int) -> bool:
+    return 0 < index < len(text) and all(char.isalnum() or char == "_" for char in text[index - 1 : index + 1])

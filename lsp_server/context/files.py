@@ -1,0 +1,137 @@
+"""The only place that reads files of a workspace: inside its roots, not ignored, plain text, of bounded size.
+
+Symbolic links are resolved first, and both names are judged. It must not know documents or requests.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from lsp_server.context.ignore import IgnoreRules, secret_reason
+
+MAX_FILE_BYTES: Final = 256 * 1024
+MAX_FOLDER_DEPTH: Final = 32
+OUTSIDE: Final = "it lies outside of the workspace"
+
+
+class TextFile(NamedTuple):
+    """A file's text, with line feeds as the only line ends, and what tells whether it changed since."""
+
+    path: Path
+    text: str
+    stamp: tuple[int, int]
+
+
+class Workspace:
+    """The files that may be read. Everything here blocks, so it belongs to a background thread."""
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        resolved = sorted({root for folder in folders if (root := _resolve(folder))}, key=lambda root: len(root.parts))
+        self._rules = [IgnoreRules(root) for root in reversed(resolved)]  # the innermost first
+
+    @property
+    def roots(self) -> list[Path]:
+        """The resolved roots, the innermost first."""
+        return [rules.root for rules in self._rules]
+
+    def reason(self, path: Path) -> str:
+        """Why a file must not be read: the pattern, or that it lies outside; "" if it may."""
+        resolved = _resolve(path)
+        if resolved is None:
+            return "it can't be found"
+        if self._rules_around(resolved) is None:
+            return OUTSIDE
+        names = dict.fromkeys((resolved, path))
+        reasons = (rules.reason(name) for name in names if (rules := self._rules_around(name)))
+        return next(filter(None, reasons), "")
+
+    def document_reason(self, path: Path) -> str:
+        """Which pattern excludes a document that the editor opened; it may lie outside of the workspace."""
+        names = dict.fromkeys(filter(None, (path, _resolve(path))))
+        for name in names:
+            rules = self._rules_around(name)
+            if why := rules.reason(name) if rules else secret_reason(name):
+                return why
+        return ""
+
+    def read(self, path: Path) -> TextFile | None:
+        """The text of a file that may be read; None if it may not, is no plain text, or is too large."""
+        resolved = _resolve(path)
+        return None if resolved is None or self.reason(path) else _read_text(resolved)
+
+    def walk(self) -> Iterator[Path | None]:
+        """Every file below the roots that may be read, without following links; None after each folder.
+
+        The caller may stop between any two.
+        """
+        seen: set[Path] = set()
+        for rules in self._rules:
+            waiting = [rules.root]
+            while waiting:
+                folder = waiting.pop()
+                if folder in seen or len(folder.parts) - len(rules.root.parts) > MAX_FOLDER_DEPTH:
+                    continue
+                seen.add(folder)
+                files, folders = _entries(folder)
+                for file in files:
+                    if not rules.entry_reason(file, is_folder=False):
+                        yield file
+                for inner in folders:
+                    if not rules.entry_reason(inner, is_folder=True):
+                        waiting.append(inner)
+                    yield None
+                yield None
+
+    def _rules_around(self, path: Path) -> IgnoreRules | None:
+        return next((rules for rules in self._rules if rules.root in path.parents), None)
+
+
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """What changes when a file changes; None if it is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _read_text(resolved: Path) -> TextFile | None:
+    """Not waiting for a pipe, not following a link that was put there since."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with open(resolved, "rb", opener=lambda name, _: os.open(name, flags)) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE_BYTES:
+                return None
+            data = file.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES or b"\0" in data:
+            return None
+        text = data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return TextFile(resolved, text, (found.st_mtime_ns, found.st_size))
+
+
+def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+    files, folders = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(folder / entry.name)
+                elif entry.is_file(follow_symlinks=False):
+                    files.append(folder / entry.name)
+    except OSError:
+        return [], []
+    return sorted(files), sorted(folders)
+
+
+def _resolve(path: Path) -> Path | None:
+    try:
+        return path.resolve(strict=True)
+    except (OSError, RuntimeError, ValueError):
+        return None

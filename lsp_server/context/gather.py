@@ -1,0 +1,273 @@
+"""The context of a request, frozen while a burst of typing lasts, so that typing doesn't change the prompt's beginning.
+
+The event loop's side: it notes what the editor does, which costs microseconds, and asks the background thread in the
+pauses. Only the first request of a burst may wait for it, and not for long. It must not know the engine or the wire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from lsprotocol import types
+from pygls.uris import to_fs_path
+
+from decoding.protocol import ContextFile
+from lsp_server.context.ranking import room_for
+from lsp_server.context.snippets import Document, View
+from lsp_server.context.worker import ContextWorker
+from lsp_server.documents import DocumentStore, Snapshot
+
+logger = logging.getLogger(__name__)
+
+BURST_S: Final = 2.0
+PAUSE_S: Final = 0.7
+WAIT_S: Final = 0.01
+MAX_LINES_MOVED: Final = 30
+MAX_OTHERS: Final = 20
+MAX_RECENT: Final = 10
+SCHEMES: Final = ("file", "untitled", "vscode-notebook-cell")
+
+Files = tuple[ContextFile, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Burst:
+    """What is sent with the requests of a document while it is being typed in; `asked` is for what it was made.
+
+    `is_late` if gathering took too long for its first request: then, once, it takes what has come since.
+    """
+
+    asked: _Asked
+    files: Files
+    line: int
+    active_s: float
+    is_late: bool = False
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    uri: str
+    sources: tuple[str, ...]
+    max_chars: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """What was gathered in a pause, and after how many changes."""
+
+    asked: _Asked
+    files: Files
+    line: int
+    num_changes: int
+
+
+class ContextGatherer:
+    """The context of one editor window. For the event loop's thread."""
+
+    def __init__(
+        self,
+        documents: DocumentStore,
+        folder_uris: Callable[[], list[str]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._documents = documents
+        self._folder_uris = folder_uris
+        self._clock = clock
+        self._worker = ContextWorker()
+        self._folders: list[str] | None = None
+        self._lines: dict[str, int] = {}  # by URI, the last visited at the end
+        self._recent: dict[Path, int] = {}
+        self._judged: dict[str, asyncio.Future[str]] = {}
+        self._known: dict[str, Document] = {}
+        self._bursts: dict[str, _Burst] = {}
+        self._ready: _Ready | None = None
+        self._num_changes = 0
+        self._num_changes_before = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def opened(self, uri: str) -> None:
+        """A document was opened."""
+        self._lines[uri] = self._lines.pop(uri, -1)
+        self._judge(uri)
+        if document := self._document(uri):
+            self._recent.pop(document.file or Path(), None)
+            self._worker.look(document)
+
+    def changed(self, params: types.DidChangeTextDocumentParams) -> None:
+        """A document was changed."""
+        uri = params.text_document.uri
+        self._visit(uri, _last_line(params, self._lines.get(uri, -1)))
+        now = self._clock()
+        burst = self._bursts.get(uri)
+        if burst is not None:
+            if now - burst.active_s > BURST_S and not burst.is_over:
+                burst.is_over = True
+                self._num_changes_before = self._num_changes
+            burst.active_s = now
+        self._num_changes += 1
+        self._wait_for_pause()
+
+    def closing(self, uri: str) -> None:
+        """A document is about to be forgotten."""
+        if document := self._document(uri):
+            self._worker.look(document)
+            if document.file:
+                self._recent[document.file] = self._lines.get(uri, -1)
+        while len(self._recent) > MAX_RECENT:
+            del self._recent[next(iter(self._recent))]
+        for known in (self._lines, self._judged, self._known, self._bursts):
+            known.pop(uri, None)
+
+    def changed_on_disk(self, uris: Sequence[str]) -> None:
+        """Files were saved, created or deleted; ignore rules among them hold from now on."""
+        files = [Path(path) for uri in uris if uri.startswith("file:") and (path := to_fs_path(uri))]
+        self._judge_all()
+        self._worker.changed_on_disk(files)
+
+    async def ignored_by(self, uri: str) -> str:
+        """The pattern that excludes an open document, and where it stands; "" if none does."""
+        if uri not in self._judged:
+            self._judge(uri)
+        return await asyncio.shield(self._judged[uri])
+
+    def files(self, uri: str) -> Files:
+        """What goes with the requests of a document, until the burst of typing in it ends."""
+        burst = self._bursts.get(uri)
+        return () if burst is None else burst.files
+
+    async def prepare(self, snapshot: Snapshot, line: int, sources: tuple[str, ...], context_tokens: int) -> None:
+        """Before a request at this line, for a model with such a window (0: it didn't say): begin or go on a burst."""
+        uri = snapshot.uri
+        self._visit(uri, line)
+        asked = _Asked(uri=uri, sources=sources, max_chars=room_for(context_tokens))
+        if not sources or not asked.max_chars:
+            self._bursts.pop(uri, None)
+            return
+        burst, now = self._bursts.get(uri), self._clock()
+        if burst is not None and burst.asked != asked:
+            burst = None
+        if burst is not None and not burst.is_over:
+            if abs(burst.line - line) <= MAX_LINES_MOVED and now - burst.active_s <= BURST_S:
+                burst.line, burst.active_s = line, now
+                if burst.is_late and (found := self._made_for(asked, line)) is not None:
+                    burst.files, burst.is_late = found, False
+                self._wait_for_pause()
+                return
+            self._num_changes_before = self._num_changes
+        before = burst.files if burst is not None else ()
+        found = await self._fresh(asked, snapshot, line, before)
+        self._bursts[uri] = _Burst(
+            asked=asked,
+            files=before if found is None else found,
+            line=line,
+            active_s=self._clock(),
+            is_late=found is None,
+        )
+        self._wait_for_pause()
+
+    def close(self) -> None:
+        """End the thread and the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._worker.close()
+
+    async def _fresh(self, asked: _Asked, snapshot: Snapshot, line: int, before: Files) -> Files | None:
+        """What the last pause gathered if that still holds; else gathered now, or None if it takes too long."""
+        if (found := self._made_for(asked, line)) is not None:
+            return found
+        gathering = self._gather(asked, snapshot, line, before)
+        done, _ = await asyncio.wait([gathering], timeout=WAIT_S)
+        return gathering.result() if done and not gathering.cancelled() and not gathering.exception() else None
+
+    def _made_for(self, asked: _Asked, line: int) -> Files | None:
+        """What was gathered for this place since the burst began or in the pause before it."""
+        ready = self._ready
+        if ready is None or ready.asked != asked or ready.num_changes < self._num_changes_before:
+            return None
+        return ready.files if abs(ready.line - line) <= MAX_LINES_MOVED else None
+
+    def _gather(self, asked: _Asked, snapshot: Snapshot, line: int, before: Files) -> asyncio.Future[Files]:
+        self._follow_folders()
+        uris = [uri for uri in reversed(self._lines) if uri != asked.uri][:MAX_OTHERS]
+        others = (self._document(uri) for uri in uris)
+        view = View(
+            current=Document.of(snapshot, self._folder_uris(), line),
+            stored=self._document(asked.uri),
+            others=tuple(document for document in others if document),
+            recent=tuple(reversed(self._recent.items())),
+            sources=asked.sources,
+            max_chars=asked.max_chars,
+        )
+        num_changes = self._num_changes
+        gathering = asyncio.wrap_future(self._worker.gather(view, before))
+
+        def keep(done: asyncio.Future[Files]) -> None:
+            if done.cancelled():
+                return
+            if error := done.exception():
+                logger.error("context could not be gathered: %s", type(error).__name__)
+                return
+            self._ready = _Ready(asked=asked, files=done.result(), line=line, num_changes=num_changes)
+
+        gathering.add_done_callback(keep)
+        return gathering
+
+    def _wait_for_pause(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(PAUSE_S, self._pause)
+
+    def _pause(self) -> None:
+        """Gather for the document that is being worked in, so that the next burst need not wait."""
+        self._judge_all()  # before, since a request waits for it
+        uri = next(reversed(self._lines), "")
+        burst, snapshot = self._bursts.get(uri), self._documents.snapshot(uri)
+        if burst is not None and snapshot is not None:
+            self._gather(burst.asked, snapshot, self._lines[uri], burst.files)
+
+    def _visit(self, uri: str, line: int) -> None:
+        self._lines.pop(uri, None)
+        self._lines[uri] = line
+
+    def _judge_all(self) -> None:
+        for uri in self._judged:
+            self._judge(uri)
+
+    def _judge(self, uri: str) -> None:
+        self._follow_folders()
+        path = to_fs_path(uri) if uri.startswith("file:") else None
+        name = uri.rpartition(":")[2]
+        self._judged[uri] = asyncio.wrap_future(self._worker.judge(Path(path) if path else None, name))
+
+    def _follow_folders(self) -> None:
+        folders = self._folder_uris()
+        if folders != self._folders:
+            self._folders = folders
+            self._worker.start([Path(path) for folder in folders if (path := to_fs_path(folder))])
+
+    def _document(self, uri: str) -> Document | None:
+        """An open document as it is now; one that didn't change is the same object as before."""
+        known, revision = self._known.get(uri), self._documents.revision(uri)
+        line = self._lines.get(uri, -1)
+        if known is None or known.revision != revision:
+            snapshot = self._documents.snapshot(uri) if uri.partition(":")[0] in SCHEMES else None
+            if snapshot is None:
+                return None
+            known = Document.of(snapshot, self._folder_uris())
+        self._known[uri] = known if known.line == line else replace(known, line=line)
+        return self._known[uri]
+
+
+def _last_line(params: types.DidChangeTextDocumentParams, before: int) -> int:
+    """Where the last change of a notification ends; where it was before if all was replaced."""
+    change = params.content_changes[-1] if params.content_changes else None
+    if not isinstance(change, types.TextDocumentContentChangePartial):
+        return before
+    return change.range.start.line + change.text.count("\n")

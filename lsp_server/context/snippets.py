@@ -1,0 +1,87 @@
+"""What the sources of context give and get: a piece of another file, and what the editor has at one moment.
+
+Values only; it must not know how any source finds its pieces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, get_args
+
+from pygls.uris import to_fs_path
+
+from lsp_server.context.paths import locate
+from lsp_server.documents import Snapshot, without_end
+from lsp_server.settings import Source
+
+SOURCES: Final[tuple[Source, ...]] = get_args(Source)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snippet:
+    """A piece of text that may help. `score` is from 0 to 1 within its source; `first_line` counts from 0."""
+
+    source: Source
+    path: str
+    text: str
+    first_line: int = 0
+    score: float = 1.0
+
+    @property
+    def last_line(self) -> int:
+        """The line of the file that its last line was, for pieces that are lines of a file."""
+        return self.first_line + self.text.count("\n")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """An open document: its path as a prompt names it, its file if it has one, and the line last visited, or -1."""
+
+    uri: str
+    path: str
+    file: Path | None
+    language: str
+    revision: int
+    lines: tuple[str, ...]
+    line: int = -1
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, folder_uris: list[str], line: int = -1) -> Document:
+        """The document of a snapshot, in the editor's folders."""
+        name = to_fs_path(snapshot.uri) if snapshot.uri.startswith("file:") else None
+        return cls(
+            uri=snapshot.uri,
+            path=locate(snapshot.uri, folder_uris).path,
+            file=Path(name) if name else None,
+            language=snapshot.language,
+            revision=snapshot.revision,
+            lines=snapshot.lines,
+            line=line,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What the editor has at one moment: the document with the cursor, and the others, the last visited first.
+
+    `stored` is that document as the editor has it, where `current` may have more, a notebook's other cells for example.
+    `recent` are files that were open not long ago, with the line last visited. `max_chars` is the room for context.
+    """
+
+    current: Document
+    stored: Document | None = None
+    others: tuple[Document, ...] = ()
+    recent: tuple[tuple[Path, int], ...] = ()
+    sources: tuple[str, ...] = SOURCES
+    max_chars: int = 8000
+
+    @property
+    def window_lines(self) -> int:
+        """How many lines a piece should have, so that several find room."""
+        return max(8, min(40, self.max_chars // 120))
+
+
+def text_of(lines: tuple[str, ...], first: int, end: int) -> str:
+    """The lines from `first` up to `end`, with line feeds between them."""
+    return "\n".join(map(without_end, lines[max(0, first) : end]))

@@ -1,0 +1,189 @@
+"""The background thread of context: it alone reads files, keeps the index and compares texts.
+
+One thread does everything in the order it was asked for; the index goes on in between, a step of about a millisecond
+at a time. It must not know the event loop, requests or the wire.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache, lru_cache
+from pathlib import Path, PurePath
+from typing import Final, TypeVar
+
+from decoding.protocol import ContextFile
+from lsp_server.context.files import Workspace
+from lsp_server.context.ignore import RULE_FILES, secret_reason
+from lsp_server.context.imports import ModuleFile, imported_definitions, read_module
+from lsp_server.context.open_files import visited_places
+from lsp_server.context.ranking import choose
+from lsp_server.context.recent_edits import RecentEdits
+from lsp_server.context.similar import SimilarIndex, family_of
+from lsp_server.context.snippets import Document, Snippet, View
+from lsp_server.documents import without_end
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Another thread waits at most this long for the interpreter; the default of 5 ms would be felt in the event loop.
+SWITCH_INTERVAL_S: Final = 0.0005
+STEP_S: Final = 0.001
+REBUILD_S: Final = 120.0
+
+
+class ContextWorker:
+    """Takes work from any thread; its futures never fail but with a bug."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="tabcast-context")
+        self._clock = clock
+        self._folders: tuple[Path, ...] = ()
+        self._workspace = Workspace(())
+        self._index = SimilarIndex(self._workspace)
+        self._edits = RecentEdits()
+        self._build: Iterator[None] | None = None
+        self._built_for: frozenset[str] = frozenset()
+        self._built_s = 0.0
+
+    def start(self, folders: Sequence[Path]) -> None:
+        """Take the workspace's folders; new ones mean a new index."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        self._submit(self._set_folders, tuple(folders))
+
+    def judge(self, file: Path | None, name: str) -> Future[str]:
+        """Which pattern excludes a document that the editor opened, "" for none; `name` where it has no file."""
+        return self._submit(self._judge, file, name)
+
+    def look(self, document: Document) -> None:
+        """Take note of a document when it is opened and closed, as what later edits are told from."""
+        self._submit(self._look, document)
+
+    def gather(self, view: View, before: Sequence[ContextFile]) -> Future[tuple[ContextFile, ...]]:
+        """The context for a view; `before` is what was sent last, for the order."""
+        return self._submit(self._gather, view, before)
+
+    def changed_on_disk(self, files: Sequence[Path]) -> None:
+        """Look at these files again; after a change of ignore rules, at all."""
+        self._submit(self._refresh, files)
+
+    def close(self) -> None:
+        """Drop what waits and end after the step that runs."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, work: Callable[..., T], *arguments: object) -> Future[T]:
+        try:
+            return self._pool.submit(work, *arguments)
+        except RuntimeError:  # it was closed
+            done: Future[T] = Future()
+            done.cancel()
+            return done
+
+    def _set_folders(self, folders: tuple[Path, ...]) -> None:
+        if folders != self._folders:
+            self._folders = folders
+            self._workspace = Workspace(folders)
+            self._index = SimilarIndex(self._workspace)
+            self._build = None
+            self._built_for = frozenset()
+
+    def _judge(self, file: Path | None, name: str) -> str:
+        return self._workspace.document_reason(file) if file else secret_reason(PurePath(name))
+
+    def _look(self, document: Document) -> None:
+        if not self._judge(document.file, document.path):
+            self._edits.look(document)
+
+    def _gather(self, view: View, before: Sequence[ContextFile]) -> tuple[ContextFile, ...]:
+        allowed = tuple(d for d in view.others if not self._judge(d.file, d.path))
+        view = replace(view, others=allowed)
+        for document in (*reversed(allowed), *([view.stored] if view.stored else [])):
+            self._edits.look(document)
+        if "similar" in view.sources:
+            self._keep_index(view.current.file)
+        return choose(self._snippets(view), view.max_chars, before)
+
+    def _snippets(self, view: View) -> Iterator[Snippet]:
+        documents = (view.current, *view.others)
+        by_file = {document.file: document for document in documents if document.file}
+        if "imports" in view.sources:
+            find = cache(lambda file: self._module(file, by_file))
+            yield from imported_definitions(view, self._workspace.roots, find)
+        if "open" in view.sources:
+            yield from visited_places(view, self._closed(view, by_file))
+        if "similar" in view.sources:
+            yield from (snippet for snippet in self._index.snippets(view, documents) if snippet)
+        if "edits" in view.sources:
+            yield from self._edits.snippets(view)
+
+    def _module(self, file: Path, by_file: dict[Path, Document]) -> ModuleFile | None:
+        if document := by_file.get(file):
+            return _parsed(file, document.path, document.lines)
+        read = self._workspace.read(file)
+        return None if read is None else _parsed(file, self._name(read.path), tuple(read.text.split("\n")))
+
+    def _closed(self, view: View, by_file: dict[Path, Document]) -> Iterator[Document]:
+        for file, line in view.recent:
+            read = None if file in by_file else self._workspace.read(file)
+            if read is not None and file.suffix in family_of(view.current.file):
+                yield Document(
+                    uri=file.as_uri(),
+                    path=self._name(read.path),
+                    file=file,
+                    language=view.current.language,
+                    revision=0,
+                    lines=tuple(read.text.split("\n")),
+                    line=line,
+                )
+
+    def _name(self, file: Path) -> str:
+        root = next(root for root in self._workspace.roots if root in file.parents)
+        return file.relative_to(root).as_posix()
+
+    def _refresh(self, files: Sequence[Path]) -> None:
+        if any(file.name in RULE_FILES for file in files):
+            self._built_for = frozenset()  # the next gathering builds it again
+            return
+        for file in files:
+            if file.suffix in self._built_for and self._workspace.reason(file) in ("", "it can't be found"):
+                self._index.refresh(file)
+
+    def _keep_index(self, file: Path | None) -> None:
+        endings = family_of(file)
+        is_old = self._clock() - self._built_s > REBUILD_S
+        if self._build is None and endings and (is_old or not endings <= self._built_for):
+            self._built_for |= endings
+            self._built_s = self._clock()
+            self._build = self._index.build(self._built_for, file.parent if file else None)
+            self._submit(self._build_some)
+
+    def _build_some(self) -> None:
+        """Go on with the index for a millisecond, let others have the interpreter as long, and come again."""
+        end = self._clock() + STEP_S
+        build = self._build
+        if build is None:
+            return
+        try:
+            while self._clock() < end:
+                next(build)
+        except StopIteration:
+            self._build = None
+            logger.info("similar code: %d files, %d kB", self._index.num_files, self._index.num_bytes // 1024)
+            return
+        except Exception as error:
+            self._build = None
+            logger.error("the index of similar code failed: %s", type(error).__name__)
+            return
+        time.sleep(STEP_S)
+        with suppress(RuntimeError):
+            self._pool.submit(self._build_some)
+
+
+@lru_cache(maxsize=64)
+def _parsed(file: Path, path: str, lines: tuple[str, ...]) -> ModuleFile:
+    return read_module(file, path, [without_end(line) for line in lines])

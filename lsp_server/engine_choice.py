@@ -1,0 +1,94 @@
+"""The models that the user's own configuration file offers by name, and what an engine is started with for one.
+
+    [models.large]
+    model = "~/models/Qwen2.5-Coder-7B"
+    draft = "~/models/Qwen2.5-Coder-0.5B"
+    device = "cuda"
+
+An editor, or a workspace through it, can only name one of them. It must not know the wire, processes or settings.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from decoding.protocol import engine_directory
+
+BUNDLED: Final = "tabcast-bundled"
+OPTIONS: Final = ("model", "draft", "device", "dtype")
+NO_DRAFT: Final = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """Which engine is wanted: its command line, and the runtime directory that belongs to that configuration."""
+
+    arguments: tuple[str, ...]
+    directory: Path
+
+    @classmethod
+    def from_environment(cls, arguments: Sequence[str] = (), model: str = "") -> EngineSpec:
+        """The engine that the user's own configuration file, environment and command line ask for.
+
+        `model` names one of `offered_models` instead of the one that they ask for. Raises `ValueError` if none does.
+        """
+        text = _config_text()
+        if model:
+            arguments = choose_model(arguments, model, _read_models(text))
+        return cls(arguments=tuple(arguments), directory=engine_directory(arguments, os.environ, text))
+
+
+def user_config_file() -> Path:
+    """The user's configuration file, which need not exist."""
+    if chosen := os.environ.get("TABCAST_CONFIG"):
+        return Path(chosen)
+    import platformdirs  # noqa: PLC0415 - not before the `initialize` answer
+
+    return platformdirs.user_config_path("tabcast") / "config.toml"
+
+
+def offered_models() -> list[str]:
+    """The names that can be chosen: the shipped pair, and the tables `[models.NAME]` of the user's file."""
+    return [BUNDLED, *(name for name in _read_models(_config_text()) if name != BUNDLED)]
+
+
+def choose_model(arguments: Sequence[str], name: str, models: dict[str, dict[str, str]]) -> tuple[str, ...]:
+    """A command line that asks for the named model; of the options given before, those of the engine's way stay.
+
+    A model without a draft model gets none, and not the one of another. Raises `ValueError` if nobody offers the name.
+    """
+    if name not in models and name != BUNDLED:
+        raise ValueError(f"the user's configuration offers no model {name!r}")
+    chosen = {"draft": NO_DRAFT, **models[name]} if name in models else {"model": "", "draft": ""}
+    kept: list[str] = []
+    for option, value in zip(arguments[::2], arguments[1::2], strict=True):
+        if option.removeprefix("--") not in chosen:
+            kept += [option, value]
+    for option, value in chosen.items():
+        is_path = option in ("model", "draft") and value not in ("", NO_DRAFT)
+        kept += [f"--{option}", str(Path(value).expanduser()) if is_path else value]
+    return tuple(kept)
+
+
+def _config_text() -> str:
+    config = user_config_file()
+    return config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
+
+
+def _read_models(text: str) -> dict[str, dict[str, str]]:
+    """The tables `[models.NAME]` that name a model; what is no text or not known is left out."""
+    try:
+        tables = tomllib.loads(text).get("models", {})
+    except tomllib.TOMLDecodeError:
+        return {}
+    models: dict[str, dict[str, str]] = {}
+    for name, table in tables.items() if isinstance(tables, dict) else ():
+        options = {key: value for key, value in table.items() if key in OPTIONS} if isinstance(table, dict) else {}
+        if options.get("model") and all(isinstance(value, str) for value in options.values()):
+            models[str(name)] = options
+    return models

@@ -1,0 +1,46 @@
+"""Optional notifications of Copilot's language server: what was shown, taken in part, and looked at.
+
+They are no part of the standard; clients that speak them tell us more than others can. Parameters are JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lsp_server.acceptance import Offer
+from lsp_server.session import Session
+
+
+def did_show(session: Session, params: Any) -> None:
+    """The editor has shown an item, and not only been given it."""
+    if offer := _offer(session, params):
+        session.offers.displayed(offer.id)
+
+
+def did_accept_part(session: Session, params: Any) -> None:
+    """The user has taken so many UTF-16 units of an item, from its first character on."""
+    length = params.get("acceptedLength") if isinstance(params, dict) else None
+    offer = _offer(session, params)
+    if offer is None or not isinstance(length, int) or length < 0:
+        return
+    text = str(params["item"].get("insertText", ""))
+    part = text.encode("utf-16-le", "surrogatepass")[: 2 * length].decode("utf-16-le", "ignore")
+    end = len(offer.text) - len(text) + len(part)
+    if taken := session.offers.accepted(offer.id, end):
+        session.watch(taken)
+
+
+def did_focus(session: Session, params: Any) -> None:
+    """The user looks at a document, so that it is the one that was visited last."""
+    document = params.get("textDocument") if isinstance(params, dict) else None
+    uri = document.get("uri") if isinstance(document, dict) else None
+    if isinstance(uri, str) and session.documents.lines(uri) is not None:
+        session.context.opened(uri)
+
+
+def _offer(session: Session, params: Any) -> Offer | None:
+    """The offer that an item was, known by the argument of its command."""
+    item = params.get("item") if isinstance(params, dict) else None
+    command = item.get("command") if isinstance(item, dict) else None
+    arguments = command.get("arguments") if isinstance(command, dict) else None
+    return session.offers.find(arguments[0]) if isinstance(arguments, list) and arguments else None

@@ -1,0 +1,55 @@
+"""`tabcast/status`: tells an editor that can show it whether suggestions can be had, and what to do if not.
+
+Sent to editors that announce `experimental.tabcastStatus` when they start; others would log it as unknown.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from lsp_server.session import Session
+
+METHOD: Final = "tabcast/status"
+ACTION: Final = "run 'tabcast doctor' in a terminal to see what is wrong, then the command tabcast.server.restartEngine"
+
+
+class Status:
+    """Sends the status whenever it is another one."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, Any] | None = None
+
+    def show(self, session: Session) -> None:
+        """Look at the session, which may have changed."""
+        if not is_wanted(session):
+            return
+        status = status_of(session)
+        if status != self._told:
+            self._told = status
+            session.server.protocol.notify(METHOD, status)
+
+
+def status_of(session: Session) -> dict[str, Any]:
+    """`state` is off, stopped, loading, ready or failed; the rest are texts for people and `percent` of the loading."""
+    engine = session.engine
+    health = engine.health
+    told = {"state": health.status, "percent": 0, "model": health.model, "device": health.device}
+    if not session.settings.enabled:
+        return {**told, "state": "off", "message": "suggestions are turned off", "action": ""}
+    if health.status == "loading":
+        percent = min(100, round(health.progress * 100))
+        return {**told, "percent": percent, "message": health.detail or "loading the model", "action": ""}
+    if health.status == "ready":
+        return {**told, "percent": 100, "message": engine.problem, "action": ""}
+    if health.status == "failed" or engine.problem:
+        return {**told, "state": "failed", "message": engine.problem or health.detail, "action": ACTION}
+    if engine.is_waking:
+        return {**told, "state": "loading", "message": "starting the engine", "action": ""}
+    return {**told, "state": "stopped", "message": "the engine starts with the next suggestion", "action": ""}
+
+
+def is_wanted(session: Session) -> bool:
+    """Whether the editor announced that it understands the notification."""
+    experimental = session.server.client_capabilities.experimental
+    value = experimental.get("tabcastStatus") if isinstance(experimental, dict) else None
+    return value is True or getattr(experimental, "tabcastStatus", None) is True

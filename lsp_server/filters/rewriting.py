@@ -1,0 +1,121 @@
+"""What is changed in a text while it is being written: its indentation becomes the document's, line ends lose blanks.
+
+It works on pieces as they come, so that each keeps its place in the text and its probability; blanks are held back
+until it is known what follows them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from lsp_server.confidence import Likely
+from lsp_server.documents import Place
+from lsp_server.trigger import indentation
+
+DEFAULT_WIDTH: Final = 4
+_RUNS: Final = re.compile(r"\n|[ \t]+|[^ \t\n]+")
+_OPENS: Final = re.compile(r"[:{(\[]\s*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class IndentStyle:
+    """How a document indents; `width` counts the columns of one level."""
+
+    uses_tabs: bool
+    width: int
+
+
+def style_of(place: Place) -> IndentStyle | None:
+    """The style of the lines around a cursor; None where none is indented."""
+    lines = [line for line in (*place.above, *place.below) if line.strip()]
+    lines.append(place.head)
+    num_tabs = sum(line.startswith("\t") for line in lines)
+    num_spaces = sum(line.startswith("  ") for line in lines)
+    if not num_tabs and not num_spaces:
+        return None
+    if num_tabs > num_spaces:
+        return IndentStyle(uses_tabs=True, width=DEFAULT_WIDTH)
+    return IndentStyle(uses_tabs=False, width=_commonest_step(lines) or DEFAULT_WIDTH)
+
+
+class Rewriter:
+    """Rewrites one text for the place it is written at."""
+
+    def __init__(self, place: Place) -> None:
+        self._style = style_of(place)
+        self._line = place.head
+        self._held = ""
+        nearest = next((line for line in reversed(place.above) if line.strip()), "")
+        begins = place.head or nearest
+        self._base = self._columns(begins[: len(begins) - len(begins.lstrip())])
+        self._previous = nearest
+        self._step: int | None = None
+
+    def feed(self, piece: str) -> str:
+        """What can be told of the text with one more piece of it."""
+        told = ""
+        for run in _RUNS.findall(piece.replace("\r", "")):
+            if run == "\n":
+                self._held = ""
+                if self._line.strip():
+                    self._previous = self._line
+                self._line = ""
+                told += run
+            elif not run.strip():
+                self._held += run
+            else:
+                written = self._indented(self._held) if not self._line.strip() else self._held
+                self._held = ""
+                self._line += written + run
+                told += written + run
+        return told
+
+    def _indented(self, blanks: str) -> str:
+        if self._style is None or self._line:
+            # Behind blanks that stand there already the rest of them is of the same kind.
+            return blanks
+        columns = self._scaled(self._columns(blanks))
+        if not self._style.uses_tabs:
+            return " " * columns
+        levels, more = divmod(columns, self._style.width)
+        return "\t" * levels + " " * more
+
+    def _scaled(self, columns: int) -> int:
+        """A model that indents by another width than the document keeps the levels and changes the width."""
+        width, deeper = self._style.width if self._style else DEFAULT_WIDTH, columns - self._base
+        if deeper <= 0:
+            return columns
+        if self._step is None and _OPENS.search(self._previous):
+            self._step = deeper if deeper in (2, 4, 8) else width
+        step = self._step or width
+        return self._base + deeper // step * width + deeper % step
+
+    def _columns(self, blanks: str) -> int:
+        return len(blanks.expandtabs(self._style.width if self._style else DEFAULT_WIDTH))
+
+
+def rewrite(text: str, place: Place) -> str:
+    """A whole text at once."""
+    return Rewriter(place).feed(text)
+
+
+def rewrite_likely(text: str, likely: Iterable[tuple[int, float]], place: Place) -> Iterator[Likely]:
+    """How probable the pieces of a text are, by their lengths as they are rewritten."""
+    rewriter, start = Rewriter(place), 0
+    for num_chars, log_prob in likely:
+        yield Likely(len(rewriter.feed(text[start : start + num_chars])), log_prob)
+        start += num_chars
+
+
+def _commonest_step(lines: Iterable[str]) -> int:
+    steps = Counter(
+        indentation(lower) - indentation(upper)
+        for upper, lower in pairwise(lines)
+        if _OPENS.search(upper) and 1 < indentation(lower) - indentation(upper) <= 8
+    )
+    return steps.most_common(1)[0][0] if steps else 0

@@ -1,0 +1,21 @@
+"""What filters know of the place that a text is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lsp_server.documents import Place
+from lsp_server.trigger import Mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """The cursor's place and what was asked for there.
+
+    `is_cut_short` if the text ended because tokens or time ran out; `deleted` is what the user deleted here just now.
+    """
+
+    place: Place
+    mode: Mode
+    is_cut_short: bool = False
+    deleted: str = ""

@@ -1,0 +1,240 @@
+"""The engine's writing for one spot, which outlives the request that began it.
+
+While somebody types fast each key brings a new request; as long as what is typed begins what is being written, the
+newer request waits for the same text instead of beginning again. It ends at the end of its line or block, when typing
+contradicts it, or when nobody has waited for it for a while. It must not know LSP or settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from itertools import islice
+from typing import Final, Literal
+
+from decoding.protocol import CompletionStats, Confidence
+from lsp_server.engine_stream import Delta, EngineUnavailable, Part
+from lsp_server.filters import Surroundings, filter_text
+from lsp_server.filters.rewriting import Rewriter, rewrite_likely
+from lsp_server.suggestions import Memory, Spot, Suggestion, typed_between
+from lsp_server.trigger import Mode
+
+# Longer than editors wait between a key and their request: VS Code 50 ms, Neovim 200, others 300.
+LINGER_S: Final = 1.0
+_FINISHED: Final = ("stop", "stop_text")
+_GAVE_WAY: Final = ("superseded", "dropped")
+
+DEFAULT_ANSWER_S: Final = 0.1
+_WEIGHT: Final = 0.3
+MAX_HINTS: Final = 3
+MAX_HINT_CHARS: Final = 2000
+
+Keep = Callable[[Suggestion, float], None]
+Source = Literal["local", "joined", "sent", "ahead"]
+Ends = Callable[[str], bool]
+Parts = AsyncGenerator[Part, None]
+
+
+class Generation:
+    """One engine stream; `keep` is given the suggestion once it is finished, and the seconds that it took."""
+
+    def __init__(self, spot: Spot, mode: Mode, parts: Parts, ends: Ends, keep: Keep) -> None:
+        self.spot = spot
+        self.mode = mode
+        self.written = ""
+        self.problem: EngineUnavailable | None = None
+        self.began_s = time.perf_counter()
+        self._ends = ends
+        self._keep = keep
+        self._raw = ""
+        self._confidence: Confidence = ()
+        self._stats: CompletionStats | None = None
+        self._rewriter = Rewriter(spot.place)
+        self._num_waiting = 0
+        self._letting_go: asyncio.TimerHandle | None = None
+        self._grown = asyncio.Event()
+        self._task = asyncio.create_task(self._write(parts))
+        self._task.add_done_callback(lambda _: self._grown.set())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self._task.done()
+
+    def fits(self, spot: Spot) -> bool:
+        """Whether all that happened since is that what is being written was typed, as far as it has come."""
+        typed = typed_between(self.spot, spot)
+        if typed is None:
+            return False
+        return self.written.startswith(typed) or (not self.is_over and typed.startswith(self.written))
+
+    async def wait(self, spot: Spot) -> bool:
+        """Wait until it is over, which is True; False as soon as the text contradicts what was typed at the spot.
+
+        A text that was cancelled is over, too, and nothing was kept of it.
+        Raises `EngineUnavailable` if the engine failed.
+        """
+        with self._held():
+            while not self.is_over:
+                if not self.fits(spot):
+                    return False
+                self._grown.clear()
+                await self._grown.wait()
+        if not self._task.cancelled():
+            self._task.result()
+        if self.problem is not None:
+            raise self.problem
+        return True
+
+    def cancel(self) -> None:
+        """End it; nothing is kept."""
+        self._task.cancel()
+
+    def cut_short(self) -> Suggestion:
+        """End it, and make a suggestion of what has come."""
+        self._task.cancel()
+        return self._suggestion(is_cut_short=True)
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        if self._letting_go is not None:
+            self._letting_go.cancel()
+        self._num_waiting += 1
+        try:
+            yield
+        finally:
+            self._num_waiting -= 1
+            if not self._num_waiting and not self.is_over:
+                self._letting_go = asyncio.get_running_loop().call_later(LINGER_S, self.cancel)
+
+    async def _write(self, parts: Parts) -> None:
+        reason = ""
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    if isinstance(part, CompletionStats):
+                        self._stats, reason = part, part.reason
+                        break
+                    self._take(part)
+                    if self._ends(self.written):
+                        break
+        except EngineUnavailable as error:
+            self.problem = error
+            return
+        if reason in _GAVE_WAY:
+            self.problem = EngineUnavailable("the engine gave way to another request", "superseded")
+            return
+        if reason == "line" and "\n" not in self.written:
+            self._take(Delta("\n"))  # the engine ends before it
+        suggestion = self._suggestion(is_cut_short=reason == "length", is_finished=reason in _FINISHED)
+        self._keep(suggestion, time.perf_counter() - self.began_s)
+
+    def _take(self, delta: Delta) -> None:
+        self._raw += delta.text
+        self._confidence += delta.confidence
+        self.written += self._rewriter.feed(delta.text)
+        self._grown.set()
+
+    def _suggestion(self, *, is_cut_short: bool, is_finished: bool = False) -> Suggestion:
+        around = Surroundings(place=self.spot.place, mode=self.mode, is_cut_short=is_cut_short)
+        text, dropped_by = filter_text(self.written, around)
+        return Suggestion(
+            spot=self.spot,
+            mode=self.mode,
+            written=self.written,
+            text=text,
+            dropped_by=dropped_by,
+            likely=tuple(rewrite_likely(self._raw, self._confidence, self.spot.place)),
+            stats=self._stats,
+            is_finished=is_finished,
+        )
+
+
+class Writings:
+    """What is written and was written for all documents: `current` by URI, one text ahead of it, and the memory.
+
+    `answer_s` is how long an answer takes, lately; `sources` counts the requests that were answered from memory
+    ("local"), by what was on its way ("joined"), and by asking the engine ("sent"), and what was asked "ahead".
+    """
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+        self.current: dict[str, Generation] = {}
+        self.answer_s = DEFAULT_ANSWER_S
+        self.sources: Counter[Source] = Counter()
+        self._ahead: Generation | None = None
+        self._model = ""
+
+    def use_model(self, model: str) -> None:
+        """What another model wrote is forgotten."""
+        if model and model != self._model:
+            if self._model:
+                self.forget()
+            self._model = model
+
+    def on_its_way(self, spot: Spot) -> Generation | None:
+        """What is being written, if it is for this spot as far as one can tell."""
+        for generation in (self.current.get(spot.uri), self._ahead):
+            if generation is not None and not generation.is_over and generation.fits(spot):
+                return generation
+        return None
+
+    def is_ahead(self, spot: Spot, mode: Mode) -> bool:
+        """Whether it is known what comes at a spot and behind its line, or is being written."""
+        if self.on_its_way(spot) is not None:
+            return True
+        rest = self.memory.find(spot, mode)
+        return rest is not None and (rest.suggestion.is_finished or rest.has_more)
+
+    def set_ahead(self, generation: Generation) -> None:
+        """Take the place of what was written ahead before."""
+        if self._ahead is not None:
+            self._ahead.cancel()
+        self._ahead = generation
+        self.sources["ahead"] += 1
+
+    def cancel(self, uri: str) -> None:
+        """End what is being written: something else is wanted."""
+        if generation := self.current.pop(uri, None):
+            generation.cancel()
+        if self._ahead is not None:
+            self._ahead.cancel()
+            self._ahead = None
+
+    def keep(self, suggestion: Suggestion, seconds: float) -> None:
+        """A text is finished."""
+        self.answer_s += _WEIGHT * (seconds - self.answer_s)
+        self.memory.add(suggestion)
+
+    def keep_ahead(self, suggestion: Suggestion, _seconds: float) -> None:
+        """A text that was written ahead is finished; nobody waited for it."""
+        self.memory.add(suggestion)
+
+    def hints(self, uri: str) -> tuple[str, ...]:
+        """Texts that may come again: what is being written and contradicted now, and what was written last."""
+        current = self.current.get(uri)
+        latest = (suggestion.written for suggestion in islice(self.memory.latest(uri), MAX_HINTS))
+        texts = [*([current.written] if current else []), *latest]
+        return tuple(dict.fromkeys(text[:MAX_HINT_CHARS] for text in texts if text.strip()))[:MAX_HINTS]
+
+    def forget(self, uri: str | None = None) -> None:
+        """A document was closed, or all is to be written anew."""
+        for known in list(self.current) if uri is None else [uri]:
+            self.cancel(known)
+        self.memory.forget(uri)
+
+
+async def written_choices(parts: Parts) -> list[str]:
+    """What an engine writes as its choices, in their order; one that was cut off is left without its last line."""
+    texts: dict[int, str] = {}
+    async with aclosing(parts):
+        async for part in parts:
+            if isinstance(part, Delta):
+                texts[part.choice] = texts.get(part.choice, "") + part.text
+            elif part.reason == "length" and texts:
+                latest = max(texts)
+                texts[latest] = texts[latest][: texts[latest].rfind("\n") + 1]
+    return [text for _, text in sorted(texts.items()) if text]

@@ -1,0 +1,26 @@
+"""The form in which a text goes to an editor as an inline completion."""
+
+from __future__ import annotations
+
+from lsprotocol import types
+
+from lsp_server.documents import Cursor, Snapshot
+from lsp_server.filters.closers import num_replaced
+
+
+def make_item(text: str, snapshot: Snapshot, cursor: Cursor) -> types.InlineCompletionItem:
+    """An item with the range that all editors render rightly.
+
+    At the end of a line it begins with the line, which survives Backspace in VS Code, or behind the line's last
+    character outside the basic plane, since VS Code shows no item that reaches back over one. In mid-line it begins
+    at the cursor, since Neovim would hide what follows. It ends behind the cursor only over closers that the text
+    brings too.
+    """
+    place = snapshot.place(cursor)
+    start, end = cursor, Cursor(cursor.line, cursor.column + num_replaced(text, place.tail))
+    if not place.tail.strip():
+        column = max((i for i, character in enumerate(place.head, 1) if character > "\uffff"), default=0)
+        start, text = Cursor(cursor.line, column), place.head[column:] + text
+    return types.InlineCompletionItem(
+        insert_text=text, range=types.Range(start=snapshot.position(start), end=snapshot.position(end))
+    )

@@ -1,0 +1,137 @@
+"""What the latest change of each document was: typing, with its rhythm, or a deletion, with what it took away.
+
+Pure bookkeeping over changes; it must not know requests, the engine or the wire.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from lsprotocol import types
+
+from lsp_server.documents import Cursor, Snapshot, find_cursor
+
+RIGHT_AFTER_S: Final = 1.0
+A_MOMENT_S: Final = 10.0
+# Longer gaps are thought and not rhythm.
+MAX_GAP_S: Final = 1.0
+DEFAULT_GAP_S: Final = 0.2
+_WEIGHT: Final = 0.3
+_WORD: Final = re.compile(r"\s*\w+\s*|\s+")
+MAX_DELETED_CHARS: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What was deleted, where the cursor was left, and when."""
+
+    text: str
+    cursor: Cursor
+    at_s: float
+
+    @property
+    def is_by_key(self) -> bool:
+        """Whether one press of a key may have done it: a character, a pair of brackets, a word."""
+        return len(self.text) <= 2 or _WORD.fullmatch(self.text) is not None
+
+
+@dataclass(slots=True)
+class _Document:
+    changed_s: float = float("-inf")
+    gap_s: float = DEFAULT_GAP_S
+    deletion: Deletion | None = None
+    was_deletion: bool = False
+
+
+class Keystrokes:
+    """Watches the changes of all documents. Times are seconds of one clock."""
+
+    def __init__(self) -> None:
+        self._documents: dict[str, _Document] = {}
+
+    def note(self, before: Snapshot | None, params: types.DidChangeTextDocumentParams, now_s: float) -> None:
+        """A change arrives; `before` is the document without it, and is needed only where something is deleted."""
+        known = self._documents.setdefault(params.text_document.uri, _Document())
+        gap_s = now_s - known.changed_s
+        if gap_s < MAX_GAP_S:
+            known.gap_s += _WEIGHT * (gap_s - known.gap_s)
+        known.changed_s = now_s
+        deleted = None if before is None else _deletion(before, params.content_changes, now_s)
+        known.was_deletion = deleted is not None
+        known.deletion = deleted or known.deletion
+
+    def forget(self, uri: str) -> None:
+        """A document was closed."""
+        self._documents.pop(uri, None)
+
+    def deletion_just_now(self, uri: str, cursor: Cursor, now_s: float) -> Deletion | None:
+        """The deletion that is the last that happened here, a moment before."""
+        known = self._documents.get(uri)
+        if known is None or not known.was_deletion or known.deletion is None:
+            return None
+        is_here = known.deletion.cursor == cursor and now_s - known.deletion.at_s < RIGHT_AFTER_S
+        return known.deletion if is_here else None
+
+    def deleted_at(self, uri: str, cursor: Cursor, now_s: float) -> str:
+        """What was deleted on this line a moment ago, "" if nothing was."""
+        known = self._documents.get(uri)
+        deletion = known.deletion if known else None
+        if deletion is None or deletion.cursor.line != cursor.line or now_s - deletion.at_s > A_MOMENT_S:
+            return ""
+        return deletion.text
+
+    def since_change_s(self, uri: str, now_s: float) -> float:
+        """How long ago the document changed."""
+        known = self._documents.get(uri)
+        return now_s - known.changed_s if known else float("inf")
+
+    def gap_s(self, uri: str) -> float:
+        """The usual time from one key to the next, lately."""
+        known = self._documents.get(uri)
+        return known.gap_s if known else DEFAULT_GAP_S
+
+
+def may_delete(params: types.DidChangeTextDocumentParams) -> bool:
+    """Whether a change may take something away, so that the document before it has to be looked at."""
+    return any(
+        isinstance(change, types.TextDocumentContentChangeWholeDocument) or change.range.start != change.range.end
+        for change in params.content_changes
+    )
+
+
+def _deletion(
+    before: Snapshot, changes: Sequence[types.TextDocumentContentChangeEvent], now_s: float
+) -> Deletion | None:
+    """What the changes deleted, if that is all they did and it was more than indentation of an empty line."""
+    if len(changes) != 1:
+        return None
+    change = changes[0]
+    if isinstance(change, types.TextDocumentContentChangeWholeDocument):
+        start, text = _shrunk(before.text, change.text)
+        above = before.text[:start].split("\n")
+        cursor = Cursor(len(above) - 1, len(above[-1]))
+    elif change.text:
+        return None
+    else:
+        cursor = find_cursor(before.lines, change.range.start, before.encoding)
+        end = find_cursor(before.lines, change.range.end, before.encoding)
+        lines = before.lines[cursor.line : end.line + 1]
+        text = "".join(lines)[cursor.column : sum(map(len, lines[:-1])) + end.column] if lines else ""
+    head = before.lines[cursor.line][: cursor.column]
+    is_indentation = "\n" not in text and not text.strip() and not head.strip()
+    return None if not text or is_indentation else Deletion(text[:MAX_DELETED_CHARS], cursor, now_s)
+
+
+def _shrunk(before: str, after: str) -> tuple[int, str]:
+    """Where a text lost something, and what; nothing if it didn't only lose."""
+    lost = len(before) - len(after)
+    if lost <= 0:
+        return 0, ""
+    low, high = 0, len(after)  # halving compares whole slices, which is quick in large texts
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if before[:middle] == after[:middle] else (low, middle - 1)
+    return (low, before[low : low + lost]) if before[low + lost :] == after[low:] else (0, "")

@@ -1,0 +1,207 @@
+"""From a request to its outcome: should we ask, is the answer here already, is it on its way, else ask the engine.
+
+What is found is remembered, and what would be asked next if it were accepted is asked ahead. It must not know how
+requests are read or answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from lsprotocol import types
+
+from lsp_server.asking import Shown, begin, look_ahead, request_for
+from lsp_server.confidence import cut_unlikely, is_worth_showing
+from lsp_server.documents import Cursor, Snapshot
+from lsp_server.engine_client import EngineUnavailable
+from lsp_server.filters import Surroundings, filter_text
+from lsp_server.filters.deleted import drop_deleted
+from lsp_server.filters.rewriting import rewrite
+from lsp_server.generation import Generation, written_choices
+from lsp_server.items import make_item
+from lsp_server.read_only import is_read_only
+from lsp_server.session import Asked, Outcome, Session
+from lsp_server.suggestions import Rest, spot_at
+from lsp_server.trigger import Mode, debounce_s, decide
+
+MAX_TURNS: Final = 3
+MAX_CANDIDATES: Final = 3
+# The answer goes out first.
+AHEAD_S: Final = 0.005
+
+
+async def find(session: Session, asked: Asked) -> Outcome:
+    """What there is to show for a request, or why there is nothing."""
+    snapshot, settings = asked.snapshot, session.settings
+    if snapshot is None:
+        return Outcome(reason="not open", detail=session.documents.why_not_served(asked.params.text_document.uri))
+    is_invoked = asked.params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    if not settings.enabled or snapshot.language in settings.disabled_languages:
+        return Outcome(reason="disabled", detail="the settings turn suggestions off here")
+    if not settings.automatic and not is_invoked:
+        return Outcome(reason="disabled", detail="the settings turn suggestions off that were not asked for")
+    if kept_out := await _kept_out(session, snapshot.uri):
+        return kept_out
+    request = _Request(session, asked, snapshot, is_invoked=is_invoked)
+    decision = decide(request.spot.place, is_invoked=is_invoked, language=snapshot.language)
+    if decision.mode is None:
+        return Outcome(reason="not asked", detail=decision.reason)
+    outcome = await request.find(decision.mode)
+    if outcome.items and is_invoked:
+        outcome = await request.with_alternatives(outcome, decision.mode)
+    if outcome.items:
+        asyncio.get_running_loop().call_later(AHEAD_S, partial(look_ahead, session, snapshot, request.shown))
+    return outcome
+
+
+async def _kept_out(session: Session, uri: str) -> Outcome | None:
+    """Why nothing is ever suggested in a document, if so."""
+    if is_read_only(uri):
+        return Outcome(reason="not asked", detail="the document can't be written")
+    pattern = await session.context.ignored_by(uri)
+    return Outcome(reason="ignored", detail=f"the pattern {pattern} keeps this document out") if pattern else None
+
+
+class _Request:
+    """One request while its answer is looked for."""
+
+    def __init__(self, session: Session, asked: Asked, snapshot: Snapshot, *, is_invoked: bool) -> None:
+        self._session = session
+        self._asked = asked
+        self._snapshot = snapshot
+        self._cursor = snapshot.cursor(asked.params.position)
+        num_above = asked.view.num_above if asked.view else 0
+        self._in_document = Cursor(self._cursor.line - num_above, self._cursor.column)
+        self._is_invoked = is_invoked
+        self._read_s = time.monotonic()
+        self.spot = spot_at(snapshot, self._cursor)
+        self.shown = Shown(self._cursor, "")
+
+    async def find(self, mode: Mode) -> Outcome:
+        """Look in the memory, wait for what is on its way, ask."""
+        keystrokes, writings = self._session.keystrokes, self._session.writings
+        writings.use_model(self._session.engine.health.model)
+        deletion = keystrokes.deletion_just_now(self._snapshot.uri, self._in_document, self._read_s)
+        may_ask = self._is_invoked or self._session.settings.after_deletion or deletion is None
+        if not may_ask and deletion and deletion.is_by_key:
+            return Outcome(reason="not asked", detail="something was just deleted")
+        reason = "shown"
+        for turn in range(MAX_TURNS):
+            if rest := writings.memory.find(self.spot, mode):
+                writings.sources["local"] += turn == 0
+                local = "typed through" if rest.num_typed else "remembered"
+                return self._show(rest, local if turn == 0 else reason)
+            if not may_ask:
+                return Outcome(reason="not asked", detail="something was just deleted")
+            if problem := self._engine_problem():
+                return problem
+            generation = writings.on_its_way(self.spot)
+            writings.sources["joined"] += generation is not None
+            if generation is None:
+                context, tokens = self._session.context, self._session.engine.health.context_tokens
+                await context.prepare(self._snapshot, self._cursor.line, self._session.settings.context, tokens)
+                await asyncio.sleep(self._debounce_s())
+                generation = begin(self._session, self._snapshot, self._cursor, mode)
+                writings.sources["sent"] += 1
+                reason = "shown"
+            else:
+                reason = "joined"
+            if problem := await self._wait(generation):
+                return problem
+        return Outcome(reason="engine lost", detail="the engine's work was ended again and again")
+
+    async def with_alternatives(self, outcome: Outcome, mode: Mode) -> Outcome:
+        """The outcome with other texts for the same place behind its first, if the engine has any."""
+        session, around = self._session, Surroundings(place=self.spot.place, mode=mode)
+        request = request_for(session, self._snapshot, self._cursor, mode, (), num_choices=MAX_CANDIDATES)
+        texts = [self.shown.text]
+        with suppress(TimeoutError, EngineUnavailable):
+            async with asyncio.timeout(session.settings.deadline_ms / 1000):
+                for written in await written_choices(session.engine.complete(request)):
+                    text = filter_text(rewrite(written, self.spot.place), around).text
+                    if text and not any(known.startswith(text) or text.startswith(known) for known in texts):
+                        texts.append(text)
+        if session.documents.revision(self._snapshot.uri) != self._snapshot.revision:
+            return Outcome(reason="stale", detail="the document changed meanwhile")
+        items = tuple(make_item(text, self._snapshot, self._cursor) for text in texts[:MAX_CANDIDATES])
+        return replace(outcome, items=items)
+
+    async def _wait(self, generation: Generation) -> Outcome | None:
+        """Wait for a text to be finished, or to be contradicted, which ends it; None if all went well."""
+        session, sent_s = self._session, time.perf_counter()
+        try:
+            async with asyncio.timeout(session.settings.deadline_ms / 1000):
+                if not await generation.wait(self.spot):
+                    generation.cancel()
+        except TimeoutError:
+            session.engine.note_deadline()
+            suggestion = generation.cut_short()
+            if not suggestion.text:  # not remembered, so that it is tried again
+                return Outcome(reason="late", detail="nothing came from the engine before the deadline")
+            session.writings.memory.add(suggestion)
+        except EngineUnavailable as error:
+            if error.code == "superseded":
+                return Outcome(reason="superseded in the engine", detail=str(error))
+            session.engine.note_problem(error)
+            session.engine.wake()
+            return Outcome(reason=f"engine {error.code}", detail=str(error))
+        finally:
+            self._asked.engine_s += time.perf_counter() - sent_s
+        return None
+
+    def _show(self, rest: Rest, reason: str) -> Outcome:
+        """The outcome for a text, if it still fits the document and is worth showing."""
+        session, snapshot, stats = self._session, self._snapshot, rest.suggestion.stats
+        if not rest.text:
+            return Outcome(reason="filtered", detail=f"the filter '{rest.dropped_by}' left nothing", engine=stats)
+        deleted = session.keystrokes.deleted_at(snapshot.uri, self._in_document, self._read_s)
+        around = Surroundings(place=self.spot.place, mode=rest.suggestion.mode, deleted=deleted)
+        if not drop_deleted(rest.text, around):
+            return Outcome(reason="filtered", detail="the filter 'deleted' left nothing", engine=stats)
+        text = self._probable(rest)
+        if not text:
+            return Outcome(reason="below confidence", detail="too little of it is probable", engine=stats)
+        if session.documents.revision(snapshot.uri) != snapshot.revision:
+            return Outcome(reason="stale", detail="the document changed meanwhile", engine=stats)
+        session.writings.memory.note_shown(rest, text)
+        self.shown = Shown(self._cursor, text)
+        return Outcome(reason=reason, items=(make_item(text, snapshot, self._cursor),), engine=stats)
+
+    def _probable(self, rest: Rest) -> str:
+        """What of a text is probable enough; what was shown before shrinks as it is typed, but does not vanish."""
+        if self._is_invoked:
+            return rest.text
+        min_confidence = self._session.settings.min_confidence
+        text = cut_unlikely(rest.text, rest.suggestion.likely, rest.num_typed, min_confidence)
+        shown = rest.text[: max(0, rest.num_shown - rest.num_typed)]
+        text = max(text, shown, key=len)
+        is_enough = bool(shown.strip()) or min_confidence <= 0 or is_worth_showing(text)
+        return text if text.strip() and is_enough else ""
+
+    def _engine_problem(self) -> Outcome | None:
+        """Why the engine can't be asked, if it can't."""
+        engine, language = self._session.engine, self._snapshot.language
+        health = engine.health
+        if health.status != "ready":
+            engine.wake()
+            return Outcome(reason=f"engine {health.status}", detail=engine.problem or health.detail)
+        if health.languages and language not in health.languages:
+            known = ", ".join(health.languages)
+            return Outcome(reason="language", detail=f"the model knows {known} and not {language}")
+        return None
+
+    def _debounce_s(self) -> float:
+        if self._is_invoked:
+            return 0.0
+        keystrokes, uri = self._session.keystrokes, self._snapshot.uri
+        return debounce_s(
+            self.spot.place,
+            gap_s=keystrokes.gap_s(uri),
+            since_change_s=keystrokes.since_change_s(uri, self._read_s),
+            answer_s=self._session.writings.answer_s,
+        )

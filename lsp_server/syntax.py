@@ -1,0 +1,105 @@
+"""What the cursor is in, as the letters before it tell: brackets that are open, a string, a comment.
+
+A scan of what lies above by the lexical rules that most languages share. It reads unfinished code, as code at a cursor
+always is, where a parser has to guess. It must not know the engine, settings or the wire.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+# Where a line comment begins with a number sign; everywhere else it is two slashes.
+_HASH_LANGUAGES: Final = frozenset(
+    {"", "python", "ruby", "shellscript", "yaml", "toml", "r", "perl", "elixir", "julia", "makefile", "dockerfile"}
+)
+_HASH_TOKENS: Final = re.compile(r"\n|#[^\n]*|\"\"\"|'''|[\"']|[()\[\]{}]")
+_SLASH_TOKENS: Final = re.compile(r"\n|//[^\n]*|/\*|[\"'`]|[()\[\]{}]")
+_STRING_ENDS: Final = {
+    '"': re.compile(r'(?:\\.|[^"\\\n])*"'),
+    "'": re.compile(r"(?:\\.|[^'\\\n])*'"),
+    "`": re.compile(r"(?:\\.|[^`\\])*`", re.DOTALL),
+    '"""': re.compile(r'(?:\\.|[^\\])*?"""', re.DOTALL),
+    "'''": re.compile(r"(?:\\.|[^\\])*?'''", re.DOTALL),
+    "/*": re.compile(r".*?\*/", re.DOTALL),
+}
+_OVER_LINES: Final = frozenset({'"""', "'''", "`", "/*"})
+_PAIRS: Final = {")": "(", "]": "[", "}": "{"}
+_HEADER: Final = re.compile(
+    r"\s*(?:async\s+)?(?:def|class|if|elif|else|for|while|with|try|except|finally|match|case)\b", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What is open at a place: brackets from the outermost on, and the quote of a string or the mark of a comment.
+
+    `statement` is the number of the line, among those that were read, on which the statement at the place begins.
+    """
+
+    brackets: str = ""
+    text: str = ""
+    statement: int = 0
+
+
+def inside(lines: tuple[str, ...], language: str) -> Inside:
+    """What is open behind the last of these lines.
+
+    They may begin in the middle of a long string, which shows by a quote that ends one.
+    """
+    found = _scan("\n".join(lines), language)
+    if found.text in ('"""', "'''") and _begins_inside(lines, found.text):
+        rest = "\n".join(lines).split(found.text, 1)[1]
+        num_before = "\n".join(lines).split(found.text, 1)[0].count("\n")
+        again = _scan(rest, language)
+        return Inside(again.brackets, again.text, again.statement + num_before)
+    return found
+
+
+def is_header(lines: tuple[str, ...], language: str = "") -> bool:
+    """Whether the last of these lines ends the beginning of a compound statement, so that its body follows."""
+    found, last = inside(lines, language), lines[-1].rstrip()
+    if found.text:
+        return False
+    if language not in _HASH_LANGUAGES:
+        return last.endswith("{")
+    return last.endswith(":") and not found.brackets and bool(_HEADER.match(lines[found.statement]))
+
+
+def takes_statements(found: Inside, language: str) -> bool:
+    """Whether a statement may begin at such a place: in no string, and in no brackets but a body's."""
+    return not found.text and (not found.brackets or (language not in _HASH_LANGUAGES and found.brackets[-1] == "{"))
+
+
+def _scan(text: str, language: str) -> Inside:
+    tokens = _HASH_TOKENS if language in _HASH_LANGUAGES else _SLASH_TOKENS
+    brackets = ""
+    index = statement = 0
+    while token := tokens.search(text, index):
+        mark, index = token[0], token.end()
+        if mark == "\n":
+            statement = statement if brackets else index
+        elif mark in _PAIRS:
+            brackets = brackets[:-1] if brackets[-1:] == _PAIRS[mark] else brackets
+        elif mark in "([{":
+            brackets += mark
+        elif mark.startswith(("#", "//")):
+            if index == len(text):
+                return Inside(brackets, mark[:1], text.count("\n", 0, statement))
+        elif end := _STRING_ENDS[mark].match(text, index):
+            index = end.end()
+        elif mark in _OVER_LINES or "\n" not in text[index:]:
+            return Inside(brackets, mark, text.count("\n", 0, statement))
+        # else a lone quote, as in a comment of another language or a word like don't
+    return Inside(brackets, "", text.count("\n", 0, statement))
+
+
+def _begins_inside(lines: tuple[str, ...], quote: str) -> bool:
+    """Whether the first of these quotes ends a string: text stands before it, or no header does."""
+    number = next(i for i, line in enumerate(lines) if quote in line)
+    before = lines[number].partition(quote)[0]
+    if before.strip():
+        return not re.search(r"[=(\[{,:]\s*[rbfuRBFU]{0,2}\Z|return\s+[rbfu]{0,2}\Z", before)
+    above = next((line.rstrip() for line in reversed(lines[:number]) if line.strip()), "")
+    return bool(above) and not above.endswith((":", "=", "(", ",", "[", "{"))
