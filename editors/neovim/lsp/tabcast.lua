@@ -27,5 +27,17 @@ return {
     "typescriptreact",
     "zig",
   },
+  capabilities = { experimental = { tabcastStatus = true } },
+  handlers = {
+    ["tabcast/status"] = function(_, params)
+      require("tabcast.status").set(params)
+    end,
+  },
+  on_init = function()
+    require("tabcast.revive").on_init()
+  end,
+  on_exit = function(code, signal, client_id)
+    require("tabcast.revive").on_exit(code, signal, client_id)
+  end,
   root_markers = { "pyproject.toml", "package.json", "Cargo.toml", "go.mod", ".git" },
 }

@@ -1,130 +1,144 @@
-// The language server's life: finds the command, starts, stops and restarts it. Must not know how its state is shown.
+// The language server's life: starts it, starts it again when it ends by itself, stops it. Must not know how its state
+// is shown or where the command comes from.
 
-import { constants } from "node:fs";
-import { access, stat } from "node:fs/promises";
-import * as os from "node:os";
-import * as path from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 
-import * as vscode from "vscode";
-import { LanguageClient, RevealOutputChannelOn, State } from "vscode-languageclient/node";
+import type * as vscode from "vscode";
+import { State, type LanguageClient } from "vscode-languageclient/node";
 
-export type ServerState =
-  | { readonly kind: "starting" | "running" | "stopped"; readonly detail: string }
-  | { readonly kind: "failed"; readonly reason: string };
+import { Backoff } from "./backoff";
+import { createClient } from "./client";
+import { engineArguments } from "./config";
+import type { Command } from "./locate";
+import type { EngineStatus, ServerState } from "./state";
 
-/** An expected failure, worded for the user. */
-class ServerError extends Error {}
+export interface Host {
+  readonly output: vscode.LogOutputChannel;
+  /** The command to start, or undefined if none is to be had, which the host has said. */
+  readonly command: () => Promise<Command | undefined>;
+  readonly onState: (state: ServerState) => void;
+  /** The server keeps ending, and is not started again by itself. */
+  readonly onGivenUp: (reason: string) => void;
+  readonly version: string;
+}
 
 export class Server implements vscode.Disposable {
-  readonly #output: vscode.LogOutputChannel;
-  readonly #onState: (state: ServerState) => void;
+  readonly #host: Host;
+  readonly #backoff = new Backoff();
   #client: LanguageClient | undefined;
-  // Restarts wait for each other, so that a second server never runs beside the first.
+  // Starts and stops wait for each other, so that a second server never runs beside the first.
   #queue: Promise<void> = Promise.resolve();
+  // A pause before a restart ends without one when somebody else starts or stops the server.
+  #generation = 0;
 
-  constructor(output: vscode.LogOutputChannel, onState: (state: ServerState) => void) {
-    this.#output = output;
-    this.#onState = onState;
+  constructor(host: Host) {
+    this.#host = host;
   }
 
+  /** Starts the server anew because somebody asked for it. */
   restart(): Promise<void> {
+    this.#backoff.reset();
+    return this.#startAgain();
+  }
+
+  /** Runs a command of the server; undefined if none runs. */
+  async execute<T>(command: string, ...args: unknown[]): Promise<T | undefined> {
+    if (this.#client?.state !== State.Running) {
+      return undefined;
+    }
+    return this.#client.sendRequest<T>("workspace/executeCommand", { command, arguments: args });
+  }
+
+  /** VS Code waits for what `deactivate` returns but not for this; the server also exits when its input closes. */
+  dispose(): void {
+    void this.stop();
+  }
+
+  stop(): Promise<void> {
+    this.#generation += 1;
+    return this.#enqueue(() => this.#stop());
+  }
+
+  #startAgain(): Promise<void> {
+    this.#generation += 1;
     return this.#enqueue(async () => {
       await this.#stop();
       await this.#start();
     });
   }
 
-  /** VS Code waits for what `deactivate` returns but not for this; the server also exits when its input closes. */
-  dispose(): void {
-    void this.#enqueue(() => this.#stop());
-  }
-
   #enqueue(task: () => Promise<void>): Promise<void> {
     this.#queue = this.#queue.then(task).catch((error: unknown) => {
-      this.#fail(error);
+      this.#host.output.error(reasonOf(error));
     });
     return this.#queue;
   }
 
   async #start(): Promise<void> {
-    const command = await resolveCommand();
-    this.#output.info(`Starting ${command} lsp`);
-    const client = new LanguageClient(
-      "tabcast",
-      "Tabcast",
-      // The working directory is not the workspace, so that nothing in one can be imported or run by accident.
-      { command, args: ["lsp"], options: { cwd: os.homedir() } },
-      {
-        documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
-        outputChannel: this.#output,
-        // Completion is a convenience: trouble belongs in the log and the status item, not in a pop-up.
-        revealOutputChannelOn: RevealOutputChannelOn.Never,
-      },
-    );
-    client.onDidChangeState(({ newState }) => {
-      if (client === this.#client) {
-        this.#onState({ kind: STATE_KINDS[newState], detail: command });
+    const { output, onState, version } = this.#host;
+    const command = await this.#host.command();
+    if (command === undefined) {
+      return;
+    }
+    const args = engineArguments();
+    output.info(`Starting ${[command.program, ...command.args, "lsp", ...args].join(" ")} (${command.origin})`);
+    const client = createClient(command, args, output);
+    let engine: EngineStatus | undefined;
+    const show = (): void => {
+      if (client === this.#client && client.state === State.Running) {
+        onState({ kind: "running", detail: command.program, engine });
+      }
+    };
+    client.onNotification("tabcast/status", (status: EngineStatus) => {
+      engine = status;
+      show();
+    });
+    client.onDidChangeState(({ oldState, newState }) => {
+      if (client === this.#client && oldState === State.Running && newState === State.Stopped) {
+        this.#ended("the language server ended");
       }
     });
     this.#client = client;
-    await client.start();
+    onState({ kind: "starting", detail: command.program });
+    try {
+      await client.start();
+    } catch (error) {
+      this.#ended(`the language server could not be started: ${reasonOf(error)}`);
+      return;
+    }
+    this.#backoff.started(Date.now());
+    show();
+    const theirs = client.initializeResult?.serverInfo?.version;
+    if (theirs !== undefined && theirs !== version) {
+      output.warn(`The server has version ${theirs} and this extension ${version}: update the older one.`);
+    }
+  }
+
+  #ended(reason: string): void {
+    const { output, onState, onGivenUp } = this.#host;
+    const generation = ++this.#generation;
+    const waitMs = this.#backoff.ended(Date.now());
+    if (waitMs === undefined) {
+      output.error(`${reason}, too often`);
+      onState({ kind: "failed", detail: reason });
+      onGivenUp(reason);
+      return;
+    }
+    output.warn(`${reason}; starting it again in ${String(waitMs / 1000)} s`);
+    onState({ kind: "stopped", detail: reason });
+    void pause(waitMs, undefined, { ref: false }).then(() =>
+      generation === this.#generation ? this.#startAgain() : undefined,
+    );
   }
 
   async #stop(): Promise<void> {
     const client = this.#client;
     this.#client = undefined;
-    await client?.dispose();
-  }
-
-  #fail(error: unknown): void {
-    const reason = error instanceof Error ? error.message : String(error);
-    this.#output.error(reason);
-    this.#onState({ kind: "failed", reason });
-    if (error instanceof ServerError) {
-      void this.#offerSettings(reason);
-    }
-  }
-
-  async #offerSettings(reason: string): Promise<void> {
-    const open = "Open Settings";
-    if ((await vscode.window.showErrorMessage(reason, open)) === open) {
-      await vscode.commands.executeCommand("workbench.action.openSettings", "tabcast.server.path");
-    }
+    // A client whose server is gone rejects; there is nothing left to stop.
+    await client?.dispose().catch(() => undefined);
   }
 }
 
-const STATE_KINDS = {
-  [State.Starting]: "starting",
-  [State.StartFailed]: "stopped",
-  [State.Running]: "running",
-  [State.Stopped]: "stopped",
-} as const;
-
-/** The setting if there is one, else the first `tabcast` on the PATH; always an absolute path. */
-async function resolveCommand(): Promise<string> {
-  const configured = vscode.workspace.getConfiguration("tabcast").get<string>("server.path", "");
-  if (configured !== "") {
-    if (!path.isAbsolute(configured) || !(await isExecutable(configured))) {
-      throw new ServerError(`Tabcast: tabcast.server.path is not the absolute path of a program: ${configured}`);
-    }
-    return configured;
-  }
-  const name = process.platform === "win32" ? "tabcast.exe" : "tabcast";
-  for (const directory of (process.env["PATH"] ?? "").split(path.delimiter)) {
-    const candidate = path.join(directory, name);
-    // A relative entry would be looked up in whatever folder the editor was started from.
-    if (path.isAbsolute(directory) && (await isExecutable(candidate))) {
-      return candidate;
-    }
-  }
-  throw new ServerError("Tabcast: no tabcast command on the PATH. Install it, or set tabcast.server.path.");
-}
-
-async function isExecutable(file: string): Promise<boolean> {
-  try {
-    await access(file, constants.X_OK);
-    return (await stat(file)).isFile();
-  } catch {
-    return false;
-  }
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -2,7 +2,7 @@
 
 import * as vscode from "vscode";
 
-import type { ServerState } from "./server";
+import { describe, type ServerState } from "./state";
 
 export class StatusItem implements vscode.Disposable {
   readonly #item: vscode.LanguageStatusItem;
@@ -10,15 +10,19 @@ export class StatusItem implements vscode.Disposable {
   constructor() {
     this.#item = vscode.languages.createLanguageStatusItem("tabcast", [{ scheme: "file" }, { scheme: "untitled" }]);
     this.#item.name = "Tabcast";
-    this.#item.command = { command: "tabcast.showOutput", title: "Show Output" };
+    this.#item.command = { command: "tabcast.showMenu", title: "Commands" };
   }
 
   show(state: ServerState): void {
-    this.#item.text = `Tabcast: ${state.kind}`;
-    this.#item.detail = state.kind === "failed" ? state.reason : state.detail;
-    this.#item.busy = state.kind === "starting";
-    this.#item.severity =
-      state.kind === "failed" ? vscode.LanguageStatusSeverity.Error : vscode.LanguageStatusSeverity.Information;
+    const { text, detail, isBusy, severity } = describe(state);
+    this.#item.text = text;
+    this.#item.detail = detail;
+    this.#item.busy = isBusy;
+    this.#item.severity = {
+      error: vscode.LanguageStatusSeverity.Error,
+      warning: vscode.LanguageStatusSeverity.Warning,
+      information: vscode.LanguageStatusSeverity.Information,
+    }[severity];
   }
 
   dispose(): void {

@@ -1,76 +1,109 @@
--- Accepting Neovim's built-in inline completion without harm to what was typed since it was asked for.
---
--- Neovim keeps an item while the user types on, but its range stays that of the text the server saw.
--- Knows nothing of how items are requested or shown.
+-- What users call: options, accepting, cycling, dismissing, the status line. Everything is loaded when it is needed.
 
 local M = {}
 
-local CLOSERS = "^[%s%)%]}>\"'`;:,]*$"
-
----The text between a position and the cursor, or nil where the cursor is not behind the position.
----@param buf integer
----@param start_row integer
----@param start_col integer
----@param row integer
----@param col integer
----@return string?
-local function text_between(buf, start_row, start_col, row, col)
-  if row < start_row or (row == start_row and col < start_col) then
-    return nil
-  end
-  local first = vim.api.nvim_buf_get_lines(buf, start_row, start_row + 1, false)[1]
-  if not first or #first < start_col then
-    return nil
-  end
-  return table.concat(vim.api.nvim_buf_get_text(buf, start_row, start_col, row, col, {}), "\n")
+---@return tabcast.Completor?
+local function current()
+  return require("tabcast.completor").current()
 end
 
----Fits an item to what was typed after it was asked for; nil if that contradicts the item.
----
----Leans on how Tabcast chooses a range: it starts at the beginning of the line when only blanks follow the cursor,
----else at the cursor, and passes the cursor only over closers that the text brings along. Items of other servers
----are returned as they are.
----@param item vim.lsp.inline_completion.Item
----@return vim.lsp.inline_completion.Item?
-function M.fit(item)
-  local client = vim.lsp.get_client_by_id(item.client_id)
-  local range, text = item.range, item.insert_text
-  if not client or client.name ~= "tabcast" or not range or type(text) ~= "string" then
-    return item
+---Does something to the shown suggestion. A completion menu is closed first, with its text as it stands: a change
+---under an open menu would be undone or doubled by it.
+---@param method string of this module, to be called again without the menu
+---@param action fun(completor: tabcast.Completor): boolean
+---@return boolean
+local function act(method, action)
+  local completor = current()
+  if not completor or not completor:rest() then
+    return false
+  elseif vim.fn.pumvisible() == 0 then
+    return action(completor)
   end
-  local buf = vim.api.nvim_get_current_buf()
-  local row, col = unpack(vim.api.nvim_win_get_cursor(0))
-  row = row - 1
-
-  local typed = text_between(buf, range.start_row, range.start_col, row, col)
-  if not typed or not vim.startswith(text, typed) then
-    return nil
-  end
-
-  local rest = vim.api.nvim_get_current_line():sub(col + 1)
-  local num_replaced = 0
-  if rest:match("%S") then
-    -- The range starts where the cursor was, so its length is what it covers behind the cursor.
-    num_replaced = math.min(range.end_col - range.start_col, #rest)
-    if typed ~= "" and not rest:sub(1, num_replaced):match(CLOSERS) then
-      return nil
-    end
-  elseif range.end_row == row and range.end_col > col then
-    num_replaced = #rest
-  end
-  item.range = vim.range.extmark(buf, range.start_row, range.start_col, row, col + num_replaced)
-  return item
+  local keys = "<C-x><C-z><Cmd>lua require('tabcast')." .. method .. "()<CR>"
+  vim.api.nvim_feedkeys(vim.keycode(keys), "in", false)
+  return true
 end
 
----Accepts the ghost text; where there is none, returns the keys to type instead. For an `expr` mapping:
----`vim.keymap.set("i", "<Tab>", require("tabcast").accept, { expr = true })`
----@param otherwise? string keys to type where nothing is shown (default: `<Tab>`)
+---Whether a suggestion is shown.
+---@return boolean
+function M.is_visible()
+  local completor = current()
+  return completor ~= nil and completor:rest() ~= nil
+end
+
+---Accepts the suggestion.
+---@return boolean whether there was one
+function M.accept()
+  return act("accept", function(completor)
+    return completor:accept()
+  end)
+end
+
+---Accepts the suggestion's next word; what is left stays.
+---@return boolean whether there was one
+function M.accept_word()
+  return act("accept_word", function(completor)
+    return completor:accept(require("tabcast.suggestion").first_word)
+  end)
+end
+
+---Accepts the suggestion up to the end of its line; what is left stays.
+---@return boolean whether there was one
+function M.accept_line()
+  return act("accept_line", function(completor)
+    return completor:accept(require("tabcast.suggestion").first_line)
+  end)
+end
+
+---Shows another suggestion for the same place.
+---@return boolean whether there was one
+function M.next()
+  local completor = current()
+  return completor ~= nil and completor:cycle(1)
+end
+
+---Shows the suggestion before.
+---@return boolean whether there was one
+function M.prev()
+  local completor = current()
+  return completor ~= nil and completor:cycle(-1)
+end
+
+---Hides the suggestion until the text changes.
+---@return boolean whether there was one
+function M.dismiss()
+  local completor = current()
+  if not completor or not completor:rest() then
+    return false
+  end
+  completor:clear()
+  return true
+end
+
+---Asks for a suggestion here and now; for those who set `auto = false`.
+---@return boolean true
+function M.trigger()
+  local completor = current()
+  if completor then
+    completor:ask(require("tabcast.completor").INVOKED)
+  end
+  return true
+end
+
+---The state in a few words, for a status line. `User TabcastStatus` tells when it changes.
 ---@return string
-function M.accept(otherwise)
-  if vim.lsp.inline_completion.get({ on_accept = M.fit }) then
-    return ""
+function M.status()
+  return require("tabcast.status").text()
+end
+
+---Sets options; calling it is not necessary.
+---@param options? tabcast.Options
+function M.setup(options)
+  local config = require("tabcast.config")
+  config.set(options)
+  for name, key in pairs(config.keys) do
+    require("tabcast.keys").map(key, name)
   end
-  return otherwise or "<Tab>"
 end
 
 return M

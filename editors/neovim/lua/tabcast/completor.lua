@@ -1,0 +1,298 @@
+-- One buffer's suggestions: asks the server after each change, shows what fits, accepts it whole or in part.
+--
+-- What is shown is always computed from the buffer as it is now, so that keys that were typed after a request are
+-- never lost or doubled: they are part of the suggestion, or the suggestion is gone.
+
+local config = require("tabcast.config")
+local cursor = require("tabcast.cursor")
+local ghost = require("tabcast.ghost")
+local suggestion = require("tabcast.suggestion")
+
+local METHOD = "textDocument/inlineCompletion"
+local INVOKED, AUTOMATIC = 1, 2
+
+---@class tabcast.Completor
+---@field buf integer
+---@field client_id integer
+---@field augroup integer
+---@field suggestions tabcast.Suggestion[]
+---@field index integer which of them is shown
+---@field is_chosen boolean whether the user cycled to it, so that an automatic answer doesn't replace it
+---@field pending? integer id of the request under way
+---@field serial integer number of the newest request
+---@field seen string what the buffer and the cursor were when last looked at
+---@field timer? uv.uv_timer_t
+local Completor = {}
+Completor.__index = Completor
+
+---@type table<integer, tabcast.Completor>
+local active = {}
+
+local M = { INVOKED = INVOKED }
+
+---@param buf integer
+---@return boolean
+local function is_editable(buf)
+  local options = vim.bo[buf]
+  return options.buftype == "" and options.modifiable and not options.readonly
+end
+
+---Whether Neovim's own inline completion shows the suggestions here, so that the plugin shouldn't.
+---@param buf integer
+---@return boolean
+local function is_left_to_neovim(buf)
+  local builtin = vim.lsp.inline_completion -- since 0.12
+  return builtin ~= nil and builtin.is_enabled({ bufnr = buf })
+end
+
+---@param buf integer
+---@return boolean
+local function may_suggest(buf)
+  return vim.api.nvim_get_current_buf() == buf
+    and vim.api.nvim_get_mode().mode:sub(1, 1) == "i"
+    and vim.fn.reg_executing() == ""
+    and is_editable(buf)
+    and not is_left_to_neovim(buf)
+end
+
+---What of the shown suggestion is left at the cursor.
+---@return tabcast.Rest?
+function Completor:rest()
+  local shown = self.suggestions[self.index]
+  if not shown or vim.api.nvim_get_current_buf() ~= self.buf then
+    return nil
+  end
+  return cursor.rest(shown)
+end
+
+---Draws what is left of the shown suggestion.
+function Completor:draw()
+  local rest = self:rest()
+  if not rest then
+    ghost.clear(self.buf)
+    return
+  end
+  local is_one_of_many = self.is_chosen and #self.suggestions > 1
+  ghost.show(self.buf, rest, is_one_of_many and (" (%d/%d)"):format(self.index, #self.suggestions) or nil)
+end
+
+---Ends the request under way, if there is one.
+function Completor:cancel()
+  self.serial = self.serial + 1
+  if self.timer then
+    self.timer:stop()
+    self.timer:close()
+    self.timer = nil
+  end
+  local client = vim.lsp.get_client_by_id(self.client_id)
+  if self.pending and client and not client:is_stopped() then
+    client:cancel_request(self.pending)
+  end
+  self.pending = nil
+end
+
+---Shows nothing, and forgets what was shown.
+function Completor:clear()
+  self:cancel()
+  self.suggestions, self.index, self.is_chosen = {}, 1, false
+  ghost.clear(self.buf)
+end
+
+---Looks at the buffer after a change or a movement: shows what still fits, and asks for what comes next.
+function Completor:update()
+  if not may_suggest(self.buf) then
+    self:clear()
+    return
+  end
+  local now = cursor.describe(cursor.place())
+  if now == self.seen then
+    return
+  end
+  self.seen = now
+  self:draw()
+  if config.auto then
+    self:ask_soon()
+  end
+end
+
+---Looks at the buffer although it is the same: the mode changed, or the server can do what it couldn't.
+function Completor:look_again()
+  self.seen = ""
+  vim.schedule(function() -- only then the mode is entered and the cursor in its place
+    if may_suggest(self.buf) then
+      self:update()
+    end
+  end)
+end
+
+---Asks when the keys that have arrived are all handled, or when the user has paused for `debounce_ms`.
+function Completor:ask_soon()
+  self:cancel()
+  local serial = self.serial
+  local function ask()
+    if serial == self.serial and may_suggest(self.buf) then
+      self:ask(AUTOMATIC)
+    end
+  end
+  if config.debounce_ms == 0 then
+    vim.schedule(ask)
+  else
+    self.timer = vim.defer_fn(ask, config.debounce_ms)
+  end
+end
+
+---@param kind integer
+---@param after? fun() called when the answer has been taken
+function Completor:ask(kind, after)
+  self:cancel()
+  local client = vim.lsp.get_client_by_id(self.client_id)
+  if not client or client:is_stopped() then
+    return
+  end
+  local serial, place = self.serial, cursor.place()
+  local asked = cursor.describe(place)
+  local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
+  ---@cast params table
+  params.context = { triggerKind = kind }
+  local is_sent, id = client:request(METHOD, params, function(err, result)
+    if serial ~= self.serial then
+      return
+    end
+    self.pending = nil
+    -- Null means that the server has dropped the request; nothing is known about what fits.
+    if not err and type(result) == "table" and may_suggest(self.buf) then
+      self:take(result.items or result, place, asked, kind)
+      if after then
+        after()
+      end
+    end
+  end, self.buf)
+  self.pending = is_sent and id or nil
+end
+
+---@param items lsp.InlineCompletionItem[]
+---@param place tabcast.Place
+---@param asked string
+---@param kind integer
+function Completor:take(items, place, asked, kind)
+  local client = vim.lsp.get_client_by_id(self.client_id)
+  if not client or (kind == AUTOMATIC and self.is_chosen and self:rest()) then
+    return
+  end
+  local taken = {} ---@type tabcast.Suggestion[]
+  for _, item in ipairs(items) do
+    taken[#taken + 1] = suggestion.from_item(item, place, client.offset_encoding)
+  end
+  local shown, index = self.suggestions, self.index
+  self.suggestions, self.index, self.is_chosen = taken, 1, false
+  if not self:rest() and asked ~= cursor.describe(cursor.place()) then
+    self.suggestions, self.index = shown, index -- the text has changed, and its own answer will come
+  end
+  self:draw()
+end
+
+---Shows the next or an earlier suggestion, after asking for more than one if only one is known.
+---@param step integer
+---@return boolean whether there is anything to cycle through
+function Completor:cycle(step)
+  local before = self:rest()
+  if not before then
+    return false
+  end
+  local function move()
+    self.index = (self.index - 1 + step) % math.max(1, #self.suggestions) + 1
+    self.is_chosen = true
+    self:draw()
+  end
+  if self.is_chosen then
+    move()
+    return true
+  end
+  self:ask(INVOKED, function()
+    local first = self:rest()
+    if not first or first.text == before.text then
+      move()
+    else
+      self.is_chosen = true
+    end
+  end)
+  return true
+end
+
+---Accepts what is shown, or the beginning of it.
+---@param cut? fun(text: string): string which part; all of it by default
+---@return boolean whether anything was shown that fits
+function Completor:accept(cut)
+  local rest = self:rest()
+  if not rest or not is_editable(self.buf) then
+    return false
+  end
+  local text = cut and cut(rest.text) or rest.text
+  local is_whole = #text == #rest.text
+  local command = self.suggestions[self.index].command
+  cursor.insert(rest, text, is_whole and rest.num_replaced or 0)
+  if is_whole then
+    self:clear()
+    local client = vim.lsp.get_client_by_id(self.client_id)
+    if command and client then
+      client:exec_cmd(command, { bufnr = self.buf })
+    end
+  end
+  self:update()
+  return true
+end
+
+---@param buf integer
+---@param client_id integer
+function M.attach(buf, client_id)
+  M.detach(buf)
+  local self = setmetatable({
+    buf = buf,
+    client_id = client_id,
+    augroup = vim.api.nvim_create_augroup("tabcast.buffer." .. buf, {}),
+    suggestions = {},
+    index = 1,
+    is_chosen = false,
+    serial = 0,
+    seen = "",
+  }, Completor)
+  active[buf] = self
+  local function on(events, callback)
+    vim.api.nvim_create_autocmd(events, { group = self.augroup, buffer = buf, callback = callback })
+  end
+  on({ "TextChangedI", "TextChangedP", "CursorMovedI" }, function()
+    self:update()
+  end)
+  -- stylua: ignore start
+  on("InsertEnter", function() self:look_again() end)
+  on({ "InsertLeave", "BufLeave" }, function() self:clear() end)
+  on("BufWipeout", function() M.detach(buf) end)
+  -- stylua: ignore end
+  self:look_again()
+end
+
+---@param buf integer
+---@param client_id? integer only if it is this client's
+function M.detach(buf, client_id)
+  local self = active[buf]
+  if self and (client_id == nil or client_id == self.client_id) then
+    active[buf] = nil
+    self:clear()
+    vim.api.nvim_del_augroup_by_id(self.augroup)
+  end
+end
+
+---The current buffer's, or nil if no server is attached to it.
+---@return tabcast.Completor?
+function M.current()
+  return active[vim.api.nvim_get_current_buf()]
+end
+
+---Clears all buffers.
+function M.clear_all()
+  for _, self in pairs(active) do
+    self:clear()
+  end
+end
+
+return M

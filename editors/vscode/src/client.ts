@@ -1,0 +1,66 @@
+// How the language client is set up. Knows nothing of when it is started or stopped.
+
+import * as os from "node:os";
+
+import type * as vscode from "vscode";
+import {
+  CloseAction,
+  ErrorAction,
+  LanguageClient,
+  RevealOutputChannelOn,
+  type ClientCapabilities,
+  type FeatureState,
+  type StaticFeature,
+} from "vscode-languageclient/node";
+
+import type { Command } from "./locate";
+
+/** Announces that `tabcast/status` is understood. */
+class StatusCapability implements StaticFeature {
+  fillClientCapabilities(capabilities: ClientCapabilities): void {
+    capabilities.experimental = { ...(capabilities.experimental as object | undefined), tabcastStatus: true };
+  }
+
+  initialize(): void {
+    // Nothing depends on what the server can do.
+  }
+
+  getState(): FeatureState {
+    return { kind: "static" };
+  }
+
+  clear(): void {
+    // Nothing is kept.
+  }
+}
+
+export function createClient(
+  command: Command,
+  engineArguments: readonly string[],
+  output: vscode.LogOutputChannel,
+): LanguageClient {
+  const client = new LanguageClient(
+    "tabcast",
+    "Tabcast",
+    {
+      command: command.program,
+      args: [...command.args, "lsp", ...engineArguments],
+      // The working directory is not the workspace, so that nothing in one can be imported or run by accident.
+      options: { cwd: os.homedir(), env: { ...process.env, PYTHONSAFEPATH: "1" } },
+    },
+    {
+      documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
+      outputChannel: output,
+      // Completion is a convenience: trouble belongs in the log and the status item, not in a pop-up.
+      revealOutputChannelOn: RevealOutputChannelOn.Never,
+      initializationFailedHandler: () => false,
+      // Restarting is our own subject, with pauses and a limit.
+      errorHandler: {
+        error: () => ({ action: ErrorAction.Continue, handled: true }),
+        closed: () => ({ action: CloseAction.DoNotRestart, handled: true }),
+      },
+    },
+  );
+  client.registerFeature(new StatusCapability());
+  return client;
+}

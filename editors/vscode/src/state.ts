@@ -1,0 +1,45 @@
+// The states of server and engine, and how they read. Knows no editor.
+
+/** What the server tells with `tabcast/status`. */
+export interface EngineStatus {
+  readonly state: "off" | "stopped" | "loading" | "ready" | "failed";
+  readonly percent: number;
+  readonly model: string;
+  readonly device: string;
+  readonly message: string;
+  readonly action: string;
+}
+
+/** What is known of the server itself; while it runs, `engine` is the last that it told. */
+export type ServerState =
+  | { readonly kind: "starting" | "stopped"; readonly detail: string }
+  | { readonly kind: "running"; readonly detail: string; readonly engine: EngineStatus | undefined }
+  | { readonly kind: "failed"; readonly detail: string };
+
+interface Shown {
+  readonly text: string;
+  readonly detail: string;
+  readonly isBusy: boolean;
+  readonly severity: "error" | "warning" | "information";
+}
+
+function describeEngine(engine: EngineStatus): Shown {
+  const where = [engine.model, engine.device].filter((part) => part !== "").join(" on ");
+  const detail = [where, engine.message, engine.action].filter((part) => part !== "").join(" · ");
+  const isBusy = engine.state === "loading";
+  const text = isBusy ? `Tabcast: loading ${String(engine.percent)} %` : `Tabcast: ${engine.state}`;
+  const severity = engine.state === "failed" ? "error" : "information";
+  return { text, detail, isBusy, severity };
+}
+
+export function describe(state: ServerState): Shown {
+  if (state.kind === "running" && state.engine !== undefined) {
+    return describeEngine(state.engine);
+  }
+  return {
+    text: `Tabcast: ${state.kind}`,
+    detail: state.detail,
+    isBusy: state.kind === "starting",
+    severity: state.kind === "failed" ? "error" : "information",
+  };
+}

@@ -1,0 +1,48 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { statsReport, whyReport } from "../src/report";
+import { describe, type EngineStatus } from "../src/state";
+
+const READY: EngineStatus = { state: "ready", percent: 100, model: "pair", device: "cpu", message: "", action: "" };
+
+const cases: [string, Parameters<typeof describe>[0], string, string, string][] = [
+  ["starting", { kind: "starting", detail: "/bin/x" }, "Tabcast: starting", "/bin/x", "information"],
+  ["failed", { kind: "failed", detail: "no command" }, "Tabcast: failed", "no command", "error"],
+  ["no word yet", { kind: "running", detail: "/bin/x", engine: undefined }, "Tabcast: running", "/bin/x", "information"],
+  ["ready", { kind: "running", detail: "", engine: READY }, "Tabcast: ready", "pair on cpu", "information"],
+  [
+    "loading",
+    { kind: "running", detail: "", engine: { ...READY, state: "loading", percent: 40, model: "", device: "", message: "weights" } },
+    "Tabcast: loading 40 %",
+    "weights",
+    "information",
+  ],
+  [
+    "a failed engine",
+    { kind: "running", detail: "", engine: { ...READY, state: "failed", message: "no memory", action: "run doctor" } },
+    "Tabcast: failed",
+    "pair on cpu · no memory · run doctor",
+    "error",
+  ],
+];
+for (const [name, state, text, detail, severity] of cases) {
+  test(`status: ${name}`, () => {
+    const shown = describe(state);
+    assert.deepEqual([shown.text, shown.detail, shown.severity], [text, detail, severity]);
+  });
+}
+
+test("why", () => {
+  const requests = [{ document: "a.py", text: "shown in 40 ms", secondsAgo: 2 }];
+  const report = whyReport({ status: READY, requests });
+  assert.equal(
+    report,
+    "Tabcast is ready: pair\n\nThe last requests, the newest first:\na.py: shown in 40 ms (2 s ago)",
+  );
+});
+
+test("statistics", () => {
+  const report = statsReport({ shown: 3, tokensPerStep: 2.3456, latencyMs: { median: 41.2, p95: null } });
+  assert.equal(report, "shown: 3\ntokens per step: 2.35\nlatency ms:\n  median: 41.2\n  p95: null");
+});
