@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,6 @@ from decoding import config as engine_config
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-FAMILIES = ("llama", "qwen2", "qwen3")
 HAS_BUNDLED = (engine_config.BUNDLED / "target" / "config.json").is_file()
 
 
@@ -32,13 +32,25 @@ def private_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     stop_all(Path(os.environ["TABCAST_RUNTIME_DIR"]))
 
 
+class MadeOnDemand(dict[Any, Any]):
+    """A table whose entries are made when they are first asked for."""
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: object) -> Any:
+        self[key] = self._make(key)
+        return self[key]
+
+
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Folders of tiny random models of each family, all with one tokenizer."""
     from tests.tiny_models import make_model
 
     root = tmp_path_factory.mktemp("models")
-    return {family: make_model(root / family, family) for family in FAMILIES}
+    return MadeOnDemand(lambda family: make_model(root / family, family))
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,14 @@ from pathlib import Path
 from decoding.protocol import Address
 
 
+def engine_pids(base: Path) -> list[int]:
+    """The process ids in the address files under `base`; such an engine may have ended."""
+    addresses = [Address.read(file.parent) for file in base.glob("**/engine.json")]
+    return [address.pid for address in addresses if address is not None and address.pid]
+
+
 def stop_all(base: Path) -> None:
     """End every engine whose address file lies under `base`; none is the normal case."""
-    for file in base.glob("**/engine.json"):
-        address = Address.read(file.parent)
-        if address is not None and address.pid:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(address.pid, signal.SIGTERM)
+    for pid in engine_pids(base):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)

@@ -59,11 +59,10 @@ def main() -> None:
             send(message["params"]["id"], error={"code": -32800, "message": "cancelled"})
         elif method == "workspace/executeCommand":
             send(message["id"], result={"engine": ENGINE})
-            if MODE == "stale":
-                for request_id in list(held):
-                    send(request_id, result=held.pop(request_id))
         elif "id" in message:
             send(message["id"], result=None)
+            for request_id in list(held) if MODE == "stale" else ():
+                send(request_id, result=held.pop(request_id))
 
 
 main()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from decoding.__main__ import main
-from decoding.bench import baselines, decode
+from decoding.bench import baselines, decode, decode_rows, scoring
 from decoding.models.pair import ModelSet
 
 PROMPT = list(range(20, 60)) * 2
@@ -17,14 +18,19 @@ PROMPT = list(range(20, 60)) * 2
 
 def test_each_method_is_measured_and_identical(pair: ModelSet) -> None:
     prompts = [PROMPT, PROMPT[:50]]
+    width = pair.target.step_width
     decoders = decode.methods(pair, list(decode.OWN_METHODS), 24)
-    rows = {row["method"]: row for row in decode.rows(decode.measure(prompts, decoders), prompts)}
+    rows = {row["method"]: row for row in decode_rows.rows(decode.measure(prompts, decoders), prompts)}
     assert set(rows) == {decode.PLAIN_FASTEST, *decode.OWN_METHODS}
     assert all(row["identical_percent"] == 100 for name, row in rows.items() if name != decode.PLAIN_FASTEST)
     assert rows[decode.PLAIN]["tokens_per_step"] == 1
     assert rows[decode.PLAIN_FASTEST]["speedup"] == 1
-    assert all(row["draft_percent"] + row["verify_percent"] <= 100.1 for row in rows.values())
-    assert pair.target.step_width == 8
+    shares = ("prefill_percent", "draft_percent", "verify_percent", "other_percent")
+    assert all(sum(row[share] for share in shares) == pytest.approx(100, abs=0.3) for row in rows.values())
+    costs = rows[decode.PLAIN]["ms_by_completion_length"]
+    assert [length for length, _ in costs] == [1, 2, 4, 8, 16, 24]
+    assert costs == sorted(costs, key=lambda cost: cost[1])
+    assert pair.target.step_width == width
 
 
 def test_a_method_that_diverges_is_told(pair: ModelSet) -> None:
@@ -36,15 +42,23 @@ def test_a_method_that_diverges_is_told(pair: ModelSet) -> None:
         return run
 
     runs = decode.measure([PROMPT], {**plain, "wrong": wrong})
-    rows = {row["method"]: row for row in decode.rows(runs, [PROMPT])}
-    assert rows["wrong"]["identical_percent"] == 0
-    assert rows["wrong"]["divergence"] == {"prompt": 0, "token": 7}
+    gaps = {row["method"]: row for row in decode_rows.rows(runs, [PROMPT], partial(scoring.logit_gap, pair.target))}
+    assert gaps["wrong"]["identical_percent"] == 0
+    assert gaps["plain"]["divergence"] is None
+    found = gaps["wrong"]["divergence"]
+    assert (found["prompt"], found["token"]) == (0, 7)
+    assert found["logit_gap"] > 0
+    ours = runs[decode.PLAIN][0][0].token_ids
+    before = [*PROMPT, *ours[:7]]
+    logits = next(scoring.logits_before(pair.target, pair.target.new_cache(), before, [0]))
+    assert int(logits.argmax()) == ours[7]
+    assert found["logit_gap"] == pytest.approx(float(logits[ours[7]] - logits[ours[7] + 1]), abs=1e-3)
 
 
 def test_acceptance_by_position() -> None:
     # Two drafts of three tokens, one of one: all begin rightly, one goes on, none to its end.
-    assert decode.accepted_by_position([(3, 2), (3, 1), (1, 1)]) == [1, 0.5, 0]
-    assert decode.accepted_by_position([]) == []
+    assert decode_rows.accepted_by_position([(3, 2), (3, 1), (1, 1)]) == [1, 0.5, 0]
+    assert decode_rows.accepted_by_position([]) == []
 
 
 def test_an_interrupted_run_keeps_whole_prompts(pair: ModelSet) -> None:
@@ -80,6 +94,9 @@ def test_the_command_writes_its_figures(tiny_model: Path, tmp_path: Path, capsys
     report = json.loads(out.read_text(encoding="utf-8"))
     assert {"machine", "versions", "command", "date", "rows"} <= set(report)
     assert [row["method"] for row in report["rows"]] == ["plain, 1 row", "plain", "lookup", "transformers"]
+    assert [length for length, _ in report["rows"][-1]["ms_by_completion_length"]] == [1, 8]
+    if Path("/proc/self/statm").exists():
+        assert all(row["peak_growth_mb"] >= 0 for row in report["rows"])
     assert "<table>" in page.read_text(encoding="utf-8")
     assert "lookup" in capsys.readouterr().out
 

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from transformers import AutoModelForCausalLM
 
 from decoding.__main__ import main
 from decoding.bench import data, infilling
-from decoding.complete import Session, prompt_tokens
+from decoding.complete import HealedPrompt, prompt_tokens
 from decoding.models.pair import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest
+from decoding.sessions import Session
 
 ROWS = [
     {"task_id": "t/0", "prompt": "def f(x):\n    y = ", "suffix": "\n    return y\n", "canonical_solution": "x + 1"},
@@ -47,13 +49,70 @@ def test_the_golds_likelihood_is_transformers(pair: ModelSet, tiny_model: Path, 
         request = CompletionRequest(
             prompt=row.prompt, suffix=row.suffix, max_tokens=16, tabcast=CompletionOptions(heal=False)
         )
-        prompt_ids = prompt_tokens(pair, request).ids
+        prompt = prompt_tokens(pair, request)
+        prompt_ids = prompt.ids
         gold_ids = pair.encode(row.gold)
         ids = torch.tensor([[*prompt_ids, *gold_ids]])
         with torch.no_grad():
             logits = reference(ids).logits[0, len(prompt_ids) - 1 : -1]
         expected = F.cross_entropy(logits, torch.tensor(gold_ids), reduction="sum").item()
-        assert infilling.gold_nats(pair, session, prompt_ids, row) == pytest.approx(expected, rel=1e-3)
+        assert infilling.gold_nats(pair, session, prompt, gold_ids) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("is_anchored", [True, False])
+def test_a_healed_golds_likelihood_is_that_of_the_allowed_tokens(
+    pair: ModelSet, tiny_model: Path, is_anchored: bool
+) -> None:
+    assert pair.layout.template is not None
+    template = replace(pair.layout.template, order="prefix_first")
+    models = replace(pair, layout=replace(pair.layout, template=template, is_anchored=is_anchored))
+    row = data.InfillingRow(
+        name="t", prompt="import torch\ndef make(x):\n    ret", suffix="\n\nmake(1)\n", gold="urn x"
+    )
+    prompt = prompt_tokens(models, CompletionRequest(prompt=row.prompt, suffix=row.suffix, max_tokens=16))
+    gold_ids = infilling.healed_gold(models, prompt, row)
+    assert prompt.rest
+    assert gold_ids is not None
+    assert b"".join(models.index.token_bytes[i] for i in gold_ids) == prompt.rest + b"urn x"
+    reference = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).eval()
+    with torch.no_grad():
+        logits = reference(torch.tensor([[*prompt.ids, *gold_ids]])).logits[0, len(prompt.ids) - 1 : -1]
+    covered, expected = b"", 0.0
+    for row_of, token_id in zip(logits, gold_ids, strict=True):
+        missing = prompt.rest[len(covered) :]
+        fits = [
+            t for t, b in enumerate(models.index.token_bytes) if b and (b.startswith(missing) or missing.startswith(b))
+        ]
+        expected -= float(row_of[token_id] - row_of[fits].logsumexp(0))
+        covered += models.index.token_bytes[token_id]
+    assert infilling.gold_nats(models, Session(models), prompt, gold_ids) == pytest.approx(expected, rel=1e-3)
+
+
+def test_bytes_that_are_no_text_have_no_healed_gold(pair: ModelSet) -> None:
+    row = data.InfillingRow(name="t", prompt="", suffix="", gold="x")
+    assert infilling.healed_gold(pair, HealedPrompt([1], b"\xc3"), row) is None
+
+
+def test_the_layout_is_told(pair: ModelSet, rows: Path) -> None:
+    assert pair.layout.template is not None
+    template = replace(pair.layout.template, order="prefix_first")
+    anchored = replace(pair, layout=replace(pair.layout, template=template))
+    classic = replace(anchored, layout=replace(anchored.layout, is_anchored=False))
+    assert [infilling.describe_layout(models) for models in (anchored, classic)] == [
+        "anchored layout",
+        "classic layout",
+    ]
+    suffix_first = replace(anchored, layout=replace(anchored.layout, template=replace(template, order="suffix_first")))
+    assert "the same prompt" in infilling.describe_layout(suffix_first)
+    nats: dict[str, list[float]] = {}
+    for models in (anchored, classic):
+        found = nats.setdefault(infilling.describe_layout(models), [])
+        infilling.answer(
+            models, data.read_infilling(rows), 4, lambda answer, found=found: found.append(answer.gold_nats)
+        )
+    mid_line, new_line = zip(*nats.values(), strict=True)
+    assert mid_line[0] != mid_line[1]
+    assert new_line[0] == new_line[1]  # nothing is typed of its line
 
 
 def test_the_shown_text_is_the_front_ends(rows: Path) -> None:

@@ -6,14 +6,17 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from decoding.__main__ import main
 from decoding.bench import data, recording, replay
-from decoding.bench.suggest import FilterProcess, Suggester
+from decoding.bench.suggest import ContextProcess, FilterProcess, Suggester
 from decoding.models.pair import ModelSet
+from decoding.protocol import ScoredToken
 
 FRONT_END = [sys.executable, "-P", "-m", "lsp_server"]
 GOLD = "total = add(a, b)"
@@ -114,7 +117,7 @@ def test_suggestions_come_from_the_core_and_the_front_ends_filters(pair: ModelSe
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROW), encoding="utf-8")
     row = data.read_replay(path)[0]
-    filters = FilterProcess([*FRONT_END, "filter"])
+    filters = FilterProcess([*FRONT_END, "filter"], min_confidence=0)
     assert filters.shown("x = ", "\ny = 2\n", "1\ny = 2\n") == "1"
     shown = Suggester(pair, filters, 8)(row, 10)
     raw = Suggester(pair, None, 8)(row, 10)
@@ -168,3 +171,23 @@ def test_bad_rows_are_named(
     path.write_text(json.dumps({**{key: ROW[key] for key in ROW if key != field}, **instead}), encoding="utf-8")
     assert main(["bench", "replay", "--model", str(tiny_model), "--device", "cpu", "--data", str(path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_context_comes_from_the_front_ends_sources(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(ROW), encoding="utf-8")
+    foo = ("a/c.py", "class Foo:\n    x: int\n")
+    row = replace(data.read_replay(path)[0], path="a/b.py", prefix="from a.c import Foo\n\nFoo", open_files=(foo,))
+    with closing(ContextProcess([*FRONT_END, "context"], ["imports"])) as process:
+        assert [(file.path, file.text) for file in process.files(row, 1024)] == [foo]
+    with closing(ContextProcess([*FRONT_END, "context"], ["auto"])) as process:
+        assert process.files(row, 1024) == ()  # too small a window
+        assert process.files(row, 8192)
+
+
+def test_what_is_improbable_is_cut_as_by_the_editor(tmp_path: Path) -> None:
+    tokens = [ScoredToken(text="foo", logprob=-0.08), ScoredToken(text="(bar)", logprob=-2.0)]
+    for bound, expected in ((None, "foo"), (0.9, "foo"), (0.1, "foo(bar)"), (0.95, "")):
+        filters = FilterProcess([*FRONT_END, "filter"], min_confidence=bound)
+        assert filters.shown("x = ", "\n", "foo(bar)", tokens) == expected
+        filters.close()

@@ -17,6 +17,7 @@ ROWS: list[report.Row] = [
         "speedup": 1.0,
         "accepted_by_position": [],
         "ms_per_token_by_context": [[10, 4.0], [90, 4.4]],
+        "ms_by_completion_length": [[1, 40.0], [64, 300.0]],
         "p50_ms": 10.0,
         "p90_ms": 20.0,
         "p95_ms": 25.0,
@@ -56,7 +57,13 @@ def test_a_page_has_a_picture_for_each_subject_and_fetches_nothing(tmp_path: Pat
     assert tags.seen.count("svg") == len(plots.PLOTS)
     assert "script" not in tags.seen
     assert not re.search(r"url\((?!#)", page)
-    for title in ("Speed-up per method", "Latency distribution", "Acceptance by position", "Cost against context"):
+    for title in (
+        "Speed-up per method",
+        "Latency distribution",
+        "Acceptance by position",
+        "Cost against context",
+        "Cost against completion",
+    ):
         assert title in page
     assert "plain &lt;fast&gt;" in page
     assert "plain <fast>" not in page

@@ -17,7 +17,7 @@ from lsprotocol import types
 from rich.console import Console
 
 from decoding.__main__ import main
-from decoding.bench import recording, report, trace
+from decoding.bench import keystrokes, product, recording, report, trace, trace_judge
 from decoding.bench.data import DataError
 from decoding.bench.lsp_client import Answer
 from decoding.bench.text_units import from_units, offset_of, position_of, to_units
@@ -112,12 +112,12 @@ def test_a_server_that_ends_is_an_error(session: Path) -> None:
 
 
 def test_what_fits_and_what_is_stale() -> None:
-    request = trace.Request(id=5, units="f(a)\n", offset=2, sent_s=0, change_mark=6, next_key_s=1)
+    request = trace_judge.Request(id=5, units="f(a)\n", offset=2, sent_s=0, change_mark=6, next_key_s=1)
 
     def is_stale(text: str, start: int, end: int, order: int = 1) -> bool:
         where = {"start": {"line": 0, "character": start}, "end": {"line": 0, "character": end}}
         answer = Answer(at_s=0.5, order=order, result=[{"insertText": text, "range": where}])
-        return trace.is_stale(request, {5: [answer], 6: [Answer(at_s=0.6, order=2)]})
+        return trace_judge.is_stale(request, {5: [answer], 6: [Answer(at_s=0.6, order=2)]})
 
     assert not is_stale("f(x, ", 0, 2)
     assert not is_stale("b, a)", 2, 4)
@@ -130,18 +130,61 @@ def test_what_fits_and_what_is_stale() -> None:
 
 
 def test_an_answer_behind_the_next_key_is_not_in_time() -> None:
-    requests = [trace.Request(id=i, units="", offset=0, sent_s=1.0, next_key_s=1.2) for i in range(4)]
+    requests = [trace_judge.Request(id=i, units="", offset=0, sent_s=1.0, next_key_s=1.2) for i in range(4)]
     answers = {
         0: [Answer(at_s=1.1, order=1, result={"items": []})],
         1: [Answer(at_s=1.3, order=2, result={"items": [{"insertText": "x"}]})],
         2: [Answer(at_s=1.1, order=3)],  # superseded: null
         3: [Answer(at_s=1.1, order=4, error=-32800)],
     }
-    everything, suggestions = trace.summarise(trace.Played(requests), answers, {"prefilled": 7})
+    everything, suggestions = trace_judge.summarise(trace_judge.Played(requests), answers, {"prefilled": 7})
     assert (everything["answered"], everything["before_next_key_percent"], everything["prefilled"]) == (2, 25, 7)
     assert (everything["superseded"], everything["cancelled"], everything["not_answered_once"]) == (1, 1, 0)
     assert (everything["p50_ms"], everything["p99_ms"]) == (100, 300)
     assert (suggestions["count"], suggestions["before_next_key_percent"]) == (1, 0)
+
+
+def test_the_front_ends_share_is_read_from_its_log() -> None:
+    log = (
+        "12:00:00,1 INFO x: request 0: shown in 10.00 ms, engine 9.00 ms\n"
+        "12:00:00,2 INFO x: the engine is ready\n"
+        "12:00:00,3 INFO x: request 1: typed through in 0.30 ms, engine 0.00 ms\n"
+        "12:00:00,4 INFO x: request 2: shown in 30.00 ms, engine 27.00 ms\n"
+    )
+    requests = [trace_judge.Request(id=i, units="", offset=0, sent_s=1.0) for i in range(3)]
+    answers = {i: [Answer(at_s=1.1, order=i, result={"items": []})] for i in range(3)}
+    row = trace_judge.summarise(trace_judge.Played(requests), answers, {}, product.request_timings(log))[0]
+    assert (row["front_end_p50_ms"], row["front_end_p99_ms"], row["front_end_percent"]) == (1, 3, 10)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind"),
+    [
+        (("f()", 2), ("f(a)", 3), keystrokes.WITHIN_LINE),
+        (("f", 1), ("f()", 2), keystrokes.TEXT_BEHIND),  # the editor closed the bracket
+        (("f()", 2), ("f()", 3), keystrokes.TEXT_BEHIND),  # the closing bracket was typed over
+        (("f", 1), ("f\n  ", 4), keystrokes.OTHER),
+        (("fg", 2), ("f", 1), keystrokes.OTHER),
+        (("f", 1), ("f", 1), keystrokes.OTHER),
+        (("f\ng", 1), ("f\ngh", 4), keystrokes.OTHER),
+        (None, ("f", 1), keystrokes.OTHER),
+    ],
+)
+def test_kinds_of_keys(before: tuple[str, int] | None, after: tuple[str, int], kind: str) -> None:
+    assert keystrokes.kind_of(before, after) == kind
+
+
+def test_the_cost_of_keys_by_kind() -> None:
+    costs = [
+        (keystrokes.WITHIN_LINE, 1),
+        (keystrokes.WITHIN_LINE, 9),
+        (keystrokes.WITHIN_LINE, 2),
+        (keystrokes.OTHER, 80),
+    ]
+    rows = {row["method"]: row for row in keystrokes.rows(costs)}
+    assert set(rows) == {keystrokes.WITHIN_LINE, keystrokes.OTHER}
+    within = rows[keystrokes.WITHIN_LINE]
+    assert (within["count"], within["prefilled_tokens_median"], within["prefilled_tokens_p90"]) == (3, 2, 9)
 
 
 @given(st.lists(st.sampled_from(["a", "\n", "\r\n", "é", "😀"])), st.data())
@@ -167,9 +210,13 @@ def test_the_command_with_the_real_server(tiny_model: Path, session: Path, tmp_p
     out = tmp_path / "t.json"
     model = ["--model", str(tiny_model), "--draft", "none", "--device", "cpu", "--dtype", "float32"]
     assert main(["bench", "trace", *model, FRONT_END, "--data", str(session), "--json", str(out)]) == 0
-    row = json.loads(out.read_text(encoding="utf-8"))["rows"][0]
+    row, _, *by_kind = json.loads(out.read_text(encoding="utf-8"))["rows"]
     assert (row["count"], row["stale"], row["not_answered_once"], row["failed"]) == (2, 0, 0, 0)
     assert row["answered"] + row["superseded"] + row["cancelled"] == 2
+    assert row["engine_requests"] >= 1
+    assert row["prefilled_tokens_per_request"] > 0
+    assert sum(kind["count"] for kind in by_kind) >= 1
+    assert 0 < row["front_end_percent"] < 100
     if Path("/proc/self/status").exists():
         assert min(row["server_mb_start"], row["engine_mb_end"]) > 10
 

@@ -1,5 +1,7 @@
 """The grammar of the command line: help, version, usage errors."""
 
+from pathlib import Path
+
 import pytest
 
 from decoding.protocol import VERSION
@@ -51,3 +53,14 @@ def test_model_paths_become_absolute(tmp_path, monkeypatch) -> None:
     (tmp_path / "model").mkdir()
     options = build_parser().parse_args(["lsp", "--draft", "none", "--model", "model", "--dtype", "float32"])
     assert engine_arguments(options) == ("--model", str(tmp_path / "model"), "--draft", "none", "--dtype", "float32")
+
+
+@pytest.mark.parametrize("name", ["owner/model", "bundled", "none"])
+def test_a_name_is_no_folder_whatever_lies_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert engine_arguments(build_parser().parse_args(["lsp", "--draft", name])) == ("--draft", name)
+    folder = ("--draft", str(tmp_path / name))
+    assert engine_arguments(build_parser().parse_args(["lsp", "--draft", f"./{name}"])) == folder

@@ -12,14 +12,25 @@ import torch
 from decoding.config import EngineConfig
 from decoding.drafting import Draft, DraftRequest, Outcome
 from decoding.models.pair import ModelSet, load_pair
-from tests.conftest import FAMILIES
+from tests.conftest import MadeOnDemand
 from tests.tiny_models import make_model
+
+# How a model's weights are kept and what computes them; all but our own architectures are computed by torch anyway.
+FORMS: dict[str, dict[str, str]] = {
+    "float32": {"dtype": "float32"},
+    "bfloat16": {"dtype": "bfloat16"},
+    "int8": {"dtype": "float32", "quantize": "int8"},
+    "float32, torch": {"dtype": "float32", "kernels": "torch"},
+    "bfloat16, torch": {"dtype": "bfloat16", "kernels": "torch"},
+}
+ONLY_OURS = ("int8", "float32, torch", "bfloat16, torch")
 
 
 class ScriptedDrafter:
     """Proposes what a function of (tokens so far, budget) says."""
 
     name = "scripted"
+    num_unread = 0
 
     def __init__(self, propose: Callable[[list[int], int], list[int]]) -> None:
         self._propose = propose
@@ -40,15 +51,21 @@ class ScriptedDrafter:
 
 @pytest.fixture(scope="session")
 def pairs(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], ModelSet]:
-    """Each family in float32 and bfloat16, with a smaller draft that shares some of its choices."""
-    root = tmp_path_factory.mktemp("drafts")
-    loaded: dict[tuple[str, str], ModelSet] = {}
-    for family in FAMILIES:
-        draft = make_model(root / family, family, seed=1, layers=1)
-        for dtype in ("float32", "bfloat16"):
-            config = EngineConfig(model=str(tiny_models[family]), draft=str(draft), dtype=dtype, device="cpu")
-            loaded[family, dtype] = load_pair(config)[0]
-    return loaded
+    """Each family in each of `FORMS`, with a smaller draft."""
+    draft = make_model(tmp_path_factory.mktemp("drafts") / "draft", "llama", seed=1, layers=1)
+
+    def load(key: tuple[str, str]) -> ModelSet:
+        family, form = key
+        folders = {"model": str(tiny_models[family]), "draft": str(draft)}
+        return load_pair(EngineConfig(**folders, **FORMS[form], device="cpu"))[0]
+
+    return MadeOnDemand(load)
+
+
+@pytest.fixture(scope="session")
+def torch_llama(pairs: dict[tuple[str, str], ModelSet]) -> ModelSet:
+    """The Llama in bfloat16, computed by torch alone."""
+    return pairs["llama", "bfloat16, torch"]
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +88,7 @@ def decode(models: ModelSet, prompt_ids: list[int], drafter: object, num_tokens:
 
     cache = keywords.pop("cache", None) or models.target.new_cache()
     sampling = keywords.pop("sampling", None) or Sampling()
-    drafter.begin(DraftRequest(prompt_ids=prompt_ids))  # type: ignore[attr-defined]
+    drafter.begin(DraftRequest(prompt_ids=prompt_ids, max_tokens=num_tokens, sampling=sampling))  # type: ignore[attr-defined]
     emitted: list[int] = []
     for outcome in speculate(models.target, cache, prompt_ids, drafter, sampling):  # type: ignore[arg-type]
         emitted += outcome.emitted_ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,12 +13,13 @@ from decoding.kv_cache import BLOCK, num_prefill_tokens
 from decoding.models import row_invariance
 from decoding.models.attention import attend, block_mask
 from decoding.models.pair import ModelSet
+from tests.tiny_models import FAMILIES
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_keys_and_values_equal_a_recomputation(llama: ModelSet, data: st.DataObject) -> None:
-    model = llama.target
+def test_keys_and_values_equal_a_recomputation(torch_llama: ModelSet, data: st.DataObject) -> None:
+    model = torch_llama.target
     tokens = st.integers(8, model.shape.vocabulary - 1)
     cache = model.new_cache()
     for _ in range(data.draw(st.integers(1, 12))):
@@ -32,13 +34,13 @@ def test_keys_and_values_equal_a_recomputation(llama: ModelSet, data: st.DataObj
         model.step([token_id], fresh)
         fresh.commit([token_id])
     live = len(cache)
-    for ours, theirs in ((cache.keys, fresh.keys), (cache.values, fresh.values)):
+    for ours, theirs in ((cache.store.keys, fresh.store.keys), (cache.store.values, fresh.store.values)):
         by_slot = [store.transpose(2, 3).flatten(1, 2)[:, :live] for store in (ours, theirs)]
         assert torch.equal(*by_slot)
 
 
-def test_only_what_a_cold_run_would_compute_alike_is_reused(llama: ModelSet) -> None:
-    model, chunk = llama.target, llama.target.chunk
+def test_only_what_a_cold_run_would_compute_alike_is_reused(torch_llama: ModelSet) -> None:
+    model, chunk = torch_llama.target, torch_llama.target.chunk
     cache = model.new_cache()
     prompt = [random.Random(0).randrange(8, 500) for _ in range(3 * chunk)]
     model.prefill(prompt[:chunk], cache)
@@ -55,9 +57,11 @@ def test_the_last_token_is_always_computed_again() -> None:
     assert [num_prefill_tokens(length, 64) for length in (1, 64, 65, 128, 129)] == [0, 0, 64, 64, 128]
 
 
-def test_rows_agree_at_the_probed_width(pairs: dict[tuple[str, str], ModelSet]) -> None:
-    for models in pairs.values():
-        assert row_invariance.probe(models.target).width == models.target.step_width > 1
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("family", [name for name, line in FAMILIES.items() if line.verifies])
+def test_rows_agree_at_the_probed_width(pairs: dict[tuple[str, str], ModelSet], family: str, dtype: str) -> None:
+    target = pairs[family, dtype].target
+    assert row_invariance.probe(target).width == target.step_width > 1
 
 
 def test_attention_ignores_leftovers_and_longer_caches() -> None:

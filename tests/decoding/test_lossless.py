@@ -12,13 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from decoding.complete import Session
 from decoding.config import EngineConfig
 from decoding.drafters.combine import Combined
+from decoding.models.cpu.decoder import CpuDecoder
 from decoding.models.pair import ModelSet, load_pair
 from decoding.sampling import Sampling
-from tests.conftest import FAMILIES, HAS_BUNDLED
-from tests.decoding.conftest import ScriptedDrafter, decode
+from decoding.sessions import Session
+from tests.conftest import HAS_BUNDLED
+from tests.decoding.conftest import FORMS, ONLY_OURS, ScriptedDrafter, decode
+from tests.tiny_models import FAMILIES
 
 PLAIN = Combined([])
 NUM_TOKENS = 40
@@ -44,14 +46,16 @@ def drafters(oracle: list[int], prompt_len: int, vocabulary: int) -> Iterator[tu
     yield "raising", ScriptedDrafter(raising)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "form"),
+    [(name, form) for name, line in FAMILIES.items() for form in FORMS if line.is_ours or form not in ONLY_OURS],
+)
 def test_any_drafter_gives_the_plain_output(
-    pairs: dict[tuple[str, str], ModelSet], family: str, dtype: str, rng: random.Random
+    pairs: dict[tuple[str, str], ModelSet], family: str, form: str, rng: random.Random
 ) -> None:
-    models = pairs[family, dtype]
+    models = pairs[family, form]
     vocabulary = models.target.shape.vocabulary
-    for prompt_len in (1, 7, 64, 65, 100, 150):
+    for prompt_len in FAMILIES[family].prompt_lens:
         prompt = [rng.randrange(8, vocabulary) for _ in range(prompt_len)]
         plain = decode(models, prompt, PLAIN, NUM_TOKENS)
         for name, drafter in drafters(plain, prompt_len, vocabulary):
@@ -101,6 +105,8 @@ def test_greedy_equals_transformers(
     """Against `generate` in float32; a divergence is allowed only where the two best logits nearly tie."""
     reference = AutoModelForCausalLM.from_pretrained(tiny_models[family], dtype=torch.float32).eval()
     models = pairs[family, "float32"]
+    assert isinstance(models.target, CpuDecoder) == FAMILIES[family].is_ours
+    assert (models.target.step_width > 1) == FAMILIES[family].verifies
     for prompt_len in (5, 64, 130):
         prompt = [rng.randrange(8, models.target.shape.vocabulary) for _ in range(prompt_len)]
         ours = decode(models, prompt, Combined(Session(models).drafters("auto")), NUM_TOKENS)
@@ -120,13 +126,17 @@ def test_greedy_equals_transformers(
             assert best[0] - best[1] < 1e-4, f"diverged at {at}"
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize(("family", "form"), [("llama", "bfloat16, torch"), *((name, "bfloat16") for name in FAMILIES)])
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
-def test_a_warm_cache_gives_the_cold_tokens(llama: ModelSet, data: st.DataObject) -> None:
+def test_a_warm_cache_gives_the_cold_tokens(
+    pairs: dict[tuple[str, str], ModelSet], family: str, form: str, data: st.DataObject
+) -> None:
     """Whatever was asked, typed, undone and cancelled before."""
-    tokens = st.integers(8, llama.target.shape.vocabulary - 1)
+    models = pairs[family, form]
+    tokens = st.integers(8, models.target.shape.vocabulary - 1)
     text = data.draw(st.lists(tokens, min_size=1, max_size=140))
-    session = Session(llama)
+    session = Session(models)
     for _ in range(data.draw(st.integers(1, 5))):
         edit = data.draw(st.sampled_from(["append", "cut", "replace", "accept"]))
         if edit == "append":
@@ -140,8 +150,8 @@ def test_a_warm_cache_gives_the_cold_tokens(llama: ModelSet, data: st.DataObject
         text = text[:200]
         num_tokens = data.draw(st.sampled_from([0, 1, 3, 20]))
         drafter = Combined(session.drafters(data.draw(st.sampled_from(["plain", "lookup", "draft", "auto"]))))
-        warm = decode(llama, text, drafter, num_tokens, cache=session.cache)
-        assert warm == decode(llama, text, PLAIN, num_tokens)
+        warm = decode(models, text, drafter, num_tokens, cache=session.cache)
+        assert warm == decode(models, text, PLAIN, num_tokens)
         assert len(session.cache) <= session.cache.capacity
 
 

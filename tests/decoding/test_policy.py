@@ -1,28 +1,208 @@
-"""When the draft model is asked by default; asked or not, the text is the same (test_lossless)."""
+"""The policy: numbers in, numbers out; and that it lets a drafter cost no more than its allowance."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import random
+from collections.abc import Callable
 
 import pytest
 
-from decoding.complete import Session
+from decoding.drafters.combine import Combined
+from decoding.drafting import Draft, DraftRequest
 from decoding.models.pair import ModelSet
-from decoding.policy import is_draft_worth_it
+from decoding.policy import (
+    TRIAL_AFTER,
+    Acceptance,
+    Policy,
+    StepCosts,
+    best_length,
+    expected_accepted,
+    interpolate,
+)
+from decoding.sessions import Session
+from tests.decoding.conftest import ScriptedDrafter, decode
+
+FLAT = [1.0] * 8
+LINEAR = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+GENTLE = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7]
 
 
-@pytest.mark.parametrize(("draft_ms", "target_ms", "worth"), [(1.0, 10.0, True), (3.0, 8.0, False), (0.2, 20.0, True)])
-def test_a_dear_draft_is_not_asked(draft_ms: float, target_ms: float, worth: bool) -> None:
-    assert is_draft_worth_it(draft_ms, target_ms) == worth
+@pytest.mark.parametrize(
+    ("acceptance", "length", "expected"), [(0.0, 5, 0.0), (1.0, 5, 5.0), (0.5, 1, 0.5), (0.5, 3, 0.875), (0.8, 0, 0.0)]
+)
+def test_expected_accepted(acceptance: float, length: int, expected: float) -> None:
+    assert expected_accepted(acceptance, length) == pytest.approx(expected)
 
 
-def test_auto_asks_who_is_worth_it(llama: ModelSet) -> None:
-    for draft_ms, expected in ((0.1, ["lookup", "draft"]), (9.0, ["lookup"])):
-        session = Session(replace(llama, target_ms=10.0, draft_ms=draft_ms))
-        assert [drafter.name for drafter in session.drafters("auto")] == expected
-        assert [drafter.name for drafter in session.drafters("draft")] == ["draft"]
+@pytest.mark.parametrize(
+    ("acceptance", "step_ms", "limit", "token_ms", "length"),
+    [
+        (0.3, FLAT, 7, 0.0, 7),  # rows are free: verify all there is
+        (0.3, FLAT, 3, 0.0, 3),
+        (0.99, LINEAR, 7, 0.0, 0),  # a row costs a step: nothing can be gained
+        (0.0, FLAT, 7, 0.0, 0),
+        (0.05, GENTLE, 7, 0.0, 0),
+        (0.5, GENTLE, 7, 0.0, 2),
+        (0.9, GENTLE, 7, 0.0, 7),
+        (0.8, FLAT, 7, 0.05, 7),
+        (0.8, FLAT, 7, 0.35, 3),
+        (0.8, FLAT, 7, 0.9, 0),  # the draft model is nearly as slow as the target
+        (0.8, [1.0], 7, 0.0, 0),  # steps of one row: nothing can be verified
+    ],
+)
+def test_the_best_length(acceptance: float, step_ms: list[float], limit: int, token_ms: float, length: int) -> None:
+    found, rate = best_length(acceptance, step_ms, limit, token_ms=token_ms)
+    assert found == length
+    assert rate >= 1 / step_ms[0]
+
+
+def test_widths_in_between_are_interpolated() -> None:
+    assert interpolate({1: 1.0, 2: 1.5, 4: 3.5}) == [1.0, 1.5, 2.5, 3.5]
+    assert interpolate({1: 2.0}) == [2.0]
+
+
+def test_costs_follow_the_machine_and_not_one_slow_step() -> None:
+    assert list(StepCosts({1: 9.0, 2: 5.0, 4: 5.0}).table()) == [5.0] * 4
+    costs = StepCosts({1: 1.0, 8: 2.0})
+    costs.learn(8, 500.0)
+    assert costs.table()[7] < 2.2
+    for _ in range(60):
+        costs.learn(8, 4.0)
+    assert costs.table()[7] == pytest.approx(4.0, rel=0.05)
+    assert costs.table()[0] > 1.5  # what slows one width slows the others
+    costs.learn(99, 1.0)
+    costs.learn(3, 0.0)
+
+
+def test_acceptance_begins_with_the_prior_and_follows_what_is_seen() -> None:
+    acceptance = Acceptance()
+    before = acceptance.rate(2)
+    for _ in range(50):
+        acceptance.learn(2, 4, 4)
+        acceptance.learn(8, 4, 0)
+    assert before < 0.5
+    assert acceptance.rate(2) > 0.9
+    assert acceptance.rate(8) < 0.2
+    assert acceptance.rate(3) == pytest.approx(0.5)
+
+
+def simulate(policy: Policy, is_right: Callable[[int], float], *, draft_ms: float = 0.0, rounds: int = 3000) -> float:
+    """Milliseconds a token where steps take as long as `GENTLE` says, over those of plain decoding."""
+    rng = random.Random(0)
+    name = "draft" if draft_ms else "lookup"
+    took_ms = tokens = 0.0
+    for i in range(rounds):
+        wanted, _ = policy.ask(name, 7)
+        num_drafted = 0
+        if wanted:
+            spent_ms = 0.005 + draft_ms * wanted
+            took_ms += spent_ms
+            policy.paid(name, spent_ms, num_asked=wanted, num_drafted=wanted)
+            num_drafted, _ = policy.cut(name, 0 if draft_ms else 4, wanted)
+        accepted = next((k for k in range(num_drafted) if rng.random() >= is_right(i)), num_drafted)
+        if num_drafted:
+            policy.verified(name, 0 if draft_ms else 4, num_drafted, accepted)
+        step_ms = GENTLE[num_drafted]
+        policy.stepped(1 + num_drafted, step_ms)
+        took_ms += step_ms
+        tokens += 1 + accepted
+    return took_ms / tokens
+
+
+@pytest.mark.parametrize("draft_ms", [0.0, 0.1, 0.4, 2.0])
+def test_a_drafter_that_is_never_right_costs_no_more_than_its_allowance(draft_ms: float) -> None:
+    policy = Policy({1: 1.0, 8: 1.7}, {1: draft_ms or 1.0})
+    assert simulate(policy, lambda _: 0.0, draft_ms=draft_ms) < 1.02
+
+
+@pytest.mark.parametrize(("draft_ms", "most"), [(0.0, 0.45), (0.1, 0.6)])
+def test_a_drafter_that_is_mostly_right_pays(draft_ms: float, most: float) -> None:
+    policy = Policy({1: 1.0, 8: 1.7}, {1: draft_ms or 1.0})
+    assert simulate(policy, lambda _: 0.9, draft_ms=draft_ms) < most
+
+
+@pytest.mark.parametrize("draft_ms", [0.0, 0.1])
+def test_what_was_switched_off_is_found_to_pay_again(draft_ms: float) -> None:
+    policy = Policy({1: 1.0, 8: 1.7}, {1: draft_ms or 1.0})
+    assert simulate(policy, lambda i: 0.0 if i < 2000 else 0.95, draft_ms=draft_ms, rounds=8000) < 0.6
+
+
+def test_a_model_reads_a_prompt_only_if_the_answer_is_long_enough_to_make_up_for_it() -> None:
+    policy = Policy({1: 10.0, 8: 10.0}, {1: 1.0, 64: 32.0})
+    assert policy.ask("draft", 7, num_unread=5, num_left=1)[0] > 0
+    assert policy.ask("draft", 7, num_unread=100, num_left=50)[0] > 0
+    assert policy.ask("draft", 7, num_unread=100, num_left=2)[0] == 0
+    assert policy.ask("draft", 7, num_unread=2000, num_left=50)[0] == 0
+
+
+def test_reading_for_nothing_is_not_done_again_soon() -> None:
+    """A model that reads a prompt and is then never right earns no second prompt until the allowance has paid."""
+    policy = Policy({1: 1.0, 8: 1.0}, {1: 0.01, 64: 0.64})
+    num_read = 0
+    for _ in range(100):
+        num_unread = 200
+        for left in range(60, 0, -1):
+            wanted, _ = policy.ask("draft", 7, num_unread=num_unread, num_left=left)
+            if wanted:
+                num_read += num_unread
+                took_ms = 0.01 * (num_unread + wanted)
+                policy.paid("draft", took_ms, num_asked=wanted, num_drafted=1, num_unread=num_unread)
+                policy.verified("draft", 0, 1, 0)
+                num_unread = 0
+            policy.stepped(1, 1.0)
+        policy.ended(60)
+    assert num_read >= 200
+    assert num_read * 0.01 < 0.015 * 100 * 60
+
+
+def test_a_kind_of_draft_that_does_not_pay_is_tried_now_and_then() -> None:
+    policy = Policy({1: 1.0, 8: 7.0})
+    lengths = []
+    for _ in range(5 * TRIAL_AFTER):
+        lengths.append(policy.cut("lookup", 2, 7)[0])
+        if lengths[-1]:
+            policy.verified("lookup", 2, lengths[-1], 0)
+    assert lengths.count(1) == 4
+    assert lengths.count(0) == len(lengths) - 4
+
+
+def scripted(name: str, tokens: list[int], asked: list[str]) -> ScriptedDrafter:
+    def propose(_ids: list[int], budget: int) -> list[int]:
+        asked.append(name)
+        return tokens[:budget]
+
+    drafter = ScriptedDrafter(propose)
+    drafter.name = name
+    return drafter
+
+
+def test_who_promises_more_tokens_a_millisecond_is_heard() -> None:
+    """A look-up's draft with a match is taken without asking the model, unless the model promises more."""
+    for draft_ms, expected in ((0.5, ["lookup"]), (0.001, ["lookup", "draft"])):
+        asked: list[str] = []
+        policy = Policy({1: 1.0, 8: 1.2}, {1: draft_ms})
+        drafter = Combined([scripted("lookup", [1], asked), scripted("draft", [3, 4, 5, 6, 7], asked)], policy)
+        drafter.begin(DraftRequest(prompt_ids=[1], max_tokens=40))
+        draft = drafter.propose(7)
+        assert asked == expected
+        assert draft.drafter == expected[-1]
+
+
+def test_the_policy_never_changes_the_text(llama: ModelSet, rng: random.Random) -> None:
+    prompt = [rng.randrange(8, 500) for _ in range(40)]
+    plain = decode(llama, prompt, Combined([]), 60)
+    session = Session(llama)
+    for method in ("auto", "lookup", "draft", "auto"):
+        assert decode(llama, prompt, session.drafter(method), 60) == plain  # type: ignore[arg-type]
 
 
 def test_steps_are_timed_at_loading(llama: ModelSet) -> None:
-    assert llama.target_ms > 0
-    assert llama.draft_ms > 0
+    assert llama.step_ms[1] > 0
+    assert llama.step_ms[llama.target.step_width] > 0
+    assert llama.draft_step_ms[1] > 0
+
+
+def test_drafts_say_who_made_them() -> None:
+    drafter = Combined([ScriptedDrafter(lambda _, k: []), ScriptedDrafter(lambda _, k: [5] * k)])
+    drafter.begin(DraftRequest(prompt_ids=[1]))
+    assert drafter.propose(2) == Draft((5, 5), "scripted")

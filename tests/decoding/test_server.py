@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from decoding.protocol import Address, CompletionStats, Health, is_proven
+from decoding.protocol import Address, CompletionStats, Health, confidence_from_json, is_proven
 
 PROMPT = "import os\n\n\ndef area(width, height):\n    return "
 
@@ -127,6 +127,25 @@ async def test_a_stream_is_the_same_text_in_pieces(client: aiohttp.ClientSession
     chunks = [json.loads(line.removeprefix(b"data: "))["choices"][0] for line in lines[:-1]]
     assert "".join(chunk["text"] for chunk in chunks) == whole["choices"][0]["text"]
     assert [bool(chunk["finish_reason"]) for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+
+
+async def test_logprobs_and_confidence_are_streamed_too(client: aiohttp.ClientSession, running: Engine) -> None:
+    asked = {"prompt": PROMPT, "max_tokens": 20, "logprobs": 2, "tabcast": {"confidence": True}}
+    _, body = await post(client, running, **asked)
+    (whole,) = body["choices"]
+    assert "".join(whole["logprobs"]["tokens"]) == whole["text"]
+    assert all(len(best) == 2 for best in whole["logprobs"]["top_logprobs"])
+    assert sum(size for size, _ in confidence_from_json(whole["tabcast"]["confidence"])) == len(whole["text"])
+    url = f"{running.address.url}/v1/completions"
+    async with client.post(url, json={**asked, "stream": True}, headers=running.headers) as answer:
+        lines = [line.removeprefix(b"data: ") async for line in answer.content if line.strip()]
+    pieces = [json.loads(line)["choices"][0] for line in lines[:-1]]
+    for name in ("tokens", "token_logprobs", "text_offset"):
+        streamed = [value for piece in pieces if piece["logprobs"] for value in piece["logprobs"][name]]
+        assert streamed == whole["logprobs"][name]
+    _, silent = await post(client, running, prompt=PROMPT, max_tokens=3)
+    assert silent["choices"][0]["logprobs"] is None
+    assert "confidence" not in silent["choices"][0]["tabcast"]
 
 
 async def test_n_answers_and_stop_texts(client: aiohttp.ClientSession, running: Engine) -> None:
@@ -292,19 +311,6 @@ def test_a_broken_model_folder_is_told_in_one_line(tiny_model: Path, tmp_path: P
     with pytest.raises(ModelError, match=message) as caught:
         load_pair(EngineConfig(model=str(folder), device="cpu"))
     assert "\n" not in str(caught.value)
-
-
-def test_a_draft_with_another_tokenizer_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    from decoding.config import EngineConfig
-    from decoding.errors import ModelError
-    from decoding.models.pair import load_pair
-    from decoding.training import tokenizer
-    from tests.tiny_models import make_model
-
-    draft = make_model(tmp_path / "draft", "llama")
-    tokenizer.save(tokenizer.train(["other words entirely"], vocabulary_size=300), draft)
-    with pytest.raises(ModelError, match="another tokenizer"):
-        load_pair(EngineConfig(model=str(tiny_model), draft=str(draft), device="cpu"))
 
 
 async def test_a_missing_model_is_a_state_and_an_exit_code(tmp_path: Path) -> None:

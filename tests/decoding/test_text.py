@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,15 @@ REQUEST = CompletionRequest(
 def test_the_prompts_layout(order: str, expected: str) -> None:
     layout = find_layout(make_tokenizer().get_vocab(), {"fim_order": order}, [0])
     assert show(lay_out(REQUEST, layout, encode, 300).ids) == expected
+
+
+def test_the_classic_layout_has_the_whole_prefix_before_the_suffix() -> None:
+    layout = replace(find_layout(make_tokenizer().get_vocab(), {"fim_order": "prefix_first"}, [0]), is_anchored=False)
+    prompt = lay_out(replace(REQUEST, tabcast=CompletionOptions()), layout, encode, 300)
+    assert show(prompt.ids) == (
+        "<|fim_prefix|>import os\n\ndef f(x):\n    return x<|fim_suffix|>\n\nf(1)\n<|fim_middle|>"
+    )
+    assert show(prompt.ids[prompt.cursor - prompt.num_typed : prompt.cursor]) == "    return x"
 
 
 def test_typing_within_a_line_changes_only_the_end() -> None:

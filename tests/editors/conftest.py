@@ -2,17 +2,23 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import HAS_BUNDLED
+from tests.editors.neovim import Neovim
+from tests.editors.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 EDITORS = Path(os.environ.get("TABCAST_EDITORS_DIR") or ROOT / ".editors")
 EXTENSION = ROOT / "editors" / "vscode"
 PACKAGE = EXTENSION / "tabcast.vsix"
 TABCAST = Path(sys.executable).with_name("tabcast")
+STUB = [sys.executable, str(Path(__file__).with_name("stub_server.py"))]
+
+StartNeovim = Callable[..., Neovim]
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +28,37 @@ def nvim_program() -> Path:
     if not program.exists():
         pytest.skip(f"no Neovim at {program}: run tests/editors/setup_neovim.sh")
     return program
+
+
+@pytest.fixture
+def start_neovim(nvim_program: Path, tmp_path: Path) -> Iterator[StartNeovim]:
+    """Starts Neovim on a document with the cursor, in normal mode, at the end of the document's second line."""
+    running: list[Neovim] = []
+
+    def start(document: str, *, command: list[str] | None = None, delay_ms: int = 0, shows: str = "own") -> Neovim:
+        file = tmp_path / "sample.py"
+        file.write_text(document + "\n")
+        command = command or [*STUB, f"--delay-ms={delay_ms}", "lsp"]
+        editor = Neovim(nvim_program, command, file, tmp_path / "home", shows)
+        running.append(editor)
+        wait_until(editor.is_attached, "the language server")
+        editor.type("2G$")
+        return editor
+
+    yield start
+    for editor in running:
+        editor.close()
+
+
+@pytest.fixture(scope="module")
+def shared_neovim(nvim_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Neovim]:
+    """One Neovim with the stub server for all cases of a table."""
+    folder = tmp_path_factory.mktemp("shared")
+    (folder / "first.py").write_text("\n")
+    editor = Neovim(nvim_program, [*STUB, "lsp"], folder / "first.py", folder / "home")
+    wait_until(editor.is_attached, "the language server")
+    yield editor
+    editor.close()
 
 
 @pytest.fixture(scope="session")

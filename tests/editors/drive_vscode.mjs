@@ -14,6 +14,7 @@ const browser = await chromium.launch({
     "--disable-component-update", "--disable-sync"],
 });
 const page = await browser.newPage({ viewport: { width: 1100, height: 620 } });
+page.setDefaultTimeout(60_000);
 
 const actions = {
   async start() {
@@ -31,11 +32,58 @@ const actions = {
   },
   type: ({ text }) => page.keyboard.type(text),
   press: ({ key }) => page.keyboard.press(key),
+  async keys({ keys }) {
+    for (const key of keys) await page.keyboard.press(key);
+  },
   // Monaco draws the first line as pieces among the document's own text, and further lines as a block below it.
   async ghost() {
     const pieces = await page.locator(".editor-instance .ghost-text-decoration").allTextContents();
     const lines = await page.locator(".editor-instance .suggest-preview-text .view-line").allTextContents();
     return [pieces.join(""), ...lines].join("\n").replaceAll("\u00a0", " ");
+  },
+  // Runs a command by its title, as a user would.
+  async command({ title }) {
+    await page.keyboard.press("F1");
+    await page.locator(".quick-input-widget input").fill(`>${title}`);
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: title }).first().waitFor();
+    await page.keyboard.press("Enter");
+  },
+  // What is in the language status menu, which shows as a hover.
+  async status() {
+    await page.locator('.statusbar-item[id="status.languageStatus"]').first().hover();
+    await page.locator(".hover-language-status").first().waitFor();
+    const texts = await page.locator(".hover-language-status").allInnerTexts();
+    await page.mouse.move(400, 300);
+    return texts.join("\n");
+  },
+  // The text of the editor in front, as far as it is in view.
+  async text() {
+    const lines = await page.locator(".editor-instance .view-lines .view-line").allTextContents();
+    return lines.join("\n").replaceAll("\u00a0", " ");
+  },
+  buttons: () => page.locator(".notification-toast .monaco-button, .monaco-dialog-box .monaco-button").allTextContents(),
+  click: ({ text }) => page.locator(".notification-toast .monaco-button, .monaco-dialog-box .monaco-button", { hasText: text }).first().click(),
+  // How long from a key to the ghost text, in ms; -1 if none came within 5 s. Timed in the page itself.
+  async latency({ key }) {
+    const timing = page.evaluate(
+      () =>
+        new Promise((resolve) => {
+          let start;
+          addEventListener("keydown", () => (start ??= performance.now()), { capture: true, once: true });
+          const look = () => {
+            if (start !== undefined && document.querySelector(".editor-instance .ghost-text-decoration")) {
+              resolve(performance.now() - start);
+            } else if (start !== undefined && performance.now() - start > 5000) {
+              resolve(-1);
+            } else {
+              setTimeout(look, 2);
+            }
+          };
+          look();
+        }),
+    );
+    await page.keyboard.press(key);
+    return timing;
   },
   messages: () => page.locator(".notification-list-item-message, .monaco-dialog-box").allTextContents(),
   async screenshot({ file }) {

@@ -9,14 +9,16 @@ from typing import Any
 import pynvim  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
-GHOST_NAMESPACE = "nvim.lsp.inline_completion"
+# What shows the ghost text, and where it keeps it.
+NAMESPACES = {"own": "tabcast.ghost", "builtin": "nvim.lsp.inline_completion"}
 
 
 class Neovim:
     """One Neovim process with a file open, set up as editors/README.md says."""
 
-    def __init__(self, program: Path, command: Sequence[str], file: Path, home: Path) -> None:
-        """Start it; `home` takes everything Neovim and the server write."""
+    def __init__(self, program: Path, command: Sequence[str], file: Path, home: Path, shows: str = "own") -> None:
+        """Start it; `home` takes everything Neovim and the server write, `shows` is one of NAMESPACES."""
+        self._namespace = NAMESPACES[shows]
         environment = {
             "HOME": str(home),
             "XDG_CONFIG_HOME": str(home / "config"),
@@ -25,12 +27,18 @@ class Neovim:
             "XDG_CACHE_HOME": str(home / "cache"),
             "TEST_PLUGIN": str(ROOT / "editors" / "neovim"),
             "TEST_COMMAND": json.dumps(list(command)),
+            "TEST_SHOWS": shows,
         }
         init = Path(__file__).with_name("init.lua")
         # pynvim has no argument for the child's environment.
         setting = [f"{name}={value}" for name, value in environment.items()]
         argv = ["/usr/bin/env", *setting, str(program), "--embed", "--headless", "-u", str(init), str(file)]
         self._api = pynvim.attach("child", argv=argv)
+
+    def open(self, file: Path) -> None:
+        """Show another file in place of the one that is shown, which need not be saved."""
+        self._api.command("stopinsert")
+        self._api.command(f"edit! {file}")
 
     def is_attached(self) -> bool:
         """Whether the language server answered `initialize` and was given the buffer."""
@@ -47,12 +55,21 @@ class Neovim:
 
     def ghost(self) -> str:
         """The ghost text on the screen, empty where there is none."""
-        namespace = self._api.api.create_namespace(GHOST_NAMESPACE)
+        namespace = self._api.api.create_namespace(self._namespace)
         marks: list[Any] = self._api.api.buf_get_extmarks(0, namespace, 0, -1, {"details": True})
         lines = [
             line for *_, details in marks for line in [details.get("virt_text", []), *details.get("virt_lines", [])]
         ]
         return "\n".join("".join(chunk[0] for chunk in line) for line in lines)
+
+    def lua(self, code: str, *arguments: object) -> Any:
+        """What a piece of Lua returns."""
+        return self._api.exec_lua(code, *arguments)
+
+    def server_pid(self) -> int:
+        """The process id of the language server; the newest, where an older one is still ending."""
+        pids = self.lua("return vim.api.nvim_get_proc_children(vim.fn.getpid())")
+        return max(int(pid) for pid in pids)
 
     def num_requests(self) -> tuple[int, int]:
         """How many inline completions were asked for, and how many were answered."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from decoding.protocol import VERSION
 from lsp_server.server import COMMANDS
+from lsp_server.settings import schema
 from tests.editors.conftest import EXTENSION, ROOT
 
 MANIFEST: dict[str, Any] = json.loads((EXTENSION / "package.json").read_text())
@@ -39,3 +40,17 @@ def test_a_workspace_chooses_no_program() -> None:
     for name in about_programs:
         assert properties[name]["scope"] == "machine", name
         assert name in MANIFEST["capabilities"]["untrustedWorkspaces"]["restrictedConfigurations"]
+
+
+def test_the_settings_are_those_of_the_server() -> None:
+    # Written by `tabcast lsp --settings-schema | npm run settings` in editors/vscode.
+    properties = MANIFEST["contributes"]["configuration"]["properties"]
+    of_extension = ("tabcast.server.", "tabcast.trace.")
+    told = {name: value for name, value in properties.items() if not name.startswith(of_extension)}
+    expected = {
+        f"tabcast.{name}": {**described, "markdownDescription": described["description"], "scope": "window"}
+        for name, described in schema()["properties"].items()
+    }
+    for described in expected.values():
+        del described["description"]
+    assert told == expected

@@ -1,58 +1,24 @@
 """Typing in VS Code's real workbench with the packed extension."""
 
 import json
-import shlex
+import os
+import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.editors.conftest import EXTENSION, PACKAGE, ROOT, TABCAST
+from tests.editors.conftest import EXTENSION, PACKAGE, STUB
 from tests.editors.vscode import Workbench
-from tests.editors.waiting import ask_until, wait_until
+from tests.editors.vscode_steps import expect, see, type_until_ghost, write_program
+from tests.editors.waiting import wait_until
 
 pytestmark = pytest.mark.editor
 
-STUB = [sys.executable, str(Path(__file__).with_name("stub_server.py"))]
 HEAD = "def add(alpha, beta):\n"
 TAIL = "\n\nprint(add(1, 2))\n"
 LINE = "    return alpha + beta"
-
-
-def write_program(file: Path, *argv: str) -> Path:
-    """A program of one line that runs another with the arguments it is given."""
-    file.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
-    file.chmod(0o755)
-    return file
-
-
-def see(workbench: Workbench, ghost: str) -> None:
-    """Wait until exactly this is shown."""
-    wait_until(lambda: workbench.ghost() == ghost, f"the ghost text {ghost!r}")
-
-
-def type_until_ghost(workbench: Workbench, character: str) -> str:
-    """Type a character, and again, until anything is shown."""
-    workbench.type(character)
-
-    def type_again() -> None:
-        workbench.press("Backspace")
-        workbench.type(character)
-
-    return ask_until(type_again, workbench.ghost, "ghost text", limit_s=120)
-
-
-def expect(workbench: Workbench, file: Path, text: str) -> None:
-    """Save, and compare the whole document."""
-    workbench.press("Control+s")
-    try:
-        wait_until(lambda: file.read_text() == text, "the document")
-    except AssertionError:
-        assert file.read_text() == text  # shows the difference
-        raise
-    assert workbench.messages() == []
 
 
 @pytest.fixture(scope="module")
@@ -156,38 +122,110 @@ def test_backspace_then_accept(workbench: Workbench, file: Path) -> None:
     expect(workbench, file, HEAD + LINE + TAIL)
 
 
+def test_accepting_right_after_the_last_key(workbench: Workbench, file: Path) -> None:
+    workbench.open(file, 2, 5)
+    workbench.type("r")
+    see(workbench, "eturn alpha + beta")
+    workbench.keys("e", "t", "u", "Tab", "!")
+    expect(workbench, file, HEAD + LINE + "!" + TAIL)
+
+
+def test_typing_through_keeps_the_rest(workbench: Workbench, file: Path) -> None:
+    workbench.open(file, 2, 5)
+    workbench.type("r")
+    see(workbench, "eturn alpha + beta")
+    workbench.type("eturn ")
+    see(workbench, "alpha + beta")
+    expect(workbench, file, HEAD + "    return " + TAIL)
+
+
+def test_word_by_word(workbench: Workbench, file: Path) -> None:
+    workbench.open(file, 2, 5)
+    workbench.type("r")
+    see(workbench, "eturn alpha + beta")
+    workbench.press("Control+ArrowRight")
+    see(workbench, " alpha + beta")
+    workbench.press("Control+ArrowRight")
+    see(workbench, "alpha + beta")  # VS Code takes the blanks for a word
+    workbench.press("Control+ArrowRight")
+    see(workbench, " + beta")
+    workbench.press("Tab")
+    expect(workbench, file, HEAD + LINE + TAIL)
+
+
+def test_line_by_line(workbench: Workbench, file: Path) -> None:
+    workbench.open(file, 2, 5)
+    workbench.type("for")
+    see(workbench, " item in items:\n        total += item\n    return total")
+    workbench.press("Control+Alt+l")
+    wait_until(lambda: workbench.ghost().strip().startswith("total += item"), "the rest")
+    expect(workbench, file, f"{HEAD}    for item in items:\n{TAIL}")
+
+
+def test_cycling(workbench: Workbench, file: Path) -> None:
+    workbench.open(file, 2, 5)
+    workbench.type("r")
+    see(workbench, "eturn alpha + beta")
+    workbench.press("Control+Alt+n")
+    see(workbench, "eturn alpha - beta")
+    workbench.press("Control+Alt+n")
+    see(workbench, "eturn alpha * beta")
+    workbench.press("Control+Alt+p")
+    see(workbench, "eturn alpha - beta")
+    workbench.press("Tab")
+    expect(workbench, file, f"{HEAD}    return alpha - beta{TAIL}")
+
+
+def test_dismissing(workbench: Workbench, file: Path) -> None:
+    workbench.open(file, 2, 5)
+    workbench.type("r")
+    see(workbench, "eturn alpha + beta")
+    workbench.press("Escape")
+    see(workbench, "")
+    workbench.press("Tab")
+    expect(workbench, file, HEAD + "    r   " + TAIL)
+
+
+def test_undo_takes_back_what_was_accepted_alone(workbench: Workbench, file: Path) -> None:
+    workbench.open(file, 2, 5)
+    workbench.type("r")
+    see(workbench, "eturn alpha + beta")
+    workbench.press("Tab")
+    expect(workbench, file, HEAD + LINE + TAIL)
+    workbench.press("Control+z")
+    expect(workbench, file, HEAD + "    r" + TAIL)
+
+
+def test_a_server_that_was_killed_is_started_again(workbench: Workbench, file: Path) -> None:
+    workbench.open(file, 2, 5)
+    (pid,) = workbench.processes("stub_server.py")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: [new for new in workbench.processes("stub_server.py") if new != pid], "another server")
+    type_until_ghost(workbench, "r")
+    see(workbench, "eturn alpha + beta")
+    workbench.press("Tab")
+    expect(workbench, file, HEAD + LINE + TAIL)
+
+
 def test_the_workspace_chose_no_program(workbench: Workbench, workspace: Path) -> None:
     assert workbench.messages() == []
     assert not (workspace / "was-run").exists()
 
 
-def test_real_server(vscode_dir: Path, tabcast_command: list[str], tmp_path: Path) -> None:
-    head, tail = (
-        "class Node:\n    def __init__(self, name, value):\n        self.name = name\n        self",
-        "\n\n    def __repr__(self):\n        return self.name\n",
-    )
-    home, file = tmp_path / "home", tmp_path / "sample" / "node.py"
-    home.mkdir()
-    file.parent.mkdir()
-    file.write_text(head + tail)
-    # VS Code takes the PATH from the user's login shell.
-    (home / ".profile").write_text(f"PATH={shlex.quote(str(TABCAST.parent))}:$PATH\n")
-    workbench = Workbench(vscode_dir, home)
-    try:
-        shell = {"SHELL": "/bin/bash"}
-        workbench.start(file.parent, PACKAGE, is_trusted=True, machine_settings={}, environment=shell)
-        workbench.open(file, 4, 13)
-        ghost = type_until_ghost(workbench, ".")
-        workbench.screenshot(ROOT / "artifacts" / "vscode.png")
-        workbench.press("Tab")
-        expect(workbench, file, f"{head}.{ghost}{tail}")
-    finally:
-        workbench.close()
+def test_a_program_that_is_not_there_is_told_once(workbench: Workbench, workspace: Path, file: Path) -> None:
+    missing = str(workspace / "missing")
+    workbench.open(file, 2, 5)
+    workbench.configure({"tabcast.server.path": missing})
+    (message,) = wait_until(workbench.messages, "the message")
+    assert f"is not the absolute path of a program: {missing}" in message
+    assert workbench.buttons() == ["Open Settings"]
+    assert "Tabcast: failed" in workbench.status()
+    workbench.type("r")
+    wait_until(lambda: "    r" in workbench.text(), "the key")
 
 
-def test_the_extension_has_no_type_or_lint_error(vscode_dir: Path) -> None:
-    tools = EXTENSION / "node_modules"
-    for argv in (["typescript/bin/tsc", "--noEmit"], ["eslint/bin/eslint.js", "--max-warnings=0", "."]):
-        command = [str(vscode_dir / "bin" / "node"), str(tools / argv[0]), *argv[1:]]
-        found = subprocess.run(command, cwd=EXTENSION, capture_output=True, text=True, check=False)
-        assert found.returncode == 0, found.stdout + found.stderr
+def test_the_extension_has_no_type_or_lint_error_and_passes_its_own_tests(vscode_dir: Path) -> None:
+    environ = {**os.environ, "PATH": f"{vscode_dir / 'bin'}:{os.environ['PATH']}"}
+    command = ["npm", "run", "--silent", "check"]
+    found = subprocess.run(command, cwd=EXTENSION, env=environ, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr

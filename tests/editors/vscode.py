@@ -24,11 +24,18 @@ SETTINGS = {
     "security.workspace.trust.banner": "never",
     "security.workspace.trust.startupPrompt": "never",
     "telemetry.telemetryLevel": "off",
+    "update.showReleaseNotes": False,
     "window.commandCenter": False,
     "workbench.secondarySideBar.defaultVisibility": "hidden",
     "workbench.startupEditor": "none",
     "workbench.tips.enabled": False,
 }
+# VS Code has no keys of its own for these.
+KEYBINDINGS = [
+    {"key": "ctrl+alt+l", "command": "editor.action.inlineSuggest.acceptNextLine"},
+    {"key": "ctrl+alt+n", "command": "editor.action.inlineSuggest.showNext"},
+    {"key": "ctrl+alt+p", "command": "editor.action.inlineSuggest.showPrevious"},
+]
 
 
 class Workbench:
@@ -38,7 +45,7 @@ class Workbench:
         """Name the folders; `home` takes everything that is written."""
         self._directory = directory
         self._node = str(directory / "bin" / "node")
-        self._home = home
+        self.home = home
         self._processes: list[subprocess.Popen[str]] = []
 
     def start(
@@ -51,29 +58,30 @@ class Workbench:
         environment: Mapping[str, str],
     ) -> None:
         """Install the extension, start the server and the browser, and wait for the workbench."""
-        data = self._home / "data"
+        data = self.home / "data"
         for kind, settings in (("User", SETTINGS), ("Machine", machine_settings)):
             (data / kind).mkdir(parents=True)
             (data / kind / "settings.json").write_text(json.dumps(settings))
+        (data / "User" / "keybindings.json").write_text(json.dumps(KEYBINDINGS))
         entry = self._directory / "node_modules" / "code-server" / "out" / "node" / "entry.js"
-        code_server = [self._node, str(entry), "--config", str(self._home / "config.yaml")]
-        code_server += ["--extensions-dir", str(self._home / "extensions"), "--user-data-dir", str(data)]
-        environ = {**os.environ, "HOME": str(self._home), **environment}
-        with (self._home / "install.log").open("w") as log:
+        code_server = [self._node, str(entry), "--config", str(self.home / "config.yaml")]
+        code_server += ["--extensions-dir", str(self.home / "extensions"), "--user-data-dir", str(data)]
+        environ = {**os.environ, "HOME": str(self.home), **environment}
+        with (self.home / "install.log").open("w") as log:
             install = [*code_server, "--install-extension", str(package)]
             subprocess.run(install, check=True, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
         options = ["--auth", "none", "--bind-addr", "127.0.0.1:0", "--disable-telemetry", "--disable-update-check"]
         if is_trusted:
             options.append("--disable-workspace-trust")
-        log_file = self._home / "code-server.log"
+        log_file = self.home / "code-server.log"
         self._spawn([*code_server, *options, str(workspace)], environ, log_file)
         listening = wait_until(
             lambda: re.search(r"listening on (http://127\.0\.0\.1:\d+/)", log_file.read_text()), "code-server", 60
         )
         chromium = str(self._directory / "bin" / "chromium")
         driver = [self._node, str(HERE / "drive_vscode.mjs"), str(self._directory), chromium, listening[1]]
-        self._driver = self._spawn(driver, environ, self._home / "browser.log", piped=True)
+        self._driver = self._spawn(driver, environ, self.home / "browser.log", piped=True)
         self._do("start")
 
     def _spawn(
@@ -99,7 +107,7 @@ class Workbench:
         stdin.write(json.dumps({"action": action, **values}) + "\n")
         stdin.flush()
         line = stdout.readline()
-        assert line, f"the browser ended: {(self._home / 'browser.log').read_text()}"
+        assert line, f"the browser ended: {(self.home / 'browser.log').read_text()}"
         answer = json.loads(line)
         assert "error" not in answer, answer["error"]
         return answer["value"]
@@ -116,9 +124,56 @@ class Workbench:
         """Press one key, or several at once, in Playwright's notation."""
         self._do("press", key=key)
 
+    def key_to_ghost_ms(self, key: str) -> float:
+        """How long from a key to the ghost text; -1 if none came."""
+        return float(self._do("latency", key=key))
+
+    def keys(self, *keys: str) -> None:
+        """Press keys one after another, as fast as the browser takes them."""
+        self._do("keys", keys=keys)
+
+    def processes(self, name: str) -> list[int]:
+        """The process ids of the programs under this workbench whose command line has this name."""
+        home = os.fsencode(self.home)
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if name.encode() in (folder / "cmdline").read_bytes() and home in (folder / "environ").read_bytes():
+                    found.append(int(folder.name))
+        return found
+
     def ghost(self) -> str:
         """The ghost text on the screen, empty where there is none."""
         return str(self._do("ghost"))
+
+    def text(self) -> str:
+        """What is in view of the document in front."""
+        return str(self._do("text"))
+
+    def command(self, title: str) -> None:
+        """Run a command of the palette."""
+        self._do("command", title=title)
+
+    def status(self) -> str:
+        """What the language status menu says."""
+        return str(self._do("status"))
+
+    def buttons(self) -> list[str]:
+        """What messages let the user choose."""
+        return list(self._do("buttons"))
+
+    def click(self, button: str) -> None:
+        """Choose a button of a message."""
+        self._do("click", text=button)
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Change the machine's settings while the workbench runs, in place of those of the start."""
+        (self.home / "data" / "Machine" / "settings.json").write_text(json.dumps(settings))
+
+    def log(self) -> str:
+        """What the extension has logged so far."""
+        files = (self.home / "data" / "logs").glob("*/*/tabcast.tabcast/Tabcast.log")
+        return "".join(file.read_text() for file in files)
 
     def messages(self) -> list[str]:
         """What notifications and dialogues say."""

@@ -24,6 +24,7 @@ from aiohttp import web
 from decoding.protocol import (
     ENGINE_LOCK_FILE,
     EXIT_ALREADY_RUNNING,
+    PROTOCOL_VERSION,
     Address,
     CompletionRequest,
     CompletionStats,
@@ -34,9 +35,17 @@ from decoding.protocol import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """What the engine does: `hold_after` and `die_after` count characters that were sent before."""
+    """What the engine does: `hold_after` and `die_after` count characters that were sent before.
+
+    Where the prompt begins `gold`, what follows it there is the answer instead of `text`.
+    `raw` is sent instead of any event; `protocol` is the version that it claims to speak.
+    `others` are the answers from the second on; `log_probs` has one of each chunk of the first, else they are 0.
+    """
 
     text: str = ""
+    gold: str = ""
+    others: tuple[str, ...] = ()
+    log_probs: tuple[float, ...] = ()
     chunk_chars: int = 4
     hold_after: int | None = None
     die_after: int | None = None
@@ -44,6 +53,9 @@ class Script:
     status: str = "ready"
     detail: str = ""
     languages: tuple[str, ...] = ()
+    context_tokens: int = 0
+    raw: str | None = None
+    protocol: int = PROTOCOL_VERSION
 
     def write(self, directory: Path) -> None:
         partial = directory / "script.partial"
@@ -76,7 +88,9 @@ class FakeEngine:
             status=script.status,  # type: ignore[arg-type]
             detail=script.detail,
             languages=tuple(script.languages),
+            context_tokens=script.context_tokens,
             pid=os.getpid(),
+            protocol=script.protocol,
             proof=prove(self.address.token, request.query["nonce"], self.address.port),
         )
         return web.json_response(health.to_json())
@@ -92,20 +106,29 @@ class FakeEngine:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         try:
-            await self.stream(response, script)
+            await self.stream(response, script, body)
         except (asyncio.CancelledError, ConnectionError):
             self.note("cancelled", prompt=body.prompt)
             raise
         self.note("done", prompt=body.prompt)
         return response
 
-    async def stream(self, response: web.StreamResponse, script: Script) -> None:
-        for start in range(0, len(script.text), script.chunk_chars):
-            await self.pause(script, start)
-            await send(response, {"index": 0, "text": script.text[start : start + script.chunk_chars]})
-        await self.pause(script, len(script.text))
-        stats = CompletionStats(tokens=len(script.text), steps=1, reason=script.reason).to_json()
-        await send(response, {"index": 0, "text": "", "finish_reason": "stop", "tabcast": stats})
+    async def stream(self, response: web.StreamResponse, script: Script, body: CompletionRequest) -> None:
+        if script.raw is not None:
+            await response.write(script.raw.encode("latin-1"))
+            return
+        is_gold = bool(script.gold) and script.gold.startswith(body.prompt)
+        text = script.gold[len(body.prompt) :] if is_gold else script.text
+        log_probs = iter(script.log_probs)
+        for choice, answer in enumerate((text, *script.others)[: body.n]):
+            for start in range(0, len(answer), script.chunk_chars):
+                await self.pause(script, start)
+                chunk = answer[start : start + script.chunk_chars]
+                told = {"confidence": [[len(chunk), next(log_probs, 0.0)]]} if body.tabcast.confidence else {}
+                await send(response, {"index": choice, "text": chunk, "tabcast": told})
+            await self.pause(script, len(answer))
+            stats = CompletionStats(tokens=len(answer), steps=1, reason=script.reason).to_json()
+            await send(response, {"index": choice, "text": "", "finish_reason": "stop", "tabcast": stats})
         await response.write(b"data: [DONE]\n\n")
 
     async def pause(self, script: Script, num_sent: int) -> None:

@@ -55,6 +55,10 @@ class RawClient:
         self.changed = asyncio.Event()
         self.task = asyncio.create_task(self.read())
         self.next_id = 1000
+        self.settings: Any = None
+        self.applies_edits = False
+        self.texts: dict[str, str] = {}
+        self.num_edits = 0
 
     async def read(self) -> None:
         while header := await self.reader.readline():
@@ -65,7 +69,34 @@ class RawClient:
             self.received.append(message)
             self.changed.set()
             if "method" in message and "id" in message:  # the server asks us, for progress for example
-                self.send({"jsonrpc": "2.0", "id": message["id"], "result": None})
+                result = self.reply(message["method"], message["params"])
+                self.send({"jsonrpc": "2.0", "id": message["id"], "result": result})
+
+    def reply(self, method: str, params: Any) -> Any:
+        """What an editor answers to the server's own requests."""
+        if method == "workspace/configuration":
+            return [self.settings for _ in params["items"]]
+        if method != "workspace/applyEdit":
+            return None
+        if self.applies_edits:
+            self.apply(params["edit"])
+        return {"applied": self.applies_edits}
+
+    def apply(self, edit: dict[str, Any]) -> None:
+        """Change `texts`, which count in UTF-16, as an editor does, and tell the server of it."""
+        changes = edit.get("changes") or {
+            change["textDocument"]["uri"]: change["edits"] for change in edit["documentChanges"]
+        }
+        for uri, edits in changes.items():
+            for one in edits:
+                start, end = (one["range"][side] for side in ("start", "end"))
+                lines = self.texts[uri].split("\n")
+                before = [*lines[: start["line"]], lines[start["line"]][: start["character"]]]
+                after = [lines[end["line"]][end["character"] :], *lines[end["line"] + 1 :]]
+                self.texts[uri] = "\n".join(before) + one["newText"] + "\n".join(after)
+                places = [(place["line"], place["character"]) for place in (start, end)]
+                self.num_edits += 1
+                self.send(did_change(100 + self.num_edits, one["newText"], places[0], places[1], uri))
 
     def send(self, *messages: dict[str, Any] | bytes) -> None:
         """Send messages in one piece; bytes go as they are."""
@@ -107,13 +138,14 @@ class RawClient:
 
     async def initialize(self, encoding: str = "utf-16", **more: Any) -> Any:
         capabilities = {"general": {"positionEncodings": [encoding]}, "window": {"workDoneProgress": True}}
+        capabilities |= more.pop("capabilities", {})
         params = {"processId": None, "rootUri": "file:///work/project", "capabilities": capabilities, **more}
         answer = await self.ask("initialize", params)
         self.send(notification("initialized", {}))
         return answer["result"]
 
     async def why(self) -> dict[str, Any]:
-        answer: dict[str, Any] = await self.ask("workspace/executeCommand", {"command": "tabcast.why"})
+        answer: dict[str, Any] = await self.ask("workspace/executeCommand", {"command": "tabcast.server.why"})
         return answer["result"]
 
     async def until_engine(self, status: str) -> None:

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from lsp_server.engine_client import EngineClient
 
 
-def make_client(on_health: Callable[[Health], None]) -> EngineClient:
+def make_client(on_health: Callable[[Health], None], model: str = "") -> EngineClient:
     from lsp_server.engine_client import EngineClient, EngineSpec
 
     fake_engine = Path(__file__).with_name("fake_engine.py")
-    spec = EngineSpec(arguments=(), directory=Path(sys.argv[1]))
+    if model not in ("", "other"):
+        raise ValueError(f"no model {model!r}")
+    directory = Path(sys.argv[1])
+    spec = EngineSpec(arguments=(), directory=directory.with_name(model) if model else directory)
     return EngineClient(spec, on_health, program=(str(fake_engine),))
 
 

@@ -137,3 +137,57 @@ def test_half_surrogate_pairs_become_replacement_characters() -> None:
 def test_the_place_of_a_cursor() -> None:
     place = snapshot_of("a\r\nbcd\r\ne\r\n").place(Cursor(1, 1))
     assert (place.above, place.head, place.tail, place.below) == (("a",), "b", "cd", ("e", ""))
+
+
+def test_a_document_that_is_too_large_is_not_served_until_it_comes_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lsp_server.documents.MAX_DOCUMENT_CHARS", 10)
+    store = opened("0123456789")
+    assert store.snapshot(URI) is not None
+    point = types.Position(0, 10)
+    change(store, types.TextDocumentContentChangePartial(range=types.Range(point, point), text="x"))
+    assert store.snapshot(URI) is None
+    assert store.lines(URI) is None
+    assert "million characters" in store.why_not_served(URI)
+    change(store, types.TextDocumentContentChangePartial(range=types.Range(types.Position(0, 0), point), text=""))
+    assert store.snapshot(URI) is None  # we don't have what this change is for
+    change(store, types.TextDocumentContentChangeWholeDocument(text="small"))
+    snapshot = store.snapshot(URI)
+    assert snapshot is not None
+    assert (snapshot.text, store.why_not_served(URI)) == ("small", "")
+    assert opened("0123456789x").snapshot(URI) is None
+
+
+def test_a_change_that_can_not_be_meant_for_our_text_ends_the_trust_in_it() -> None:
+    store = opened("one\ntwo\n")
+    behind = types.Position(3, 0)  # editors delete the last line up to the line behind it
+    change(store, types.TextDocumentContentChangePartial(range=types.Range(types.Position(1, 0), behind), text="x"))
+    snapshot = store.snapshot(URI)
+    assert snapshot is not None
+    assert snapshot.text == "one\nx"
+    far = types.Position(9, 0)
+    change(store, types.TextDocumentContentChangePartial(range=types.Range(far, far), text="x"))
+    assert store.snapshot(URI) is None
+    assert "lines that it does not have" in store.why_not_served(URI)
+
+
+def test_distrust_makes_older_snapshots_stale_and_ends_with_the_whole_text() -> None:
+    store = opened("one\n")
+    revision = store.revision(URI)
+    store.distrust(URI)
+    assert store.snapshot(URI) is None
+    assert store.revision(URI) != revision
+    change(store, types.TextDocumentContentChangeWholeDocument(text="two"))
+    assert store.snapshot(URI) is not None
+    store.distrust("file:///never-opened.py")
+    assert "did not open" in store.why_not_served("file:///never-opened.py")
+
+
+def test_a_document_that_is_opened_again_has_other_revisions() -> None:
+    store = opened("one")
+    change(store, types.TextDocumentContentChangeWholeDocument(text="two"))
+    seen = {store.revision(URI)}
+    for _ in range(2):
+        store.open(types.TextDocumentItem(uri=URI, language_id="python", version=1, text="three"))
+        assert store.revision(URI) not in seen
+        seen.add(store.revision(URI))
+        store.close(URI)

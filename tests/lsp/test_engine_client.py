@@ -13,6 +13,7 @@ from aiohttp import web
 
 from decoding.protocol import Address, CompletionRequest, CompletionStats, Health
 from lsp_server.engine_client import EngineClient, EngineUnavailable
+from lsp_server.engine_stream import Delta
 from tests.lsp.conftest import FakeRuntime, until
 
 REQUEST = CompletionRequest(prompt="def secret_thing():\n")
@@ -21,7 +22,7 @@ MakeClient = Callable[..., EngineClient]
 
 async def text_of(client: EngineClient) -> str:
     async with aclosing(client.complete(REQUEST)) as parts:
-        return "".join([part async for part in parts if isinstance(part, str)])
+        return "".join([part.text async for part in parts if isinstance(part, Delta)])
 
 
 async def test_a_completion_streams_and_ends_with_its_statistics(runtime: FakeRuntime, make_client: MakeClient) -> None:
@@ -30,7 +31,7 @@ async def test_a_completion_streams_and_ends_with_its_statistics(runtime: FakeRu
     assert (await client.ensure()).status == "ready"
     async with aclosing(client.complete(REQUEST)) as parts:
         received = [part async for part in parts]
-    assert "".join(part for part in received if isinstance(part, str)) == "    return 1\n"
+    assert "".join(part.text for part in received if isinstance(part, Delta)) == "    return 1\n"
     assert isinstance(received[-1], CompletionStats)
     assert runtime.events("request")[0]["body"]["stream"] is True
 
@@ -62,7 +63,7 @@ async def test_closing_the_iterator_cancels_in_the_engine(runtime: FakeRuntime, 
     client = make_client()
     await client.ensure()
     async with aclosing(client.complete(REQUEST)) as parts:
-        assert await anext(parts) == "aaaa"
+        assert await anext(parts) == Delta("aaaa")
     await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
 
 
@@ -71,7 +72,7 @@ async def test_a_killed_engine_is_told_as_lost_and_started_again(runtime: FakeRu
     client = make_client()
     first = await client.ensure()
     async with aclosing(client.complete(REQUEST)) as parts:
-        assert [await anext(parts), await anext(parts)] == ["aaaa", "aaaa"]
+        assert [await anext(parts), await anext(parts)] == [Delta("aaaa"), Delta("aaaa")]
         runtime.kill()
         with pytest.raises(EngineUnavailable) as lost:
             await anext(parts)

@@ -21,7 +21,7 @@ SERVE_STDIO = "from lsp_server import server; server.run_stdio()"
 SERVE_TCP = "from lsp_server import server; server.run_tcp('127.0.0.1', 0)"
 URI = "file:///work/project/app.py"
 HEADER = "def add(a, b):\n    "
-ANSWERED = {"shown", "filtered", "typed through"}
+ANSWERED = {"shown", "filtered", "below confidence", "typed through", "remembered", "joined"}
 
 
 def engine_address() -> Address | None:
@@ -49,7 +49,7 @@ async def editor(real_engine_model: Path) -> AsyncIterator[LanguageClient]:
 
 async def until_ready(client: LanguageClient) -> None:
     async def status() -> str:
-        command = types.ExecuteCommandParams(command="tabcast.why")
+        command = types.ExecuteCommandParams(command="tabcast.server.why")
         why = await client.workspace_execute_command_async(command)
         assert isinstance(why, dict)
         return str(why["engine"]["status"])

@@ -7,8 +7,16 @@ from typing import Any
 
 import pytest
 
+from lsp_server.server import COMMANDS
 from tests.lsp.conftest import FakeRuntime, Servers, until
 from tests.lsp.raw_client import URI, RawClient, did_change, did_open, inline, notification, request
+
+
+def normal_requests(runtime: FakeRuntime) -> list[dict[str, Any]]:
+    """What the engine was asked, less what is asked ahead of time."""
+    bodies = [event["body"] for event in runtime.events("request")]
+    return [body for body in bodies if body["tabcast"]["priority"] == "normal"]
+
 
 HEADER = "def add(a, b):\n    "
 EMPTY: dict[str, Any] = {"items": []}
@@ -18,7 +26,8 @@ async def test_a_suggestion_at_the_end_of_a_line(any_client: RawClient, runtime:
     runtime.script("return a + b\n\n\ndef other():\n    pass\n")
     any_client.send(did_open(HEADER), inline(1, 1, 4))
     span = {"start": {"line": 1, "character": 0}, "end": {"line": 1, "character": 4}}
-    assert await any_client.items(1) == [{"insertText": "    return a + b", "range": span}]
+    item = (await any_client.items(1))[0]
+    assert (item["insertText"], item["range"]) == ("    return a + b", span)
     body = runtime.events("request")[0]["body"]
     assert (body["prompt"], body["suffix"]) == (HEADER, "")
     assert (body["tabcast"]["path"], body["tabcast"]["repo"]) == ("app.py", "project")
@@ -48,15 +57,33 @@ async def test_snapshots_belong_to_the_moment_of_reading(any_client: RawClient, 
 
 
 async def test_a_newer_request_supersedes(any_client: RawClient, runtime: FakeRuntime) -> None:
+    """The older one gets null at once; what is being written for it goes on for the newer one."""
     runtime.script("tail", hold_after=0)
     any_client.send(did_open("x = \n"), inline(1, 0, 4))
     await until(lambda: runtime.events("request"), "the request at the engine")
     any_client.send(inline(2, 0, 4))
     assert (await any_client.answer(1))["result"] is None
-    await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
     assert not any_client.answers_to(2)
     runtime.release()
     assert len(await any_client.items(2)) == 1
+    assert len(normal_requests(runtime)) == 1
+    assert not runtime.events("cancelled")
+
+
+async def test_a_request_that_typing_contradicts_is_cancelled_in_the_engine(
+    any_client: RawClient, runtime: FakeRuntime
+) -> None:
+    runtime.script("tail", hold_after=4)
+    any_client.send(did_open("x = \n"), inline(1, 0, 4))
+    await until(lambda: runtime.events("request"), "the request at the engine")
+    any_client.send(did_change(2, "te", (0, 4), (0, 4)), inline(2, 0, 6))
+    await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
+    assert (await any_client.answer(1))["result"] is None
+    runtime.release()
+    assert len(await any_client.items(2)) == 1
+    second = normal_requests(runtime)[1]
+    assert second["prompt"] == "x = te"
+    assert second["tabcast"]["draft_texts"] == ["tail"]
 
 
 async def test_null_comes_before_the_newer_answer(any_client: RawClient, runtime: FakeRuntime) -> None:
@@ -132,23 +159,70 @@ async def test_a_malformed_request_is_refused_once(servers: Servers, params: Any
 async def test_broken_frames_do_no_harm(any_client: RawClient, runtime: FakeRuntime) -> None:
     runtime.script("tail")
     broken_change = notification("textDocument/didChange", {"textDocument": {"uri": URI}, "contentChanges": 7})
-    any_client.send(did_open("x = \n"), b"{no json", b"[]", b"7", b"\xff\xfe", broken_change, inline(1, 0, 4))
+    any_client.send(did_open("x = \n"), b"{no json", b"[]", b"7", b"\xff\xfe", inline(1, 0, 4))
     assert len(await any_client.items(1)) == 1
+    any_client.send(broken_change, did_change(3, "y", (0, 0), (0, 1)), inline(3, 0, 4))
+    assert await any_client.items(3) == []  # nobody knows what the document is by now
+    assert "could not be understood" in (await any_client.why())["detail"]
+    whole = {"textDocument": {"uri": URI, "version": 4}, "contentChanges": [{"range": None, "text": "y = \n"}]}
+    any_client.send(notification("textDocument/didChange", whole), inline(4, 0, 4))
+    assert (await any_client.items(4))[0]["insertText"] == "y = tail"
     any_client.send(b'{"id": 2, "method": "textDocument/inlineCompletion"}')
     assert (await any_client.answer(2))["error"]["code"] == -32602
     assert "window/showMessage" not in any_client.methods()
 
 
-@pytest.mark.parametrize("language_client_9", [0, 1])
-async def test_what_older_clients_send_is_accepted(
-    client: RawClient, runtime: FakeRuntime, language_client_9: int
-) -> None:
+async def test_a_client_that_counts_triggers_from_0_is_understood(client: RawClient, runtime: FakeRuntime) -> None:
+    """vscode-languageclient 9 says 0 for invoked and 1 for automatic, which in the standard is invoked."""
     runtime.script("tail")
-    message = inline(1, 0, 4, kind=language_client_9)
-    point = {"line": 0, "character": 4}
-    message["params"]["context"]["selectedCompletionInfo"] = {"text": "t", "range": [point, point]}
-    client.send(did_open("x = \n"), message)
+    only_by_key = {"tabcast": {"automatic": False}}
+    client.send(notification("workspace/didChangeConfiguration", {"settings": only_by_key}), did_open("x = \n"))
+    client.send(inline(1, 0, 4, kind=1))
     assert len(await client.items(1)) == 1
+    client.send(inline(2, 0, 4, kind=0))
+    assert len(await client.items(2)) == 1
+    client.send(inline(3, 0, 4, kind=1))
+    assert await client.items(3) == []
+
+
+async def test_a_change_with_its_range_as_an_array(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail")
+    change = did_change(2, "yy", (0, 0), (0, 1))
+    span = change["params"]["contentChanges"][0]["range"]
+    change["params"]["contentChanges"][0]["range"] = [span["start"], span["end"]]
+    client.send(did_open("x = \n"), change, inline(1, 0, 5))
+    assert (await client.items(1))[0]["insertText"] == "yy = tail"
+
+
+async def test_untitled_documents_and_folders_that_come_and_go(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("tail")
+    client.send(did_open("x = \n", uri="untitled:Untitled-1"), inline(1, 0, 4, uri="untitled:Untitled-1"))
+    assert len(await client.items(1)) == 1
+    other = {"uri": "file:///work/other", "name": "other"}
+    uri = "file:///work/other/sub/b.py"
+    client.send(did_open("y = \n", uri=uri))
+    added = {"event": {"added": [other], "removed": []}}
+    client.send(notification("workspace/didChangeWorkspaceFolders", added), inline(2, 0, 4, uri=uri))
+    assert len(await client.items(2)) == 1
+    told = [event["body"]["tabcast"] for event in runtime.events("request")]
+    assert {"other": "sub/b.py"}.items() <= {tabcast["repo"]: tabcast["path"] for tabcast in told}.items()
+
+
+async def test_copilots_optional_notifications(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("𝄞 + tail")
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    item = (await client.items(1))[0]
+    for number in (1, 2):  # "x = 𝄞" and all of it, in units of UTF-16
+        part = {"item": item, "acceptedLength": 6 if number == 1 else 99}
+        client.send(notification("textDocument/didPartiallyAcceptCompletion", part))
+        client.send(notification("textDocument/didShowCompletion", {"item": item}))
+        stats = (await client.ask("workspace/executeCommand", {"command": "tabcast.server.stats"}))["result"]
+        assert (stats["displayed"], stats["acceptedChars"]) == (1, 1 if number == 1 else 8)
+        assert (stats["partlyAccepted"], stats["accepted"]) == ((1, 0) if number == 1 else (0, 1))
+    for nonsense in (None, 7, {}, {"item": {"command": {"arguments": [7]}}}, {"item": item, "acceptedLength": -1}):
+        client.send(notification("textDocument/didPartiallyAcceptCompletion", nonsense))
+        client.send(notification("textDocument/didShowCompletion", nonsense))
+    assert (await client.why())["reason"] == "shown"
 
 
 async def test_a_document_that_was_never_opened_is_not_read(client: RawClient, servers: Servers) -> None:
@@ -199,20 +273,21 @@ async def test_the_editor_is_told_what_we_can_do(servers: Servers) -> None:
     capabilities = (await client.initialize())["capabilities"]
     assert capabilities["inlineCompletionProvider"] is not None
     assert capabilities["textDocumentSync"]["change"] == 2
-    assert set(capabilities["executeCommandProvider"]["commands"]) == {"tabcast.why", "tabcast.restartEngine"}
+    assert set(capabilities["executeCommandProvider"]["commands"]) == set(COMMANDS)
+    assert all(name.startswith("tabcast.server.") for name in COMMANDS)
     await client.close()
 
 
 async def test_the_range_begins_behind_a_character_that_vs_code_cannot_reach_over(
     servers: Servers, runtime: FakeRuntime
 ) -> None:
-    runtime.script("y")
+    runtime.script("y + more")
     client = await servers.start()
     await client.initialize()
     await client.until_engine("ready")
     client.send(did_open("a = '𝄞' + x\n"), inline(1, 0, 12))
     item = (await client.items(1))[0]
-    assert item["insertText"] == "' + xy"
+    assert item["insertText"] == "' + xy + more"
     assert item["range"] == {"start": {"line": 0, "character": 7}, "end": {"line": 0, "character": 12}}
     await client.close()
 
@@ -238,8 +313,9 @@ async def test_the_log_has_a_line_for_each_request_and_no_text(servers: Servers,
     await client.initialize(initializationOptions={"tabcast": {"model": "/evil", "deadlineMs": "soon"}})
     await client.until_engine("ready")
     broken = notification("textDocument/didChange", {"textDocument": {"uri": URI}, "contentChanges": ["SECRET"]})
-    client.send(did_open("SECRET = \n"), broken, inline(1, 0, 9))
+    client.send(did_open("SECRET = \n"), inline(1, 0, 9))
     await client.items(1)
+    client.send(broken)
     await client.close()
     log = servers.log()
     assert "request 1: shown in " in log

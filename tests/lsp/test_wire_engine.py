@@ -67,7 +67,7 @@ async def test_loading_and_failure_of_the_engine_give_empty_lists(servers: Serve
 
 async def test_a_language_that_the_model_does_not_know(client: RawClient, runtime: FakeRuntime) -> None:
     runtime.script("tail", languages=("python",))
-    await client.ask("workspace/executeCommand", {"command": "tabcast.restartEngine"})
+    await client.ask("workspace/executeCommand", {"command": "tabcast.server.restartEngine"})
     await client.until_engine("ready")
     client.send(did_open("x = \n", language="haskell"), inline(1, 0, 4))
     assert (await client.answer(1))["result"] == EMPTY
@@ -88,4 +88,5 @@ async def test_typing_what_was_suggested_asks_no_engine(client: RawClient, runti
         {"line": 0, "character": 10},
         {"line": 0, "character": 10},
     )
-    assert len(runtime.events("request")) == 1
+    bodies = [event["body"] for event in runtime.events("request")]
+    assert [body["prompt"] for body in bodies if body["tabcast"]["priority"] == "normal"] == ["x = "]

@@ -1,0 +1,157 @@
+"""The compiled kernels: equal to torch within rounding, and to themselves to the bit, however the work is cut."""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+import threading
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from decoding.config import EngineConfig
+from decoding.errors import ModelError
+from decoding.models.cpu.decoder import PREFILL_WIDTH, STEP_WIDTH, CpuDecoder
+from decoding.models.decoder import Decoder
+from decoding.models.language_model import Cache, LanguageModel
+from decoding.models.loading import load_decoder
+from tests.tiny_models import FAMILIES, make_model
+
+OURS = [name for name, line in FAMILIES.items() if line.is_ours]
+VOCABULARY = 603
+# Sizes that fill no panel, no tile and no block.
+ODD = {"hidden_size": 36, "intermediate_size": 50, "head_dim": 10, "num_attention_heads": 6, "vocab_size": VOCABULARY}
+
+
+def load(folder: Path, *, dtype: torch.dtype = torch.float32, **settings: object) -> LanguageModel:
+    config = EngineConfig(**settings)  # type: ignore[arg-type]
+    sizes = {"vocabulary": VOCABULARY, "max_len": 300}
+    model = load_decoder(folder, config, **sizes, device=torch.device("cpu"), dtype=dtype)
+    model.step_width = STEP_WIDTH
+    return model
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("odd")
+    return {family: make_model(root / family, family, **ODD) for family in OURS}
+
+
+@pytest.fixture
+def tokens() -> list[int]:
+    rng = random.Random(0)
+    return [rng.randrange(VOCABULARY) for _ in range(256)]
+
+
+def read(model: LanguageModel, token_ids: list[int], sizes: list[int]) -> Cache:
+    """A cache that was filled in pieces of these sizes, again and again."""
+    cache, at = model.new_cache(), 0
+    while len(cache) < len(token_ids):
+        piece = token_ids[len(cache) : len(cache) + sizes[at % len(sizes)]]
+        model.prefill(piece, cache)
+        at += 1
+    return cache
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("family", OURS)
+def test_logits_are_those_of_torch(
+    folders: dict[str, Path], family: str, dtype: torch.dtype, tokens: list[int]
+) -> None:
+    """Against the same stored weights computed in float32."""
+    model = load(folders[family], dtype=dtype)
+    exact = load(folders[family], dtype=dtype, kernels="torch")
+    assert isinstance(model, CpuDecoder)
+    assert isinstance(exact, Decoder)
+    if dtype != torch.float32:
+        exact = _in_float32(exact)
+    exact_cache = read(exact, tokens[:192], [64])
+    cache = read(model, tokens[:192], [PREFILL_WIDTH])
+    expected, ours = exact.step(tokens[192:200], exact_cache), model.step(tokens[192:200], cache)
+    torch.testing.assert_close(ours, expected, rtol=2e-4, atol=2e-4 * float(expected.abs().max()))
+    torch.testing.assert_close(model.advance(tokens[192:200], cache), expected[-1], rtol=1e-3, atol=1e-2)
+
+
+def _in_float32(model: Decoder) -> Decoder:
+    def up(value: object) -> object:
+        return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+    weights = model._weights
+    layers = [replace(layer, **{f.name: up(getattr(layer, f.name)) for f in fields(layer)}) for layer in weights.layers]
+    changed = {"embedding": up(weights.embedding), "norm": up(weights.norm), "head": up(weights.head)}
+    exact = Decoder(model.shape, replace(weights, layers=layers, **changed))  # type: ignore[arg-type]
+    exact.step_width = model.step_width
+    return exact
+
+
+@pytest.mark.parametrize("form", [{}, {"dtype": torch.bfloat16}, {"quantize": "int8"}], ids=str)
+def test_any_cut_of_the_work_gives_the_same_bits(
+    folders: dict[str, Path], form: dict[str, object], tokens: list[int]
+) -> None:
+    """Numbers of rows, pieces of the prompt, threads."""
+    model = load(folders["qwen2"], threads=1, **form)  # type: ignore[arg-type]
+    many = load(folders["qwen2"], threads=3, **form)  # type: ignore[arg-type]
+    whole = read(model, tokens[:200], [PREFILL_WIDTH])
+    wanted = model.step(tokens[200 : 200 + STEP_WIDTH], whole).clone()
+    for other, sizes in ((model, [1]), (model, [7, 64, 2]), (many, [PREFILL_WIDTH]), (many, [3, 1, 33])):
+        cache = read(other, tokens[:200], sizes)
+        for rows in range(1, STEP_WIDTH + 1):
+            assert torch.equal(other.step(tokens[200 : 200 + rows], cache), wanted[:rows]), (sizes, rows)
+
+
+def test_what_stands_behind_the_end_changes_nothing(folders: dict[str, Path], tokens: list[int]) -> None:
+    model = load(folders["llama"])
+    cache = read(model, tokens[:130], [64])
+    wanted = model.step(tokens[130:134], cache).clone()
+    cache = read(model, tokens, [64])
+    cache.roll_back(130)
+    assert torch.equal(model.step(tokens[130:134], cache), wanted)
+
+
+@pytest.mark.parametrize("token_id", [-1, VOCABULARY])
+def test_what_is_no_token_is_refused(folders: dict[str, Path], token_id: int) -> None:
+    model = load(folders["llama"])
+    with pytest.raises(IndexError, match="out of bounds"):
+        model.step([0, token_id], model.new_cache())
+
+
+def test_a_full_cache_is_refused(folders: dict[str, Path], tokens: list[int]) -> None:
+    model = load(folders["llama"])
+    cache = read(model, [*tokens, *tokens[:64]], [64])
+    with pytest.raises(IndexError, match="out of bounds"):
+        model.step([0], cache)
+
+
+def test_int8_is_near_and_half_the_size(folders: dict[str, Path], tokens: list[int]) -> None:
+    exact, small = load(folders["llama"]), load(folders["llama"], quantize="int8")
+    expected = exact.step(tokens[:8], exact.new_cache()).clone()
+    error = (small.step(tokens[:8], small.new_cache()) - expected).norm() / expected.norm()
+    assert 0 < error < 0.03
+
+
+def test_int8_is_refused_where_torch_computes(folders: dict[str, Path]) -> None:
+    with pytest.raises(ModelError, match="int8 needs the compiled kernels"):
+        load(folders["llama"], quantize="int8", kernels="torch")
+
+
+def test_torch_computes_where_numba_is_missing(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("decoding.models.cpu.decoder")
+    monkeypatch.setitem(sys.modules, "decoding.models.cpu.decoder", None)
+    assert isinstance(load(folders["llama"]), Decoder)
+
+
+def test_threads_end_with_their_model(folders: dict[str, Path], tokens: list[int]) -> None:
+    before = threading.active_count()
+    model = load(folders["llama"], threads=4)
+    model.step(tokens[:4], model.new_cache())
+    helpers = [thread for thread in threading.enumerate() if thread.name == "tabcast-kernels"]
+    assert len(helpers) >= 3
+    assert threading.active_count() == before + 3
+    del model
+    gc.collect()
+    for thread in helpers[-3:]:
+        thread.join(timeout=30)
+    assert threading.active_count() <= before

@@ -1,0 +1,126 @@
+"""Who gets which cache, how much memory they may take together, and what is remembered of the old text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from decoding.complete import complete, prompt_tokens
+from decoding.drafting import DraftRequest
+from decoding.models.pair import ModelSet
+from decoding.policy import Policy
+from decoding.protocol import CompletionOptions, CompletionRequest
+from decoding.sessions import MIN_SHARED, Session, SessionPool, cache_budget_bytes
+
+
+@pytest.fixture
+def one_bytes(llama: ModelSet) -> int:
+    return Session(llama).num_bytes
+
+
+def use(pool: SessionPool, document: str, ids: list[int]) -> Session:
+    """A request that reads its prompt and is over; what it computes doesn't matter here."""
+    session = pool.lease(document, ids)
+    session.cache.roll_back(session.cache.common_prefix_len(ids))
+    session.cache.commit(ids[len(session.cache) :])
+    pool.give_back(session)
+    return session
+
+
+def text(first: int, length: int = 100) -> list[int]:
+    return [first] * length
+
+
+def test_the_least_recently_used_goes_when_memory_is_short(llama: ModelSet, one_bytes: int) -> None:
+    pool = SessionPool(llama, max_sessions=99, budget_bytes=3 * one_bytes + 1)
+    sessions = {name: use(pool, name, text(i)) for i, name in enumerate("abc")}
+    assert use(pool, "a", text(0, 110)) is sessions["a"]
+    assert pool.num_bytes <= 3 * one_bytes
+    use(pool, "d", text(7))  # takes the place of b, which was used longest ago
+    assert len(pool) == 3
+    held = [session.document for session in pool._idle]
+    assert held == ["c", "a", "d"]
+
+
+def test_a_budget_of_nothing_still_serves_and_leased_sessions_are_left_alone(llama: ModelSet) -> None:
+    pool = SessionPool(llama, max_sessions=99, budget_bytes=0)
+    first, second = pool.lease("a", text(1)), pool.lease("b", text(2))
+    assert first is not second
+    pool.give_back(first)
+    assert len(pool) == 1
+    pool.give_back(second)
+    assert len(pool) == 1
+
+
+def test_a_document_finds_its_cache_and_leaves_others_theirs(llama: ModelSet) -> None:
+    """Two documents with the same context files in front keep a cache each."""
+    pool = SessionPool(llama, max_sessions=9, budget_bytes=1 << 40)
+    shared = text(9, MIN_SHARED + 6)
+    a = use(pool, "a", [*shared, *text(1, 120)])
+    b = use(pool, "b", [*shared, *text(2, 120)])
+    assert a is not b
+    assert use(pool, "a", [*shared, *text(1, 110), 5]) is a
+    assert use(pool, "b", [*shared, *text(2, 110), 5]) is b
+    # A document that was changed at its beginning goes on in its own cache.
+    assert use(pool, "a", text(3, 150)) is a
+    # Nearly all is shared: another name for the same text.
+    assert use(pool, "c", [*shared, *text(2, 100)]) is b
+
+
+def test_memory_can_be_freed(llama: ModelSet) -> None:
+    pool = SessionPool(llama, max_sessions=9, budget_bytes=1 << 40)
+    leased = pool.lease("z", text(5))
+    for i, name in enumerate("abc"):
+        use(pool, name, text(i))
+    assert pool.free_idle() == 3
+    assert len(pool) == 1
+    pool.drop(leased)
+    assert pool.num_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("last", "answer", "now", "hint"),
+    [
+        ([1, 2, 3, 4, 5, 6], [7, 8], [1, 2, 3, 4, 9], [1, 2, 3, 4, 5, 6, 7, 8]),  # typed something else
+        ([1, 2, 3, 4], [5, 6, 7], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6, 7]),  # typed what was shown
+        ([1, 2, 3, 4], [5, 6], [1, 2, 3, 4, 5, 6], []),  # took all of it
+        ([1, 2, 3, 4], [5, 6], [7, 8, 9, 1], []),  # another text
+        (list(range(100)), [7], [*range(90), 0], [*range(82, 100), 7]),
+    ],
+)
+def test_old_text_is_what_stood_where_the_prompt_goes_another_way(
+    llama: ModelSet, last: list[int], answer: list[int], now: list[int], hint: list[int]
+) -> None:
+    session = Session(llama)
+    session.remember(last, answer)
+    assert list(session.old_text(now)) == hint
+
+
+def test_the_old_answer_is_drafted_again(llama: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One key later, what the model had said before is a hint, also where the request was closed early."""
+    session = Session(llama, Policy({1: 1e3, 8: 1e3}))  # a target for which any draft pays
+    request = CompletionRequest(
+        prompt="alpha = 1\nbeta = 2\n", max_tokens=20, tabcast=CompletionOptions(heal=False, method="lookup")
+    )
+    pieces = complete(llama, session, request, prompt_tokens(llama, request))
+    num_tokens = 0
+    while num_tokens < 12:
+        num_tokens += next(pieces).num_tokens
+    pieces.close()  # type: ignore[attr-defined]
+    told: list[DraftRequest] = []
+    begin = session.drafters("lookup")[0].begin
+    monkeypatch.setattr(session.drafters("lookup")[0], "begin", lambda asked: (told.append(asked), begin(asked)))
+    prompt = prompt_tokens(llama, request)
+    rest = list(complete(llama, session, request, prompt))
+    assert rest[-1].stats is not None
+    answer_ids = list(rest[-1].stats.token_ids)
+    (old,) = (list(hint) for hint in told[0].hint_ids if len(hint))
+    assert old[-num_tokens:] == answer_ids[:num_tokens]
+    assert rest[-1].stats.steps < num_tokens  # and it was right
+
+
+def test_the_budget(tmp_path: Path) -> None:
+    assert cache_budget_bytes(7, torch.device("cpu")) == 7 << 20
+    assert 1 << 26 < cache_budget_bytes(0, torch.device("cpu")) < 1 << 45

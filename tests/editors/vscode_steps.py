@@ -1,0 +1,45 @@
+"""What tests of VS Code do again and again: see, type until there is something to see, compare the whole document."""
+
+import shlex
+from pathlib import Path
+
+from tests.editors.vscode import Workbench
+from tests.editors.waiting import ask_until, wait_until
+
+
+def write_program(file: Path, *argv: str) -> Path:
+    """A program of one line that runs another with the arguments it is given."""
+    file.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
+    file.chmod(0o755)
+    return file
+
+
+def see(workbench: Workbench, ghost: str) -> None:
+    """Wait until exactly this is shown."""
+    try:
+        wait_until(lambda: workbench.ghost() == ghost, f"the ghost text {ghost!r}")
+    except AssertionError:
+        assert workbench.ghost() == ghost  # shows what is there instead
+        raise
+
+
+def type_until_ghost(workbench: Workbench, character: str) -> str:
+    """Type a character, and again, until anything is shown."""
+    workbench.type(character)
+
+    def type_again() -> None:
+        workbench.press("Backspace")
+        workbench.type(character)
+
+    return ask_until(type_again, workbench.ghost, "ghost text", limit_s=120)
+
+
+def expect(workbench: Workbench, file: Path, text: str) -> None:
+    """Save, and compare the whole document."""
+    workbench.press("Control+s")
+    try:
+        wait_until(lambda: file.read_text() == text, "the document")
+    except AssertionError:
+        assert file.read_text() == text  # shows the difference
+        raise
+    assert workbench.messages() == []

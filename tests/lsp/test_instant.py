@@ -1,0 +1,199 @@
+"""Instant answers over the wire: what is on its way is joined, what was written is remembered, what comes is ahead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lsp.conftest import FakeRuntime, Servers, until
+from tests.lsp.raw_client import URI, RawClient, did_change, did_open, inline, notification
+
+GOLD = "def add(a, b):\n    total = a + b\n    return total\n\n\ndef sub(a, b):\n    return a - b\n"
+
+
+def asked(runtime: FakeRuntime, priority: str = "normal") -> list[str]:
+    """The prompts that the engine was asked with this priority."""
+    bodies = [event["body"] for event in runtime.events("request")]
+    return [body["prompt"] for body in bodies if body["tabcast"]["priority"] == priority]
+
+
+async def texts(client: RawClient, number: int) -> list[str]:
+    return [item["insertText"] for item in await client.items(number)]
+
+
+async def test_a_request_joins_what_is_being_written_while_it_is_typed(
+    any_client: RawClient, runtime: FakeRuntime
+) -> None:
+    runtime.script("alpha(beta)", hold_after=8)
+    any_client.send(did_open("x = \n"), inline(1, 0, 4))
+    await until(lambda: asked(runtime), "the request at the engine")
+    any_client.send(did_change(2, "al", (0, 4), (0, 4)), inline(2, 0, 6))
+    any_client.send(did_change(3, "pha", (0, 6), (0, 6)), inline(3, 0, 9))
+    assert (await any_client.answer(2))["result"] is None
+    runtime.release()
+    assert await texts(any_client, 3) == ["x = alpha(beta)"]
+    assert (await any_client.why())["reason"] == "joined"
+    assert asked(runtime) == ["x = "]
+
+
+async def test_typing_faster_than_the_engine_writes_joins_too(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("alpha(beta)", hold_after=0)
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    await until(lambda: asked(runtime), "the request at the engine")
+    client.send(did_change(2, "alpha(", (0, 4), (0, 4)), inline(2, 0, 10))
+    await client.answer(1)
+    runtime.release()
+    assert await texts(client, 2) == ["x = alpha(beta)"]
+    assert asked(runtime) == ["x = "]
+
+
+async def test_a_cancelled_request_leaves_its_text_to_the_next(client: RawClient, runtime: FakeRuntime) -> None:
+    """As VS Code does at each key: cancel, change, ask again."""
+    runtime.script("alpha(beta)", hold_after=4)
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    await until(lambda: asked(runtime), "the request at the engine")
+    client.send(notification("$/cancelRequest", {"id": 1}), did_change(2, "a", (0, 4), (0, 4)), inline(2, 0, 5))
+    assert (await client.answer(1))["error"]["code"] == -32800
+    runtime.release()
+    assert await texts(client, 2) == ["x = alpha(beta)"]
+    assert asked(runtime) == ["x = "]
+
+
+async def test_a_cursor_that_returns_and_an_undo_are_answered_from_memory(
+    client: RawClient, runtime: FakeRuntime
+) -> None:
+    runtime.script("alpha(beta)")
+    client.send(did_open("x = \ny = 1\n"), inline(1, 0, 4))
+    assert await texts(client, 1) == ["x = alpha(beta)"]
+    client.send(inline(2, 1, 5))
+    await client.items(2)
+    client.send(inline(3, 0, 4))
+    assert await texts(client, 3) == ["x = alpha(beta)"]
+    assert (await client.why())["reason"] == "remembered"
+    client.send(did_change(2, "one of us", (0, 4), (0, 4)), did_change(3, "", (0, 4), (0, 13)), inline(4, 0, 4))
+    assert await texts(client, 4) == ["x = alpha(beta)"]
+    assert asked(runtime) == ["x = ", "x = \ny = 1"]
+
+
+async def test_what_follows_an_accepted_suggestion_was_written_ahead(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script(gold=GOLD, chunk_chars=3)
+    client.send(did_open("def add(a, b):\n    total = "), inline(1, 1, 12))
+    assert await texts(client, 1) == ["    total = a + b"]
+
+    def is_written() -> bool:
+        events = [*runtime.events("done"), *runtime.events("cancelled")]
+        return any(event["prompt"].endswith("a + b") for event in events)
+
+    await until(is_written, "the end of what is written ahead")
+    assert asked(runtime, "idle") == ["def add(a, b):\n    total = a + b"]
+    client.send(did_change(2, "a + b", (1, 12), (1, 12)), inline(2, 1, 17))
+    assert await texts(client, 2) == []  # the line is complete, and that is known, too
+    client.send(did_change(3, "\n    ", (1, 17), (1, 17)), inline(3, 2, 4))
+    assert await texts(client, 3) == ["    return total"]
+    assert asked(runtime) == ["def add(a, b):\n    total = "]
+
+
+async def test_the_rest_is_there_after_a_word_or_a_line_was_accepted(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("total = a + b\n    return total\n\n\ndef")
+    client.send(did_open("def add(a, b):\n    "), inline(1, 1, 4))
+    assert await texts(client, 1) == ["    total = a + b\n    return total"]
+    client.send(did_change(2, "total", (1, 4), (1, 4)), inline(2, 1, 9))
+    assert await texts(client, 2) == ["    total = a + b\n    return total"]
+    client.send(did_change(3, " = a + b\n    ", (1, 9), (1, 9)), inline(3, 2, 4))
+    assert await texts(client, 3) == ["    return total"]
+    assert asked(runtime) == ["def add(a, b):\n    "]
+
+
+async def test_nothing_right_after_a_deletion(servers: Servers, runtime: FakeRuntime) -> None:
+    runtime.script("alpha(beta)")
+    client = await servers.start()
+    await client.initialize()
+    await client.until_engine("ready")
+    client.send(did_open("x = o\n"), did_change(2, "", (0, 4), (0, 5)), inline(1, 0, 4))
+    assert await texts(client, 1) == []
+    assert (await client.why())["reason"] == "not asked"
+    client.send(inline(2, 0, 4, kind=1))
+    assert len(await client.items(2)) >= 1  # by hand it is
+    client.send(did_change(3, "a", (0, 4), (0, 4)), inline(3, 0, 5))
+    assert await texts(client, 3) == ["x = alpha(beta)"]
+    await client.close()
+    client = await servers.start()
+    await client.initialize(initializationOptions={"afterDeletion": True})
+    await client.until_engine("ready")
+    client.send(did_open("x = o\n"), did_change(2, "", (0, 4), (0, 5)), inline(1, 0, 4))
+    assert await texts(client, 1) == ["x = alpha(beta)"]
+    await client.close()
+
+
+async def test_a_removed_indentation_is_no_deletion(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("total = 1\n")
+    client.send(did_open("def f():\n    a = 1\n    \n"), did_change(2, "", (2, 0), (2, 4)), inline(1, 2, 0))
+    assert await texts(client, 1) == ["total = 1"]
+
+
+async def test_what_was_deleted_is_not_offered_again(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("alpha(beta)")
+    client.send(did_open("x = alpha(beta)\n"), did_change(2, "", (0, 4), (0, 15)))
+    client.send(did_change(3, "  # why", (0, 4), (0, 4)), did_change(4, "", (0, 4), (0, 11)), inline(1, 0, 4, kind=1))
+    assert len(await client.items(1)) == 1
+    client.send(
+        did_change(5, "alpha(beta)", (0, 4), (0, 4)), did_change(6, "", (0, 4), (0, 15)), inline(2, 0, 4, kind=1)
+    )
+    assert await texts(client, 2) == []
+    why = await client.why()
+    assert (why["reason"], "deleted" in why["detail"]) == ("filtered", True)
+
+
+@pytest.mark.parametrize(
+    ("log_probs", "expected"),
+    [
+        ((), ["x = alpha(beta, gamma)"]),
+        ((0.0, 0.0, 0.0, -0.5, -2.0), ["x = alpha(beta,"]),
+        ((0.0, -0.1, -3.0), ["x = alpha("]),
+        ((-0.1, -9.0), []),
+        ((-9.0,), []),
+    ],
+)
+async def test_only_what_is_probable_is_shown(
+    client: RawClient, runtime: FakeRuntime, log_probs: tuple[float, ...], expected: list[str]
+) -> None:
+    runtime.script("alpha(beta, gamma)", log_probs=log_probs)
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    assert await texts(client, 1) == expected
+    if not expected:
+        assert (await client.why())["reason"] == "below confidence"
+        client.send(did_change(2, "alpha(", (0, 4), (0, 4)), inline(2, 0, 10))
+        assert await texts(client, 2) == ["x = alpha(beta, gamma)"]  # probable by now
+        assert asked(runtime) == ["x = "]
+
+
+async def test_asking_by_hand_gives_up_to_three_texts(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("alpha", others=("beta", "alpha", "gamma"), log_probs=(-9.0, -9.0))
+    client.send(did_open("x = \n"), inline(1, 0, 4, kind=1))
+    assert await texts(client, 1) == ["x = alpha", "x = beta"]
+
+
+async def test_read_only_documents_are_not_completed(client: RawClient, runtime: FakeRuntime, tmp_path: Path) -> None:
+    runtime.script("alpha")
+    view = URI.replace("file:", "git:")
+    client.send(did_open("x = \n", uri=view), inline(1, 0, 4, uri=view))
+    assert await texts(client, 1) == []
+    why: dict[str, Any] = await client.why()
+    assert (why["reason"], why["detail"]) == ("not asked", "the document can't be written")
+    assert asked(runtime) == []
+
+
+async def test_a_deadline_that_brought_nothing_is_not_remembered(servers: Servers, runtime: FakeRuntime) -> None:
+    runtime.script("alpha", hold_after=0)
+    client = await servers.start()
+    await client.initialize(initializationOptions={"deadlineMs": 100})
+    await client.until_engine("ready")
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    assert await texts(client, 1) == []
+    assert (await client.why())["reason"] == "late"
+    runtime.script("alpha")
+    client.send(inline(2, 0, 4))
+    assert await texts(client, 2) == ["x = alpha"]
+    await client.close()
