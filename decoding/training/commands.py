@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 HELD_OUT_FILES = 150
 TOKENIZER_FILES = 2000
+FORMS = {"suffix_first": samples.Form.suffix_first, "prefix_first": samples.Form.prefix_first}
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,6 +48,12 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     step.add_argument("--corpus", type=Path, required=True, action="append", help="folder of a corpus (repeatable)")
     step.add_argument(
         "--init", help="begin with the weights of this model (a folder, or bundled) instead of random ones"
+    )
+    step.add_argument(
+        "--fim-order",
+        choices=list(FORMS),
+        default="suffix_first",
+        help="suffix_first as the engine asks it, or prefix_first in the classic layout, cut anywhere",
     )
     for name, size in stages.CPU_SIZE.items():
         step.add_argument(f"--{name.replace('_', '-')}", type=int, default=size)
@@ -123,7 +130,7 @@ def _tokenizer(options: argparse.Namespace) -> None:
 
 
 def _target(options: argparse.Namespace) -> None:
-    form = samples.Form.suffix_first(load_tokenizer(options.tokenizer))
+    form = FORMS[options.fim_order](load_tokenizer(options.tokenizer))
     files = [file for folder in options.corpus for file in _read(folder, "train")]
     torch.manual_seed(options.seed)
     if options.init is not None:
@@ -131,6 +138,7 @@ def _target(options: argparse.Namespace) -> None:
     else:
         size = {name: getattr(options, name) for name in stages.CPU_SIZE}
         model = pretrain.new_model(form, **size, max_len=options.row_len).to(options.device)
+    model.config.tabcast = {**getattr(model.config, "tabcast", {}), "fim_order": options.fim_order}
     log.info("%.2f M parameters", model.num_parameters() / 1e6)
     feed = samples.Samples(files, form, row_len=options.row_len, seed=options.seed)
     result = pretrain.run(model, feed, _recipe(options), _checkpoint(options))

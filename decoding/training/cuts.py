@@ -15,6 +15,7 @@ SUFFIX_CHARACTERS = 900
 MIN_WINDOW_CHARACTERS = 100
 MAX_BODY_LINES = 25
 PLAIN_SHARE = 0.3
+PLAIN_SHARE_ANYWHERE = 0.5
 
 
 class Cut(NamedTuple):
@@ -65,6 +66,14 @@ def choose_cut(text: str, rng: random.Random) -> Cut:
         end = start + rng.randrange(1, 120)
     end = min(max(start, end), len(text))
     return Cut(text[:start], text[start:end], text[end : end + rng.randrange(SUFFIX_CHARACTERS)])
+
+
+def cut_anywhere(text: str, rng: random.Random) -> Cut:
+    """Cut at two characters, each as likely as any other: how most published models were taught (Bavarian et al.)."""
+    if rng.random() < PLAIN_SHARE_ANYWHERE:
+        return Cut(text, None, "")
+    start, end = sorted((rng.randrange(len(text) + 1), rng.randrange(len(text) + 1)))
+    return Cut(text[:start], text[start:end], text[end:])
 
 
 def _body_end(lines: Sequence[str], row: int) -> int:

@@ -9,8 +9,8 @@ Fill-in-the-middle: Bavarian et al. 2022 (https://arxiv.org/abs/2207.14255).
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from decoding.fim import Layout, find_layout, lay_out
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from decoding.training.corpus import SourceFile
-from decoding.training.cuts import Cut, choose_cut, windows
+from decoding.training.cuts import Cut, choose_cut, cut_anywhere, windows
 
 REPOSITORY_SHARE = 0.6
 PATH_SHARE = 0.93
@@ -32,11 +32,12 @@ ANSWER_TOKENS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """How a model wants its prompts: the tokenizer, the layout, the token that ends an answer."""
+    """How a model wants its prompts: the tokenizer, the layout, the token that ends an answer, where cursors stand."""
 
     tokenizer: Tokenizer
     layout: Layout
     end_id: int
+    cut: Callable[[str, random.Random], Cut] = choose_cut
 
     @classmethod
     def suffix_first(cls, tokenizer: Tokenizer) -> Form:
@@ -44,6 +45,13 @@ class Form:
         end_id: int = tokenizer.get_vocab()["<|endoftext|>"]
         layout = find_layout(tokenizer.get_vocab(), {"fim_order": "suffix_first"}, [end_id])
         return cls(tokenizer=tokenizer, layout=layout, end_id=end_id)
+
+    @classmethod
+    def prefix_first(cls, tokenizer: Tokenizer) -> Form:
+        """The form of most published models: the classic layout, cut anywhere. For comparisons of layouts."""
+        form = cls.suffix_first(tokenizer)
+        layout = find_layout(tokenizer.get_vocab(), {"fim_order": "prefix_first"}, [form.end_id])
+        return replace(form, layout=replace(layout, is_anchored=False), cut=cut_anywhere)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text."""
@@ -72,6 +80,8 @@ def encode_sample(form: Form, around: Surroundings, cut: Cut, *, budget: int) ->
     )
     if cut.middle is None:
         return prompt.ids
+    if prompt.cursor < len(prompt.ids):  # the classic layout: what is typed stands before the suffix
+        return [*prompt.ids, *form.encode(cut.middle), form.end_id]
     typed = form.encode(cut.prefix)
     whole = form.encode(cut.prefix + cut.middle)
     if prompt.num_typed and whole[: len(typed) - 1] == typed[:-1]:
@@ -126,7 +136,7 @@ class Samples:
                 self._begin_epoch()
             file, text = self._texts[self._next]
             self._next += 1
-            cut = choose_cut(text, self._random)
+            cut = self._form.cut(text, self._random)
             budget = self._row_len - min(ANSWER_TOKENS, self._row_len // 4)
             self._pending += encode_sample(self._form, self._surroundings(file), cut, budget=budget)
         row = self._pending[: self._row_len]

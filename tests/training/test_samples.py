@@ -40,6 +40,20 @@ def test_a_sample_of_a_prefix_first_model_has_that_order(form: Form) -> None:
     )
 
 
+def test_the_classic_layout_has_what_is_typed_before_the_suffix(form: Form) -> None:
+    classic = Form.prefix_first(form.tokenizer)
+    assert _read(classic, encode_sample(classic, Surroundings(), CUT, budget=500)) == (
+        f"<|fim_prefix|>{CUT.prefix}<|fim_suffix|>{CUT.suffix}<|fim_middle|>{CUT.middle}<|endoftext|>"
+    )
+
+
+def test_cuts_anywhere_leave_nothing_out() -> None:
+    rng = random.Random(3)
+    made = [cuts.cut_anywhere(TEXT, rng) for _ in range(200)]
+    assert all(cut.prefix + (cut.middle or "") + cut.suffix == TEXT for cut in made)
+    assert 70 < sum(cut.middle is None for cut in made) < 130
+
+
 @pytest.mark.parametrize("middle", ["urn x", "", "\n", "é x"])
 @pytest.mark.parametrize("prefix", ["", "def f(x):\n    ret", "x = 1\n", "x = 1\n    "])
 def test_the_middle_follows_the_prefix_and_ends(form: Form, prefix: str, middle: str) -> None:
