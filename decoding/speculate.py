@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from decoding.constraint import Healing
-from decoding.drafting import Draft, Drafter, Outcome
+from decoding.drafting import HIDDEN, Draft, Drafter, Outcome
 from decoding.kv_cache import num_prefill_tokens
 from decoding.models.language_model import Cache, LanguageModel
 from decoding.sampling import Sampling, choose
@@ -85,7 +85,12 @@ def speculate(
             _bar(logits, healing, path, draft.token_ids)
         verdict = verify(draft.token_ids, choose(logits, sampling, len(cache) + len(pending)))
         cache.commit([*pending, *draft.token_ids[: verdict.num_accepted]])
-        drafter.observe(Outcome(emitted_ids=verdict.emitted_ids, num_accepted=verdict.num_accepted, draft=draft))
+        hidden = target.hidden() if HIDDEN in drafter.needs else None
+        if hidden is not None:
+            hidden = hidden[len(pending) - 1 :][: len(verdict.emitted_ids)]
+        drafter.observe(
+            Outcome(emitted_ids=verdict.emitted_ids, num_accepted=verdict.num_accepted, draft=draft, hidden=hidden)
+        )
         yield Round(emitted_ids=verdict.emitted_ids, draft=draft, num_accepted=verdict.num_accepted, logits=logits)
         path += verdict.emitted_ids
         pending = [verdict.emitted_ids[-1]]

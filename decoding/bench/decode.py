@@ -189,6 +189,10 @@ class _TimedDrafter:
         self.seconds = 0.0
 
     @property
+    def needs(self) -> frozenset[str]:
+        return self._inner.needs
+
+    @property
     def num_unread(self) -> int:
         return self._inner.num_unread
 

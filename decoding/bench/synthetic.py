@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from decoding.drafting import Draft, DraftRequest, Outcome
+from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
 from decoding.models.language_model import Cache, LanguageModel
 
 
@@ -43,6 +43,7 @@ class FreeDrafter:
     """Random tokens that cost nothing and fill the step: the bound for what any drafter can reach at that rate."""
 
     name = "free"
+    needs = NOTHING
 
     def __init__(self, vocabulary: int) -> None:
         self._vocabulary = vocabulary

@@ -32,6 +32,11 @@ class Combined:
         self._proposed_at: float | None = None
         self._draft_ms = 0.0
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What any of them needs."""
+        return frozenset().union(*(drafter.needs for drafter in self._active))
+
     def begin(self, request: DraftRequest) -> None:
         """Bring dropped drafters back and tell all of them."""
         self._active = list(self._all)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from decoding.drafting import Draft, DraftRequest, Outcome
+from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
 from decoding.models.language_model import Cache, LanguageModel
 from decoding.sampling import choose
 
@@ -21,6 +21,7 @@ class DraftModel:
     """A decoder with a cache of its own, which catches up lazily when it is asked."""
 
     name = "draft"
+    needs = NOTHING
 
     def __init__(self, model: LanguageModel, cache: Cache) -> None:
         self._model = model

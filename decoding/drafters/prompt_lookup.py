@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from decoding.drafting import Draft, DraftRequest, Outcome
+from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
 
 MAX_MATCH = 8
 MIN_MATCH = 2
@@ -37,6 +37,7 @@ class PromptLookup:
     """Looks through the prompt with the emitted tokens, then through the hint texts (last suggestion, recent edits)."""
 
     name = "lookup"
+    needs = NOTHING
     num_unread = 0
 
     def __init__(self) -> None:

@@ -86,6 +86,7 @@ class Decoder:
         # Set by the row-invariance probe at loading: all steps run at this many rows, padded where there are fewer.
         self.step_width = 1
         self._weights = weights
+        self._hidden: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -120,7 +121,9 @@ class Decoder:
         num_rows = len(token_ids)
         assert 0 < num_rows <= self.step_width
         padded = [*token_ids, *([token_ids[-1]] * (self.step_width - num_rows))]
-        return self.logits(self.forward(padded, cache))[:num_rows]
+        hidden = self.forward(padded, cache)
+        self._hidden = hidden[:num_rows]
+        return self.logits(hidden)[:num_rows]
 
     @torch.inference_mode()
     def prefill(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> None:
@@ -135,6 +138,10 @@ class Decoder:
         hidden = self.forward(token_ids, cache)
         cache.commit(token_ids)
         return self.logits(hidden[-1:])[0]
+
+    def hidden(self) -> Tensor | None:
+        """(T, C) of the last step's rows, before the last norm, valid until the next call."""
+        return self._hidden
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:

@@ -183,6 +183,9 @@ class GenericModel:
         cache.commit(token_ids)
         return logits[0]
 
+    def hidden(self) -> None:
+        """What stands before the last norm is not told alike by all families."""
+
     def _forward(self, token_ids: Sequence[int], cache: KVCache[Store], num_logits: int) -> Tensor:
         """Logits (num_logits, V) of the last of the tokens; writes their slots and commits nothing."""
         store = cache.store

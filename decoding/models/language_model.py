@@ -78,3 +78,6 @@ class LanguageModel(Protocol):
 
         The quickest way and not the row-invariant one: what a draft is made with.
         """
+
+    def hidden(self) -> Tensor | None:
+        """(T, C) of the last step's rows, before the last norm, valid until the next call; None where not known."""

@@ -31,6 +31,7 @@ class ScriptedDrafter:
 
     name = "scripted"
     num_unread = 0
+    needs = frozenset[str]()
 
     def __init__(self, propose: Callable[[list[int], int], list[int]]) -> None:
         self._propose = propose

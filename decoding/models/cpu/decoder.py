@@ -65,6 +65,8 @@ class CpuDecoder:
         self._memory = _Memory()
         self._is_int8 = quantize == "int8"
         self._logits = self._memory.zeros(STEP_WIDTH, _up(len(weights.head), LANES))
+        self._hidden = self._memory.zeros(PREFILL_WIDTH, _up(shape.width, LANES))
+        self._num_stepped = 0
         tables = self._tables(weights)
         self._job = tables[0]
         scratch = [self._scratch() for _ in range(threads)]
@@ -82,6 +84,7 @@ class CpuDecoder:
         They are valid until the next call.
         """
         self._run(token_ids, cache, num_logit_rows=len(token_ids))
+        self._num_stepped = len(token_ids)
         return torch.from_numpy(self._logits[: len(token_ids), : self.shape.vocabulary])
 
     def prefill(self, token_ids: Sequence[int], cache: KVCache[Slots]) -> None:
@@ -94,6 +97,10 @@ class CpuDecoder:
         self._run(token_ids, cache, num_logit_rows=1)
         cache.commit(token_ids)
         return torch.from_numpy(self._logits[0, : self.shape.vocabulary])
+
+    def hidden(self) -> Tensor:
+        """(T, C) of the last step's rows, before the last norm, valid until the next call."""
+        return torch.from_numpy(self._hidden[: self._num_stepped, : self.shape.width])
 
     def _run(self, token_ids: Sequence[int], cache: KVCache[Slots], *, num_logit_rows: int) -> None:
         num_rows, start = len(token_ids), len(cache)
@@ -131,7 +138,7 @@ class CpuDecoder:
             tables.TOKENS: self._tokens.ctypes.data,
             tables.ROTARY: memory.hold(torch.view_as_real(weights.rotary).numpy()).ctypes.data,
             tables.FINAL_NORM: memory.floats(weights.norm),
-            tables.HIDDEN: memory.zeros(PREFILL_WIDTH, _up(shape.width, LANES)).ctypes.data,
+            tables.HIDDEN: self._hidden.ctypes.data,
             tables.BUFFER: memory.zeros(PREFILL_WIDTH, buffer_width).ctypes.data,
             tables.MIXED: memory.zeros(PREFILL_WIDTH, shape.heads * shape.head_dim).ctypes.data,
             tables.LOGITS: self._logits.ctypes.data,
