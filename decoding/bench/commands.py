@@ -59,6 +59,10 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     suite = _add_own_engine(suites, "trace", product_commands.run_trace, "a recorded editing session, played again")
     product_commands.add_trace_options(suite)
     _add_own_engine(suites, "startup", product_commands.run_startup, "the time to a first suggestion, cold and warm")
+    suite = _add_own_engine(
+        suites, "endurance", product_commands.run_endurance, "thousands of requests, and the memory they leave behind"
+    )
+    suite.add_argument("--requests", type=int, default=10_000, metavar="N")
     return list(suites.choices.values())
 
 

@@ -1,4 +1,4 @@
-"""The command line of the suites that drive the whole product: `tabcast bench trace` and `tabcast bench startup`."""
+"""The command line of the suites that drive the whole product: `tabcast bench trace`, `startup` and `endurance`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from decoding.bench import recording, report, startup, trace
+from decoding.bench import endurance, recording, report, startup, trace
 from decoding.errors import TabcastError
 from decoding.models.pair import ModelSet
 
@@ -44,16 +44,26 @@ def run_startup(options: argparse.Namespace, _models: ModelSet | None, progress:
     yield from startup.run(_language_server(options), startup.REPEATS, lambda: progress.advance(task))
 
 
+def run_endurance(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
+    """Ask an engine of its own again and again."""
+    task = progress.add_task("asking", total=options.requests)
+    yield from endurance.run(_engine_arguments(options), options.requests, lambda: progress.advance(task))
+
+
 def _language_server(options: argparse.Namespace) -> list[str]:
     """The command that starts the language server with this engine; paths become absolute, as it runs elsewhere."""
     if not options.front_end:
         raise TabcastError("this suite drives the language server: run it by the command `tabcast bench`")
-    arguments = []
+    return [*options.front_end, "lsp", *_engine_arguments(options)]
+
+
+def _engine_arguments(options: argparse.Namespace) -> list[str]:
+    arguments: list[str] = []
     for name in ("model", "draft", "device", "dtype", "quantize"):
         value = getattr(options, name, None)
         if value is not None:
             arguments += [f"--{name}", str(Path(value).absolute()) if Path(value).is_dir() else value]
-    return [*options.front_end, "lsp", *arguments]
+    return arguments
 
 
 def _positive(text: str) -> float:
