@@ -116,7 +116,8 @@ def complete(
     sampling = _sampling(request, len(prompt_ids), attempt)
     healing = Healing(models.index, prompt.rest) if prompt.rest else None
     hints = [models.encode(text[:MAX_HINT_CHARACTERS]) for text in request.tabcast.draft_texts]
-    drafter = session.drafter(request.tabcast.method)
+    method = request.tabcast.method
+    drafter = session.drafter(method)
     drafter.begin(
         DraftRequest(
             prompt_ids=prompt_ids,
@@ -149,7 +150,8 @@ def complete(
         finally:
             session.remember(prompt_ids, answer.token_ids)
     last = answer.flush()
-    yield Piece(text=last.text, tokens=last.tokens, stats=_stats(request, prompt, answer, num_cached, clock))
+    stats = _stats(request, prompt, answer, num_cached, clock)
+    yield Piece(text=last.text, tokens=last.tokens, stats=replace(stats, notice=session.notice(method)))
 
 
 def _sampling(request: CompletionRequest, prompt_len: int, attempt: int) -> Sampling:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from decoding.errors import ConfigError
+from decoding.protocol import AUTO, Method, ProtocolError, check_method
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -30,6 +31,7 @@ class EngineConfig:
     """What one engine runs. `model` and `draft` are folders, names of pulled models, or "" for the shipped pair.
 
     `draft` may be "none". `fim` has fields of `fim_templates.Template` that override the table's.
+    `method` is how requests are drafted that name none.
     `quantize` "int8" stores weights in int8. `kernels` "torch" does without the compiled kernels for CPUs.
     `context_tokens` bounds prompt and answer together; `threads` 0 leaves the choice to torch. At most `sessions`
     requests take turns, and as many token sequences are kept in `cache_mb` megabytes, 0 for a share of the memory.
@@ -46,6 +48,7 @@ class EngineConfig:
     cache_mb: int = 0
     threads: int = 0
     idle_minutes: float = 10.0
+    method: Method = AUTO
     fim: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -145,6 +148,10 @@ def _apply(config: EngineConfig, values: Mapping[str, Any], source: str) -> Engi
     for key, least in (("context_tokens", 128), ("sessions", 1), ("cache_mb", 0), ("threads", 0)):
         if getattr(config, key) < least:
             raise ConfigError(f"{source}: {key} must be at least {least}, not {getattr(config, key)}")
+    try:
+        check_method(config.method)
+    except ProtocolError as error:
+        raise ConfigError(f"{source}: {error}") from None
     if config.idle_minutes <= 0:
         raise ConfigError(f"{source}: idle_minutes must be more than 0, not {config.idle_minutes:g}")
     return config

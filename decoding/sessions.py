@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
+from decoding.drafters import registry
 from decoding.drafters.combine import Combined
-from decoding.drafters.draft_model import DraftModel
-from decoding.drafters.prompt_lookup import MAX_MATCH, PromptLookup, common_prefix_len
+from decoding.drafters.prompt_lookup import MAX_MATCH, common_prefix_len
+from decoding.drafters.registry import SessionState
 from decoding.drafting import Drafter
 from decoding.models.language_model import Cache
 from decoding.models.pair import ModelSet
@@ -33,29 +35,35 @@ class Session:
     `document` names whose text it holds.
     """
 
-    def __init__(self, models: ModelSet, policy: Policy | None = None) -> None:
+    def __init__(self, models: ModelSet, policy: Policy | None = None, shared: dict[str, Any] | None = None) -> None:
+        """`policy` and `shared` (see `SessionState`) are those of the engine; of its own where none are given."""
         self.document = ""
         self.cache: Cache = models.target.new_cache()
+        self._models = models
         self._policy = policy or new_policy(models)
-        self._lookup = PromptLookup()
-        self._draft = None if models.draft is None else DraftModel(models.draft, models.draft.new_cache())
+        self._state = SessionState(cache=self.cache, shared={} if shared is None else shared)
+        self._made: dict[str, Drafter] = {}
         self._last_ids: list[int] = []
+        self.drafters("")  # so that their memory counts from the beginning
+        self._last_prompt_len = 0
+        self._is_taken = True
 
     @property
     def num_bytes(self) -> int:
-        """Memory of its keys and values."""
-        return self.cache.num_bytes + (0 if self._draft is None else self._draft.num_bytes)
+        """Memory of its keys and values, the drafters' included."""
+        return self.cache.num_bytes + sum(getattr(drafter, "num_bytes", 0) for drafter in self._made.values())
 
     def drafters(self, method: Method) -> list[Drafter]:
-        """The drafters of a method."""
-        model: list[Drafter] = [] if self._draft is None else [self._draft]
-        chosen: dict[Method, list[Drafter]] = {
-            "plain": [],
-            "lookup": [self._lookup],
-            "draft": model,
-            "auto": [self._lookup, *model],
-        }
-        return chosen[method]
+        """The drafters of a method, "" being the engine's own; each is made when it is first asked for, and kept."""
+        names, _ = registry.choose(method, self._models)
+        for name in names:
+            if name not in self._made:
+                self._made[name] = registry.ENTRIES[name].make(self._models, self._state)
+        return [self._made[name] for name in names]
+
+    def notice(self, method: Method) -> str:
+        """Which of the drafters that a method names are missing, and why; "" where none is."""
+        return registry.choose(method, self._models)[1]
 
     def drafter(self, method: Method) -> Combined:
         """The drafters of a method as one, asked where the policy expects it to pay."""
@@ -75,6 +83,15 @@ class Session:
     def remember(self, prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> None:
         """What the last request was, and what was answered as far as it got."""
         self._last_ids = [*prompt_ids, *answer_ids]
+        self._last_prompt_len = len(prompt_ids)
+        self._is_taken = False
+
+    def take_last(self) -> tuple[Sequence[int], Sequence[int]]:
+        """Prompt and answer that `remember` was told; empty the next time."""
+        if self._is_taken:
+            return (), ()
+        self._is_taken = True
+        return self._last_ids[: self._last_prompt_len], self._last_ids[self._last_prompt_len :]
 
 
 def new_policy(models: ModelSet) -> Policy:
@@ -104,6 +121,7 @@ class SessionPool:
     def __init__(self, models: ModelSet, *, max_sessions: int, budget_bytes: int) -> None:
         self._models = models
         self._policy = new_policy(models)
+        self._shared: dict[str, Any] = {}
         self._max_sessions = max_sessions
         self._budget_bytes = budget_bytes
         self._idle: list[Session] = []
@@ -165,7 +183,7 @@ class SessionPool:
     def _new(self) -> Session:
         if not self._has_room() and self._idle:
             return self._idle.pop(0)
-        return Session(self._models, self._policy)
+        return Session(self._models, self._policy, self._shared)
 
     def _evict(self) -> None:
         while self._idle and len(self) > 1 and (len(self) > self._max_sessions or self.num_bytes > self._budget_bytes):

@@ -17,18 +17,20 @@ import torch
 
 from decoding.bench import baselines
 from decoding.bench.synthetic import FreeDrafter, SyntheticTarget
+from decoding.drafters import registry
 from decoding.drafters.combine import Combined
 from decoding.drafting import Draft, Drafter, DraftRequest, Outcome
 from decoding.models.language_model import LanguageModel
 from decoding.models.pair import ModelSet
-from decoding.protocol import Method
+from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method
 from decoding.sampling import Sampling
 from decoding.sessions import Session
 from decoding.speculate import speculate
 
 PLAIN = "plain"
 PLAIN_FASTEST = "plain, 1 row"
-OWN_METHODS: dict[str, Method] = {PLAIN: "plain", "lookup": "lookup", "draft": "draft", "auto": "auto"}
+USUAL_METHODS = (PLAIN, "lookup", "draft", AUTO)
+ALL_METHODS = (PLAIN, *DRAFTERS, AUTO, COMBINE)
 REPEATS = 3
 
 
@@ -60,20 +62,20 @@ Decode = Callable[[list[int]], Run]
 def methods(
     models: ModelSet, names: Sequence[str], num_tokens: int, acceptance: float | None = None
 ) -> dict[str, Decode]:
-    """The decoders to compare, by name; a method that needs a draft model is left out where there is none.
+    """The decoders to compare, by name; a method of which no drafter is there is left out.
 
     With a synthetic `acceptance` there is one more, whose drafts are free.
     """
     width = models.target.step_width
     chosen: dict[str, Decode] = {}
     for name in names:
-        if name == "draft" and models.draft is None:
+        if name != PLAIN and not registry.choose(name, models)[0]:
             continue
         # One session for all runs, as an engine has it: the policy goes on from what it has learnt.
         session = Session(models)
-        drafter = partial(session.drafter, OWN_METHODS[name])
+        drafter = partial(session.drafter, name)
         if acceptance is not None:  # a decree leaves the policy nothing to decide
-            drafter = partial(_combined, session, OWN_METHODS[name])
+            drafter = partial(_combined, session, name)
         chosen[name] = _own(models, drafter, num_tokens, width=width, acceptance=acceptance)
     if acceptance is not None:
         free = FreeDrafter(models.target.shape.vocabulary)

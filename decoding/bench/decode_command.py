@@ -15,8 +15,10 @@ from decoding.bench import baselines, data, decode, decode_rows, llama_cpp, memo
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.pair import ModelSet, load_pair
+from decoding.protocol import ProtocolError, check_method
 
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
+METHODS_HELP = f"of {', '.join(decode.ALL_METHODS)}; drafters together are joined by +; all: each of them"
 MIN_PROMPT_TOKENS = 8
 RANDOM_PROMPTS = 2
 ROOM = 64
@@ -26,7 +28,9 @@ def add_options(suite: argparse.ArgumentParser) -> None:
     """The options of this suite alone."""
     suite.add_argument("--data", type=Path, default=PROMPTS, help="rows with `prompt`; our own small set by default")
     suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
-    suite.add_argument("--methods", type=_parse_methods, default=list(decode.OWN_METHODS), metavar="A,B")
+    suite.add_argument(
+        "--methods", type=_parse_methods, default=list(decode.USUAL_METHODS), metavar="A,B+C", help=METHODS_HELP
+    )
     suite.add_argument("--baselines", type=parse_baselines, default=[], metavar="A,B")
     suite.add_argument("--shape", choices=shapes.SHAPES, help="random weights at this model's size, for step times")
     suite.add_argument("--draft-shape", choices=shapes.SHAPES, help="with --shape: a draft model, random too")
@@ -141,6 +145,14 @@ def _parse_share(text: str) -> float:
     return share
 
 
+def _parse_methods(text: str) -> list[str]:
+    names = list(decode.ALL_METHODS) if text == "all" else [word.strip() for word in text.split(",") if word.strip()]
+    try:
+        return [check_method(name) for name in names]
+    except ProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _names(known: Iterable[str], groups: Mapping[str, Sequence[str]]) -> Callable[[str], list[str]]:
     allowed = list(known)
 
@@ -155,5 +167,4 @@ def _names(known: Iterable[str], groups: Mapping[str, Sequence[str]]) -> Callabl
     return parse
 
 
-_parse_methods = _names(decode.OWN_METHODS, {})
 parse_baselines = _names((*baselines.NAMES, *llama_cpp.NAMES), {llama_cpp.SELECTOR: llama_cpp.NAMES})

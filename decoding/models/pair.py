@@ -30,6 +30,7 @@ from decoding.models.loading import (
 )
 from decoding.models.memory import check_fit, free_bytes, needed_bytes
 from decoding.models.row_invariance import Probe, probe, probe_plain
+from decoding.protocol import AUTO, Method
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ Progress = Callable[[float, str], None]
 class ModelSet:
     """What an engine decodes with: the target, its tokenizer and layout, and a draft model of the same tokenizer.
 
-    `notices` say what of the settings could not be used, and why.
+    `notices` say what of the settings could not be used, and why; `method` is how requests are drafted that name none.
     `step_ms` and `draft_step_ms` are what a pass of each over so many rows takes on this machine.
     """
 
@@ -55,6 +56,7 @@ class ModelSet:
     draft: LanguageModel | None = None
     languages: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    method: Method = AUTO
     step_ms: Mapping[int, float] = field(default_factory=dict)
     draft_step_ms: Mapping[int, float] = field(default_factory=dict)
 
@@ -111,6 +113,7 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
         draft=draft,
         languages=tuple(own.get("languages") or ()),
         notices=tuple(notices),
+        method=config.method,
         index=TokenIndex(token_bytes(tokenizer)),
         step_ms={
             rows: measure_step_ms(partial(target.step, [0] * rows), target)

@@ -69,6 +69,7 @@ class CompletionStats:
     `reason` says why it ended: "stop" (the model ended it), "stop_text", "line", "length", "repetition",
     "context" (the cache is full), "superseded" (by a newer request of its document) or "dropped" (idle work gave way).
     `seed` is the one that a sampled answer can be had again with.
+    `notice` says which drafters were asked for and are not there, "" where none is missing.
     """
 
     tokens: int = 0
@@ -81,6 +82,7 @@ class CompletionStats:
     reason: str = ""
     seed: int | None = None
     token_ids: tuple[int, ...] = ()
+    notice: str = ""
     drafters: Mapping[str, DrafterStats] = field(default_factory=dict)
 
     @property
@@ -109,6 +111,7 @@ class CompletionStats:
             decode_ms=body.number("decode_ms"),
             reason=body.text("reason"),
             seed=body.optional_integer("seed", low=-(2**63), high=2**63),
+            notice=body.text("notice"),
             token_ids=tuple(int(token_id) for token_id in body.value.get("token_ids") or ()),
             drafters={
                 str(name): DrafterStats(

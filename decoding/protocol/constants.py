@@ -23,10 +23,8 @@ EXIT_PORT_IN_USE: Final = 4
 EXIT_MODEL: Final = 5
 
 LineMode = Literal["line", "block", "free"]
-Method = Literal["auto", "plain", "lookup", "draft"]
 Priority = Literal["normal", "idle"]
 Status = Literal["absent", "loading", "ready", "failed"]
 
 LINE_MODES: Final[tuple[LineMode, ...]] = ("line", "block", "free")
-METHODS: Final[tuple[Method, ...]] = ("auto", "plain", "lookup", "draft")
 PRIORITIES: Final[tuple[Priority, ...]] = ("normal", "idle")

@@ -10,13 +10,12 @@ from decoding.protocol.constants import (
     MAX_CHOICES,
     MAX_LOGPROBS,
     MAX_NEW_TOKENS,
-    METHODS,
     PRIORITIES,
     LineMode,
-    Method,
     Priority,
 )
 from decoding.protocol.fields import Fields, ProtocolError
+from decoding.protocol.methods import Method, check_method
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +34,7 @@ class CompletionOptions:
     `draft_texts` are texts likely to be copied (the last suggestion, recent edits); they never change the output.
     `line_mode`: "line" ends at the end of the line, "free" at nothing but stop tokens and `max_tokens`;
     "block" is for the front end, which ends the stream when the block is complete: the engine treats it as "free".
-    `method` names the drafters; every method gives the same text.
+    `method` names the drafters (see `methods.py`), "" leaves that to the engine; every method gives the same text.
     `heal`: a token that the cursor cuts is taken back and written again whole; the answer has only what is new of it.
     `confidence` asks for how probable each token of a piece was (see `Confidence`).
     `priority` "idle" is for work ahead of time: it waits while any other request runs, and is dropped first.
@@ -48,7 +47,7 @@ class CompletionOptions:
     session: str = ""
     draft_texts: tuple[str, ...] = ()
     line_mode: LineMode = "free"
-    method: Method = "auto"
+    method: Method = ""
     heal: bool = True
     confidence: bool = False
     priority: Priority = "normal"
@@ -121,8 +120,15 @@ def _options_from_json(value: object) -> CompletionOptions:
         session=body.text("session"),
         draft_texts=body.texts("draft_texts"),
         line_mode=body.one_of("line_mode", LINE_MODES, "free"),
-        method=body.one_of("method", METHODS, "auto"),
+        method=_method(body),
         heal=body.value.get("heal") is None or body.flag("heal"),
         confidence=body.flag("confidence"),
         priority=body.one_of("priority", PRIORITIES, "normal"),
     )
+
+
+def _method(body: Fields) -> Method:
+    try:
+        return check_method(found) if (found := body.text("method")) else ""
+    except ProtocolError as error:
+        raise ProtocolError(f"{body.name}.{error}") from None

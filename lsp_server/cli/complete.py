@@ -77,6 +77,7 @@ class Answer:
             "ms": round(self.ms, 1),
             "drafters": {name: asdict(counts) for name, counts in self.stats.drafters.items()},
             "reason": self.reason,
+            "notice": self.stats.notice,
         }
 
 
@@ -91,6 +92,8 @@ def run(options: argparse.Namespace) -> int:
         print(answer.text)
     else:
         print(f"tabcast: nothing to suggest here: {answer.reason}", file=sys.stderr)
+    if answer.stats.notice:
+        print(f"tabcast: {answer.stats.notice}", file=sys.stderr)
     return 0
 
 
@@ -161,7 +164,7 @@ def _request(options: argparse.Namespace, snapshot: Snapshot, cursor: Cursor, mo
         repo=location.repo,
     )
     request = OwnEngine().render(wanted)
-    return replace(request, tabcast=replace(request.tabcast, method="plain")) if options.plain else request
+    return replace(request, tabcast=replace(request.tabcast, method="plain" if options.plain else options.method))
 
 
 def _project(file: Path) -> list[str]:

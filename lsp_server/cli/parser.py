@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from decoding.protocol import MAX_NEW_TOKENS, VERSION
+from decoding.protocol import MAX_NEW_TOKENS, METHODS, VERSION, ProtocolError, check_method
 
 # Subcommands that the engine's own program reads and runs: nothing after the name is parsed here.
 ENGINE_SIDE: Final = {
@@ -114,7 +114,15 @@ def _add_complete(commands: Any) -> None:
     command.add_argument(
         "--max-tokens", metavar="N", type=_tokens, help="at most so many, instead of the editor's limit"
     )
-    command.add_argument("--plain", action="store_true", help="decode without drafters; the text is the same")
+    drafting = command.add_mutually_exclusive_group()
+    drafting.add_argument("--plain", action="store_true", help="decode without drafters; the text is the same")
+    drafting.add_argument(
+        "--method",
+        metavar="NAME",
+        type=_method,
+        default="",
+        help=f"what drafts, instead of the engine's setting: {', '.join(METHODS)}; drafters are joined by +",
+    )
     _add_engine_options(command)
     _add_json(command)
 
@@ -179,6 +187,13 @@ def _tokens(text: str) -> int:
     if not 1 <= tokens <= MAX_NEW_TOKENS:
         raise argparse.ArgumentTypeError(f"expected 1 to {MAX_NEW_TOKENS}, got {text}")
     return tokens
+
+
+def _method(text: str) -> str:
+    try:
+        return check_method(text)
+    except ProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

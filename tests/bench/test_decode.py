@@ -19,9 +19,9 @@ PROMPT = list(range(20, 60)) * 2
 def test_each_method_is_measured_and_identical(pair: ModelSet) -> None:
     prompts = [PROMPT, PROMPT[:50]]
     width = pair.target.step_width
-    decoders = decode.methods(pair, list(decode.OWN_METHODS), 24)
+    decoders = decode.methods(pair, list(decode.USUAL_METHODS), 24)
     rows = {row["method"]: row for row in decode_rows.rows(decode.measure(prompts, decoders), prompts)}
-    assert set(rows) == {decode.PLAIN_FASTEST, *decode.OWN_METHODS}
+    assert set(rows) == {decode.PLAIN_FASTEST, *decode.USUAL_METHODS}
     assert all(row["identical_percent"] == 100 for name, row in rows.items() if name != decode.PLAIN_FASTEST)
     assert rows[decode.PLAIN]["tokens_per_step"] == 1
     assert rows[decode.PLAIN_FASTEST]["speedup"] == 1

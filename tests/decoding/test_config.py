@@ -34,6 +34,7 @@ def test_each_source_overrides_the_one_before(tmp_path: Path) -> None:
         ("[engine]\ndevice = 'abacus'\n", "device must be one of"),
         ("[engine]\nthreads = -1\n", "threads must be at least 0"),
         ("[engine]\ncache_mb = -1\n", "cache_mb must be at least 0"),
+        ("[engine]\nmethod = 'magic'\n", "method: expected plain, auto"),
         ("[engine]\nidle_minutes = 0\n", "idle_minutes must be more than 0"),
         ("[engine\n", "config.toml"),
     ],

@@ -163,10 +163,11 @@ async def test_n_answers_and_stop_texts(client: aiohttp.ClientSession, running: 
 async def test_every_method_gives_the_same_tokens(client: aiohttp.ClientSession, running: Engine) -> None:
     answers = [
         (await post(client, running, prompt=PROMPT, max_tokens=30, tabcast={"method": method}))[1]["choices"][0]
-        for method in ("plain", "lookup", "auto")
+        for method in ("plain", "lookup", "auto", "draft", "combine")
     ]
     assert len({tuple(answer["tabcast"]["token_ids"]) for answer in answers}) == 1
     assert answers[0]["tabcast"]["tokens_per_step"] == 1.0
+    assert [bool(answer["tabcast"]["notice"]) for answer in answers] == [False, False, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -179,6 +180,7 @@ async def test_every_method_gives_the_same_tokens(client: aiohttp.ClientSession,
         ({"prompt": "x", "stop": 4}, "stop"),
         ({"prompt": "x", "max_tokens": 4096}, "leaves no room"),
         ({"prompt": "x", "tabcast": {"method": "magic"}}, "tabcast.method"),
+        ({"prompt": "x", "tabcast": {"method": "lookup+magic"}}, "got 'magic'"),
     ],
 )
 async def test_bad_requests_name_the_field(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from decoding.complete import complete, prompt_tokens
+from decoding.drafters import registry
 from decoding.drafting import DraftRequest
 from decoding.models.pair import ModelSet
 from decoding.policy import Policy
-from decoding.protocol import CompletionOptions, CompletionRequest
+from decoding.protocol import DRAFTERS, CompletionOptions, CompletionRequest
 from decoding.sessions import MIN_SHARED, Session, SessionPool, cache_budget_bytes
 
 
@@ -124,3 +126,42 @@ def test_the_old_answer_is_drafted_again(llama: ModelSet, monkeypatch: pytest.Mo
 def test_the_budget(tmp_path: Path) -> None:
     assert cache_budget_bytes(7, torch.device("cpu")) == 7 << 20
     assert 1 << 26 < cache_budget_bytes(0, torch.device("cpu")) < 1 << 45
+
+
+def test_a_method_chooses_the_drafters_that_are_there(llama: ModelSet) -> None:
+    def names(method: str, models: ModelSet = llama) -> list[str]:
+        return [drafter.name for drafter in Session(models).drafters(method)]
+
+    alone = replace(llama, draft=None)
+    assert names("plain") == []
+    assert names("draft+lookup") == ["draft", "lookup"]
+    assert names("lookup+lookup") == ["lookup"]
+    assert {"lookup", "draft"} <= set(names("combine"))
+    assert "draft" not in names("combine", alone)
+    assert names("auto") == names("") != []
+    assert names("", replace(llama, method="draft")) == ["draft"]
+    assert names("draft", alone) == []
+    assert Session(alone).notice("draft") == "drafter draft is left out: there is no draft model"
+    assert Session(alone).notice("combine") == Session(alone).notice("auto") == ""  # nothing was asked for by name
+
+
+def test_drafters_are_made_once_a_session_and_their_memory_counts(llama: ModelSet) -> None:
+    session = Session(replace(llama, method="lookup"))
+    before = session.num_bytes
+    assert session.drafters("lookup+draft")[1] is session.drafters("draft")[0]
+    assert session.num_bytes > before == Session(replace(llama, method="plain")).num_bytes
+
+
+@pytest.mark.parametrize("name", registry.ENTRIES)
+def test_a_registered_drafter_has_its_own_name_and_one_of_the_protocol(llama: ModelSet, name: str) -> None:
+    assert name in DRAFTERS
+    assert all(drafter.name == name for drafter in Session(llama).drafters(name))
+
+
+def test_an_answer_says_what_it_was_made_without(llama: ModelSet) -> None:
+    models = replace(llama, draft=None)
+    request = CompletionRequest(prompt="alpha = 1\n", max_tokens=3, tabcast=CompletionOptions(method="draft"))
+    *_, last = complete(models, Session(models), request, prompt_tokens(models, request))
+    assert last.stats is not None
+    assert "no draft model" in last.stats.notice
+    assert last.stats.steps == last.stats.tokens

@@ -1,0 +1,76 @@
+"""The drafters by name: what each needs of an engine, and how one is made for a session.
+
+A new drafter is one entry here and one name in `protocol/methods.py`. Knows no request and no policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from decoding.drafters.draft_model import DraftModel
+from decoding.drafters.prompt_lookup import PromptLookup
+from decoding.drafting import Drafter
+from decoding.models.language_model import Cache
+from decoding.models.pair import ModelSet
+from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method, drafter_names
+
+# What `auto` is, by the kind of device; see the decisions in ARCHITECTURE.md for the figures.
+BEST: Final[Mapping[str, tuple[str, ...]]] = {"cpu": ("lookup", "draft"), "cuda": ("lookup", "draft")}
+BEST_ELSEWHERE: Final = ("lookup", "draft")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionState:
+    """What a drafter may use of its session: the target's cache, to read, and what all sessions of an engine share.
+
+    `shared` is for what a drafter has once for an engine, under its own name: an index of a workspace, say.
+    """
+
+    cache: Cache
+    shared: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`make` is for one session; `why_not` says why these models have no such drafter, "" where they have."""
+
+    make: Callable[[ModelSet, SessionState], Drafter]
+    why_not: Callable[[ModelSet], str] = lambda models: ""
+
+
+def _draft_model(models: ModelSet, _session: SessionState) -> Drafter:
+    assert models.draft is not None
+    return DraftModel(models.draft, models.draft.new_cache())
+
+
+ENTRIES: Final[Mapping[str, Entry]] = {
+    "lookup": Entry(lambda models, session: PromptLookup()),
+    "draft": Entry(_draft_model, lambda models: "" if models.draft else "there is no draft model"),
+}
+
+
+def why_not(name: str, models: ModelSet) -> str:
+    """Why an engine with these models has no such drafter, "" where it has."""
+    if name not in ENTRIES:
+        return "this version has none"
+    if models.target.step_width == 1:
+        return "this model verifies no drafts"
+    return ENTRIES[name].why_not(models)
+
+
+def choose(method: Method, models: ModelSet) -> tuple[tuple[str, ...], str]:
+    """The names of the drafters that a method means here, and what of those it names is missing, "" if nothing is.
+
+    "" is the method of the engine's settings.
+    """
+    method = method or models.method
+    named = drafter_names(method)
+    if method == AUTO:
+        wanted = BEST.get(models.target.device.type, BEST_ELSEWHERE)
+    else:
+        wanted = tuple(DRAFTERS) if method == COMBINE else named
+    missing = {name: reason for name in wanted if (reason := why_not(name, models))}
+    notice = "; ".join(f"drafter {name} is left out: {missing[name]}" for name in named if name in missing)
+    return tuple(name for name in wanted if name not in missing), notice
