@@ -20,10 +20,10 @@ MIN_PROBABILITY = 0.4
 class DraftModel:
     """A decoder with a cache of its own, which catches up lazily when it is asked."""
 
-    name = "draft"
     needs = NOTHING
 
-    def __init__(self, model: LanguageModel, cache: Cache) -> None:
+    def __init__(self, model: LanguageModel, cache: Cache, *, name: str = "draft") -> None:
+        self.name = name
         self._model = model
         self._cache = cache
         self._request = DraftRequest(prompt_ids=())

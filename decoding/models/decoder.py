@@ -9,7 +9,7 @@ Llama: Touvron et al. 2023 (https://arxiv.org/abs/2302.13971); rotary embedding:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -87,6 +87,11 @@ class Decoder:
         self.step_width = 1
         self._weights = weights
         self._hidden: Tensor | None = None
+
+    def with_layers(self, kept: Sequence[int]) -> Decoder:
+        """The model without the layers that are not kept; the weights are shared."""
+        layers = [self._weights.layers[i] for i in kept]
+        return Decoder(replace(self.shape, layers=len(layers)), replace(self._weights, layers=layers))
 
     @property
     def device(self) -> torch.device:

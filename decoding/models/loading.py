@@ -194,7 +194,7 @@ def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | 
     """
     if weights.embedding.device.type == "cpu" and (kernels := _cpu_kernels(engine)):
         threads = engine.threads or torch.get_num_threads()
-        model: CpuDecoder = kernels.CpuDecoder(shape, weights, threads=threads, quantize=engine.quantize)
+        model: CpuDecoder = kernels.build(shape, weights, threads=threads, quantize=engine.quantize)
         return model
     if engine.quantize != "none":
         raise ModelError(f"quantize {engine.quantize} needs the compiled kernels, which run on a CPU only")
