@@ -5,12 +5,16 @@ A new drafter is one entry here and one name in `protocol/methods.py`. Knows no 
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from decoding.drafters.draft_model import DraftModel
+from decoding.drafters.lookahead import Lookahead
 from decoding.drafters.prompt_lookup import PromptLookup
+from decoding.drafters.self_draft import has_layers, self_draft, skip_layers
 from decoding.drafting import Drafter
 from decoding.models.language_model import Cache
 from decoding.models.pair import ModelSet
@@ -45,9 +49,18 @@ def _draft_model(models: ModelSet, _session: SessionState) -> Drafter:
     return DraftModel(models.draft, models.draft.new_cache())
 
 
+def _self_draft(models: ModelSet, session: SessionState) -> Drafter:
+    """One reduced model for the whole engine, chosen on Python that is at hand: this file."""
+    if "self" not in session.shared:
+        session.shared["self"] = skip_layers(models.target, models.encode(inspect.getsource(sys.modules[__name__])))
+    return self_draft(session.shared["self"])
+
+
 ENTRIES: Final[Mapping[str, Entry]] = {
     "lookup": Entry(lambda models, session: PromptLookup()),
     "draft": Entry(_draft_model, lambda models: "" if models.draft else "there is no draft model"),
+    "lookahead": Entry(lambda models, session: Lookahead()),
+    "self": Entry(_self_draft, lambda models: "" if has_layers(models.target) else "its layers can't be left out"),
 }
 
 

@@ -26,16 +26,20 @@ class HasLayers(Protocol):
         """The model without the layers that are not kept; the weights are shared."""
 
 
-def skip_layers(target: LanguageModel, sample_ids: Sequence[int]) -> LanguageModel | None:
-    """The target with half of its layers; None where it can't do without any.
+def has_layers(target: LanguageModel) -> bool:
+    """Whether a model has at least two layers and can do without one of them."""
+    return isinstance(target, HasLayers) and getattr(target.shape, "layers", 0) > 1
+
+
+def skip_layers(target: LanguageModel, sample_ids: Sequence[int]) -> LanguageModel:
+    """The target with half of its layers.
 
     Args:
-        target: keeps what it has.
+        target: one that `has_layers`; it keeps what it has.
         sample_ids: some text of the kind that it is going to write; choices at its last tokens are compared.
     """
-    num_layers = getattr(target.shape, "layers", 0)
-    if not isinstance(target, HasLayers) or num_layers < 2:
-        return None
+    assert isinstance(target, HasLayers)
+    num_layers = int(getattr(target.shape, "layers", 0))
     sample_ids = list(sample_ids[-(target.shape.max_len - 1) :])
     wanted = _choices(target, sample_ids)
     kept = list(range(num_layers))
