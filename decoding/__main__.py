@@ -90,7 +90,8 @@ def _parser(named: str) -> argparse.ArgumentParser:
         command.add_argument("--draft", help="the draft model, or none", default=default)
         command.add_argument("--device", help="auto, cpu, cuda, cuda:1, …", default=default)
         command.add_argument("--dtype", help="auto, float32, bfloat16, float16", default=default)
-        command.add_argument("--quantize", help="none, or int8 weights (on a CPU)", default=default)
+        command.add_argument("--quantize", help="store weights as none, int8, int4 or fp8", default=default)
+        command.add_argument("--draft-quantize", help="the same of the draft's", default=default)
     doctor.add_argument("--json", action="store_true", help="print JSON")
     if named == "train":
         from decoding.training import commands as training  # noqa: PLC0415 - brings torch and transformers

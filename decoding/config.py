@@ -21,7 +21,8 @@ BUNDLED = Path(__file__).parent / "bundled"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 KERNELS = ("auto", "torch")
-QUANTIZATIONS = ("none", "int8")
+QUANTIZATIONS = ("none", "int8", "int4", "fp8")
+AS_TARGET = "as target"
 METHOD_NO_DRAFT = "none"
 BUNDLED_NAMES = ("", "bundled", "tabcast-bundled")
 
@@ -32,7 +33,8 @@ class EngineConfig:
 
     `draft` may be "none". `fim` has fields of `fim_templates.Template` that override the table's.
     `method` is how requests are drafted that name none.
-    `quantize` "int8" stores weights in int8. `kernels` "torch" does without the compiled kernels for CPUs.
+    `quantize` stores weights in eight or four bits, and `draft_quantize` those of the draft.
+    `kernels` "torch" does without the compiled kernels for CPUs.
     `context_tokens` bounds prompt and answer together; `threads` 0 leaves the choice to torch. At most `sessions`
     requests take turns, and as many token sequences are kept in `cache_mb` megabytes, 0 for a share of the memory.
     """
@@ -42,6 +44,7 @@ class EngineConfig:
     device: str = "auto"
     dtype: str = "auto"
     quantize: str = "none"
+    draft_quantize: str = AS_TARGET
     kernels: str = "auto"
     context_tokens: int = 4096
     sessions: int = 16
@@ -141,6 +144,7 @@ def _apply(config: EngineConfig, values: Mapping[str, Any], source: str) -> Engi
         ("device", DEVICES),
         ("dtype", DTYPES),
         ("quantize", QUANTIZATIONS),
+        ("draft_quantize", (*QUANTIZATIONS, AS_TARGET)),
         ("kernels", KERNELS),
     ):
         if getattr(config, key) not in allowed and not str(getattr(config, key)).startswith("cuda:"):

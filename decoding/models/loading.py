@@ -21,6 +21,7 @@ from decoding.config import EngineConfig, models_directory
 from decoding.errors import ModelError
 from decoding.hub import read_record
 from decoding.models.decoder import Decoder, Layer, Shape, Weights, rotary_table
+from decoding.models.quantize import quantize_layer, quantize_weights
 from decoding.models.rope import KINDS as ROPE_KINDS
 from decoding.models.rope import inverse_frequencies, rope_kind
 from decoding.models.tensors import Tensors
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
+# What the compiled kernels for CPUs round to; the rest is plain torch there, slow and to compare with.
+PACKED_KINDS = ("none", "int8")
 # Where a tokenizer's description holds parts that hold parts.
 NESTED = ("normalizer", "pre_tokenizer", "decoder", "normalizers", "pretokenizers")
 
@@ -173,7 +176,12 @@ def load_decoder(
         raise ModelError(f"{folder}: the tokenizer has {vocabulary} tokens, the model only {len(embedding)}")
     head = embedding if config.get("tie_word_embeddings") else tensors.take("lm_head.weight")
     frequencies = inverse_frequencies(config, shape.head_dim)
-    layers = [_layer(tensors, f"model.layers.{i}", shape) for i in range(shape.layers)]
+    # Rounded one by one, so that no more than one layer is ever there in full.
+    rounding = "" if _packs_itself(engine, device) else engine.quantize.replace("none", "")
+    layers = []
+    for i in range(shape.layers):
+        layer = _layer(tensors, f"model.layers.{i}", shape)
+        layers.append(quantize_layer(layer, rounding) if rounding else layer)
     norm = tensors.take("model.norm.weight")
     if left := tensors.untaken():
         raise ModelError(f"{folder}: tensor {left[0]} (and {len(left) - 1} more) has no place in this architecture")
@@ -188,17 +196,17 @@ def load_decoder(
 
 
 def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | CpuDecoder:
-    """The model of these weights in the quickest form for where they lie.
-
-    Raises `ModelError` if it is to be quantized and can't be.
-    """
-    if weights.embedding.device.type == "cpu" and (kernels := _cpu_kernels(engine)):
+    """The model of these weights in the quickest form for where they lie; those that are not rounded yet are."""
+    if _packs_itself(engine, weights.embedding.device) and (kernels := _cpu_kernels(engine)):
         threads = engine.threads or torch.get_num_threads()
         model: CpuDecoder = kernels.build(shape, weights, threads=threads, quantize=engine.quantize)
         return model
-    if engine.quantize != "none":
-        raise ModelError(f"quantize {engine.quantize} needs the compiled kernels, which run on a CPU only")
-    return Decoder(shape, weights)
+    return Decoder(shape, quantize_weights(weights, engine.quantize) if engine.quantize != "none" else weights)
+
+
+def _packs_itself(engine: EngineConfig, device: torch.device) -> bool:
+    """Whether the compiled kernels compute it, which store weights in a form of their own."""
+    return device.type == "cpu" and engine.quantize in PACKED_KINDS and _cpu_kernels(engine) is not None
 
 
 def _cpu_kernels(engine: EngineConfig) -> ModuleType | None:

@@ -13,6 +13,7 @@ import torch
 
 from decoding.errors import ModelError
 from decoding.models.catalogue import largest_that_fits
+from decoding.models.quantize import BYTES_PER_WEIGHT, HEAD_KIND
 
 GIB: Final = 2**30
 # Activations, the allocator's rest, and what a layer takes twice while it is read.
@@ -30,13 +31,30 @@ def count_parameters(folder: Path) -> int:
     return sum(math.prod(shape) for path in folder.glob("*.safetensors") for shape in _shapes(path))
 
 
-def needed_bytes(folder: Path, config: Mapping[str, Any], dtype: torch.dtype, num_tokens: int) -> int:
-    """Weights in `dtype`, and keys and values of one sequence of `num_tokens`."""
+def needed_bytes(
+    folder: Path, config: Mapping[str, Any], dtype: torch.dtype, num_tokens: int, quantize: str = "none"
+) -> int:
+    """Weights in `dtype` or rounded, and keys and values of one sequence of `num_tokens`."""
+    weights = weight_bytes(count_parameters(folder), config, dtype, quantize)
+    return int(OVERHEAD * weights) + cache_bytes(config, dtype, num_tokens)
+
+
+def weight_bytes(num_parameters: int, config: Mapping[str, Any], dtype: torch.dtype, quantize: str = "none") -> int:
+    """Of all weights: rounded, the embedding stays as it is, and a head that is tied to it becomes one of its own."""
+    if quantize == "none":
+        return num_parameters * dtype.itemsize
+    embedding = int(config.get("vocab_size") or 0) * int(config.get("hidden_size") or 0)
+    layers = num_parameters - embedding * (1 if config.get("tie_word_embeddings") else 2)
+    head = embedding * BYTES_PER_WEIGHT[HEAD_KIND[quantize]]
+    return int(embedding * dtype.itemsize + head + max(0, layers) * BYTES_PER_WEIGHT[quantize])
+
+
+def cache_bytes(config: Mapping[str, Any], dtype: torch.dtype, num_tokens: int) -> int:
+    """Keys and values of one sequence."""
     heads = int(config.get("num_attention_heads") or 0)
     head_dim = int(config.get("head_dim") or int(config.get("hidden_size") or 0) // max(heads, 1))
     kv_heads = int(config.get("num_key_value_heads") or heads)
-    cached = 2 * int(config.get("num_hidden_layers") or 0) * kv_heads * head_dim * num_tokens
-    return int(OVERHEAD * count_parameters(folder) * dtype.itemsize) + cached * dtype.itemsize
+    return 2 * int(config.get("num_hidden_layers") or 0) * kv_heads * head_dim * num_tokens * dtype.itemsize
 
 
 def free_bytes(device: torch.device) -> int | None:

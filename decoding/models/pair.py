@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from decoding.config import BUNDLED_NAMES, EngineConfig
+from decoding.config import AS_TARGET, BUNDLED_NAMES, EngineConfig
 from decoding.constraint import TokenIndex
 from decoding.detokenize import token_bytes
 from decoding.errors import ConfigError, ModelError
@@ -91,7 +91,7 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
     draft = None
     if draft_folder is not None:
         progress(0.8, "reading the draft model")
-        draft, problem = _load(draft_folder, tokenizer, config, device, dtype)
+        draft, problem = _load(draft_folder, tokenizer, draft_config(config), device, dtype)
         if problem:
             notices.append(f"the draft {draft_folder} is left out: {problem}")
             draft = None
@@ -165,6 +165,11 @@ def choose_device(config: EngineConfig) -> tuple[torch.device, torch.dtype]:
     return device, torch.bfloat16 if has_bfloat16 else torch.float32
 
 
+def draft_config(config: EngineConfig) -> EngineConfig:
+    """The settings that the draft is loaded with."""
+    return config if config.draft_quantize == AS_TARGET else replace(config, quantize=config.draft_quantize)
+
+
 def end_token_ids(config: dict[str, object]) -> list[int]:
     """The ids of config.json's `eos_token_id`, which is a number, a list or nothing."""
     value = config.get("eos_token_id")
@@ -174,10 +179,17 @@ def end_token_ids(config: dict[str, object]) -> list[int]:
 
 
 def _check_memory(folders: Sequence[Path], config: EngineConfig, device: torch.device, dtype: torch.dtype) -> None:
+    settings = (config, draft_config(config))
     needs = [
-        (folder.name, needed_bytes(folder, read_config(folder), dtype, config.context_tokens)) for folder in folders
+        (folder.name, needed_bytes(folder, read_config(folder), dtype, config.context_tokens, stored_as(of, device)))
+        for folder, of in zip(folders, settings, strict=False)
     ]
     check_fit(needs, device, free_bytes(device))
+
+
+def stored_as(config: EngineConfig, device: torch.device) -> str:
+    """How weights are stored when they arrive; on a CPU they are read in full and then rounded."""
+    return config.quantize if device.type != "cpu" else "none"
 
 
 def _load(

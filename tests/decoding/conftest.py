@@ -20,10 +20,12 @@ FORMS: dict[str, dict[str, str]] = {
     "float32": {"dtype": "float32"},
     "bfloat16": {"dtype": "bfloat16"},
     "int8": {"dtype": "float32", "quantize": "int8"},
+    "int4": {"dtype": "float32", "quantize": "int4"},
+    "fp8": {"dtype": "bfloat16", "quantize": "fp8"},
     "float32, torch": {"dtype": "float32", "kernels": "torch"},
     "bfloat16, torch": {"dtype": "bfloat16", "kernels": "torch"},
 }
-ONLY_OURS = ("int8", "float32, torch", "bfloat16, torch")
+ONLY_OURS = ("int8", "int4", "fp8", "float32, torch", "bfloat16, torch")
 
 
 class ScriptedDrafter:

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from decoding.config import EngineConfig
-from decoding.errors import ModelError
 from decoding.models.cpu.decoder import PREFILL_WIDTH, STEP_WIDTH, CpuDecoder
 from decoding.models.decoder import Decoder
 from decoding.models.language_model import Cache, LanguageModel
@@ -130,11 +129,6 @@ def test_int8_is_near_and_half_the_size(folders: dict[str, Path], tokens: list[i
     expected = exact.step(tokens[:8], exact.new_cache()).clone()
     error = (small.step(tokens[:8], small.new_cache()) - expected).norm() / expected.norm()
     assert 0 < error < 0.03
-
-
-def test_int8_is_refused_where_torch_computes(folders: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match="int8 needs the compiled kernels"):
-        load(folders["llama"], quantize="int8", kernels="torch")
 
 
 def test_torch_computes_where_numba_is_missing(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
