@@ -38,6 +38,7 @@ class EngineConfig:
     `context_tokens` bounds prompt and answer together; `threads` 0 leaves the choice to torch. At most `sessions`
     requests take turns, and as many token sequences are kept in `cache_mb` megabytes, 0 for a share of the memory.
     """
+    `online` keeps the last answers on this machine and lets the draft learn from them while nobody asks.
 
     model: str = ""
     draft: str = ""
@@ -52,6 +53,7 @@ class EngineConfig:
     threads: int = 0
     idle_minutes: float = 10.0
     method: Method = AUTO
+    online: bool = False
     fim: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -86,13 +88,22 @@ def is_hub_name(name: str) -> bool:
 
 def models_directory() -> Path:
     """Where pulled models lie; `TABCAST_MODELS` names another place."""
-    if named := os.environ.get("TABCAST_MODELS"):
+    return _data_directory("TABCAST_MODELS", "models")
+
+
+def online_directory() -> Path:
+    """Where drafts that adapt to the user lie, and what they learn from; `TABCAST_ONLINE_DIR` names another place."""
+    return _data_directory("TABCAST_ONLINE_DIR", "online")
+
+
+def _data_directory(variable: str, name: str) -> Path:
+    if named := os.environ.get(variable):
         return Path(named)
     try:
         import platformdirs  # noqa: PLC0415 - absent on some GPU machines, where `bench` and `train` must run
     except ImportError:
-        return Path.home() / ".local" / "share" / "tabcast" / "models"
-    return platformdirs.user_data_path("tabcast") / "models"
+        return Path.home() / ".local" / "share" / "tabcast" / name
+    return platformdirs.user_data_path("tabcast") / name
 
 
 def load(overrides: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> EngineConfig:
@@ -135,9 +146,9 @@ def _apply(config: EngineConfig, values: Mapping[str, Any], source: str) -> Engi
         if kind is None:
             raise ConfigError(f"{source}: unknown engine setting {key!r} (known: {', '.join(sorted(known))})")
         try:
-            changed[key] = kind(value)
+            changed[key] = _truth(value) if kind is bool else kind(value)
         except (TypeError, ValueError):
-            wanted = "a table of the file" if kind is dict else kind.__name__
+            wanted = {dict: "a table of the file", bool: "true or false"}.get(kind, kind.__name__)
             raise ConfigError(f"{source}: {key} must be {wanted}, not {value!r}") from None
     config = replace(config, **changed)
     for key, allowed in (
@@ -159,3 +170,11 @@ def _apply(config: EngineConfig, values: Mapping[str, Any], source: str) -> Engi
     if config.idle_minutes <= 0:
         raise ConfigError(f"{source}: idle_minutes must be more than 0, not {config.idle_minutes:g}")
     return config
+
+
+def _truth(value: object) -> bool:
+    """What a file writes as true or false, and the environment as a word."""
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if (text := str(value).lower()) not in words:
+        raise ValueError(text)
+    return words[text]

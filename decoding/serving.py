@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from decoding.config import EngineConfig
 from decoding.errors import AlreadyRunning
 from decoding.jobs import EngineState, Mailbox
+from decoding.learner import Learner
 from decoding.protocol import ADDRESS_FILE, ENGINE_LOCK_FILE, EXIT_MODEL, Address, make_private
 from decoding.server import EngineServer
 
@@ -74,9 +75,11 @@ async def _run(config: EngineConfig, directory: Path, address: Address, listener
     log.info("listening on %s", address.url)
     compute = threading.Thread(target=_compute, args=(config, mailbox, state), name="compute", daemon=True)
     compute.start()
+    learner = Learner(config, directory)
     try:
-        await _wait(stopped, server, state, config.idle_minutes * 60)
+        await _wait(stopped, server, state, config.idle_minutes * 60, learner)
     finally:
+        learner.close()
         (directory / ADDRESS_FILE).unlink(missing_ok=True)
         mailbox.put(None)
         await runner.cleanup()
@@ -86,12 +89,15 @@ async def _run(config: EngineConfig, directory: Path, address: Address, listener
     return EXIT_MODEL if state.health.status == "failed" else 0
 
 
-async def _wait(stopped: asyncio.Event, server: EngineServer, state: EngineState, idle_s: float) -> None:
+async def _wait(
+    stopped: asyncio.Event, server: EngineServer, state: EngineState, idle_s: float, learner: Learner
+) -> None:
     while not stopped.is_set():
         limit_s = min(idle_s, FAILED_IDLE_S) if state.health.status == "failed" else idle_s
         if server.idle_s >= limit_s:
             log.info("idle for %.0f s", server.idle_s)
             return
+        learner.look(server.idle_s)
         with suppress(TimeoutError):
             await asyncio.wait_for(stopped.wait(), min(1.0, limit_s / 4))
 

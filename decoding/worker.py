@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 import torch
 
+from decoding.adaptation import Home, Ring
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
 from decoding.jobs import ChoiceDone, EngineState, Job, JobDone, Mailbox
 from decoding.models.pair import ModelSet, load_pair
 from decoding.protocol import CompletionStats
-from decoding.sessions import SessionPool, cache_budget_bytes
+from decoding.sessions import Session, SessionPool, cache_budget_bytes
 from decoding.turns import Running
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,13 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
     log.info("ready in %.1f s: %s", time.perf_counter() - began, probe.describe())
     budget_bytes = cache_budget_bytes(config.cache_mb, models.target.device)
     pool = SessionPool(models, max_sessions=config.sessions, budget_bytes=budget_bytes)
-    Worker(models, pool, state, max_running=config.sessions).serve(mailbox)
+    Worker(models, pool, state, max_running=config.sessions, ring=_ring(config)).serve(mailbox)
+
+
+def _ring(config: EngineConfig) -> Ring | None:
+    """Where answers are kept, if the user wants it and there is a draft to learn from them."""
+    draft = config.draft_path
+    return Ring(Home.of(config.model_path, draft)) if config.online and draft is not None else None
 
 
 def _fail(state: EngineState, detail: str) -> None:
@@ -65,7 +72,10 @@ class Worker:
     Jobs take turns in a circle. Idle work, one job at a time, has a turn only when nobody else wants one.
     """
 
-    def __init__(self, models: ModelSet, pool: SessionPool, state: EngineState, *, max_running: int) -> None:
+    def __init__(
+        self, models: ModelSet, pool: SessionPool, state: EngineState, *, max_running: int, ring: Ring | None = None
+    ) -> None:
+        self._ring = ring
         self._models = models
         self._pool = pool
         self._state = state
@@ -84,6 +94,8 @@ class Worker:
         """Loop until `None` arrives."""
         while None not in (arrived := mailbox.take(wait=self.num_jobs == 0)):
             self.turn([job for job in arrived if job is not None])
+        if self._ring is not None:
+            self._ring.flush()
 
     def turn(self, arrived: Sequence[Job]) -> None:
         """Take in what arrived, and compute at most one step or chunk."""
@@ -122,7 +134,7 @@ class Worker:
             for running in [running for running in circle if self._is_flagged(running.job)]:
                 circle.remove(running)
                 running.close()
-                self._pool.give_back(running.session)
+                self._give_back(running.session)
                 self._end(running.job)
 
     def _is_flagged(self, job: Job) -> bool:
@@ -167,7 +179,7 @@ class Worker:
                 return
         else:
             if is_over:
-                self._pool.give_back(running.session)
+                self._give_back(running.session)
                 running.job.deliver(JobDone())
             else:
                 circle.append(running)
@@ -178,6 +190,11 @@ class Worker:
             circle.append(running.again(self._models, self._pool))
         except Exception as error:
             self._failed(running.job, error)
+
+    def _give_back(self, session: Session) -> None:
+        self._pool.give_back(session)
+        if self._ring is not None:
+            self._ring.note(*session.take_last())
 
     def _failed(self, job: Job, error: Exception) -> None:
         log.error("a request failed", exc_info=error)

@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from decoding.adaptation import Home
 from decoding.config import AS_TARGET, BUNDLED_NAMES, EngineConfig
 from decoding.constraint import TokenIndex
 from decoding.detokenize import token_bytes
@@ -28,7 +29,7 @@ from decoding.models.loading import (
     why_not_alike,
     why_not_ours,
 )
-from decoding.models.memory import check_fit, free_bytes, needed_bytes
+from decoding.models.memory import check_fit, count_parameters, free_bytes, needed_bytes
 from decoding.models.row_invariance import Probe, probe, probe_plain
 from decoding.protocol import AUTO, Method
 
@@ -80,6 +81,8 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
     declared, tokenizer = read_config(folder), load_tokenizer(folder)
     own = declared.get("tabcast") or {}
     notices: list[str] = []
+    if config.online and draft_folder is not None:
+        draft_folder = _adapted(folder, draft_folder, tokenizer, notices)
     if draft_folder is not None and (problem := why_not_alike(tokenizer, load_tokenizer(draft_folder))):
         notices.append(f"the draft {draft_folder} is left out, because it has another tokenizer: {problem}")
         draft_folder = None
@@ -125,6 +128,22 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
     )
     progress(0.9, "measuring a step of each")
     return models, found
+
+
+def _adapted(target: Path, draft: Path, tokenizer: Tokenizer, notices: list[str]) -> Path:
+    """The folder of the draft that has learnt from the user, or the one given where there is none that is whole."""
+    adapted = Home.of(target, draft).draft
+    if not adapted.is_dir():
+        return draft
+    try:
+        count_parameters(adapted)
+        read_config(adapted)
+        problem = why_not_alike(tokenizer, load_tokenizer(adapted))
+    except ModelError as error:
+        problem = str(error)
+    if problem:
+        notices.append(f"the adapted draft is left out ('tabcast train online --reset' removes it): {problem}")
+    return draft if problem else adapted
 
 
 def measure_step_ms(step: Callable[[Cache], Tensor], model: LanguageModel) -> float:

@@ -14,7 +14,7 @@ import torch
 from decoding.config import model_folder
 from decoding.errors import TabcastError
 from decoding.models.loading import load_tokenizer
-from decoding.training import corpus, draft, pack, pretrain, prune, samples, schedule, screening, stages
+from decoding.training import corpus, draft, online_command, pack, pretrain, prune, samples, schedule, screening, stages
 from decoding.training import tokenizer as training_tokenizer
 from decoding.training.export import export
 
@@ -69,6 +69,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         step.add_argument(f"--{name.replace('_', '-')}", type=int, help="of what is cut out of the target")
     _add_run(step)
     stages.add_parser(steps)
+    online_command.add_parser(steps)
     step = steps.add_parser("pack", help="store a model in int8, in files below 16 MB")
     _add(step, _pack, model="model folder", out="folder for the packed model")
     step = steps.add_parser("unpack", help="make a model folder of a packed one")

@@ -67,7 +67,7 @@ def agreement(target: PreTrainedModel, draft: PreTrainedModel, prompts: Sequence
             guessed = draft.lm_head(hidden_states(draft, whole)[0, len(prompt) - 1 : -1]).argmax(-1)
         found = (guessed.cpu() == wanted[0].cpu()).tolist()
         stood += found
-        num_steps += _num_steps(found)
+        num_steps += steps_for(found)
         num_tokens += len(found)
     return Agreement(share=sum(stood) / len(stood), tokens_per_step=num_tokens / num_steps)
 
@@ -83,7 +83,7 @@ def speed(target: Path, draft: Path, prompts: Sequence[list[int]], *, device: st
     )
 
 
-def _num_steps(stood: Sequence[bool]) -> int:
+def steps_for(stood: Sequence[bool]) -> int:
     """Steps for all the tokens: each emits what stands of its proposals and one token of the target's own."""
     at = steps = 0
     while at < len(stood):

@@ -48,7 +48,7 @@ def test_half_of_the_batches_end_in_the_teachers_own_words(form: Form, files: li
     [("", 0), ("0", 1), ("1", 1), ("00", 2), ("10", 1), ("1111", 1), ("11111", 1), ("111111", 2), ("1101", 2)],
 )
 def test_a_step_emits_what_stands_of_four_proposals_and_one_more(stood: str, steps: int) -> None:
-    assert gains._num_steps([mark == "1" for mark in stood]) == steps
+    assert gains.steps_for([mark == "1" for mark in stood]) == steps
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
