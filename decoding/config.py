@@ -20,7 +20,7 @@ from decoding.protocol import AUTO, Method, ProtocolError, check_method
 BUNDLED = Path(__file__).parent / "bundled"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-KERNELS = ("auto", "torch")
+KERNELS = ("auto", "torch", "rehearsed")
 QUANTIZATIONS = ("none", "int8", "int4", "fp8")
 AS_TARGET = "as target"
 METHOD_NO_DRAFT = "none"
@@ -34,11 +34,12 @@ class EngineConfig:
     `draft` may be "none". `fim` has fields of `fim_templates.Template` that override the table's.
     `method` is how requests are drafted that name none.
     `quantize` stores weights in eight or four bits, and `draft_quantize` those of the draft.
-    `kernels` "torch" does without the compiled kernels for CPUs.
+    `kernels` "torch" does without compiled kernels; "rehearsed" computes as on a GPU,
+    on any device and slowly.
     `context_tokens` bounds prompt and answer together; `threads` 0 leaves the choice to torch. At most `sessions`
     requests take turns, and as many token sequences are kept in `cache_mb` megabytes, 0 for a share of the memory.
-    """
     `online` keeps the last answers on this machine and lets the draft learn from them while nobody asks.
+    """
 
     model: str = ""
     draft: str = ""
@@ -52,8 +53,8 @@ class EngineConfig:
     cache_mb: int = 0
     threads: int = 0
     idle_minutes: float = 10.0
-    method: Method = AUTO
     online: bool = False
+    method: Method = AUTO
     fim: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -94,6 +95,11 @@ def models_directory() -> Path:
 def online_directory() -> Path:
     """Where drafts that adapt to the user lie, and what they learn from; `TABCAST_ONLINE_DIR` names another place."""
     return _data_directory("TABCAST_ONLINE_DIR", "online")
+
+
+def datastores_directory() -> Path:
+    """Where `tabcast models index` puts datastores of code; `TABCAST_DATASTORES` names another place."""
+    return _data_directory("TABCAST_DATASTORES", "datastores")
 
 
 def _data_directory(variable: str, name: str) -> Path:

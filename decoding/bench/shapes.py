@@ -55,6 +55,9 @@ SHAPES: Mapping[str, ModelShape] = {
     "qwen2.5-coder-7b": ModelShape(layers=28, width=3584, heads=28, kv_heads=4, feed_forward=18_944),
     "qwen2.5-coder-14b": ModelShape(layers=48, width=5120, heads=40, kv_heads=8, feed_forward=13_824),
     "qwen2.5-coder-32b": ModelShape(layers=64, width=5120, heads=40, kv_heads=8, feed_forward=27_648),
+    # To rehearse commands with.
+    "tiny": ModelShape(layers=2, width=32, heads=4, kv_heads=2, feed_forward=64, vocabulary=500),
+    "smaller": ModelShape(layers=1, width=16, heads=2, kv_heads=1, feed_forward=32, vocabulary=500, is_tied=True),
 }
 
 
@@ -81,13 +84,19 @@ def random_pair(name: str, draft_name: str | None, config: EngineConfig, max_len
 
 
 def build(
-    shape: ModelShape, *, max_len: int, device: torch.device, dtype: torch.dtype, final_norm: float = 1.0
+    shape: ModelShape,
+    *,
+    max_len: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    final_norm: float = 1.0,
+    weight_scale: float = WEIGHT_SCALE,
 ) -> tuple[Shape, Weights]:
     """A model of this shape, for `assemble`; the same weights each time on the same device."""
     generator = torch.Generator(device).manual_seed(0)
 
     def draw(*sizes: int) -> Tensor:
-        return torch.empty(sizes, device=device, dtype=dtype).normal_(0, WEIGHT_SCALE, generator=generator)
+        return torch.empty(sizes, device=device, dtype=dtype).normal_(0, weight_scale, generator=generator)
 
     ones = torch.ones(shape.width, device=device, dtype=dtype)
     query_width = shape.heads * shape.head_dim

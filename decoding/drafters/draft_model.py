@@ -7,10 +7,12 @@ barred, and ends where the model is not sure of itself.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 
 from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
-from decoding.models.language_model import Cache, LanguageModel
+from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
 from decoding.sampling import choose
 
 MAX_DRAFT = 4
@@ -58,7 +60,9 @@ class DraftModel:
         room = self._cache.capacity - len(self._ids)
         drafted: list[int] = []
         pending = self._ids[len(self._cache) :]
-        for _ in range(min(budget, MAX_DRAFT, room)):
+        if (num_tokens := min(budget, MAX_DRAFT, room)) > 0 and self._chooses_itself():
+            return self._ahead(pending, num_tokens)
+        for _ in range(num_tokens):
             logits = self._barred(self._read(pending), drafted)
             token_id = next(iter(choose(logits[None], self._request.sampling, len(self._ids) + len(drafted))))
             if float(logits.float().softmax(dim=-1)[token_id]) < MIN_PROBABILITY:
@@ -69,6 +73,21 @@ class DraftModel:
 
     def close(self) -> None:
         """The cache stays for the next request."""
+
+    def _chooses_itself(self) -> bool:
+        """Whether the model may be left alone with the choice: greedy, and nothing is barred any more."""
+        if not isinstance(self._model, DraftsAhead) or self._request.sampling.temperature > 0:
+            return False
+        healing = self._request.healing
+        return healing is None or healing.allowed(self._ids[len(self._request.prompt_ids) :]) is None
+
+    def _ahead(self, pending: list[int], num_tokens: int) -> Draft:
+        width = self._model.prefill_width
+        if more := (len(pending) - 1) // width * width:
+            self._read(pending[:more])
+        found = cast(DraftsAhead, self._model).draft_ahead(pending[more:], self._cache, num_tokens)
+        sure = next((i for i, (_, share) in enumerate(found) if share < MIN_PROBABILITY), len(found))
+        return Draft(tuple(token_id for token_id, _ in found[:sure]), self.name if sure else "")
 
     def _read(self, pending: list[int]) -> torch.Tensor:
         """Logits (V,) after the pending tokens."""

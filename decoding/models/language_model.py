@@ -7,7 +7,7 @@ may. Knows no weights. Dimension letters: T rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -81,3 +81,33 @@ class LanguageModel(Protocol):
 
     def hidden(self) -> Tensor | None:
         """(T, C) of the last step's rows, before the last norm, valid until the next call; None where not known."""
+
+
+class StepsChains(Protocol):
+    """A model with a pass for several chains that all begin at a cache's end (decoding/chains.py).
+
+    Each has a tail of its own, so that every row is to the bit what `step` gives for that chain alone.
+    """
+
+    # Of one pass; the row-invariance probe sets it to 1 where rows of chains are not those of steps.
+    max_chains: int
+
+    def step_chains(self, chains: Sequence[Sequence[int]], cache: Cache) -> list[Tensor]:
+        """Logits (T, V) of each of 1 to `max_chains` chains, `step_width` rows in all; commits nothing.
+
+        `hidden` then tells the rows of all, one chain behind the other.
+        """
+
+    def keep_chain(self, number: int, num_tokens: int) -> None:
+        """Write the slots of the first tokens of a chain of the last `step_chains` into its cache; commits nothing."""
+
+
+@runtime_checkable
+class DraftsAhead(Protocol):
+    """A model that chooses greedily by itself, several tokens at a time, without telling the host of each."""
+
+    def draft_ahead(self, token_ids: Sequence[int], cache: Cache, num_tokens: int) -> list[tuple[int, float]]:
+        """At most `num_tokens` that follow the cache's end and `token_ids`, each with its probability.
+
+        Commits `token_ids`, 1 to `prefill_width`, and all that follow but the last.
+        """

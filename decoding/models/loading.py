@@ -20,6 +20,7 @@ from torch import Tensor
 from decoding.config import EngineConfig, models_directory
 from decoding.errors import ModelError
 from decoding.hub import read_record
+from decoding.models.cuda.building import build as build_recorded
 from decoding.models.decoder import Decoder, Layer, Shape, Weights, rotary_table
 from decoding.models.quantize import quantize_layer, quantize_weights
 from decoding.models.rope import KINDS as ROPE_KINDS
@@ -28,6 +29,7 @@ from decoding.models.tensors import Tensors
 
 if TYPE_CHECKING:
     from decoding.models.cpu.decoder import CpuDecoder
+    from decoding.models.cuda.decoder import CudaDecoder
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +156,7 @@ def load_decoder(
     max_len: int,
     device: torch.device,
     dtype: torch.dtype,
-) -> Decoder | CpuDecoder:
+) -> Decoder | CpuDecoder | CudaDecoder:
     """Read the weights.
 
     Args:
@@ -195,13 +197,14 @@ def load_decoder(
     return assemble(shape, weights, engine)
 
 
-def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | CpuDecoder:
+def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | CpuDecoder | CudaDecoder:
     """The model of these weights in the quickest form for where they lie; those that are not rounded yet are."""
     if _packs_itself(engine, weights.embedding.device) and (kernels := _cpu_kernels(engine)):
         threads = engine.threads or torch.get_num_threads()
         model: CpuDecoder = kernels.build(shape, weights, threads=threads, quantize=engine.quantize)
         return model
-    return Decoder(shape, quantize_weights(weights, engine.quantize) if engine.quantize != "none" else weights)
+    weights = quantize_weights(weights, engine.quantize) if engine.quantize != "none" else weights
+    return build_recorded(shape, weights, engine.kernels) or Decoder(shape, weights)
 
 
 def _packs_itself(engine: EngineConfig, device: torch.device) -> bool:
@@ -211,7 +214,7 @@ def _packs_itself(engine: EngineConfig, device: torch.device) -> bool:
 
 def _cpu_kernels(engine: EngineConfig) -> ModuleType | None:
     """The compiled kernels, unless the settings or the machine are against them."""
-    if engine.kernels == "torch":
+    if engine.kernels != "auto":
         return None
     try:
         from decoding.models.cpu import decoder  # noqa: PLC0415 - brings numba, which some machines don't have

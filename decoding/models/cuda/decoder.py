@@ -1,0 +1,278 @@
+"""Our forward pass of the Llama family on a GPU: every pass is of one of a few widths, recorded once and replayed.
+
+A replay costs the host one launch; where its rows stand, in which session's cache and how long that is are read from
+device memory. Steps run at one width, prompts are read in absolute chunks, and a draft model's greedy tokens follow
+one another on the device. Dimension letters: T rows, V vocabulary, C width of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from decoding.kv_cache import BLOCK, Blocks, KVCache
+from decoding.models.cuda.operations import NUM_REAL, STEP_SPLITS, TOKENS, Operations, Spot, whole
+from decoding.models.cuda.recording import Recorder, Replay
+from decoding.models.decoder import Shape, Weights
+
+CHUNK = 256
+SHORT_CHUNK = 64  # of models that hold less than four of the others
+FEW = 4  # rows of a draft's first pass: what was pending, seldom more than two
+MOST_AHEAD = 32
+HEAD_ROWS = 64  # the head is padded to so many: matrix libraries are slow where rows of logits begin anywhere
+
+
+class Wanted(Enum):
+    """What a pass is for."""
+
+    ALL = "the logits of every row"
+    LAST = "those of the last real row"
+    NOTHING = "keys and values alone"
+
+
+@dataclass(slots=True)
+class _Pass:
+    """A recorded pass. `logits` (T or 1, V) and `hidden` (T, C), before the last norm, are those of its last replay."""
+
+    spot: Spot
+    replay: Replay | None = None
+    logits: Tensor | None = None
+    hidden: Tensor | None = None
+
+
+class CudaDecoder:
+    """A model that computes `step_width` rows at a time, or chunks, into a cache."""
+
+    def __init__(
+        self, shape: Shape, weights: Weights, operations: Operations, recorder: Recorder, *, chunk: int = 0
+    ) -> None:
+        """`chunk` 0 is as long as the model's length allows for."""
+        self.shape = shape
+        self.chunk = self.prefill_width = chunk or (CHUNK if shape.max_len >= 4 * CHUNK else SHORT_CHUNK)
+        self.has_own_threads = False
+        # Set by the row-invariance probe at loading: all steps run at this many rows, padded where there are fewer.
+        self.step_width = 1
+        self.num_parameters = weights.num_parameters
+        self.num_read_bytes = sum(
+            matrix.nbytes if isinstance(matrix, Tensor) else matrix.num_bytes
+            for matrix in (*(m for layer in weights.layers for m in _matrices(layer)), weights.head)
+        )
+        self._weights = _padded(weights)
+        self._rotary = weights.rotary
+        self._operations, self._recorder = operations, recorder
+        self._passes: dict[tuple[int, Wanted], _Pass] = {}
+        self._hidden: Tensor | None = None
+        self._ahead = _Ahead(self) if shape.max_len > MOST_AHEAD else None
+        self._on_device: AbstractContextManager[object] = (
+            torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self._weights.embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are stored in."""
+        return self._weights.embedding.dtype
+
+    def new_cache(self) -> KVCache[Blocks]:
+        """An empty cache for one sequence."""
+        store = Blocks(
+            layers=self.shape.layers,
+            kv_heads=self.shape.kv_heads,
+            head_dim=self.shape.head_dim,
+            capacity=self.shape.max_len + BLOCK,
+            dtype=self.dtype,
+            device=self.device,
+        )
+        return KVCache(store, capacity=store.capacity)
+
+    def step(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
+        """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing.
+
+        They are valid until the next call.
+        """
+        num_rows = len(token_ids)
+        assert 0 < num_rows <= self.step_width
+        done = self._run(self.step_width, Wanted.ALL, token_ids, cache)
+        assert done.logits is not None
+        assert done.hidden is not None
+        self._hidden = done.hidden[:num_rows]
+        return done.logits[:num_rows]
+
+    def prefill(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> None:
+        """Compute one whole absolute chunk and commit it."""
+        assert len(token_ids) == self.chunk and len(cache) % self.chunk == 0  # noqa: PT018 - one condition
+        self._run(self.chunk, Wanted.NOTHING, token_ids, cache)
+        cache.commit(token_ids, by_chunk=True)
+
+    def advance(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
+        """Compute and commit 1 to `prefill_width` tokens; logits (V,) after the last. For drafts."""
+        done = self._run(self._width_for(len(token_ids)), Wanted.LAST, token_ids, cache)
+        cache.commit(token_ids)
+        assert done.logits is not None
+        return done.logits[0]
+
+    def hidden(self) -> Tensor | None:
+        """(T, C) of the last step's rows, before the last norm, valid until the next call."""
+        return self._hidden
+
+    def draft_ahead(self, token_ids: Sequence[int], cache: KVCache[Blocks], num_tokens: int) -> list[tuple[int, float]]:
+        """Greedy tokens that follow, each with its probability; see `language_model.DraftsAhead`."""
+        assert self._ahead is not None
+        found = self._ahead.draft(token_ids, cache, min(num_tokens, MOST_AHEAD))
+        cache.commit([*token_ids, *(token_id for token_id, _ in found[:-1])])
+        return found
+
+    def _width_for(self, num_rows: int) -> int:
+        return next(width for width in (1, FEW, self.prefill_width) if width >= num_rows)
+
+    @torch.inference_mode()
+    def _run(
+        self,
+        width: int,
+        wanted: Wanted,
+        token_ids: Sequence[int],
+        cache: KVCache[Blocks],
+        passes: dict[tuple[int, Wanted], _Pass] | None = None,
+        then: Callable[[_Pass], None] = lambda done: None,
+    ) -> _Pass:
+        """Replay the pass of this width, recorded when it is first asked for; `then` is recorded behind it."""
+        passes = self._passes if passes is None else passes
+        found = passes.get((width, wanted))
+        if found is None:
+            found = passes[width, wanted] = _Pass(
+                Spot(torch.zeros(TOKENS + width, dtype=torch.int64, device=self.device))
+            )
+        fill(found.spot, token_ids, cache)
+        try:
+            with self._on_device:
+                self._replay(found, wanted, then)
+        except BaseException:
+            del passes[width, wanted]
+            raise
+        finally:
+            found.spot.store = None  # a session that is given up is to be freed
+        return found
+
+    def _replay(self, found: _Pass, wanted: Wanted, then: Callable[[_Pass], None]) -> None:
+        if found.replay is None:
+
+            def compute() -> None:
+                self._compute(found, wanted)
+                then(found)
+
+            found.replay = self._recorder.record(compute)
+        found.replay()
+
+    def _compute(self, into: _Pass, wanted: Wanted) -> None:
+        """Write the rows' keys and values, and what is wanted into `into`."""
+        spot, operations, shape, weights = into.spot, self._operations, self.shape, self._weights
+        splits = STEP_SPLITS if len(spot.tokens) < self.prefill_width else whole(spot.blocks.capacity)
+        hidden = F.embedding(spot.tokens, weights.embedding)
+        delta: Tensor | None = None
+        for index, layer in enumerate(weights.layers):
+            normed = operations.add_norm(hidden, delta, layer.input_norm, shape.norm_eps)
+            qkv = F.linear(normed, layer.qkv, layer.qkv_bias)
+            query = operations.rotate_and_write(qkv, shape, layer, index, spot, self._rotary)
+            mixed = operations.attend(query, shape, index, spot, splits)
+            normed = operations.add_norm(hidden, F.linear(mixed, layer.out), layer.post_norm, shape.norm_eps)
+            delta = F.linear(operations.gate(F.linear(normed, layer.gate_up)), layer.down)
+        if wanted is Wanted.NOTHING:
+            return
+        if wanted is Wanted.LAST:
+            last = spot.words[NUM_REAL : NUM_REAL + 1] - 1
+            hidden, delta = hidden.index_select(0, last), None if delta is None else delta.index_select(0, last)
+        normed = operations.add_norm(hidden, delta, weights.norm, shape.norm_eps)
+        into.hidden = hidden
+        into.logits = F.linear(normed, weights.head)[:, : shape.vocabulary]
+
+
+class _Ahead:
+    """A draft model's greedy loop: each token is chosen and fed back on the device, and all are fetched at once."""
+
+    def __init__(self, model: CudaDecoder) -> None:
+        self._model = model
+        self._first: dict[tuple[int, Wanted], _Pass] = {}
+        self._next = _Pass(Spot(torch.zeros(TOKENS + 1, dtype=torch.int64, device=model.device)))
+        self._count = torch.zeros(1, dtype=torch.int64, device=model.device)
+        self._found = torch.zeros(MOST_AHEAD, 2, dtype=torch.float64, device=model.device)
+
+    @torch.inference_mode()
+    def draft(self, token_ids: Sequence[int], cache: KVCache[Blocks], num_tokens: int) -> list[tuple[int, float]]:
+        """Tokens and their probabilities; writes slots and commits nothing."""
+        model, following = self._model, self._next
+        following.spot.store = cache.store
+        try:
+            if following.replay is None and num_tokens > 1:
+                fill(following.spot, [0], cache)
+                with model._on_device:
+                    following.replay = model._recorder.record(self._compute_next)
+            width = model._width_for(len(token_ids))
+            model._run(width, Wanted.LAST, token_ids, cache, self._first, self._begin)
+            for _ in range(num_tokens - 1):
+                assert following.replay is not None
+                with model._on_device:
+                    following.replay()
+        finally:
+            following.spot.store = None
+        return [(int(token_id), share) for token_id, share in self._found[:num_tokens].tolist()]
+
+    def _begin(self, done: _Pass) -> None:
+        """Behind the first pass: the next one stands where its last real row's successor does."""
+        words, following = done.spot.words, self._next.spot.words
+        following[:TOKENS].copy_(words[:TOKENS])
+        following[:1] += words[NUM_REAL : NUM_REAL + 1]
+        following[NUM_REAL : NUM_REAL + 1].fill_(1)
+        self._count.zero_()
+        self._choose(done)
+
+    def _compute_next(self) -> None:
+        self._model._compute(self._next, Wanted.LAST)
+        self._next.spot.words[:1] += 1
+        self._choose(self._next)
+
+    def _choose(self, done: _Pass) -> None:
+        assert done.logits is not None
+        logits = done.logits.float()
+        best = logits.argmax(dim=-1)
+        share = (logits.amax(dim=-1) - logits.logsumexp(dim=-1)).exp()
+        self._next.spot.words[TOKENS:].copy_(best)
+        self._found.index_copy_(0, self._count, torch.stack((best.double(), share.double()), dim=1))
+        self._count += 1
+
+
+def fill(spot: Spot, token_ids: Sequence[int], cache: KVCache[Blocks]) -> None:
+    """Say where a pass's rows stand, by one small copy; what is missing to its width is padding."""
+    store, width = cache.store, len(spot.words) - TOKENS
+    start, num_real = len(cache), len(token_ids)
+    assert 0 < num_real <= width
+    # The kernels look nowhere: what is out of bounds here would be read from somebody else's memory.
+    if start + num_real > store.capacity:
+        raise IndexError(f"slots {start} to {start + num_real} of {store.capacity}")
+    padding = [token_ids[-1]] * (width - num_real)
+    words = [start, num_real, store.keys.data_ptr(), store.values.data_ptr(), *token_ids, *padding]
+    # Not pinned: the driver takes a copy of so little at once, so that the next pass may be filled before this one ran.
+    spot.words.copy_(torch.tensor(words))
+    spot.store = store
+
+
+def _matrices(layer: object) -> list[Tensor]:
+    return [getattr(layer, name) for name in ("qkv", "out", "gate_up", "down")]
+
+
+def _padded(weights: Weights) -> Weights:
+    """The head with whole tiles of rows; where it is tied, it is the embedding, too."""
+    head, missing = weights.head, -weights.head.shape[0] % HEAD_ROWS if isinstance(weights.head, Tensor) else 0
+    if not missing:
+        return weights
+    padded = F.pad(head, (0, 0, 0, missing))
+    return replace(weights, head=padded, embedding=padded if weights.is_tied else weights.embedding)

@@ -1,0 +1,235 @@
+"""Triton kernels for what a layer computes between its matrix products; imported only where a GPU computes.
+
+All rows of a kernel are independent of each other, and sums over the context are taken in pieces that begin at
+absolute slots, added in their order: a row gives the same bits whichever row it is and however long the cache is.
+The cache is found by an address in device memory, so that one recording serves every session.
+Split along the keys: Dao et al. 2023, "Flash-Decoding"; online softmax: Milakov and Gimelshein 2018
+(https://arxiv.org/abs/1805.02867).
+"""
+
+# No `from __future__ import annotations`: Triton looks at the annotations of its functions.
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from decoding.kv_cache import BLOCK
+from decoding.models.cuda.operations import KEYS, NUM_REAL, START, VALUES, Splits, Spot
+from decoding.models.decoder import Layer, Shape
+
+# As Triton wants what its functions take from outside.
+_START, _NUM_REAL = tl.constexpr(START), tl.constexpr(NUM_REAL)
+_KEYS, _VALUES, _BLOCK = tl.constexpr(KEYS), tl.constexpr(VALUES), tl.constexpr(BLOCK)
+
+FEW_QUERIES = 16  # the least that a matrix unit takes
+MOST_QUERIES = 128  # of one program; their sums stay in registers
+COMBINED_AT_ONCE = tl.constexpr(16)
+GATE_BLOCK = 1024
+
+
+@triton.jit
+def _add_norm(hidden, delta, weight, normed, width, eps, HAS_DELTA: tl.constexpr, WIDE: tl.constexpr):
+    """A program a row."""
+    row = tl.program_id(0).to(tl.int64) * width
+    at = tl.arange(0, WIDE)
+    is_inside = at < width
+    value = tl.load(hidden + row + at, mask=is_inside, other=0.0).to(tl.float32)
+    if HAS_DELTA:
+        value += tl.load(delta + row + at, mask=is_inside, other=0.0).to(tl.float32)
+        rounded = value.to(hidden.dtype.element_ty)
+        tl.store(hidden + row + at, rounded, mask=is_inside)
+        value = rounded.to(tl.float32)
+    factor = 1.0 / tl.sqrt(tl.sum(value * value, axis=0) / width + eps)
+    scaled = value * factor * tl.load(weight + at, mask=is_inside, other=0.0).to(tl.float32)
+    tl.store(normed + row + at, scaled.to(normed.dtype.element_ty), mask=is_inside)
+
+
+@triton.jit
+def _rotate_and_write(
+    qkv, query, words, rotary, query_norm, key_norm, layer_offset, eps,
+    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, HAS_NORM: tl.constexpr,
+):  # fmt: skip
+    """A program a row and head, of queries, keys and values in turn."""
+    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    num_real = tl.load(words + _NUM_REAL)
+    position = tl.load(words + _START) + tl.minimum(row, num_real - 1)
+    pair = tl.arange(0, HEAD_DIM // 2)
+    source = qkv + (row * (HEADS + 2 * KV_HEADS) + head) * HEAD_DIM
+    even, odd = tl.load(source + 2 * pair).to(tl.float32), tl.load(source + 2 * pair + 1).to(tl.float32)
+    is_query, is_value = head < HEADS, head >= HEADS + KV_HEADS
+    if HAS_NORM:
+        factor = 1.0 / tl.sqrt(tl.sum(even * even + odd * odd, axis=0) / HEAD_DIM + eps)
+        norm = tl.where(is_query, query_norm.to(tl.int64), key_norm.to(tl.int64)).to(query_norm.dtype)
+        even = tl.where(is_value, even, even * factor * tl.load(norm + 2 * pair).to(tl.float32))
+        odd = tl.where(is_value, odd, odd * factor * tl.load(norm + 2 * pair + 1).to(tl.float32))
+    angles = rotary + position * HEAD_DIM
+    cosine = tl.where(is_value, 1.0, tl.load(angles + 2 * pair))
+    sine = tl.where(is_value, 0.0, tl.load(angles + 2 * pair + 1))
+    turned_even, turned_odd = even * cosine - odd * sine, even * sine + odd * cosine
+    kind = query.dtype.element_ty
+    if is_query:
+        target = query + (row * HEADS + head) * HEAD_DIM
+        tl.store(target + 2 * pair, turned_even.to(kind))
+        tl.store(target + 2 * pair + 1, turned_odd.to(kind))
+    elif row < num_real:
+        store = tl.load(words + tl.where(is_value, _VALUES, _KEYS)).to(tl.pointer_type(kind))
+        kv_head = tl.where(is_value, head - HEADS - KV_HEADS, head - HEADS)
+        slot = ((position // _BLOCK) * KV_HEADS + kv_head) * _BLOCK + position % _BLOCK
+        target = store + layer_offset + slot * HEAD_DIM
+        tl.store(target + 2 * pair, turned_even.to(kind))
+        tl.store(target + 2 * pair + 1, turned_odd.to(kind))
+
+
+@triton.jit
+def _attend_piece(
+    query, words, mixed, highest, total, layer_offset, scale, num_rows,
+    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, QUERIES: tl.constexpr,
+    NEAR: tl.constexpr, NUM_NEAR: tl.constexpr, FAR: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """A program a piece of the slots, key head and tile of queries; a row's query heads stand side by side in it."""
+    piece, kv_head, tile = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    GROUPS: tl.constexpr = HEADS // KV_HEADS
+    start, num_real = tl.load(words + _START), tl.load(words + _NUM_REAL)
+    member = tile * QUERIES + tl.arange(0, QUERIES)
+    row = member // GROUPS
+    position = start + tl.minimum(row, num_real - 1)
+    last = start + tl.minimum((tile * QUERIES + QUERIES - 1) // GROUPS, num_real - 1)
+    is_near = piece < NUM_NEAR
+    first_slot = tl.where(is_near, piece * NEAR, NUM_NEAR * NEAR + (piece - NUM_NEAR) * FAR).to(tl.int64)
+    end = tl.minimum(first_slot + tl.where(is_near, NEAR, FAR), last + 1)
+    if first_slot < end:
+        kind = query.dtype.element_ty
+        wide, is_row = tl.arange(0, HEAD_DIM), row < num_rows
+        at = row * HEADS + kv_head * GROUPS + member % GROUPS
+        queries = tl.load(query + at[:, None] * HEAD_DIM + wide[None, :], mask=is_row[:, None], other=0.0)
+        inside = tl.arange(0, _BLOCK)
+        tile_at = inside[:, None] * HEAD_DIM + wide[None, :]
+        keys = tl.multiple_of(tl.load(words + _KEYS).to(tl.pointer_type(kind)), 16) + layer_offset
+        values = tl.multiple_of(tl.load(words + _VALUES).to(tl.pointer_type(kind)), 16) + layer_offset
+        top = tl.full((QUERIES,), float("-inf"), tl.float32)
+        weight = tl.zeros((QUERIES,), tl.float32)
+        sums = tl.zeros((QUERIES, HEAD_DIM), tl.float32)
+        for slot in range(first_slot, end, _BLOCK):
+            block = ((slot // _BLOCK) * KV_HEADS + kv_head) * _BLOCK * HEAD_DIM
+            scores = tl.dot(queries, tl.trans(tl.load(keys + block + tile_at)), input_precision=PRECISION) * scale
+            scores = tl.where((slot + inside)[None, :] <= position[:, None], scores, float("-inf"))
+            higher = tl.maximum(top, tl.max(scores, axis=1))
+            # A row that may look at nothing here keeps −inf, and a difference of two of those is no number.
+            safe = tl.where(higher == float("-inf"), 0.0, higher)
+            shares = tl.exp(scores - safe[:, None])
+            shrink = tl.exp(top - safe)
+            weight = weight * shrink + tl.sum(shares, axis=1)
+            sums = sums * shrink[:, None]
+            sums = tl.dot(shares.to(kind), tl.load(values + block + tile_at), sums, input_precision=PRECISION)
+            top = higher
+        at = piece.to(tl.int64) * num_rows * HEADS + at
+        tl.store(mixed + at[:, None] * HEAD_DIM + wide[None, :], sums, mask=is_row[:, None])
+        tl.store(highest + at, top, mask=is_row)
+        tl.store(total + at, weight, mask=is_row)
+
+
+@triton.jit
+def _combine(
+    mixed, highest, total, words, output, num_rows,
+    HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, NEAR: tl.constexpr, NUM_NEAR: tl.constexpr, FAR: tl.constexpr,
+):  # fmt: skip
+    """A program a row and head: adds the pieces up to the row's own slot, in their order."""
+    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    position = tl.load(words + _START) + tl.minimum(row, tl.load(words + _NUM_REAL) - 1)
+    beyond = position - NUM_NEAR * NEAR
+    num_pieces = tl.where(beyond < 0, position // NEAR, NUM_NEAR + beyond // FAR) + 1
+    wide, few = tl.arange(0, HEAD_DIM), tl.arange(0, COMBINED_AT_ONCE)
+    stride = num_rows * HEADS
+    at = row * HEADS + head
+    top = tl.full((COMBINED_AT_ONCE,), float("-inf"), tl.float32)
+    for first in range(0, num_pieces, COMBINED_AT_ONCE):
+        piece = first + few
+        top = tl.maximum(top, tl.load(highest + piece * stride + at, mask=piece < num_pieces, other=float("-inf")))
+    best = tl.max(top, axis=0)
+    weight = tl.zeros((1,), tl.float32)
+    sums = tl.zeros((HEAD_DIM,), tl.float32)
+    for first in range(0, num_pieces, COMBINED_AT_ONCE):
+        piece = first + few
+        is_there = piece < num_pieces
+        of_piece = piece * stride + at
+        factor = tl.exp(tl.load(highest + of_piece, mask=is_there, other=float("-inf")) - best)
+        weight += tl.sum(factor * tl.load(total + of_piece, mask=is_there, other=0.0), axis=0)
+        parts = tl.load(mixed + of_piece[:, None] * HEAD_DIM + wide[None, :], mask=is_there[:, None], other=0.0)
+        sums += tl.sum(factor[:, None] * parts, axis=0)
+    tl.store(output + at * HEAD_DIM + wide, (sums / weight).to(output.dtype.element_ty))
+
+
+@triton.jit
+def _gate(gate_up, output, width, WIDE: tl.constexpr):
+    """A program a row and stretch of the width."""
+    row, at = tl.program_id(0).to(tl.int64), tl.program_id(1) * WIDE + tl.arange(0, WIDE)
+    is_inside = at < width
+    gate = tl.load(gate_up + row * 2 * width + at, mask=is_inside, other=0.0).to(tl.float32)
+    up = tl.load(gate_up + row * 2 * width + width + at, mask=is_inside, other=0.0).to(tl.float32)
+    value = gate / (1.0 + tl.exp(-gate)) * up
+    tl.store(output + row * width + at, value.to(output.dtype.element_ty), mask=is_inside)
+
+
+class TritonOperations:
+    """The kernels as `Operations`. Head sizes are powers of two from 16 on, see `fits`."""
+
+    @staticmethod
+    def fits(shape: Shape) -> bool:
+        """Whether the kernels can compute a model of this shape."""
+        head_dim = shape.head_dim
+        return head_dim >= FEW_QUERIES and head_dim & (head_dim - 1) == 0 and shape.heads % shape.kv_heads == 0
+
+    def add_norm(self, hidden: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> Tensor:
+        """See `Operations`."""
+        num_rows, width = hidden.shape
+        normed = torch.empty_like(hidden)
+        wide = triton.next_power_of_2(width)
+        _add_norm[(num_rows,)](
+            hidden, hidden if delta is None else delta, weight, normed, width, eps,
+            HAS_DELTA=delta is not None, WIDE=wide, num_warps=8 if wide > 2048 else 4,
+        )  # fmt: skip
+        return normed
+
+    def rotate_and_write(
+        self, qkv: Tensor, shape: Shape, layer: Layer, index: int, spot: Spot, rotary: Tensor
+    ) -> Tensor:
+        """See `Operations`."""
+        store, has_norm = spot.blocks, layer.query_norm is not None
+        query = torch.empty(len(qkv), shape.heads, shape.head_dim, dtype=store.keys.dtype, device=qkv.device)
+        _rotate_and_write[(len(qkv), shape.heads + 2 * shape.kv_heads)](
+            qkv, query, spot.words, torch.view_as_real(rotary),
+            layer.query_norm if has_norm else qkv, layer.key_norm if has_norm else qkv,
+            index * store.keys.stride(0), shape.norm_eps,
+            HEADS=shape.heads, KV_HEADS=shape.kv_heads, HEAD_DIM=shape.head_dim, HAS_NORM=has_norm, num_warps=1,
+        )  # fmt: skip
+        return query
+
+    def attend(self, query: Tensor, shape: Shape, index: int, spot: Spot, splits: Splits) -> Tensor:
+        """See `Operations`; a program for each piece of the whole capacity, of which many end at once."""
+        store = spot.blocks
+        num_rows, heads, head_dim = query.shape
+        num_members = num_rows * heads // shape.kv_heads
+        num_pieces = splits.count(store.capacity)
+        most = MOST_QUERIES if num_pieces > 1 else MOST_QUERIES // 2
+        queries = max(FEW_QUERIES, min(most, triton.next_power_of_2(num_members)))
+        mixed = query.new_empty(num_pieces, num_rows, heads, head_dim, dtype=torch.float32)
+        highest, total = query.new_empty(2, num_pieces, num_rows, heads, dtype=torch.float32)
+        pieces = {"NEAR": splits.near, "NUM_NEAR": splits.num_near, "FAR": splits.far}
+        _attend_piece[(num_pieces, shape.kv_heads, triton.cdiv(num_members, queries))](
+            query, spot.words, mixed, highest, total, index * store.keys.stride(0), head_dim**-0.5, num_rows,
+            HEADS=heads, KV_HEADS=shape.kv_heads, HEAD_DIM=head_dim, QUERIES=queries, **pieces,
+            PRECISION="ieee" if query.dtype == torch.float32 else "tf32", num_warps=8 if queries > 64 else 4,
+        )  # fmt: skip
+        output = torch.empty_like(query)
+        _combine[(num_rows, heads)](
+            mixed, highest, total, spot.words, output, num_rows, HEADS=heads, HEAD_DIM=head_dim, **pieces, num_warps=1
+        )
+        return output.view(num_rows, -1)
+
+    def gate(self, gate_up: Tensor) -> Tensor:
+        """See `Operations`."""
+        num_rows, width = len(gate_up), gate_up.shape[1] // 2
+        output = gate_up.new_empty(num_rows, width)
+        _gate[(num_rows, triton.cdiv(width, GATE_BLOCK))](gate_up, output, width, WIDE=GATE_BLOCK, num_warps=4)
+        return output

@@ -1,0 +1,151 @@
+"""What a layer computes besides matrix products: the form that kernels take, and the same in plain torch.
+
+The plain form is what the kernels are compared with, and what a machine without a GPU rehearses the rest with.
+Dimension letters: T rows, N query heads, H key heads, D head size, C width of the model, F width of the feed-forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from decoding.kv_cache import BLOCK, Blocks
+from decoding.models.attention import attend, block_mask
+from decoding.models.decoder import Layer, Shape
+
+# Items of `Spot.words`.
+START, NUM_REAL, KEYS, VALUES, TOKENS = range(5)
+
+
+@dataclass(slots=True)
+class Spot:
+    """Where the rows of a pass stand. `words` lie on the device, so that one recording serves every spot and session.
+
+    They are the first row's position, how many rows are real and not padding, the addresses of the cache's keys and
+    values, and the rows' tokens. `store` is that cache while the pass is asked for, for its shape, and for those who
+    compute with tensors and not with addresses.
+    """
+
+    words: Tensor  # (4 + T,) int64
+    store: Blocks | None = None
+
+    @property
+    def tokens(self) -> Tensor:
+        """(T,) token ids."""
+        return self.words[TOKENS:]
+
+    @property
+    def blocks(self) -> Blocks:
+        """The cache."""
+        assert self.store is not None
+        return self.store
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """How the slots of a cache are cut into pieces that are attended to side by side, by absolute slot numbers.
+
+    The first `num_near` pieces have `near` slots, the others `far`: a short context is spread over many processors,
+    and a long one has not too many pieces to add up. Where a piece begins never depends on the length.
+    """
+
+    near: int
+    num_near: int
+    far: int
+
+    def count(self, num_slots: int) -> int:
+        """How many pieces hold so many slots."""
+        edge = self.near * self.num_near
+        if num_slots <= edge:
+            return -(-num_slots // self.near)
+        return self.num_near - (edge - num_slots) // self.far
+
+
+STEP_SPLITS: Final = Splits(near=64, num_near=16, far=256)
+
+
+def whole(capacity: int) -> Splits:
+    """One piece: enough rows keep a GPU busy without any cuts."""
+    return Splits(near=-(-capacity // BLOCK) * BLOCK, num_near=1, far=BLOCK)
+
+
+class Operations(Protocol):
+    """Each is row-invariant: a row's result depends on its values, its position and the slots up to it."""
+
+    def add_norm(self, hidden: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> Tensor:
+        """Add `delta` (T, C) to `hidden` (T, C) in place; its root mean square norm, times `weight` (C,)."""
+
+    def rotate_and_write(
+        self, qkv: Tensor, shape: Shape, layer: Layer, index: int, spot: Spot, rotary: Tensor
+    ) -> Tensor:
+        """Turn queries and keys by their positions' angles, and write keys and values of real rows into the cache.
+
+        Args:
+            qkv: (T, (N + 2H) D).
+            shape: of the model.
+            layer: whose query and key norms count, where it has any.
+            index: the layer's number.
+            spot: where the rows stand.
+            rotary: (positions, 1, D / 2) complex.
+
+        Returns:
+            Queries (T, N, D) in the cache's dtype.
+        """
+
+    def attend(self, query: Tensor, shape: Shape, index: int, spot: Spot, splits: Splits) -> Tensor:
+        """Softmax attention of `query` (T, N, D) over the slots up to each row: (T, N D) in the cache's dtype."""
+
+    def gate(self, gate_up: Tensor) -> Tensor:
+        """SiLU of the first half of (T, 2F) times the second: (T, F)."""
+
+
+class TorchOperations:
+    """By torch, for any device that tells where the rows stand: not to be recorded."""
+
+    def add_norm(self, hidden: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> Tensor:
+        """See `Operations`."""
+        if delta is not None:
+            hidden += delta
+        return F.rms_norm(hidden, weight.shape, weight, eps)
+
+    def rotate_and_write(
+        self, qkv: Tensor, shape: Shape, layer: Layer, index: int, spot: Spot, rotary: Tensor
+    ) -> Tensor:
+        """See `Operations`."""
+        heads, kv_heads = shape.heads, shape.kv_heads
+        start, num_real = int(spot.words[START]), int(spot.words[NUM_REAL])
+        rows = qkv.view(len(qkv), heads + 2 * kv_heads, shape.head_dim)
+        query, key, value = (part.float() for part in rows.split((heads, kv_heads, kv_heads), dim=1))
+        if layer.query_norm is not None and layer.key_norm is not None:
+            query = F.rms_norm(query, (shape.head_dim,), layer.query_norm.float(), shape.norm_eps)
+            key = F.rms_norm(key, (shape.head_dim,), layer.key_norm.float(), shape.norm_eps)
+        # Behind the last real row there may be no angles any more.
+        positions = torch.arange(start, start + len(rows), device=qkv.device).clamp_(max=start + num_real - 1)
+        turned = torch.view_as_complex(torch.cat((query, key), dim=1).unflatten(-1, (-1, 2)).contiguous())
+        turned = torch.view_as_real(turned * rotary[positions]).flatten(-2)
+        store = spot.blocks
+        blocks, slots = positions[:num_real] // BLOCK, positions[:num_real] % BLOCK
+        store.keys[index][blocks, :, slots] = turned[:num_real, heads:].to(store.keys.dtype)
+        store.values[index][blocks, :, slots] = value[:num_real].to(store.values.dtype)
+        return turned[:, :heads].to(store.keys.dtype)
+
+    def attend(self, query: Tensor, shape: Shape, index: int, spot: Spot, splits: Splits) -> Tensor:
+        """See `Operations`; in blocks of 64, whatever the splits."""
+        start, num_rows = int(spot.words[START]), len(query)
+        groups = shape.heads // shape.kv_heads
+        mask = block_mask(start, num_rows, groups, query.device, torch.float32)
+        num_blocks = min(len(mask), spot.blocks.keys.shape[1])
+        keys, values = spot.blocks.keys[index][:num_blocks], spot.blocks.values[index][:num_blocks]
+        rows = query.transpose(0, 1).reshape(shape.kv_heads, -1, shape.head_dim)
+        mixed = attend(rows, keys, values, mask[:num_blocks], shape.head_dim**-0.5)
+        mixed = mixed.view(shape.heads, num_rows, shape.head_dim).transpose(0, 1).reshape(num_rows, -1)
+        return mixed.to(query.dtype)
+
+    def gate(self, gate_up: Tensor) -> Tensor:
+        """See `Operations`."""
+        gate, up = gate_up.chunk(2, dim=-1)
+        return F.silu(gate) * up
