@@ -81,11 +81,13 @@ class Answer:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in self._token_bytes[token_id])
 
     def _count(self, outcome: Round) -> None:
-        if outcome.draft.token_ids:
-            before = self.drafters.get(outcome.draft.drafter, DrafterStats())
-            self.drafters[outcome.draft.drafter] = DrafterStats(
-                drafted=before.drafted + len(outcome.draft.token_ids), accepted=before.accepted + outcome.num_accepted
-            )
+        for draft in (outcome.draft, *outcome.draft.rivals):
+            if draft.token_ids:
+                before = self.drafters.get(draft.drafter, DrafterStats())
+                accepted = outcome.num_accepted if draft is outcome.draft else 0
+                self.drafters[draft.drafter] = DrafterStats(
+                    drafted=before.drafted + len(draft.token_ids), accepted=before.accepted + accepted
+                )
 
 
 class _Unshown:

@@ -15,19 +15,18 @@ This module knows no text, socket, thread or clock.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from decoding.chains import EMPTY, Step, leading, tidy
 from decoding.constraint import Healing
 from decoding.drafting import HIDDEN, Draft, Drafter, Outcome
 from decoding.kv_cache import num_prefill_tokens
 from decoding.models.language_model import Cache, LanguageModel
 from decoding.sampling import Sampling, choose
-from decoding.verify import verify
-
-EMPTY = Draft()
+from decoding.verify import Verdict, verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,29 +78,30 @@ def speculate(
         yield Round()
     path: list[int] = []
     while (room := target.shape.max_len - len(cache) - len(pending)) > 0:
-        draft = _sanitise(drafter.propose(min(target.step_width - len(pending), room - 1)), target, len(pending), room)
-        logits = target.step([*pending, *draft.token_ids], cache)[len(pending) - 1 :]
-        if healing is not None:
-            _bar(logits, healing, path, draft.token_ids)
-        verdict = verify(draft.token_ids, choose(logits, sampling, len(cache) + len(pending)))
-        cache.commit([*pending, *draft.token_ids[: verdict.num_accepted]])
-        hidden = target.hidden() if HIDDEN in drafter.needs else None
-        if hidden is not None:
-            hidden = hidden[len(pending) - 1 :][: len(verdict.emitted_ids)]
-        drafter.observe(
-            Outcome(emitted_ids=verdict.emitted_ids, num_accepted=verdict.num_accepted, draft=draft, hidden=hidden)
+        draft = tidy(drafter.propose(min(target.step_width - len(pending), room - 1)), target, len(pending), room)
+        step = Step(target, cache, pending, draft)
+        position = len(cache) + len(pending)
+        verdicts: list[Verdict] = []
+        for chain, logits in step.candidates:
+            if healing is not None:
+                _bar(logits, healing, path, chain.token_ids)
+            verdicts.append(verify(chain.token_ids, choose(logits, sampling, position)))
+        best = max(range(len(verdicts)), key=lambda number: verdicts[number].num_accepted)
+        verdict = verdicts[best]
+        step.keep(best, verdict.num_accepted)
+        draft = leading(draft, best)
+        outcome = Outcome(
+            emitted_ids=verdict.emitted_ids,
+            num_accepted=verdict.num_accepted,
+            draft=draft,
+            hidden=step.hidden() if HIDDEN in drafter.needs else None,
+            probe_ids=tuple(tuple(choose(logits, sampling, position)) for logits in step.probe_logits),
         )
+        drafter.observe(outcome)
+        logits = step.candidates[best][1]
         yield Round(emitted_ids=verdict.emitted_ids, draft=draft, num_accepted=verdict.num_accepted, logits=logits)
         path += verdict.emitted_ids
         pending = [verdict.emitted_ids[-1]]
-
-
-def _sanitise(draft: Draft, target: LanguageModel, num_pending: int, room: int) -> Draft:
-    """Cut a draft at what doesn't fit into the step or isn't a token: drafts are advice, good or bad."""
-    limit = max(0, min(target.step_width - num_pending, room - 1))
-    token_ids = draft.token_ids[:limit]
-    bad = next((i for i, token_id in enumerate(token_ids) if not 0 <= token_id < target.shape.vocabulary), None)
-    return replace(draft, token_ids=token_ids[:bad]) if token_ids[:bad] else EMPTY
 
 
 @torch.inference_mode()

@@ -7,10 +7,19 @@ a longer context only adds zeros, and a row's place among the rows changes nothi
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from decoding.kv_cache import BLOCK
+
+
+class Stored(NamedTuple):
+    """Keys and values, in blocks of 64 slots."""
+
+    keys: Tensor
+    values: Tensor
 
 
 def block_mask(start: int, num_rows: int, num_groups: int, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -38,15 +47,52 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: flo
     Returns:
         (H, R, D).
     """
-    num_blocks, heads, _, head_dim = keys.shape
-    rows = query.shape[1]
-    flat = (num_blocks * heads, rows, -1)
-    scores = torch.bmm(query.expand(num_blocks, -1, -1, -1).reshape(flat), keys.flatten(0, 1).transpose(1, 2))
-    scores = scores.view(num_blocks, heads, rows, BLOCK).float().mul_(scale).add_(mask)
+    scores = _by_block(query, keys.mT).float().mul_(scale).add_(mask)
     # The largest score of a row is the same number whatever the order it is looked for in.
     weights = scores.sub_(scores.amax(dim=(0, 3), keepdim=True)).exp_()
-    mixed = torch.bmm(weights.view(flat).to(values.dtype), values.flatten(0, 1)).view(num_blocks, heads, rows, head_dim)
+    mixed = _by_block(weights.to(values.dtype), values)
     return _tree_sum(mixed.float()) / _tree_sum(weights.sum(dim=-1, keepdim=True))
+
+
+def attend_chains(query: Tensor, main: Stored, tails: Stored, owner: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """The same where rows share the first blocks, and each goes on in the blocks of the one chain that it belongs to.
+
+    Every row is computed against every chain's blocks, in the shapes of `attend`, and keeps what is its own.
+
+    Args:
+        query: (H, R, D).
+        main: keys and values (blocks, H, 64, D) of whole blocks, which every row may look at.
+        tails: those of the chains, (chains, tail blocks, H, 64, D).
+        owner: (R,) the number of each row's chain.
+        mask: (tail blocks, 1, R, 64), 0 where a row may look at its own chain's slots and −inf where not.
+        scale: factor of the scores.
+
+    Returns:
+        (H, R, D).
+    """
+    num_main, num_chains, num_tail = len(main.keys), *tails.keys.shape[:2]
+    every = torch.arange(len(owner), device=owner.device)
+
+    def own(of_tails: Tensor) -> Tensor:
+        """(tail blocks, H, R, …) from (chains * tail blocks, H, R, …)."""
+        of_rows = of_tails.unflatten(0, (num_chains, num_tail)).permute(3, 0, 1, 2, 4)
+        return of_rows[every, owner].permute(1, 2, 0, 3)
+
+    scores = torch.cat((_by_block(query, main.keys.mT), own(_by_block(query, tails.keys.flatten(0, 1).mT))))
+    scores = scores.float().mul_(scale)
+    scores[num_main:] += mask
+    weights = scores.sub_(scores.amax(dim=(0, 3), keepdim=True)).exp_()
+    shares = weights.to(tails.values.dtype)
+    of_tails = _by_block(shares[num_main:].repeat(num_chains, 1, 1, 1), tails.values.flatten(0, 1))
+    mixed = torch.cat((_by_block(shares[:num_main], main.values), own(of_tails)))
+    return _tree_sum(mixed.float()) / _tree_sum(weights.sum(dim=-1, keepdim=True))
+
+
+def _by_block(left: Tensor, right: Tensor) -> Tensor:
+    """Matrix products (blocks, H, R, Z) of `left`, (H, R, Y) or (blocks, H, R, Y), and `right`, (blocks, H, Y, Z)."""
+    num_blocks, heads = right.shape[:2]
+    left = left.expand(num_blocks, -1, -1, -1).reshape(num_blocks * heads, *left.shape[-2:])
+    return torch.bmm(left, right.flatten(0, 1)).view(num_blocks, heads, left.shape[1], right.shape[-1])
 
 
 def _tree_sum(parts: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from decoding.kv_cache import BLOCK, Blocks, KVCache
-from decoding.models.attention import attend, block_mask
+from decoding.models.placement import MAX_CHAINS, CacheEnd, Chains, Place, Tails
 
 CHUNK = 64
 
@@ -85,8 +85,12 @@ class Decoder:
         self.has_own_threads = False
         # Set by the row-invariance probe at loading: all steps run at this many rows, padded where there are fewer.
         self.step_width = 1
+        # Of a pass of several; the probe sets it to 1 where rows of chains disagree with rows of steps.
+        self.max_chains = MAX_CHAINS
         self._weights = weights
         self._hidden: Tensor | None = None
+        self._tails: Tails | None = None
+        self._chains: Chains | None = None
 
     def with_layers(self, kept: Sequence[int]) -> Decoder:
         """The model without the layers that are not kept; the weights are shared."""
@@ -131,6 +135,22 @@ class Decoder:
         return self.logits(hidden)[:num_rows]
 
     @torch.inference_mode()
+    def step_chains(self, chains: Sequence[Sequence[int]], cache: KVCache[Blocks]) -> list[Tensor]:
+        """Logits (T, V) of each of 1 to `max_chains` chains, as `step` gives them; `step_width` rows in all."""
+        self._tails = self._tails or Tails(cache.store)
+        place = self._chains = Chains(chains, cache, self._tails, width=self.step_width, heads=self.shape.heads)
+        hidden = self._forward(place.token_ids, place)
+        lengths = [len(chain) for chain in chains]
+        self._hidden = hidden[: sum(lengths)]
+        return list(self.logits(hidden)[: sum(lengths)].split(lengths))
+
+    @torch.inference_mode()
+    def keep_chain(self, number: int, num_tokens: int) -> None:
+        """Write the slots of the first tokens of a chain of the last `step_chains` into its cache; commits nothing."""
+        assert self._chains is not None
+        self._chains.keep(number, num_tokens)
+
+    @torch.inference_mode()
     def prefill(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> None:
         """Compute one whole absolute chunk and commit it."""
         assert len(token_ids) == self.chunk and len(cache) % self.chunk == 0  # noqa: PT018 - one condition
@@ -156,26 +176,23 @@ class Decoder:
     @torch.inference_mode()
     def forward(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
         """Last hidden states (T, C) of tokens at the cache's end; writes their slots and commits nothing."""
-        start, num_rows = len(cache), len(token_ids)
-        groups = self.shape.heads // self.shape.kv_heads
-        mask = block_mask(start, num_rows, groups, self.device, torch.float32)
-        rotary = self._weights.rotary[start : start + num_rows]
+        return self._forward(token_ids, CacheEnd(cache, len(token_ids), self.shape.heads))
+
+    def _forward(self, token_ids: Sequence[int], place: Place) -> Tensor:
+        rotary = self._weights.rotary[place.positions]
         hidden = self._weights.embedding[torch.tensor(token_ids, device=self.device)]  # (T, C)
-        store = cache.store
         for index, layer in enumerate(self._weights.layers):
-            normed = self._rms_norm(hidden, layer.input_norm)
-            mixed = self._attention(normed, layer, store.keys[index], store.values[index], start, rotary, mask)
+            query, key, value = self._project(self._rms_norm(hidden, layer.input_norm), layer, rotary)
+            mixed = place.mix(index, query, key, value).to(hidden.dtype)
             hidden = hidden + F.linear(mixed, layer.out)
             gate, up = F.linear(self._rms_norm(hidden, layer.post_norm), layer.gate_up).chunk(2, dim=-1)
             hidden = hidden + F.linear(F.silu(gate) * up, layer.down)
         return hidden
 
-    def _attention(
-        self, normed: Tensor, layer: Layer, keys: Tensor, values: Tensor, start: int, rotary: Tensor, mask: Tensor
-    ) -> Tensor:
+    def _project(self, normed: Tensor, layer: Layer, rotary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (T, N, D), keys and values (T, H, D)."""
         heads, kv_heads, head_dim = self.shape.heads, self.shape.kv_heads, self.shape.head_dim
-        num_rows, dtype = len(normed), keys.dtype
-        qkv = F.linear(normed, layer.qkv, layer.qkv_bias).view(num_rows, heads + 2 * kv_heads, head_dim)
+        qkv = F.linear(normed, layer.qkv, layer.qkv_bias).view(len(normed), heads + 2 * kv_heads, head_dim)
         query, key, value = qkv.split((heads, kv_heads, kv_heads), dim=1)
         if layer.query_norm is not None and layer.key_norm is not None:
             query = self._rms_norm(query, layer.query_norm)
@@ -183,23 +200,7 @@ class Decoder:
             rotated = _rotate(torch.cat((query, key), dim=1), rotary)
         else:
             rotated = _rotate(qkv[:, : heads + kv_heads], rotary)
-        query = rotated[:, :heads].to(dtype)  # (T, N, D)
-        self._write(keys, rotated[:, heads:], start)
-        self._write(values, value, start)
-        num_blocks = mask.shape[0]
-        # Query heads that share a key head stand below one another: (H, N/H * T, D).
-        query = query.transpose(0, 1).reshape(kv_heads, -1, head_dim)
-        mixed = attend(query, keys[:num_blocks], values[:num_blocks], mask, head_dim**-0.5)
-        return mixed.view(heads, num_rows, head_dim).transpose(0, 1).reshape(num_rows, -1).to(normed.dtype)
-
-    def _write(self, store: Tensor, rows: Tensor, start: int) -> None:
-        """Put (T, H, D) rows into the (blocks, H, 64, D) store from slot `start` on."""
-        done = 0
-        while done < len(rows):
-            block, slot = divmod(start + done, BLOCK)
-            count = min(BLOCK - slot, len(rows) - done)
-            store[block, :, slot : slot + count] = rows[done : done + count].transpose(0, 1)
-            done += count
+        return rotated[:, :heads], rotated[:, heads:], value
 
     def _rms_norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(hidden, weight.shape, weight, self.shape.norm_eps)

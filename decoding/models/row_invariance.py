@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 
-from decoding.models.language_model import LanguageModel
+from decoding.models.language_model import LanguageModel, StepsChains
 
 WIDTHS = {"cpu": (8, 4, 16, 1), "cuda": (16, 8, 1)}
 ANY_WIDTH = (16,)  # of kernels that pad nothing
@@ -46,6 +47,8 @@ def probe(model: LanguageModel) -> Probe:
     for width in WIDTHS.get(model.device.type, (8, 4, 1)) if is_padded else ANY_WIDTH:
         model.step_width = width
         if _rows_agree(model):
+            if getattr(model, "max_chains", 1) > 1 and not _chains_agree(cast(Any, model)):
+                cast(StepsChains, model).max_chains = 1
             return Probe(width=width, disagreeing=tuple(disagreeing), is_padded=is_padded)
         disagreeing.append(width)
     model.step_width = 1
@@ -77,4 +80,24 @@ def _rows_agree(model: LanguageModel) -> bool:
         if not torch.equal(model.step(rest[offset : offset + num_rows], pieces)[0], together[offset]):
             return False
         pieces.commit(rest[offset : offset + 1])
+    return True
+
+
+def _chains_agree(model: Any) -> bool:
+    """Compare chains in one pass with steps of each, at a block's beginning and across its end."""
+    rng = random.Random(1)  # noqa: S311 - any tokens will do
+    length = model.step_width // model.max_chains
+    if length == 0:
+        return False
+    cache = model.new_cache()
+    for num_tokens in (model.prefill_width, model.prefill_width - length // 2):
+        tokens = [rng.randrange(model.shape.vocabulary) for _ in range(num_tokens)]
+        if num_tokens == model.prefill_width:
+            model.prefill(tokens, cache)
+        else:
+            model.advance(tokens, cache)
+        chains = [[rng.randrange(model.shape.vocabulary) for _ in range(length)] for _ in range(model.max_chains)]
+        together = [logits.clone() for logits in model.step_chains(chains, cache)]
+        if not all(torch.equal(model.step(chain, cache), rows) for chain, rows in zip(chains, together, strict=True)):
+            return False
     return True
