@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from decoding.errors import TabcastError
 from decoding.fim import find_layout
 from decoding.models.loading import begin_token_ids, load_tokenizer, read_config
-from decoding.training import corpus, gains, pretrain, prune
+from decoding.training import corpus, gains, pack, pretrain, prune
 from decoding.training.distill import OwnContinuations, distillation_loss
 from decoding.training.export import export
 from decoding.training.samples import Form, Samples
@@ -105,7 +105,11 @@ def load_model(folder: Path, device: str, dtype: torch.dtype = torch.float32) ->
     kind = read_config(folder)["model_type"]
     if kind not in prune.KINDS:
         raise TabcastError(f"{folder}: {kind} models can't be trained here ({', '.join(prune.KINDS)} can)")
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    model: PreTrainedModel
+    if pack.is_packed(folder):
+        model = pack.load(folder).to(dtype)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     model.to(device)  # type: ignore[arg-type]
     return model
 

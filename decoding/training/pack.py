@@ -1,8 +1,7 @@
 """Weights in int8 with a factor for each output, in safetensors files below 16 MB, and back.
 
-For carrying a model away from the machine that trained it, and for shipping: half of bfloat16's size.
-Symmetric rounding to nearest with absolute maxima: Dettmers et al. 2022, LLM.int8() (https://arxiv.org/abs/2208.07339),
-without its outliers, which models of this size don't have. Knows no training.
+For carrying a model away from the machine that trained it, and for shipping: half of bfloat16's size. The engine loads
+such a folder as it is. Knows no training.
 """
 
 from __future__ import annotations
@@ -10,16 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from decoding.errors import TabcastError
+from decoding.models.int8_files import FACTORS, PATTERN, restore_rows, round_rows
 from decoding.training.export import copy_tokenizer, export, write_folder
 
 MAX_FILE_BYTES = 15_000_000
-FACTORS = ".factors"
-PATTERN = "int8-*.safetensors"
 
 
 def pack(model: PreTrainedModel, tokenizer_folder: Path, folder: Path) -> None:
@@ -34,26 +33,40 @@ def pack(model: PreTrainedModel, tokenizer_folder: Path, folder: Path) -> None:
     write_folder(folder, write)
 
 
+def is_packed(folder: Path) -> bool:
+    """Whether `pack` wrote it."""
+    return any(folder.glob(PATTERN))
+
+
 def unpack(packed: Path, folder: Path) -> PreTrainedModel:
     """Write a packed folder as the model folder that everybody reads, in bfloat16; return the model in float32.
 
     Raises:
         TabcastError: `packed` isn't a whole packed folder.
     """
+    model = load(packed)
+    export(model, packed, folder)
+    return model
+
+
+def load(packed: Path) -> PreTrainedModel:
+    """The model of a packed folder in float32. Raises `TabcastError` if it isn't whole."""
     files = sorted(packed.glob(PATTERN))
     if not files or not (packed / "config.json").is_file():
         raise TabcastError(f"{packed} is no packed model: it needs config.json and {PATTERN}")
     tensors: dict[str, Tensor] = {}
     for file in files:
-        tensors.update(load_file(file))
+        try:
+            tensors.update(load_file(file))
+        except SafetensorError as error:
+            raise TabcastError(f"{file} is damaged ({error}); copy it again") from None
     config = AutoConfig.from_pretrained(packed, local_files_only=True)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     left = model.load_state_dict(restore(tensors), strict=False)
     missing = [name for name in left.missing_keys if not (config.tie_word_embeddings and name == "lm_head.weight")]
     if missing or left.unexpected_keys:
         raise TabcastError(f"{packed} is incomplete: {(missing + left.unexpected_keys)[0]} is wrong; copy it again")
     model.tie_weights()
-    export(model, packed, folder)
     return model
 
 
@@ -61,22 +74,19 @@ def quantize(weights: dict[str, Tensor], is_tied: bool) -> dict[str, Tensor]:
     """Matrices (outputs, inputs) as int8 with float32 factors (outputs,), vectors as float32."""
     packed: dict[str, Tensor] = {}
     for name, tensor in weights.items():
-        values = tensor.detach().float().cpu()
         if is_tied and name == "lm_head.weight":
             continue
-        if values.ndim != 2:
-            packed[name] = values.contiguous()
-            continue
-        factors = values.abs().amax(dim=1).clamp(min=1e-12) / 127
-        packed[name] = (values / factors[:, None]).round().to(torch.int8)
-        packed[name + FACTORS] = factors
+        if tensor.ndim == 2:
+            packed[name], packed[name + FACTORS] = round_rows(tensor)
+        else:
+            packed[name] = tensor.detach().float().cpu().contiguous()
     return packed
 
 
 def restore(packed: dict[str, Tensor]) -> dict[str, Tensor]:
     """The float32 weights that `quantize` stands for."""
     return {
-        name: tensor.float() * packed[name + FACTORS][:, None] if name + FACTORS in packed else tensor
+        name: restore_rows(tensor, packed[name + FACTORS]) if name + FACTORS in packed else tensor
         for name, tensor in packed.items()
         if not name.endswith(FACTORS)
     }
