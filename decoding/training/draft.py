@@ -107,7 +107,7 @@ def load_model(folder: Path, device: str, dtype: torch.dtype = torch.float32) ->
         raise TabcastError(f"{folder}: {kind} models can't be trained here ({', '.join(prune.KINDS)} can)")
     model: PreTrainedModel
     if pack.is_packed(folder):
-        model = pack.load(folder).to(dtype)
+        model = pack.load(folder, dtype)
     else:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     model.to(device)  # type: ignore[arg-type]

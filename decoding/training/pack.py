@@ -49,8 +49,8 @@ def unpack(packed: Path, folder: Path) -> PreTrainedModel:
     return model
 
 
-def load(packed: Path) -> PreTrainedModel:
-    """The model of a packed folder in float32. Raises `TabcastError` if it isn't whole."""
+def load(packed: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The model of a packed folder. Raises `TabcastError` if it isn't whole."""
     files = sorted(packed.glob(PATTERN))
     if not files or not (packed / "config.json").is_file():
         raise TabcastError(f"{packed} is no packed model: it needs config.json and {PATTERN}")
@@ -61,7 +61,7 @@ def load(packed: Path) -> PreTrainedModel:
         except SafetensorError as error:
             raise TabcastError(f"{file} is damaged ({error}); copy it again") from None
     config = AutoConfig.from_pretrained(packed, local_files_only=True)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
     left = model.load_state_dict(restore(tensors), strict=False)
     missing = [name for name in left.missing_keys if not (config.tie_word_embeddings and name == "lm_head.weight")]
     if missing or left.unexpected_keys:
