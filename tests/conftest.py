@@ -26,6 +26,7 @@ def private_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
             monkeypatch.delenv(name)
     monkeypatch.setenv("TABCAST_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
     monkeypatch.setenv("TABCAST_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))
+    monkeypatch.setenv("TABCAST_DATASTORES", str(tmp_path_factory.mktemp("datastores")))
     yield
     from tests.engines import stop_all
 

@@ -1,14 +1,15 @@
 """Drafts by looking the last tokens up in the text so far and copying what followed them.
 
-Prompt look-up decoding: Saxena 2023 (https://github.com/apoorvumang/prompt-lookup-decoding). The longest match wins,
-of several the latest. Places are found by hash chains as in DEFLATE (RFC 1951, section 4), of bounded length: what a
-proposal takes doesn't depend on the text.
+Prompt look-up decoding: Saxena 2023 (https://github.com/apoorvumang/prompt-lookup-decoding). The longest match wins; of
+several places, what followed most of them, the latest counting most, and the others are rivals. Places are found by
+hash chains as in DEFLATE (RFC 1951, section 4), of bounded length: what a proposal takes doesn't depend on the text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from decoding.drafters.candidates import as_draft, in_own_text, vote
 from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
 
 MAX_MATCH = 8
@@ -17,6 +18,11 @@ LONG_MATCH = 4
 # Places tried for each length of key: common pairs, such as a newline and an indentation, have hundreds.
 MAX_PLACES = 24
 MAX_HINT_IDS = 2048
+MAX_DRAFT = 16
+# Places of the longest match that are asked what followed; with so many of the whole length, the search ends.
+MAX_EQUALS = 8
+# Of a place, compared with the next later one: what was written last is likelier to be written again.
+FADING = 0.8
 
 
 def common_prefix_len(a: Sequence[int], b: Sequence[int]) -> int:
@@ -58,29 +64,28 @@ class PromptLookup:
         self._text.extend(outcome.emitted_ids)
 
     def propose(self, budget: int) -> Draft:
-        """What followed the place with the longest match of the last tokens; of equals, in this text before hints."""
+        """What followed the longest match of the last tokens; of equals, in this text before hints."""
         recent = self._text.ids[-MAX_MATCH:]
-        match_len, after = self._text.longest_match(recent, is_own=True)
+        match_len, places = self._text.longest_match(recent, is_own=True)
         source = self._text
         if match_len < MAX_MATCH and self._hints.ids:
-            hint_len, hint_after = self._hints.longest_match(recent, is_own=False)
+            hint_len, hint_places = self._hints.longest_match(recent, is_own=False)
             if hint_len > match_len:
-                match_len, after, source = hint_len, hint_after, self._hints
-        copied = source.ids[after : after + budget] if match_len else []
-        if -1 in copied:
-            copied = copied[: copied.index(-1)]
-        return Draft(tuple(copied), self.name, match_len) if copied and self._may_follow(copied) else Draft()
+                match_len, places, source = hint_len, hint_places, self._hints
+        length = min(budget, MAX_DRAFT)
+        following = [copied for place in places if (copied := source.following(place, length))]
+        if (allowed := self._allowed()) is not None:
+            following = [copied for copied in following if copied[0] in allowed]
+        weights = [FADING**age for age in range(len(following))]
+        return as_draft(vote(following, weights, match_len, in_own_text), length, self.name)
 
     def close(self) -> None:
         """The index stays for the next request."""
 
-    def _may_follow(self, copied: list[int]) -> bool:
-        """Whether healing allows the first token: the match stands before what was taken back."""
+    def _allowed(self) -> Sequence[int] | None:
+        """What healing allows for the first token: the match stands before what was taken back."""
         healing, num_prompt = self._request.healing, len(self._request.prompt_ids)
-        if healing is None:
-            return True
-        allowed = healing.allowed(self._text.ids[num_prompt:])
-        return allowed is None or copied[0] in allowed
+        return None if healing is None else healing.allowed(self._text.ids[num_prompt:])
 
 
 class _Text:
@@ -104,25 +109,34 @@ class _Text:
         for chain in self._chains:
             chain.catch_up(self.ids)
 
-    def longest_match(self, recent: Sequence[int], *, is_own: bool) -> tuple[int, int]:
-        """(length, place after it) of the longest end of `recent` that is in this text; (0, 0) if none is.
+    def following(self, place: int, length: int) -> list[int]:
+        """What stands behind a place, as far as it is one text."""
+        ids = self.ids[place : place + length]
+        return ids[: ids.index(-1)] if -1 in ids else ids
+
+    def longest_match(self, recent: Sequence[int], *, is_own: bool) -> tuple[int, list[int]]:
+        """The length of the longest end of `recent` that is in this text, and the places after it, the latest first.
 
         `is_own`: `recent` is this text's own end, which is no match.
         """
-        best_len, best_place = 0, 0
+        best_len, best_places = MIN_MATCH - 1, list[int]()
         for chain in self._chains:
             if best_len >= chain.size:
                 break
             for place in chain.places(recent):
                 length = 0 if is_own and place == len(self.ids) else self._match_len(recent, place)
                 if length > best_len:
-                    best_len, best_place = length, place
-                if best_len == len(recent):
-                    break
-        return (best_len, best_place) if best_len >= MIN_MATCH else (0, 0)
+                    best_len, best_places = length, []
+                if length == best_len:
+                    best_places.append(place)
+                    if length == len(recent) and len(best_places) == MAX_EQUALS:
+                        break
+        return (best_len, best_places[:MAX_EQUALS]) if best_places else (0, [])
 
     def _match_len(self, recent: Sequence[int], place: int) -> int:
         length, longest = 0, min(len(recent), place)
+        if self.ids[place - longest : place] == recent[-longest:]:
+            return longest
         while length < longest and self.ids[place - length - 1] == recent[-length - 1]:
             length += 1
         return length

@@ -11,10 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from decoding.config import datastores_directory
+from decoding.datastore.files import Datastores
 from decoding.drafters.draft_model import DraftModel
 from decoding.drafters.lookahead import Lookahead
 from decoding.drafters.prompt_lookup import PromptLookup
 from decoding.drafters.self_draft import has_layers, self_draft, skip_layers
+from decoding.drafters.suffix import Suffix
+from decoding.drafters.suffix_automaton import LiveText
 from decoding.drafting import Drafter
 from decoding.models.language_model import Cache
 from decoding.models.pair import ModelSet
@@ -56,8 +60,21 @@ def _self_draft(models: ModelSet, session: SessionState) -> Drafter:
     return self_draft(session.shared["self"])
 
 
+def _suffix(models: ModelSet, session: SessionState) -> Drafter:
+    """Texts of before and datastores are the engine's; a bench that takes them out of `shared` begins anew."""
+    shared, vocabulary = session.shared, models.tokenizer.get_vocab
+
+    def live() -> LiveText:
+        found: LiveText = shared.setdefault("live text", LiveText())
+        return found
+
+    stores = shared.setdefault("datastores", Datastores(datastores_directory(), vocabulary))
+    return Suffix(live, stores.current)
+
+
 ENTRIES: Final[Mapping[str, Entry]] = {
     "lookup": Entry(lambda models, session: PromptLookup()),
+    "suffix": Entry(_suffix),
     "draft": Entry(_draft_model, lambda models: "" if models.draft else "there is no draft model"),
     "lookahead": Entry(lambda models, session: Lookahead()),
     "self": Entry(_self_draft, lambda models: "" if has_layers(models.target) else "its layers can't be left out"),

@@ -56,14 +56,28 @@ def test_the_longest_match_is_found_whatever_was_indexed_before(prompts: list[li
                 assert any(ids[i : i + len(end)] == end for i in range(len(ids) - wanted))
 
 
+def essence(draft: Draft) -> tuple[tuple[int, ...], int]:
+    return draft.token_ids, draft.match_len
+
+
 def test_the_latest_of_equal_matches_is_copied_and_hints_only_if_they_match_longer() -> None:
     lookup = PromptLookup()
     lookup.begin(DraftRequest(prompt_ids=[1, 2, 3, 1, 2, 4, 9, 1, 2]))
-    assert lookup.propose(3) == Draft((4, 9, 1), "lookup", 2)
+    assert essence(lookup.propose(3)) == ((4, 9, 1), 2)
     lookup.begin(DraftRequest(prompt_ids=[1, 2, 3, 1, 2, 4, 9, 1, 2], hint_ids=[[5, 1, 2, 7], [9, 1, 2, 8, 8]]))
-    assert lookup.propose(9) == Draft((8, 8), "lookup", 3)
+    assert essence(lookup.propose(9)) == ((8, 8), 3)
     lookup.begin(DraftRequest(prompt_ids=[9, 9]))
     assert lookup.propose(3) == Draft()
+
+
+def test_of_several_matches_most_decide_and_the_others_are_rivals() -> None:
+    lookup = PromptLookup()
+    lookup.begin(DraftRequest(prompt_ids=[1, 2, 3, 5, 0, 1, 2, 3, 5, 7, 1, 2, 4, 6, 8, 1, 2]))
+    draft = lookup.propose(2)
+    assert essence(draft) == ((3, 5), 2)
+    assert [essence(rival) for rival in draft.rivals] == [((4, 6), 2)]
+    assert 0 < draft.rivals[0].scores[0] < draft.scores[0] < draft.scores[1] < 1
+    assert {chain.drafter for chain in (draft, *draft.rivals)} == {"lookup"}
 
 
 def test_a_text_of_one_token_takes_no_longer_than_any_other() -> None:

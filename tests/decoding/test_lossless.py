@@ -60,7 +60,7 @@ def test_any_drafter_gives_the_plain_output(
         plain = decode(models, prompt, PLAIN, NUM_TOKENS)
         for name, drafter in drafters(plain, prompt_len, vocabulary):
             assert decode(models, prompt, Combined([drafter]), NUM_TOKENS) == plain, (name, prompt_len)
-        for method in ("lookup", "draft", "auto"):
+        for method in ("lookup", "suffix", "draft", "auto"):
             own = Combined(Session(models).drafters(method))  # type: ignore[arg-type]
             assert decode(models, prompt, own, NUM_TOKENS) == plain, (method, prompt_len)
 
@@ -149,7 +149,7 @@ def test_a_warm_cache_gives_the_cold_tokens(
             text = text + session.cache.token_ids[len(text) : len(text) + 5]
         text = text[:200]
         num_tokens = data.draw(st.sampled_from([0, 1, 3, 20]))
-        drafter = Combined(session.drafters(data.draw(st.sampled_from(["plain", "lookup", "draft", "auto"]))))
+        drafter = Combined(session.drafters(data.draw(st.sampled_from(["plain", "lookup", "suffix", "draft", "auto"]))))
         warm = decode(models, text, drafter, num_tokens, cache=session.cache)
         assert warm == decode(models, text, PLAIN, num_tokens)
         assert len(session.cache) <= session.cache.capacity
@@ -169,5 +169,5 @@ def test_the_shipped_pair_is_lossless() -> None:
     for start in range(0, 6000, 700):
         prompt = models.encode(source[start : start + 900])
         plain = decode(models, prompt, PLAIN, 48)
-        for method in ("lookup", "draft", "auto"):
+        for method in ("lookup", "suffix", "draft", "auto"):
             assert decode(models, prompt, Combined(Session(models).drafters(method)), 48) == plain  # type: ignore[arg-type]

@@ -1,0 +1,126 @@
+"""A suffix array over tokens: which places of a text follow the same tokens as the end of another.
+
+Places are sorted by the tokens before them, read backwards, so that one binary search finds those with the longest
+match. Prefix doubling: Manber and Myers 1993 (https://doi.org/10.1137/0222058); only groups that are not told apart
+yet are sorted again (Larsson and Sadakane 2007, https://doi.org/10.1016/j.tcs.2007.07.017). As a source of drafts:
+REST, He et al. 2023 (https://arxiv.org/abs/2311.08252).
+
+Arrays of numbers: it knows no file, no tokenizer and no model.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Tokens that places are sorted by, and so the longest match that is told.
+DEPTH: Final = 16
+# Of the places with the longest match, those nearest in order to what was looked for: what a proposal takes is bounded.
+MAX_FOUND: Final = 32
+
+Tokens = NDArray[np.unsignedinteger[Any]]
+Places = NDArray[np.uint32]
+
+
+class Found(NamedTuple):
+    """How many tokens before them match, and what follows there: (places, length) token ids."""
+
+    match_len: int
+    following: list[list[int]]
+
+
+def sort_places(tokens: Tokens, depth: int = DEPTH) -> Places:
+    """All places, by the at least `depth` tokens before them read backwards.
+
+    Args:
+        tokens: (N,) of an unsigned type; N < 2**32.
+        depth: beyond which the order of places is any.
+
+    Returns:
+        (N + 1,) places from 0 to N; place p stands behind p tokens.
+    """
+    keys, known = _first_keys(tokens)
+    order = np.argsort(keys)
+    keys = keys[order]
+    is_first = np.append(True, keys[1:] != keys[:-1])  # of a group of places that are not told apart
+    del keys
+    groups = np.empty(len(order), dtype=np.uint32)
+    groups[order] = _starts(is_first, np.arange(len(order), dtype=np.uint32))
+    while known < depth:
+        slots = np.flatnonzero(~(is_first & np.append(is_first[1:], True)))
+        if not len(slots):
+            break
+        places = order[slots]
+        # A text's beginning sorts before all tokens.
+        further = np.where(places >= known, groups[np.maximum(places - known, 0)] + np.int64(1), 0)
+        pairs = (groups[places].astype(np.int64) << 32) | further
+        by_pair = np.argsort(pairs)
+        pairs, places = pairs[by_pair], places[by_pair]
+        order[slots] = places
+        is_new = np.append(True, pairs[1:] != pairs[:-1])
+        is_first[slots] = is_new
+        groups[places] = _starts(is_new, slots.astype(np.uint32))
+        known *= 2
+    return order.astype(np.uint32)
+
+
+def _first_keys(tokens: Tokens) -> tuple[NDArray[np.uint64], int]:
+    """For each place, as many tokens before it as go into 64 bits, and how many these are; 0 is before the text."""
+    bits = (int(tokens.max(initial=0)) + 1).bit_length()
+    count = 64 // bits
+    keys = np.zeros(len(tokens) + 1, dtype=np.uint64)
+    for distance in range(1, count + 1):
+        keys <<= np.uint64(bits)
+        keys[distance:] |= tokens[: max(0, len(tokens) + 1 - distance)].astype(np.uint64) + np.uint64(1)
+    return keys, count
+
+
+def _starts(is_first: NDArray[np.bool_], slots: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """For each slot, the one at which its group begins."""
+    return np.maximum.accumulate(np.where(is_first, slots, 0))
+
+
+class SuffixArray:
+    """Searches in tokens and their sorted places, which may lie on disk.
+
+    Numbers that make no sense are met with senseless results, never with an error: a damaged file is only bad advice.
+    """
+
+    def __init__(self, tokens: Tokens, order: Places, separator: int) -> None:
+        """`separator` stands between texts: no match and no draft goes beyond it."""
+        self._tokens, self._order, self._separator = tokens, order, separator
+        # Single items of a memoryview are several times faster than those of an array.
+        self._token_view, self._order_view = memoryview(tokens), memoryview(order)  # type: ignore[arg-type]
+
+    def find(self, recent: Sequence[int], length: int, min_match: int = 1) -> Found:
+        """Places that follow the longest end of `recent`, at most `MAX_FOUND`, and `length` tokens behind each."""
+        wanted = list(recent[: -DEPTH - 1 : -1])
+        slot = bisect_left(range(len(self._order_view)), wanted, key=self._before)
+        near = range(max(0, slot - 1), min(slot + 1, len(self._order_view)))
+        match_len = max((_common_len(self._before(i), wanted) for i in near), default=0)
+        if match_len < min_match:
+            return Found(0, [])
+        places = self._order[max(0, slot - MAX_FOUND // 2) : slot + MAX_FOUND // 2].astype(np.int64)
+        last = len(self._tokens) - 1
+        before = self._tokens[np.clip(places[:, None] - np.arange(1, match_len + 1), 0, last)]
+        alike = (before == np.array(wanted[:match_len])).all(axis=1) & (places >= match_len) & (places <= last)
+        following = self._tokens[np.minimum(places[alike, None] + np.arange(length), last)].tolist()
+        return Found(match_len, [self._until_separator(ids) for ids in following])
+
+    def _before(self, slot: int) -> list[int]:
+        """The tokens before the place of this slot, read backwards."""
+        place = self._order_view[slot]
+        ids: list[int] = self._token_view[max(0, place - DEPTH) : place].tolist()
+        ids.reverse()
+        return ids
+
+    def _until_separator(self, ids: list[int]) -> list[int]:
+        return ids[: ids.index(self._separator)] if self._separator in ids else ids
+
+
+def _common_len(a: Sequence[int], b: Sequence[int]) -> int:
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
