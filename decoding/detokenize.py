@@ -36,6 +36,12 @@ def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
     return table
 
 
+def special_names(tokenizer: Tokenizer) -> list[str]:
+    """The texts by which a tokenizer's special tokens are written down; no answer should hold one."""
+    described = json.loads(tokenizer.to_str())
+    return [token["content"] for token in described.get("added_tokens", ()) if token["special"]]
+
+
 class Detokenizer:
     """The text of a growing list of tokens, less its first `num_skipped` bytes.
 

@@ -15,6 +15,7 @@ from rich.progress import Progress
 from decoding.bench import data, decode_command, infilling, product_commands, recording, replay, report
 from decoding.bench.suggest import CONTEXTS, MAX_BLOCK_TOKENS, ContextProcess, FilterProcess, Suggester
 from decoding.config import EngineConfig
+from decoding.detokenize import special_names
 from decoding.errors import TabcastError
 from decoding.models.pair import ModelSet, load_pair
 
@@ -140,7 +141,7 @@ def _infilling(options: argparse.Namespace, models: ModelSet, progress: Progress
         infilling.answer(models, rows, options.max_tokens, keep, heal=options.healing == "on")
     shown = infilling.post_process([*options.front_end, "filter"], answers) if options.front_end else None
     settings = f"{infilling.describe_layout(models)}; healing {options.healing}"
-    yield from infilling.summarise(answers, shown, settings)
+    yield from infilling.summarise(answers, shown, settings, special_names(models.tokenizer))
     if len(answers) < len(rows):
         raise KeyboardInterrupt
 
@@ -159,7 +160,8 @@ def _replay(options: argparse.Namespace, models: ModelSet, progress: Progress) -
     task = progress.add_task("typing", total=len(rows))
     try:
         with suppress(KeyboardInterrupt):
-            for of_row in replay.replay(rows, Suggester(models, filters, options.max_tokens, context), gaps_ms):
+            suggest = Suggester(models, filters, options.max_tokens, context)
+            for of_row in replay.replay(rows, suggest, gaps_ms, special_names(models.tokenizer)):
                 done.append(of_row)
                 progress.advance(task)
     finally:

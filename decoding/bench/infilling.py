@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from decoding.bench import metrics, scoring
+from decoding.bench import metrics, scoring, soundness
 from decoding.bench.data import InfillingRow
 from decoding.complete import HealedPrompt, complete, prompt_tokens
 from decoding.constraint import Healing
@@ -112,16 +112,22 @@ def post_process(command: Sequence[str], answers: Sequence[Answer]) -> list[str]
     return [json.loads(line)["text"] for line in done.stdout.splitlines()]
 
 
-def summarise(answers: Sequence[Answer], shown: Sequence[str] | None, settings: str = "") -> list[dict[str, object]]:
-    """Rows for all cursors and for those in mid-line, raw and as shown; `settings` is what they all were made with."""
+def summarise(
+    answers: Sequence[Answer], shown: Sequence[str] | None, settings: str = "", special: Sequence[str] = ()
+) -> list[dict[str, object]]:
+    """Rows for all cursors and for those in mid-line, raw and as shown.
+
+    `settings` is what they all were made with, `special` are the names of the model's special tokens.
+    """
     found: list[dict[str, object]] = []
     for place, keep in (("all", lambda _: True), ("mid-line", is_mid_line)):
         chosen = [i for i, answer in enumerate(answers) if keep(answer.row)]
         if not chosen:
             continue
-        found.append(_row(f"{place}, raw", [answers[i] for i in chosen], [answers[i].text for i in chosen]))
+        of_place = [answers[i] for i in chosen]
+        found.append(_row(f"{place}, raw", of_place, [answer.text for answer in of_place], special))
         if shown is not None:
-            found.append(_row(f"{place}, shown", [answers[i] for i in chosen], [shown[i] for i in chosen]))
+            found.append(_row(f"{place}, shown", of_place, [shown[i] for i in chosen], special))
     return [{**row, "settings": settings} for row in found]
 
 
@@ -130,11 +136,16 @@ def is_mid_line(row: InfillingRow) -> bool:
     return bool(row.prompt[row.prompt.rfind("\n") + 1 :].strip())
 
 
-def _row(method: str, answers: Sequence[Answer], texts: Sequence[str]) -> dict[str, object]:
+def _row(method: str, answers: Sequence[Answer], texts: Sequence[str], special: Sequence[str]) -> dict[str, object]:
     golds = [answer.row.gold for answer in answers]
     pairs = list(zip(texts, golds, strict=True))
     accepted = [metrics.accepted_prefix(text, gold) for text, gold in pairs]
     characters = sum(len(gold) for gold in golds)
+    verdicts = [
+        soundness.judge(answer.row.prompt, text, answer.row.suffix, special)
+        for text, answer in zip(texts, answers, strict=True)
+        if text.strip()
+    ]
     return {
         "method": method,
         "count": len(pairs),
@@ -148,6 +159,7 @@ def _row(method: str, answers: Sequence[Answer], texts: Sequence[str]) -> dict[s
         "suffix_repeated_percent": _percent(
             metrics.repeats_suffix(text, answer.row.suffix) for text, answer in zip(texts, answers, strict=True)
         ),
+        **soundness.summarise(verdicts),
         "bits_per_character": round(sum(answer.gold_nats for answer in answers) / LN2 / max(1, characters), 4),
     }
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import numpy as np
 
-from decoding.bench import metrics
+from decoding.bench import metrics, soundness
 from decoding.bench.data import ReplayRow
 
 MIN_ACCEPTED = 3
@@ -28,12 +28,13 @@ WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A suggestion, "" for none, and what it took."""
+    """A suggestion, "" for none, what it took, and whether it can stand there."""
 
     text: str
     ms: float
     num_tokens: int = 0
     num_steps: int = 0
+    verdict: soundness.Verdict | None = None
 
 
 Suggest = Callable[[int], Offer]
@@ -59,7 +60,7 @@ MODES: dict[str, Callable[[str], str]] = {
 
 @dataclass(slots=True)
 class Typing:
-    """One insertion, typed in one mode. `kept_rates` has one of each suggestion that was shown."""
+    """One insertion, typed in one mode. `kept_rates` and `verdicts` have one of each suggestion that was shown."""
 
     repository: str = ""
     commit: str = ""
@@ -68,6 +69,7 @@ class Typing:
     accept_keys: int = 0
     num_accepted: int = 0
     kept_rates: list[float] = field(default_factory=list)
+    verdicts: list[soundness.Verdict] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
 
     @property
@@ -105,6 +107,7 @@ def type_out(gold: str, suggest: Suggest, part: Callable[[str], str], gaps_ms: S
             is_accepted = False
             if on_screen.strip():
                 typing.kept_rates.append(metrics.kept_rate(on_screen, gold[position:]))
+                typing.verdicts += [offer.verdict] if offer.verdict is not None else []
         piece = part(on_screen)
         if len(piece) >= MIN_ACCEPTED and gold.startswith(piece, position):
             typing.accept_keys += 1
@@ -120,14 +123,18 @@ def type_out(gold: str, suggest: Suggest, part: Callable[[str], str], gaps_ms: S
 
 
 def replay(
-    rows: Sequence[ReplayRow], suggest: Callable[[ReplayRow, int], Offer], gaps_ms: Sequence[float]
+    rows: Sequence[ReplayRow],
+    suggest: Callable[[ReplayRow, int], Offer],
+    gaps_ms: Sequence[float],
+    special: Sequence[str] = (),
 ) -> Iterator[Replayed]:
     """Type each row in all modes with and without a clock; a row at a time, so that an interrupted run keeps some.
 
     A place is asked for once: its suggestion and the time that it took serve all modes.
+    `special` are the names of the model's special tokens.
     """
     for number, row in enumerate(rows):
-        ask = cache(partial(suggest, row))
+        ask = cache(partial(_judged, row, suggest, special))
         gold, _ = place(row)
         of_row: Replayed = {}
         drawn = np.random.default_rng(number).choice(np.array(gaps_ms), size=len(gold)).tolist()
@@ -137,6 +144,16 @@ def replay(
                 typing.repository, typing.commit = row.repository, row.commit
                 of_row[mode, has_clock] = typing
         yield of_row
+
+
+def _judged(row: ReplayRow, suggest: Callable[[ReplayRow, int], Offer], special: Sequence[str], position: int) -> Offer:
+    offer = suggest(row, position)
+    if not offer.text.strip():
+        return offer
+    gold, suffix = place(row)
+    before = row.prefix + gold[:position]
+    verdict = soundness.judge(before, offer.text, suffix, special, is_python=row.path.endswith(".py"))
+    return replace(offer, verdict=verdict)
 
 
 def summarise(done: Sequence[Replayed], settings: str) -> Iterator[dict[str, object]]:
@@ -168,6 +185,7 @@ def _row(typings: Sequence[Typing]) -> dict[str, object]:
         **_interval("kept_percent", [100 * rate for rate, _ in kept], [commit for _, commit in kept]),
         "shown": len(kept),
         "asked": len(offers),
+        **soundness.summarise([verdict for typing in typings for verdict in typing.verdicts]),
         "tokens_per_step": round(sum(offer.num_tokens for offer in offers) / steps, 2) if steps else None,
         **{f"p{share}_ms": round(metrics.percentile(times, share / 100)) for share in (50, 90, 95, 99)},
     }

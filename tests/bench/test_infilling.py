@@ -132,6 +132,15 @@ def test_mid_line_cursors_are_told_apart(rows: Path) -> None:
     assert summary["all, raw"]["zero_accepted_percent"] == 0
 
 
+def test_what_cannot_stand_there_is_counted() -> None:
+    read = [data.InfillingRow(name="t", prompt="x = [1]\n", suffix="\ny = 2\n", gold="z = 3")] * 4
+    texts = ["z = 3", "z = (", "", "ab" * 20 + "<|fim_pad|>"]
+    answers = [infilling.Answer(row=row, text=text, gold_nats=0.0) for row, text in zip(read, texts, strict=True)]
+    (found,) = infilling.summarise(answers, None, "", ["<|fim_pad|>"])
+    assert (found["parses_percent"], found["parse_told"]) == (33.33, 3)
+    assert (found["leaks_percent"], found["loops_percent"]) == (33.33, 0)
+
+
 def test_healing_can_be_switched_off(pair: ModelSet, rows: Path) -> None:
     texts: dict[bool, list[str]] = {True: [], False: []}
     read = data.read_infilling(rows)

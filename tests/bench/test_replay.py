@@ -107,6 +107,33 @@ def test_the_rows_figures() -> None:
     assert found["whole, all, clock"]["p50_ms"] == 50
 
 
+def test_what_is_shown_is_judged_where_it_stands() -> None:
+    row = data.ReplayRow(
+        name="r", repository="r", commit="c", path="x.py", kind="code", prefix="def f(a):\n", suffix="print(f(1))\n",
+        gold="    return a\n", open_files=(),
+    )  # fmt: skip
+    texts = {0: "    return b", 5: "eturn)", 11: " + <|x|>"}
+
+    def suggest(_row: data.ReplayRow, position: int) -> replay.Offer:
+        return replay.Offer(text=texts.get(position, ""), ms=0)
+
+    (done,) = replay.replay([row], suggest, [40.0], ["<|x|>"])
+    typing = done["whole", False]
+    # At first the function has no body, so that nothing can be told; then `r` alone stands there.
+    assert [verdict.parses for verdict in typing.verdicts] == [None]
+    found = replay.summarise([done], "")
+    assert next(found)["parse_told"] == 0
+    texts.pop(0)
+    (done,) = replay.replay([row], suggest, [40.0], ["<|x|>"])
+    judged = done["whole", False].verdicts
+    assert [(verdict.parses, verdict.leaks) for verdict in judged] == [(False, False), (False, True)]
+    row_of = next(iter(replay.summarise([done], "")))
+    assert (row_of["parses_percent"], row_of["leaks_percent"], row_of["loops_percent"]) == (0, 50, 0)
+    other = replace(row, path="x.txt")
+    (done,) = replay.replay([other], suggest, [40.0])
+    assert {verdict.parses for verdict in done["whole", False].verdicts} == {None}
+
+
 def test_the_last_line_end_stands_there_already(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROW), encoding="utf-8")

@@ -1,0 +1,70 @@
+"""Whether a suggestion can stand where it is shown: it parses, holds no special token, and doesn't go round in a loop.
+
+Pure functions of texts; no model, no file. Python alone is parsed, and nothing of it is run.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+# The same two to eighty characters, four times to the text's end; shorter ones may well be meant.
+LOOP = re.compile(r"(.{2,80}?)\1{3,}\s*\Z", re.DOTALL)
+MIN_LOOP_CHARACTERS = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Of one suggestion; `parses` is None where the file didn't parse without it, so that nothing can be told."""
+
+    parses: bool | None
+    leaks: bool
+    loops: bool
+
+
+def judge(prefix: str, text: str, suffix: str, special: Iterable[str] = (), *, is_python: bool = True) -> Verdict:
+    """A suggestion between what stands before and behind it; `special` are the names of the model's special tokens."""
+    return Verdict(
+        parses=parses(prefix + text + suffix) if is_python and parses(prefix + suffix) else None,
+        leaks=any(name in text and name not in prefix and name not in suffix for name in special),
+        loops=loops(text),
+    )
+
+
+@lru_cache(maxsize=64)
+def parses(text: str) -> bool:
+    """Whether it is Python, as far as the grammar goes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what an escape sequence will mean some day
+            ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def loops(text: str) -> bool:
+    """Whether it ends in a loop with a letter or a digit in it, as a small model's greedy text may."""
+    found = LOOP.search(text)
+    if found is None or len(found[0]) < MIN_LOOP_CHARACTERS:
+        return False
+    return any(character.isalnum() for character in found[1])
+
+
+def summarise(verdicts: Sequence[Verdict]) -> dict[str, float | int | None]:
+    """Shares in percent: parsing of those that could be told, leaks and loops of all."""
+    told = [verdict.parses for verdict in verdicts if verdict.parses is not None]
+    return {
+        "parses_percent": _percent(told),
+        "parse_told": len(told),
+        "leaks_percent": _percent([verdict.leaks for verdict in verdicts]),
+        "loops_percent": _percent([verdict.loops for verdict in verdicts]),
+    }
+
+
+def _percent(hits: Sequence[bool]) -> float | None:
+    return round(100 * sum(hits) / len(hits), 2) if hits else None
