@@ -23,6 +23,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 KERNELS = ("auto", "torch", "rehearsed")
 QUANTIZATIONS = ("none", "int8", "int4", "fp8")
 AS_TARGET = "as target"
+ALL_DEVICES = "all"
 METHOD_NO_DRAFT = "none"
 BUNDLED_NAMES = ("", "bundled", "tabcast-bundled")
 
@@ -33,6 +34,7 @@ class EngineConfig:
 
     `draft` may be "none". `fim` has fields of `fim_templates.Template` that override the table's.
     `method` is how requests are drafted that name none.
+    `devices` "cuda:0,cuda:1", or "all", is what the target's layers are spread over; the draft goes to the first.
     `quantize` stores weights in eight or four bits, and `draft_quantize` those of the draft.
     `kernels` "torch" does without compiled kernels; "rehearsed" computes as on a GPU,
     on any device and slowly.
@@ -44,6 +46,7 @@ class EngineConfig:
     model: str = ""
     draft: str = ""
     device: str = "auto"
+    devices: str = ""
     dtype: str = "auto"
     quantize: str = "none"
     draft_quantize: str = AS_TARGET

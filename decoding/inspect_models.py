@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,18 @@ from decoding.config import BUNDLED, EngineConfig, model_folder
 from decoding.errors import TabcastError
 from decoding.fim import find_layout
 from decoding.hub import pulled_models
+from decoding.models.agreement import choices, percent_alike
 from decoding.models.catalogue import RECOMMENDATIONS
+from decoding.models.language_model import LanguageModel
 from decoding.models.loading import load_tokenizer, num_token_ids, read_config, why_not_ours
-from decoding.models.memory import GIB, count_parameters, free_bytes, needed_bytes
-from decoding.models.pair import choose_device, load_pair
+from decoding.models.memory import count_parameters, free_bytes, needed_bytes
+from decoding.models.pair import ModelSet, choose_device, load_pair
+from decoding.models.pipeline import Pipeline
+from decoding.models.spreading import GIB
 
 Row = dict[str, Any]
+
+SAMPLE_TOKENS = 256
 
 
 def doctor(config: EngineConfig) -> list[Row]:
@@ -43,12 +50,33 @@ def doctor(config: EngineConfig) -> list[Row]:
     steps = ", ".join(f"{ms:.2f} ms at {width}" for width, ms in models.step_ms.items())
     rows.append(_row("steps", True, f"{steps} rows"))
     rows += [_row("draft model", False, notice, "name another with --draft, or none") for notice in models.notices]
+    rows.append(_row("keys and values", True, _describe_cache(models.target)))
+    if config.quantize != "none":
+        rows.append(_row("rounded weights", True, _describe_agreement(config, models)))
     if probe.notice:
         advice = "a model that verifies drafts is faster: 'tabcast models' lists some"
     else:
         advice = "" if probe.width > 1 else "no width was found at which rows agree: decoding is plain on this machine"
     rows.append(_row("row invariance", probe.width > 1 or bool(probe.notice), probe.describe(), advice))
     return rows
+
+
+def _describe_cache(target: LanguageModel) -> str:
+    places = ""
+    if isinstance(target, Pipeline):
+        places = f"; layers on {len(target.num_layers)} devices: {', '.join(map(str, target.num_layers))}"
+    return f"{target.new_cache().num_bytes / 1e6:.0f} MB for a sequence of {target.shape.max_len} tokens{places}"
+
+
+def _describe_agreement(config: EngineConfig, models: ModelSet) -> str:
+    """How often the rounded target chooses what the full one does, where there is room for both."""
+    sample = models.encode(Path(__file__).read_text(encoding="utf-8"))[:SAMPLE_TOKENS]
+    try:
+        full = load_pair(replace(config, quantize="none", draft="none"))[0]
+    except TabcastError as error:
+        return f"{config.quantize}, not compared with the full ones: {error}"
+    alike = percent_alike([choices(models.target, sample)], [choices(full.target, sample)])
+    return f"{config.quantize}, chooses what the full ones do at {alike:.1f} % of {len(sample)} tokens"
 
 
 def list_models(config: EngineConfig) -> list[Row]:

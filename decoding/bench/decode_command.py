@@ -6,6 +6,7 @@ import argparse
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rich.progress import Progress
 from decoding.bench import baselines, data, decode, decode_rows, llama_cpp, memory, report, scoring, shapes
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
+from decoding.models.agreement import choices, percent_alike
 from decoding.models.pair import ModelSet, load_pair
 from decoding.protocol import ProtocolError, check_method
 
@@ -72,15 +74,28 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
     if not runs[decode.PLAIN]:
         raise KeyboardInterrupt
     gap = partial(scoring.logit_gap, models.target)
+    rounded = _agreement(options.selected, models, prompts) if options.shape is None else []
     for row in decode_rows.rows(runs, prompts, gap):
         row["peak_growth_mb"] = peaks[row["method"]]
-        notes = [*_invented(options), *([text] if (text := _settings(row["method"])) else [])]
+        notes = [*_invented(options), *rounded, *([text] if (text := _settings(row["method"])) else [])]
         # Neither is a claim about the engine: transformers' random weights are others, and a decree makes its own text.
         if options.synthetic_acceptance is not None or (options.shape and row["method"] in baselines.NAMES):
             row |= {"identical_percent": None, "divergence": None}
         yield {**row, "settings": "; ".join(notes)}
     if len(runs[decode.PLAIN]) < len(prompts):
         raise KeyboardInterrupt
+
+
+def _agreement(config: EngineConfig, models: ModelSet, prompts: Sequence[list[int]]) -> list[str]:
+    """How often a rounded target chooses what the full one does, over all of the prompts' tokens."""
+    if config.quantize == "none":
+        return []
+    try:
+        full = load_pair(replace(config, quantize="none", draft="none"))[0]
+    except TabcastError as error:
+        return [f"{config.quantize}, not compared with full weights: {error}"]
+    alike = percent_alike(*([choices(one.target, prompt) for prompt in prompts] for one in (models, full)))
+    return [f"{config.quantize}: {alike:g} % of choices as with full weights"]
 
 
 def _invented(options: argparse.Namespace) -> list[str]:

@@ -179,8 +179,20 @@ class Decoder:
         return self._forward(token_ids, CacheEnd(cache, len(token_ids), self.shape.heads))
 
     def _forward(self, token_ids: Sequence[int], place: Place) -> Tensor:
+        return self._through(self.embed(token_ids), place)
+
+    @torch.inference_mode()
+    def embed(self, token_ids: Sequence[int]) -> Tensor:
+        """Hidden states (T, C) before the first layer."""
+        return self._weights.embedding[torch.tensor(token_ids, device=self.device)]
+
+    @torch.inference_mode()
+    def through(self, hidden: Tensor, cache: KVCache[Blocks]) -> Tensor:
+        """Hidden states (T, C) behind the last layer, of rows at the cache's end; writes their slots."""
+        return self._through(hidden, CacheEnd(cache, len(hidden), self.shape.heads))
+
+    def _through(self, hidden: Tensor, place: Place) -> Tensor:
         rotary = self._weights.rotary[place.positions]
-        hidden = self._weights.embedding[torch.tensor(token_ids, device=self.device)]  # (T, C)
         for index, layer in enumerate(self._weights.layers):
             query, key, value = self._project(self._rms_norm(hidden, layer.input_norm), layer, rotary)
             mixed = place.mix(index, query, key, value).to(hidden.dtype)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from decoding.errors import ModelError
 from decoding.hub import read_record
 from decoding.models.cuda.building import build as build_recorded
 from decoding.models.decoder import Decoder, Layer, Shape, Weights, rotary_table
+from decoding.models.pipeline import Pipeline, split
 from decoding.models.quantize import quantize_layer, quantize_weights
 from decoding.models.rope import KINDS as ROPE_KINDS
 from decoding.models.rope import inverse_frequencies, rope_kind
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Places = Sequence[tuple[torch.device, int]]
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 # What the compiled kernels for CPUs round to; the rest is plain torch there, slow and to compare with.
 PACKED_KINDS = ("none", "int8")
@@ -156,7 +158,8 @@ def load_decoder(
     max_len: int,
     device: torch.device,
     dtype: torch.dtype,
-) -> Decoder | CpuDecoder | CudaDecoder:
+    places: Places = (),
+) -> Pipeline | Decoder | CpuDecoder | CudaDecoder:
     """Read the weights.
 
     Args:
@@ -166,6 +169,7 @@ def load_decoder(
         max_len: wanted length of prompt and answer together, bounded by the model's own.
         device: where the weights go.
         dtype: what they are stored in.
+        places: of several devices, each with its number of layers; the first is `device`.
 
     Raises:
         ModelError: the folder is missing, incomplete, not safetensors or of another architecture.
@@ -176,15 +180,18 @@ def load_decoder(
     embedding = tensors.take("model.embed_tokens.weight")
     if len(embedding) < vocabulary:
         raise ModelError(f"{folder}: the tokenizer has {vocabulary} tokens, the model only {len(embedding)}")
-    head = embedding if config.get("tie_word_embeddings") else tensors.take("lm_head.weight")
+    last = tensors.on(places[-1][0] if places else device)
+    is_tied = bool(config.get("tie_word_embeddings"))
+    head = last.to_device(embedding) if is_tied else last.take("lm_head.weight")
     frequencies = inverse_frequencies(config, shape.head_dim)
     # Rounded one by one, so that no more than one layer is ever there in full.
-    rounding = "" if _packs_itself(engine, device) else engine.quantize.replace("none", "")
+    is_packed = len(places) < 2 and _packs_itself(engine, device)
+    rounding = "" if is_packed or engine.quantize == "none" else engine.quantize
     layers = []
-    for i in range(shape.layers):
-        layer = _layer(tensors, f"model.layers.{i}", shape)
+    for i, place in enumerate(place for place, count in places or [(device, shape.layers)] for _ in range(count)):
+        layer = _layer(tensors.on(place), f"model.layers.{i}", shape)
         layers.append(quantize_layer(layer, rounding) if rounding else layer)
-    norm = tensors.take("model.norm.weight")
+    norm = last.take("model.norm.weight")
     if left := tensors.untaken():
         raise ModelError(f"{folder}: tensor {left[0]} (and {len(left) - 1} more) has no place in this architecture")
     weights = Weights(
@@ -194,6 +201,9 @@ def load_decoder(
         head=head[:vocabulary],
         rotary=rotary_table(shape.max_len + 128, frequencies).to(device),
     )
+    if len(places) > 1:
+        weights = quantize_weights(weights, rounding) if rounding else weights
+        return split(shape, weights, [count for _, count in places])
     return assemble(shape, weights, engine)
 
 

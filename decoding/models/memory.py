@@ -14,8 +14,8 @@ import torch
 from decoding.errors import ModelError
 from decoding.models.catalogue import largest_that_fits
 from decoding.models.quantize import BYTES_PER_WEIGHT, HEAD_KIND
+from decoding.models.spreading import GIB, Needs
 
-GIB: Final = 2**30
 # Activations, the allocator's rest, and what a layer takes twice while it is read.
 OVERHEAD: Final = 1.1
 MAX_HEADER_BYTES: Final = 100 * 2**20
@@ -47,6 +47,25 @@ def weight_bytes(num_parameters: int, config: Mapping[str, Any], dtype: torch.dt
     layers = num_parameters - embedding * (1 if config.get("tie_word_embeddings") else 2)
     head = embedding * BYTES_PER_WEIGHT[HEAD_KIND[quantize]]
     return int(embedding * dtype.itemsize + head + max(0, layers) * BYTES_PER_WEIGHT[quantize])
+
+
+def spreading_needs(
+    config: Mapping[str, Any], num_parameters: int, dtype: torch.dtype, num_tokens: int, quantize: str = "none"
+) -> Needs:
+    """The same by layers, for a model that is spread over devices; a head that is tied is copied to the last."""
+    num_layers = int(config.get("num_hidden_layers") or 1)
+    num_embedded = int(config.get("vocab_size") or 0) * int(config.get("hidden_size") or 0)
+    embedding = num_embedded * dtype.itemsize
+    head = embedding if quantize == "none" else int(num_embedded * BYTES_PER_WEIGHT[HEAD_KIND[quantize]])
+    is_copied = quantize == "none" and config.get("tie_word_embeddings")
+    whole = weight_bytes(num_parameters, config, dtype, quantize) + (head if is_copied else 0)
+    return Needs(
+        num_layers=num_layers,
+        layer=int(OVERHEAD * (whole - embedding - head)) // num_layers,
+        cached=cache_bytes(config, dtype, num_tokens) // num_layers,
+        first=int(OVERHEAD * embedding),
+        last=int(OVERHEAD * head),
+    )
 
 
 def cache_bytes(config: Mapping[str, Any], dtype: torch.dtype, num_tokens: int) -> int:

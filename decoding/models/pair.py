@@ -14,13 +14,15 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from decoding.adaptation import Home
-from decoding.config import AS_TARGET, BUNDLED_NAMES, EngineConfig
+from decoding.config import ALL_DEVICES, AS_TARGET, BUNDLED_NAMES, EngineConfig
 from decoding.constraint import TokenIndex
 from decoding.detokenize import token_bytes
 from decoding.errors import ConfigError, ModelError
 from decoding.fim import Layout, find_layout
+from decoding.models.devices import choose_devices, find_device, load_spread, plan
 from decoding.models.language_model import Cache, LanguageModel
 from decoding.models.loading import (
+    Places,
     begin_token_ids,
     load_decoder,
     load_tokenizer,
@@ -86,9 +88,12 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
     if draft_folder is not None and (problem := why_not_alike(tokenizer, load_tokenizer(draft_folder))):
         notices.append(f"the draft {draft_folder} is left out, because it has another tokenizer: {problem}")
         draft_folder = None
-    _check_memory([folder, draft_folder] if draft_folder else [folder], config, device, dtype)
+    places = _plan([folder, draft_folder] if draft_folder else [folder], config, device, dtype)
     progress(0.2, "reading the target model")
-    target, plain = _load(folder, tokenizer, config, device, dtype)
+    if places:
+        target, plain = load_spread(folder, tokenizer, config, dtype, places)
+    else:
+        target, plain = _load(folder, tokenizer, config, device, dtype)
     progress(0.7, "trying its rows (the first start of a version compiles its kernels)")
     found = probe_plain(plain) if plain else probe(target)
     draft = None
@@ -169,12 +174,12 @@ def measure_step_ms(step: Callable[[Cache], Tensor], model: LanguageModel) -> fl
 
 def choose_device(config: EngineConfig) -> tuple[torch.device, torch.dtype]:
     """What `auto` means here: CUDA if there is one, and bfloat16 wherever the hardware multiplies it."""
-    name = config.device
+    name = config.devices.split(",")[0].strip().replace(ALL_DEVICES, "") or config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("device cuda was asked for, and torch finds none")
-    device = torch.device(name)
+    device = find_device(name) if config.devices else torch.device(name)
     if config.dtype != "auto":
         return device, {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[config.dtype]
     if device.type == "cuda":
@@ -197,13 +202,18 @@ def end_token_ids(config: dict[str, object]) -> list[int]:
     return [token_id for token_id in value if isinstance(token_id, int)] if isinstance(value, list) else []
 
 
-def _check_memory(folders: Sequence[Path], config: EngineConfig, device: torch.device, dtype: torch.dtype) -> None:
+def _plan(folders: Sequence[Path], config: EngineConfig, device: torch.device, dtype: torch.dtype) -> Places:
+    """Where the target's layers go if that is not one device. Raises `ModelError` if target and draft don't fit."""
     settings = (config, draft_config(config))
     needs = [
         (folder.name, needed_bytes(folder, read_config(folder), dtype, config.context_tokens, stored_as(of, device)))
         for folder, of in zip(folders, settings, strict=False)
     ]
+    devices = choose_devices(config, device)
+    if len(devices) > 1:
+        return plan(folders[0], config, devices, dtype, beside=sum(num_bytes for _, num_bytes in needs[1:]))
     check_fit(needs, device, free_bytes(device))
+    return ()
 
 
 def stored_as(config: EngineConfig, device: torch.device) -> str:

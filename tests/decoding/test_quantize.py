@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
+from decoding.__main__ import main
 from decoding.config import EngineConfig
+from decoding.inspect_models import doctor
 from decoding.models.agreement import choices, percent_alike
 from decoding.models.decoder import Decoder
 from decoding.models.memory import weight_bytes
@@ -72,6 +76,18 @@ def test_each_kind_is_computed_by_torch_too(tiny_model: Path, kind: str) -> None
     ours, theirs = choices(rounded.target, tokens), choices(exact.target, tokens)
     assert percent_alike([ours], [theirs]) > 30  # weights are random, and so nothing is sure
     assert percent_alike([ours], [ours]) == 100
+
+
+def test_doctor_and_bench_say_how_often_it_chooses_alike(tiny_model: Path, tmp_path: Path) -> None:
+    config = EngineConfig(model=str(tiny_model), quantize="int8", context_tokens=256, device="cpu")
+    rows = {row["name"]: row["detail"] for row in doctor(config)}
+    assert re.fullmatch(r"int8, chooses what the full ones do at \d+\.\d % of \d+ tokens", rows["rounded weights"])
+    assert re.fullmatch(r"\d+ MB for a sequence of 256 tokens", rows["keys and values"])
+    figures = tmp_path / "figures.json"
+    arguments = ["--model", str(tiny_model), "--quantize", "int8", "--methods", "plain", "--max-tokens", "4"]
+    assert main(["bench", "decode", *arguments, "--limit", "1", "--device", "cpu", "--json", str(figures)]) == 0
+    settings = [row["settings"] for row in json.loads(figures.read_text(encoding="utf-8"))["rows"]]
+    assert all(re.search(r"int8: [\d.]+ % of choices as with full weights", text) for text in settings)
 
 
 def test_the_draft_is_rounded_as_it_is_told() -> None:

@@ -144,4 +144,6 @@ def project(rows: Tensor, matrix: QuantizedMatrix, bias: Tensor | None = None, *
 def _kind_here(matrix: QuantizedMatrix) -> str:
     if matrix.kind != "fp8":
         return matrix.kind
+    if not matrix.data.is_cuda:
+        return SHIFTED
     return NATIVE if torch.cuda.get_device_capability(matrix.data.device) >= HAS_FP8 else SHIFTED
