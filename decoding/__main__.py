@@ -88,6 +88,8 @@ def _parser(named: str) -> argparse.ArgumentParser:
             "--model", help="the target model: a folder, a pulled model's name, or bundled", default=default
         )
         command.add_argument("--draft", help="the draft model, or none", default=default)
+        command.add_argument("--parallel", help="folder of a draft of several tokens at once, or none", default=default)
+        command.add_argument("--heads", help="folder of heads on the target, or none", default=default)
         command.add_argument("--device", help="auto, cpu, cuda, cuda:1, …", default=default)
         command.add_argument("--devices", help="spread the target over cuda:0,cuda:1,… or all", default=default)
         command.add_argument("--dtype", help="auto, float32, bfloat16, float16", default=default)

@@ -32,7 +32,8 @@ BUNDLED_NAMES = ("", "bundled", "tabcast-bundled")
 class EngineConfig:
     """What one engine runs. `model` and `draft` are folders, names of pulled models, or "" for the shipped pair.
 
-    `draft` may be "none". `fim` has fields of `fim_templates.Template` that override the table's.
+    `parallel` and `heads` are folders of a parallel draft and of heads, "" for those beside the target if it has any.
+    These three may be "none". `fim` has fields of `fim_templates.Template` that override the table's.
     `method` is how requests are drafted that name none.
     `devices` "cuda:0,cuda:1", or "all", is what the target's layers are spread over; the draft goes to the first.
     `quantize` stores weights in eight or four bits, and `draft_quantize` those of the draft.
@@ -45,6 +46,8 @@ class EngineConfig:
 
     model: str = ""
     draft: str = ""
+    parallel: str = ""
+    heads: str = ""
     device: str = "auto"
     devices: str = ""
     dtype: str = "auto"
@@ -71,6 +74,23 @@ class EngineConfig:
         if self.draft == METHOD_NO_DRAFT or (not self.draft and self.model not in BUNDLED_NAMES):
             return None
         return model_folder(self.draft, "draft")
+
+    @property
+    def parallel_path(self) -> Path | None:
+        """The folder of the parallel draft."""
+        return self._beside(self.parallel, "parallel")
+
+    @property
+    def heads_path(self) -> Path | None:
+        """The folder of the heads."""
+        return self._beside(self.heads, "heads")
+
+    def _beside(self, name: str, role: str) -> Path | None:
+        """A folder by its name, or the one of that role that stands in the target's own or with the shipped pair."""
+        if name:
+            return None if name == METHOD_NO_DRAFT else model_folder(name, role)
+        folder = (BUNDLED if self.model in BUNDLED_NAMES else self.model_path) / role
+        return folder if folder.is_dir() else None
 
 
 def model_folder(name: str, role: str) -> Path:

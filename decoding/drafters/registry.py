@@ -14,7 +14,9 @@ from typing import Any, Final
 from decoding.config import datastores_directory
 from decoding.datastore.files import Datastores
 from decoding.drafters.draft_model import DraftModel
+from decoding.drafters.heads import HeadsDrafter
 from decoding.drafters.lookahead import Lookahead
+from decoding.drafters.parallel import Parallel
 from decoding.drafters.prompt_lookup import PromptLookup
 from decoding.drafters.self_draft import has_layers, self_draft, skip_layers
 from decoding.drafters.suffix import Suffix
@@ -53,6 +55,16 @@ def _draft_model(models: ModelSet, _session: SessionState) -> Drafter:
     return DraftModel(models.draft, models.draft.new_cache())
 
 
+def _parallel(models: ModelSet, _session: SessionState) -> Drafter:
+    assert models.parallel is not None
+    return Parallel(models.parallel, models.parallel.model.new_cache())
+
+
+def _heads(models: ModelSet, _session: SessionState) -> Drafter:
+    assert models.heads is not None
+    return HeadsDrafter(models.heads)
+
+
 def _self_draft(models: ModelSet, session: SessionState) -> Drafter:
     """One reduced model for the whole engine, chosen on Python that is at hand: this file."""
     if "self" not in session.shared:
@@ -76,6 +88,8 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "lookup": Entry(lambda models, session: PromptLookup()),
     "suffix": Entry(_suffix),
     "draft": Entry(_draft_model, lambda models: "" if models.draft else "there is no draft model"),
+    "parallel": Entry(_parallel, lambda models: "" if models.parallel else "there is no parallel draft"),
+    "heads": Entry(_heads, lambda models: "" if models.heads else "there are no heads"),
     "lookahead": Entry(lambda models, session: Lookahead()),
     "self": Entry(_self_draft, lambda models: "" if has_layers(models.target) else "its layers can't be left out"),
 }

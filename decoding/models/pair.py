@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from tokenizers import Tokenizer
@@ -20,6 +21,7 @@ from decoding.detokenize import token_bytes
 from decoding.errors import ConfigError, ModelError
 from decoding.fim import Layout, find_layout
 from decoding.models.devices import choose_devices, find_device, load_spread, plan
+from decoding.models.heads import Heads, load_heads
 from decoding.models.language_model import Cache, LanguageModel
 from decoding.models.loading import (
     Places,
@@ -32,6 +34,7 @@ from decoding.models.loading import (
     why_not_ours,
 )
 from decoding.models.memory import check_fit, count_parameters, free_bytes, needed_bytes
+from decoding.models.parallel import ParallelModel, mask_form
 from decoding.models.row_invariance import Probe, probe, probe_plain
 from decoding.protocol import AUTO, Method
 
@@ -41,11 +44,12 @@ NUM_TIMED_STEPS = 7
 TIMED_WIDTHS = (2, 4, 8, 16)
 
 Progress = Callable[[float, str], None]
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSet:
-    """What an engine decodes with: the target, its tokenizer and layout, and a draft model of the same tokenizer.
+    """What an engine decodes with: the target, its tokenizer and layout, and what drafts for it.
 
     `notices` say what of the settings could not be used, and why; `method` is how requests are drafted that name none.
     `step_ms` and `draft_step_ms` are what a pass of each over so many rows takes on this machine.
@@ -57,6 +61,8 @@ class ModelSet:
     layout: Layout
     index: TokenIndex = field(repr=False)
     draft: LanguageModel | None = None
+    parallel: ParallelModel | None = None
+    heads: Heads | None = None
     languages: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     method: Method = AUTO
@@ -103,6 +109,8 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
         if problem:
             notices.append(f"the draft {draft_folder} is left out: {problem}")
             draft = None
+    parallel = _if_usable(config.parallel_path, lambda path: _load_parallel(path, tokenizer, config), notices)
+    heads = _if_usable(config.heads_path, lambda path: _load_heads(path, config, target), notices)
     for notice in (*([plain] if plain else []), *notices):
         log.warning("%s", notice)
     layout = find_layout(
@@ -119,6 +127,8 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
         tokenizer=tokenizer,
         layout=layout,
         draft=draft,
+        parallel=parallel,
+        heads=heads,
         languages=tuple(own.get("languages") or ()),
         notices=tuple(notices),
         method=config.method,
@@ -133,6 +143,41 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
     )
     progress(0.9, "measuring a step of each")
     return models, found
+
+
+def _if_usable(path: Path | None, load: Callable[[Path], Loaded], notices: list[str]) -> Loaded | None:
+    """What is loaded from `path`; where it can't be, a notice says why, and the engine goes without."""
+    try:
+        return None if path is None else load(path)
+    except ModelError as error:
+        notices.append(f"left out: {error}")
+        return None
+
+
+def _load_parallel(folder: Path, tokenizer: Tokenizer, config: EngineConfig) -> ParallelModel:
+    form = mask_form(read_config(folder), folder)
+    if problem := why_not_alike(tokenizer, load_tokenizer(folder)):
+        raise ModelError(f"the parallel draft {folder} has another tokenizer: {problem}")
+    model, _ = _load(folder, tokenizer, draft_config(config), *choose_device(config), mask_id=form.mask_id)
+    # One pass takes what was emitted in the last round, all of a draft perhaps, and the masks.
+    model.step_width = max(model.step_width, 2 * form.num_tokens)
+    return ParallelModel(
+        model=model, mask_id=form.mask_id, num_tokens=form.num_tokens, num_real_ids=num_token_ids(tokenizer)
+    )
+
+
+def _load_heads(folder: Path, config: EngineConfig, target: LanguageModel) -> Heads:
+    hidden = target.hidden()  # of the steps in which its rows were tried
+    if hidden is None:
+        raise ModelError(f"heads {folder}, because this model doesn't tell its hidden states")
+    return load_heads(
+        folder,
+        config.model_path,
+        width=hidden.shape[-1],
+        vocabulary=target.shape.vocabulary,
+        device=target.device,
+        dtype=target.dtype,
+    )
 
 
 def _adapted(target: Path, draft: Path, tokenizer: Tokenizer, notices: list[str]) -> Path:
@@ -222,10 +267,16 @@ def stored_as(config: EngineConfig, device: torch.device) -> str:
 
 
 def _load(
-    folder: Path, tokenizer: Tokenizer, config: EngineConfig, device: torch.device, dtype: torch.dtype
+    folder: Path,
+    tokenizer: Tokenizer,
+    config: EngineConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    mask_id: int = 0,
 ) -> tuple[LanguageModel, str]:
-    """The model, and why it can't verify drafts, "" where it can."""
-    vocabulary, max_len = num_token_ids(tokenizer), config.context_tokens
+    """The model, and why it can't verify drafts, "" where it can; `mask_id` is one of its ids, be it a token or not."""
+    vocabulary, max_len = max(num_token_ids(tokenizer), mask_id + 1), config.context_tokens
     if reason := why_not_ours(read_config(folder), max_len):
         from decoding.models.generic import load_generic  # noqa: PLC0415 - brings transformers
 

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 HELD_OUT_FILES = 150
 TOKENIZER_FILES = 2000
+BUNDLED_ROLE = {"model": "draft", "parallel": "draft", "heads": "heads"}
 FORMS = {"suffix_first": samples.Form.suffix_first, "prefix_first": samples.Form.prefix_first}
 
 
@@ -61,10 +62,14 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     step = steps.add_parser("draft", help="make a draft for a target out of it, on your own code")
     _add(step, _draft, data="folder with Python files, or a corpus", out="model folder")
     step.add_argument("--target", required=True, help="a folder, a pulled model's name, or bundled")
-    step.add_argument("--kind", choices=["model"], default="model", help="a small model that drafts token by token")
     step.add_argument(
-        "--begin-with", help="a small model of the same tokenizer, named alike, instead of cutting one out"
+        "--kind",
+        choices=list(draft.STUDENTS),
+        default="model",
+        help="a small model that drafts token by token, one that drafts several in a pass, or heads on the target",
     )
+    step.add_argument("--begin-with", help="a draft of the same tokenizer to go on with, instead of beginning anew")
+    step.add_argument("--tokens", type=int, help="that a parallel draft or heads guess at a time, 2 to 8")
     for name in prune.Size.__slots__:
         step.add_argument(f"--{name.replace('_', '-')}", type=int, help="of what is cut out of the target")
     _add_run(step)
@@ -156,8 +161,10 @@ def _draft(options: argparse.Namespace) -> None:
     wanted = draft.Wanted(
         target=model_folder(options.target, "target"),
         out=options.out,
-        begin_with=None if options.begin_with is None else model_folder(options.begin_with, "draft"),
+        kind=options.kind,
+        begin_with=None if options.begin_with is None else model_folder(options.begin_with, BUNDLED_ROLE[options.kind]),
         size=size,
+        num_tokens=options.tokens,
         device=options.device,
         row_len=options.row_len,
         seed=options.seed,

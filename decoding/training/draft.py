@@ -1,12 +1,15 @@
-"""Makes a draft for any target and code base: cut out of the target or given, distilled, and measured before and after.
+"""Makes a draft for any target and code base, of one of three kinds, distilled, and measured before and after.
 
-The measurement is the engine's own decoding of held-out files, so that what it promises is what a user gets.
+A small model that drafts token by token or several tokens in one pass (parallel.py), cut out of the target or given, or
+heads on the target itself (heads.py). The measurement is the engine's own decoding of held-out files, so that what it
+promises is what a user gets.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +19,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from decoding.errors import TabcastError
 from decoding.fim import find_layout
-from decoding.models.loading import begin_token_ids, load_tokenizer, read_config
-from decoding.training import corpus, gains, pack, pretrain, prune
+from decoding.models.loading import begin_token_ids, load_tokenizer, num_token_ids, read_config
+from decoding.models.parallel import MAX_TOKENS
+from decoding.training import corpus, gains, heads, pack, parallel, pretrain, prune
 from decoding.training.distill import OwnContinuations, distillation_loss
 from decoding.training.export import export
 from decoding.training.samples import Form, Samples
@@ -33,12 +37,18 @@ BYTES_PER_TRAINED_PARAMETER = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What to make: `begin_with` is a small model's folder, or None to cut `size` out of the target."""
+    """What to make: `begin_with` is the folder of a draft to go on with, or None to cut `size` out of the target.
+
+    `num_tokens` are what a parallel draft or heads guess at a time, None for the usual number; of `size`, heads take
+    the width.
+    """
 
     target: Path
     out: Path
+    kind: str = gains.MODEL
     begin_with: Path | None = None
     size: dict[str, int] | None = None
+    num_tokens: int | None = None
     device: str = "cpu"
     row_len: int = 1024
     seed: int = 1
@@ -61,6 +71,8 @@ def train(wanted: Wanted, data: Path, recipe: pretrain.Recipe, checkpoint: Path)
         TabcastError: too little data, another tokenizer, a size that can't be cut, a given draft that got worse (then
             nothing is written), or what `pretrain.run` raises.
     """
+    if wanted.num_tokens is not None and not 2 <= wanted.num_tokens <= MAX_TOKENS:
+        raise TabcastError(f"a draft guesses 2 to {MAX_TOKENS} tokens at a time, not {wanted.num_tokens}")
     form = form_of(wanted.target)
     row_len = min(wanted.row_len, int(read_config(wanted.target).get("max_position_embeddings") or wanted.row_len))
     files, held_out = read_data(data)
@@ -68,20 +80,20 @@ def train(wanted: Wanted, data: Path, recipe: pretrain.Recipe, checkpoint: Path)
     teacher = load_model(wanted.target, wanted.device, _teacher_type(wanted.device))
     feed = Samples(files, form, row_len=row_len, seed=wanted.seed)
     torch.manual_seed(wanted.seed)
-    student = _begin(wanted, teacher, feed, form.tokenizer)
-    log.info("%s", needs(teacher, student, recipe, row_len))
-    before = gains.agreement(teacher, student, prompts)
+    student = STUDENTS[wanted.kind](wanted, teacher, feed, form)
+    log.info("%s", needs(teacher, student.module, recipe, row_len))
+    before = student.measure(prompts)
     own = OwnContinuations(feed, teacher)
-    result = pretrain.run(student, own, recipe, checkpoint, loss_of=distillation_loss(teacher), name="distilling")
-    after = gains.agreement(teacher, student, prompts)
+    result = pretrain.run(student.module, own, recipe, checkpoint, loss_of=student.loss, name="distilling")
+    after = student.measure(prompts)
     if wanted.begin_with is not None and after.share < before.share:
         raise TabcastError(
             f"training made {wanted.begin_with} worse on held-out files ({before.share:.0%} of the target's tokens "
             f"guessed, then {after.share:.0%}): nothing is written; more data or a smaller --rate-scale may help"
         )
-    del teacher, own
-    export(student, wanted.target, wanted.out)
-    speed = gains.speed(wanted.target, wanted.out, prompts, device=wanted.device)
+    student.write(wanted.out)
+    del teacher, own, student
+    speed = gains.speed(wanted.target, wanted.out, prompts, device=wanted.device, kind=wanted.kind)
     log.info("on %d held-out prompts, before: %s", len(prompts), before)
     log.info("on %d held-out prompts, after:  %s", len(prompts), after)
     log.info("decoding with it takes place at %.2f times the speed of plain decoding", speed.speedup)
@@ -137,13 +149,14 @@ def read_data(folder: Path) -> tuple[list[corpus.SourceFile], list[corpus.Source
     return files, held_out
 
 
-def needs(teacher: PreTrainedModel, student: PreTrainedModel, recipe: pretrain.Recipe, row_len: int) -> str:
+def needs(teacher: PreTrainedModel, student: torch.nn.Module, recipe: pretrain.Recipe, row_len: int) -> str:
     """What the run will take, in a sentence."""
     frozen = sum(p.numel() * p.element_size() for p in teacher.parameters())
     trained = sum(p.numel() for p in student.parameters())
     tokens = recipe.num_rows * row_len
-    logits = 3 * 4 * tokens * student.config.vocab_size
-    hidden = 16 * 2 * tokens * student.config.hidden_size * student.config.num_hidden_layers
+    config = getattr(student, "config", teacher.config)
+    logits = 3 * 4 * tokens * config.vocab_size
+    hidden = 16 * 2 * tokens * config.hidden_size * config.num_hidden_layers
     memory = (frozen + trained * BYTES_PER_TRAINED_PARAMETER + logits + hidden) / 2**30
     length = recipe.length
     limits = [f"{length.minutes:g} minutes"] if length.minutes is not None else []
@@ -154,7 +167,55 @@ def needs(teacher: PreTrainedModel, student: PreTrainedModel, recipe: pretrain.R
     )
 
 
-def _millions(model: PreTrainedModel) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Student:
+    """What is trained, towards what, how it is measured on prompts, and how it is written into a folder."""
+
+    module: torch.nn.Module
+    loss: pretrain.Loss
+    measure: Callable[[Sequence[list[int]]], gains.Agreement]
+    write: Callable[[Path], None]
+
+
+def _small_model(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, form: Form) -> Student:
+    model = _begin(wanted, teacher, feed, form.tokenizer)
+    return Student(
+        module=model,
+        loss=distillation_loss(teacher),
+        measure=lambda prompts: gains.agreement(teacher, model, prompts),
+        write=lambda out: export(model, wanted.target, out),
+    )
+
+
+def _parallel_model(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, form: Form) -> Student:
+    model = _begin(wanted, teacher, feed, form.tokenizer)
+    masks = parallel.prepare(model, num_token_ids(form.tokenizer), wanted.num_tokens)
+    return Student(
+        module=model,
+        loss=parallel.parallel_loss(teacher, masks),
+        measure=lambda prompts: parallel.agreement(teacher, model, masks, prompts),
+        write=lambda out: export(model, wanted.target, out),
+    )
+
+
+def _heads(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, _form: Form) -> Student:
+    if wanted.begin_with is not None:
+        module = heads.read_heads(wanted.begin_with, teacher)
+    else:
+        width = (wanted.size or {}).get("width")
+        module = heads.new_heads(teacher, feed, width=width, num_heads=wanted.num_tokens)
+    return Student(
+        module=module,
+        loss=heads.heads_loss(teacher),
+        measure=lambda prompts: heads.agreement(teacher, module, prompts),
+        write=lambda out: heads.write(module, teacher, wanted.target, out),
+    )
+
+
+STUDENTS = {gains.MODEL: _small_model, gains.PARALLEL: _parallel_model, gains.HEADS: _heads}
+
+
+def _millions(model: torch.nn.Module) -> str:
     return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}"
 
 

@@ -7,12 +7,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from decoding.bench import decode
-from decoding.config import EngineConfig
+from decoding.config import METHOD_NO_DRAFT, EngineConfig
+from decoding.drafters import registry
+from decoding.errors import ModelError
 from decoding.models.pair import load_pair
 from decoding.training.corpus import SourceFile
 from decoding.training.cuts import Cut
@@ -24,7 +27,9 @@ NUM_PROMPTS = 12
 NEW_TOKENS = 48
 MISSING_LINES = 3
 NUM_PROPOSALS = 4
-METHOD = "draft"
+# Kinds of drafts, and the method of the engine that asks for each; the setting that names its folder is called alike.
+MODEL, PARALLEL, HEADS = "model", "parallel", "heads"
+METHODS = {MODEL: "draft", PARALLEL: PARALLEL, HEADS: HEADS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +77,17 @@ def agreement(target: PreTrainedModel, draft: PreTrainedModel, prompts: Sequence
     return Agreement(share=sum(stood) / len(stood), tokens_per_step=num_tokens / num_steps)
 
 
-def speed(target: Path, draft: Path, prompts: Sequence[list[int]], *, device: str) -> Speed:
+def speed(target: Path, draft: Path, prompts: Sequence[list[int]], *, device: str, kind: str = MODEL) -> Speed:
     """Decode every prompt in the engine; raises `ModelError` if a folder can't be loaded."""
-    models, _ = load_pair(EngineConfig(model=str(target), draft=str(draft), device=device))
-    runs = decode.measure(prompts, decode.methods(models, [decode.PLAIN, METHOD], NEW_TOKENS))
-    pairs = zip(runs[METHOD], runs[decode.PLAIN], strict=True)
+    method = METHODS[kind]
+    settings: dict[str, Any] = {"draft": METHOD_NO_DRAFT, method: str(draft)}
+    models, _ = load_pair(EngineConfig(model=str(target), device=device, **settings))
+    if problem := registry.why_not(method, models):
+        raise ModelError(f"the engine can't use {draft}: {'; '.join(models.notices) or problem}")
+    runs = decode.measure(prompts, decode.methods(models, [decode.PLAIN, method], NEW_TOKENS))
+    pairs = zip(runs[method], runs[decode.PLAIN], strict=True)
     return Speed(
-        speedup=_tokens_per_s(runs[METHOD]) / _tokens_per_s(runs[decode.PLAIN_FASTEST]),
+        speedup=_tokens_per_s(runs[method]) / _tokens_per_s(runs[decode.PLAIN_FASTEST]),
         is_identical=all(ours[0].token_ids == theirs[0].token_ids for ours, theirs in pairs),
     )
 

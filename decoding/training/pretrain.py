@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -34,7 +35,7 @@ LOGIT_ROWS = {"cpu": 512, "cuda": 8192}
 HELD_OUT_CHARACTERS = 2400
 BITS = math.log(2)
 
-Loss = Callable[[PreTrainedModel, Tensor], Tensor]
+Loss = Callable[[Any, Tensor], Tensor]  # of what is trained, and ids (rows, row_len)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,7 @@ def new_model(
 
 
 def run(
-    model: PreTrainedModel,
+    model: torch.nn.Module,
     feed: Feed,
     recipe: Recipe,
     checkpoint_path: Path,
@@ -162,7 +163,7 @@ def held_out_loss(model: PreTrainedModel, files: Sequence[corpus.SourceFile], fo
 
 
 def _step(
-    model: PreTrainedModel,
+    model: torch.nn.Module,
     feed: Feed,
     recipe: Recipe,
     optimizers: Sequence[torch.optim.Optimizer],
@@ -170,8 +171,9 @@ def _step(
     rate: float,
 ) -> float:
     """One update; returns its loss, and leaves the weights alone where that is no number."""
-    ids = torch.from_numpy(feed.batch(recipe.num_rows)).to(model.device)
-    with torch.autocast(model.device.type, dtype=torch.bfloat16):
+    device = next(model.parameters()).device
+    ids = torch.from_numpy(feed.batch(recipe.num_rows)).to(device)
+    with torch.autocast(device.type, dtype=torch.bfloat16):
         loss = loss_of(model, ids)
     value = loss.item()
     if not math.isfinite(value):
@@ -185,7 +187,7 @@ def _step(
     return value
 
 
-def _optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
+def _optimizers(model: torch.nn.Module) -> list[torch.optim.Optimizer]:
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     for name, parameter in model.named_parameters():
@@ -203,7 +205,7 @@ def _save_if_possible(
     path: Path,
     state: checkpoint.Progress,
     feed: Feed,
-    model: PreTrainedModel,
+    model: torch.nn.Module,
     optimizers: list[torch.optim.Optimizer],
 ) -> None:
     """A full disk is no reason to stop: room may come before the next time."""

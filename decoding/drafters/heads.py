@@ -1,0 +1,75 @@
+"""Drafts with extra heads on the target's own hidden state: no model to keep in step, no prompt to read.
+
+Medusa: Cai et al. 2024 (https://arxiv.org/abs/2401.10774), verified as every other draft; what the heads are is said in
+models/heads.py. Before the first token of an answer there is no state to begin with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from decoding.drafters.likely import Guess, draft_of, guesses, least_on
+from decoding.drafting import HIDDEN, Draft, DraftRequest, Outcome
+from decoding.models.heads import Heads
+
+NEEDS: Final = frozenset((HIDDEN,))
+
+
+class HeadsDrafter:
+    """Goes on from the state in which the target chose its last token."""
+
+    name = "heads"
+    needs = NEEDS
+    num_unread = 0
+
+    def __init__(self, heads: Heads) -> None:
+        self._heads = heads
+        self._least = least_on(heads.device.type)
+        self._request = DraftRequest(prompt_ids=())
+        self._hidden: Tensor | None = None  # (C,)
+        self._emitted: list[int] = []
+
+    def begin(self, request: DraftRequest) -> None:
+        """Forget the last answer."""
+        self._request = request
+        self._hidden = None
+        self._emitted = []
+
+    def observe(self, outcome: Outcome) -> None:
+        """Keep the state that the last token was chosen from."""
+        self._emitted += outcome.emitted_ids
+        if outcome.emitted_ids:
+            self._hidden = None if outcome.hidden is None else outcome.hidden[-1].clone()
+
+    def propose(self, budget: int) -> Draft:
+        """A token of each head, up to where they are not sure of themselves."""
+        healing = self._request.healing
+        if self._hidden is None or (healing is not None and healing.allowed(self._emitted) is not None):
+            return Draft()
+        return draft_of(self._guesses(self._hidden, budget), self.name, self._least)
+
+    def close(self) -> None:
+        """Nothing outlives a request."""
+        self._hidden = None
+
+    def _guesses(self, hidden: Tensor, budget: int) -> Iterator[Guess]:
+        heads, sampling = self._heads, self._request.sampling
+        position = len(self._request.prompt_ids) + len(self._emitted)
+        state, token_id = heads.begin(hidden), self._emitted[-1]
+        for number in range(min(budget, len(heads))):
+            state, logits = heads.go_on(state, number, token_id)
+            if sampling.temperature > 0:  # the noise of a token depends on its id
+                whole = torch.full((heads.vocabulary,), -torch.inf, device=logits.device)
+                whole[heads.kept] = logits.float()
+                guess = next(guesses(whole[None], sampling, position + number))
+            else:
+                found = next(guesses(logits[None], sampling, position + number))
+                guess = found._replace(
+                    token_id=heads.kept_ids[found.token_id], second_id=heads.kept_ids[found.second_id]
+                )
+            yield guess
+            token_id = guess.token_id

@@ -1,0 +1,91 @@
+"""Drafts of several tokens from one pass of a small model: behind the text stand mask tokens, each for a token to come.
+
+PARD: An et al. 2025 (https://arxiv.org/abs/2504.18583). The last token of the text and k - 1 masks behind it are k rows
+of one step, which predict k tokens. The masks' slots are never kept, so the cache holds the text alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from decoding.drafters.likely import draft_of, guesses, least_on
+from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.models.language_model import Cache
+from decoding.models.parallel import ParallelModel
+
+
+class Parallel:
+    """A small model with a cache of its own, which catches up lazily when it is asked."""
+
+    name = "parallel"
+    needs = NOTHING
+
+    def __init__(self, parallel: ParallelModel, cache: Cache) -> None:
+        self._parallel = parallel
+        self._model = parallel.model
+        self._cache = cache
+        self._least = least_on(parallel.model.device.type)
+        self._request = DraftRequest(prompt_ids=())
+        self._ids: list[int] = []
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of its keys and values."""
+        return self._cache.num_bytes
+
+    @property
+    def num_unread(self) -> int:
+        """Tokens that the cache doesn't hold yet."""
+        return len(self._ids) - len(self._cache)
+
+    def begin(self, request: DraftRequest) -> None:
+        """Keep of the cache what the new prompt begins with."""
+        self._request = request
+        self._ids = list(request.prompt_ids)
+        self._cache.roll_back(min(self._cache.common_prefix_len(self._ids), len(self._ids) - 1))
+
+    def observe(self, outcome: Outcome) -> None:
+        """Append what was emitted; the cache never held what was only drafted."""
+        self._ids += outcome.emitted_ids
+
+    def propose(self, budget: int) -> Draft:
+        """As many tokens as the model was trained for, up to where it is not sure of itself; one pass."""
+        # A mask at the model's last position would stand for a token that has no place.
+        room = self._model.shape.max_len - len(self._ids)
+        num_tokens = min(budget, self._parallel.num_tokens, room)
+        if num_tokens < 1:
+            return Draft()
+        logits = self._read(num_tokens)
+        sampling = self._request.sampling
+        if sampling.branch and sampling.branch_at >= len(self._ids):
+            return Draft()  # the target takes another token than the likeliest there
+        if self._request.healing is not None:
+            # Only the first row: what may follow depends on what comes before, which the other rows don't know.
+            path = self._ids[len(self._request.prompt_ids) :]
+            if (allowed := self._request.healing.allowed(path)) is not None:
+                logits = _barred(logits[:1], allowed)
+        found = guesses(logits, sampling, len(self._ids))
+        return draft_of(found, self.name, self._least, are_independent=True)
+
+    def close(self) -> None:
+        """The cache stays for the next request."""
+
+    def _read(self, num_tokens: int) -> Tensor:
+        """Logits (num_tokens, V) of the tokens to come; commits the text, and no mask."""
+        pending = self._ids[len(self._cache) :]
+        width = self._model.step_width - (num_tokens - 1)
+        while len(pending) > width:
+            part = pending[: min(self._model.prefill_width, len(pending) - 1)]
+            self._model.advance(part, self._cache)
+            del pending[: len(part)]
+        masks = [self._parallel.mask_id] * (num_tokens - 1)
+        logits = self._model.step([*pending, *masks], self._cache)[len(pending) - 1 :]
+        self._cache.commit(pending)
+        return logits[:, : self._parallel.num_real_ids]
+
+
+def _barred(logits: Tensor, allowed: list[int]) -> Tensor:
+    """The logits (T, V) of what healing allows, −inf elsewhere."""
+    ids = torch.tensor(allowed, device=logits.device)
+    return torch.full_like(logits, -torch.inf).index_copy_(1, ids, logits[:, ids])

@@ -1,0 +1,153 @@
+"""Extra heads on a target's hidden state, which guess the tokens behind the one that it has chosen: weights and folder.
+
+Medusa: Cai et al. 2024 (https://arxiv.org/abs/2401.10774); here each head knows what was guessed before it, as in
+Hydra: Ankner et al. 2024 (https://arxiv.org/abs/2402.05109), the state is narrower than the target's, and only the
+likeliest part of the vocabulary can be guessed, as in FR-Spec: Zhao et al. 2025 (https://arxiv.org/abs/2502.14856).
+
+Dimension letters: C width of the target, R of the heads' state, V vocabulary, M tokens that can be guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from decoding.errors import ModelError
+from decoding.models.tensors import Tensors
+
+FOLDER: Final = "heads"  # beside a target's own files
+DESCRIPTION_FILE: Final = "heads.json"
+WEIGHTS_FILE: Final = "heads.safetensors"
+FORMAT: Final = 1
+EPS: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadWeights:
+    """All that was learnt; `blocks` has one item for each head."""
+
+    embedding: Tensor  # (V, R)
+    down: Tensor  # (R, C), the target's last norm multiplied in
+    blocks: tuple[Tensor, ...]  # (R, 2 R)
+    norm: Tensor  # (R,)
+    kept_ids: tuple[int, ...]  # M
+
+
+class Heads:
+    """Computes one state after the other; on the target's device."""
+
+    def __init__(self, weights: HeadWeights, norm_eps: float) -> None:
+        self._weights = weights
+        self._norm_eps = norm_eps
+        self.kept_ids = weights.kept_ids
+        self.kept = torch.tensor(weights.kept_ids, device=weights.down.device)  # (M,)
+        self.vocabulary = len(weights.embedding)
+        self._head = weights.embedding[self.kept] * weights.norm  # (M, R)
+
+    def __len__(self) -> int:
+        return len(self._weights.blocks)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self._weights.down.device
+
+    @property
+    def num_parameters(self) -> int:
+        """All of them."""
+        weights = self._weights
+        every = (weights.embedding, weights.down, weights.norm, *weights.blocks)
+        return sum(tensor.numel() for tensor in every)
+
+    @torch.inference_mode()
+    def begin(self, hidden: Tensor) -> Tensor:
+        """The first state (R,), of what the target's last norm would get: (C,)."""
+        x = hidden.to(self._weights.down.dtype)
+        return torch.mv(self._weights.down, F.rms_norm(x, x.shape, eps=self._norm_eps))
+
+    @torch.inference_mode()
+    def go_on(self, state: Tensor, number: int, token_id: int) -> tuple[Tensor, Tensor]:
+        """The next state (R,) and its logits (M,), of the head `number` behind `token_id`."""
+        read = torch.cat((state, self._weights.embedding[token_id]))
+        state = state + F.silu(torch.mv(self._weights.blocks[number], read))
+        return state, torch.mv(self._head, F.rms_norm(state, state.shape, eps=EPS))
+
+
+def load_heads(
+    folder: Path, target: Path, *, width: int, vocabulary: int, device: torch.device, dtype: torch.dtype
+) -> Heads:
+    """Read a folder that `tabcast train draft --kind heads` wrote.
+
+    Raises:
+        ModelError: the folder is incomplete, of another form, or made for another target than the folder `target`.
+    """
+    described = read_description(folder)
+    if described["target"] != identity(target):
+        raise ModelError(f"{folder} has heads that were made for other weights than those of {target}")
+    tensors = Tensors(folder, device, torch.float32 if device.type == "cpu" else dtype)
+    names = [f"block.{i}" for i in range(described["heads"])]
+    weights = HeadWeights(
+        embedding=tensors.take("embedding"),
+        down=tensors.take("down"),
+        blocks=tuple(tensors.take(name) for name in names),
+        norm=tensors.take("norm"),
+        kept_ids=tuple(described["kept_ids"]),
+    )
+    size = len(weights.norm)
+    shapes = [(weights.down.shape, (size, width)), *((block.shape, (size, 2 * size)) for block in weights.blocks)]
+    is_whole = all(tuple(found) == wanted for found, wanted in shapes) and weights.embedding.shape[1:] == (size,)
+    if not is_whole or len(weights.embedding) < vocabulary or max(weights.kept_ids) >= vocabulary:
+        raise ModelError(f"{folder}: its tensors don't fit each other or the target")
+    return Heads(weights, described["norm_eps"])
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The folder's heads.json. Raises `ModelError` if it is missing or of another form."""
+    path = folder / DESCRIPTION_FILE
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise ModelError(f"{folder} holds no heads: {DESCRIPTION_FILE} is missing") from None
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON ({error})") from None
+    if not isinstance(described, dict) or described.get("format") != FORMAT:
+        raise ModelError(f"{path}: heads of another form than this version reads")
+    kept = described.get("kept_ids")
+    is_right = (
+        isinstance(described.get("target"), str)
+        and isinstance(described.get("heads"), int)
+        and 0 < described["heads"] <= 16
+        and isinstance(described.get("norm_eps"), float)
+        and isinstance(kept, list)
+        and len(kept) > 1
+        and all(isinstance(token_id, int) and token_id >= 0 for token_id in kept)
+    )
+    if not is_right:
+        raise ModelError(f"{path}: target, heads, norm_eps and kept_ids are not what they should be")
+    return described
+
+
+def identity(folder: Path) -> str:
+    """Names a model's weights, however they are spread over files: a digest of the first row of every tensor.
+
+    Raises `ModelError` if a file is broken.
+    """
+    rows: dict[str, bytes] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118 - it is no mapping
+                    part = file.get_slice(name)
+                    row = part[:1] if len(part.get_shape()) > 1 else file.get_tensor(name)
+                    rows[name] = f"{name} {part.get_shape()}".encode() + row.float().numpy().tobytes()
+        except SafetensorError as error:
+            raise ModelError(f"{path}: not a safetensors file, or cut short ({error})") from None
+    return hashlib.sha256(b"".join(rows[name] for name in sorted(rows))).hexdigest()[:32]
