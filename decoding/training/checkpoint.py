@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -67,8 +68,8 @@ def load(path: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimi
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         progress = Progress(step=state["step"], spent_s=state["spent"], loss=state["loss"], data=state.get("data", {}))
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError, UnpicklingError) as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise TrainingError(f"{path} is no checkpoint of this model ({reason}); give another file") from None
     log.info("goes on from step %d of %s", progress.step, path)
     return progress

@@ -138,6 +138,7 @@ def _tokenizer(options: argparse.Namespace) -> None:
 def _target(options: argparse.Namespace) -> None:
     form = FORMS[options.fim_order](load_tokenizer(options.tokenizer))
     files = [file for folder in options.corpus for file in _read(folder, "train")]
+    corpus.check_enough(files)
     torch.manual_seed(options.seed)
     if options.init is not None:
         model = draft.load_model(model_folder(options.init, "target"), options.device)

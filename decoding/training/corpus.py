@@ -13,6 +13,7 @@ import re
 import sys
 import sysconfig
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -40,6 +41,8 @@ SKIPPED_PATH = re.compile(
 )
 MAX_FILE_CHARACTERS = 120_000
 MIN_FILE_CHARACTERS = 300
+# Less can be learnt by heart, and teaches nothing.
+MIN_CHARACTERS = 20_000
 
 # Name, version, licence and the files, each with the folder that its path is told from.
 Package = tuple[str, str, str, list[tuple[Path, Path]]]
@@ -162,9 +165,20 @@ def manifest(files: Iterable[tuple[SourceFile, str]]) -> dict[str, dict[str, Any
 
 
 def read(path: Path) -> list[SourceFile]:
-    """Read one of the files that `write` made."""
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        return [SourceFile(**json.loads(line)) for line in lines]
+    """Read one of the files that `write` made. Raises `FileNotFoundError`, and `TabcastError` for a damaged one."""
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            return [SourceFile(**json.loads(line)) for line in lines]
+    except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, TypeError) as error:
+        raise TabcastError(f"{path} is no file of a corpus, or cut short ({error}); make the corpus again") from None
+
+
+def check_enough(files: Iterable[SourceFile]) -> None:
+    """Raise `TabcastError` where there is too little to learn a language from."""
+    if (characters := sum(len(file.text) for file in files)) < MIN_CHARACTERS:
+        raise TabcastError(
+            f"the corpus has {characters} characters to learn from; at least {MIN_CHARACTERS} are needed"
+        )
 
 
 def packages(sites: Iterable[Path] = ()) -> Iterator[Package]:

@@ -81,6 +81,7 @@ def run(options: argparse.Namespace) -> None:
 def _train_target(options: argparse.Namespace, clock: _Clock, folder: Path) -> None:
     form = Form.suffix_first(load_tokenizer(options.tokenizer))
     files = _read(options.corpus, "train")
+    corpus.check_enough(files)
     feed = _feed(options, partial(_samples, files, form, options.row_len))
     torch.manual_seed(options.seed)
     size = {name: getattr(options, name) for name in GPU_SIZE}

@@ -12,6 +12,8 @@ import pytest
 from decoding.__main__ import main
 from decoding.errors import TabcastError
 from decoding.training import corpus, duplicates, screening
+from decoding.training import tokenizer as training_tokenizer
+from tests.tiny_models import make_tokenizer
 from tests.training.conftest import NAMES, SOURCE
 
 
@@ -165,12 +167,21 @@ def test_a_full_disk_leaves_the_older_corpus(
         (["corpus", "--root", "EMPTY", "--out", "OUT"], "the corpus is empty"),
         (["corpus", "--root", "EMPTY", "--out", "OUT", "--evaluation", "MISSING"], "can't be read"),
         (["tokenizer", "--corpus", "EMPTY", "--out", "OUT"], "holds no corpus"),
+        (["tokenizer", "--corpus", "CUT", "--out", "OUT"], "cut short"),
+        (["tokenizer", "--corpus", "OTHER", "--out", "OUT"], "no file of a corpus"),
+        (["target", "--corpus", "LITTLE", "--tokenizer", "TOKENIZER", "--out", "OUT", "--steps", "1"], "are needed"),
     ],
 )
 def test_bad_input_is_one_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "EMPTY").mkdir()
+    for name in ("EMPTY", "CUT", "OTHER", "LITTLE"):
+        (tmp_path / name).mkdir()
+    little = [json.dumps({"package": "p", "version": "", "licence": "MIT", "path": "a.py", "text": "x = 1\n" * 60})] * 9
+    whole = gzip.compress("\n".join(little).encode())
+    for name, content in {"CUT": whole[:-20], "OTHER": b"no archive", "LITTLE": whole}.items():
+        (tmp_path / name / "train.jsonl.gz").write_bytes(content)
+    training_tokenizer.save(make_tokenizer(), tmp_path / "TOKENIZER")
     given = [str(tmp_path / word) if word.isupper() else word for word in arguments]
     assert main(["train", *given]) != 0
     assert message in capsys.readouterr().err

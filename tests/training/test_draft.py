@@ -126,6 +126,16 @@ def test_a_draft_that_training_made_worse_is_not_written(
     assert not (tmp_path / "draft").exists()
 
 
+def test_what_a_killed_run_left_behind_does_no_harm(form: Form, tokenizer_folder: Path, tmp_path: Path) -> None:
+    for leftover in ("model.partial", "model.old"):
+        (tmp_path / leftover).mkdir()
+        (tmp_path / leftover / "model.safetensors").write_bytes(b"half")
+    for _ in range(2):
+        export.export(new_small_model(form), tokenizer_folder, tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.glob("model*")) == ["model"]
+    assert draft.load_model(tmp_path / "model", "cpu").num_parameters() > 0
+
+
 def test_a_full_disk_leaves_the_older_model_folder(
     form: Form, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

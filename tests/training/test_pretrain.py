@@ -103,6 +103,22 @@ def test_a_checkpoint_of_another_model_is_refused(form: Form, tmp_path: Path) ->
         checkpoint.load(tmp_path / "run.pt", new_small_model(form, width=64), [])
 
 
+@pytest.mark.parametrize("cut", [0, 100, -100])
+def test_a_checkpoint_that_is_cut_short_is_refused(form: Form, tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "run.pt"
+    checkpoint.save(path, checkpoint.Progress(step=1), new_small_model(form), [])
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(TrainingError, match="no checkpoint of this model") as caught:
+        checkpoint.load(path, new_small_model(form), [])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_is_no_checkpoint(form: Form, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not weights\n", encoding="utf-8")
+    with pytest.raises(TrainingError, match="no checkpoint of this model"):
+        checkpoint.load(tmp_path / "notes.txt", new_small_model(form), [])
+
+
 @pytest.mark.parametrize(
     ("length", "times", "expected"),
     [
