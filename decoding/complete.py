@@ -26,6 +26,7 @@ from decoding.speculate import speculate
 MIN_PROMPT_TOKENS = 32
 # Hints are advice: what a tokenizer takes longer than a step for is not worth reading.
 MAX_HINT_CHARACTERS = 20_000
+MAX_HINTS = 32
 # Of `n` answers, this many times as many are tried until they differ.
 MAX_TRIES = 2
 
@@ -115,7 +116,7 @@ def complete(
     num_cached = num_read = session.cache.reuse(prompt_ids, models.target.chunk)
     sampling = _sampling(request, len(prompt_ids), attempt)
     healing = Healing(models.index, prompt.rest) if prompt.rest else None
-    hints = [models.encode(text[:MAX_HINT_CHARACTERS]) for text in request.tabcast.draft_texts]
+    hints = [models.encode(text[:MAX_HINT_CHARACTERS]) for text in request.tabcast.draft_texts[:MAX_HINTS]]
     method = request.tabcast.method
     drafter = session.drafter(method)
     drafter.begin(

@@ -22,6 +22,14 @@ Encode = Callable[[str], list[int]]
 SUFFIX_SHARE = 0.3
 CONTEXT_SHARE = 0.35
 CUT_STEPS = 4
+# Of a text that may be huge, so much is tokenised at first for each token that there is room for, and more if that is
+# not enough. A text that fits is never cut.
+CHARACTERS_PER_TOKEN = 8
+WIDENING = 4
+# A tokenizer joins what a cut leaves apart: a text of which a part takes so many tokens too many doesn't fit either.
+FEW_TOKENS = 16
+MAX_NAME_CHARACTERS = 4096
+MAX_CONTEXT_FILES = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,13 +104,14 @@ def lay_out(request: CompletionRequest, layout: Layout, encode: Encode, budget: 
     template = layout.template
     budget -= len(layout.begin_ids)
     if template is None:
-        ids = [*layout.begin_ids, *(_tail(encode(request.prompt), budget) or encode("\n"))]
+        prefix = encode(_needed_end(request.prompt, budget, encode))
+        ids = [*layout.begin_ids, *(_tail(prefix, budget) or encode("\n"))]
         return Prompt(ids, len(ids) - len(layout.begin_ids) - 1, len(ids))
-    suffix = encode(request.suffix[: budget * 8])[: int(budget * SUFFIX_SHARE)]
+    suffix = _first_ids(request.suffix, int(budget * SUFFIX_SHARE), encode)
     shared = [*_context(request, layout, encode, int(budget * CONTEXT_SHARE))]
     shared += _file_head(request, layout, encode)[: budget // 4]
     room = budget - len(suffix) - len(shared) - 3
-    text = _cut_text(request.prompt, room * 8)
+    text = _needed_end(request.prompt, room, encode)
     if template.has_leading_space and text and not shared:
         text = " " + text
     prefix = encode(text)
@@ -133,10 +142,15 @@ def _context(request: CompletionRequest, layout: Layout, encode: Encode, budget:
         return []
     ids: list[int] = []
     if options.repo and template.repository in layout.ids:
-        ids = [*_special(layout, template.repository), *encode(options.repo + "\n")]
-    for file in options.context:
+        ids = [*_special(layout, template.repository), *encode(options.repo[:MAX_NAME_CHARACTERS] + "\n")]
+    for file in options.context[:MAX_CONTEXT_FILES]:
+        room = budget - len(ids)
+        too_many = room + FEW_TOKENS
+        is_long = len(file.text) > too_many * CHARACTERS_PER_TOKEN
+        if is_long and len(_first_ids(file.text, too_many, encode)) == too_many:
+            continue  # it can't fit, however long it is
         more = _named(template, layout, encode, file.path, file.text)
-        if len(ids) + len(more) <= budget:
+        if len(more) <= room:
             ids += more
     return ids
 
@@ -148,6 +162,7 @@ def _file_head(request: CompletionRequest, layout: Layout, encode: Encode) -> li
 
 def _named(template: Template, layout: Layout, encode: Encode, path: str, text: str) -> list[int]:
     """A file behind its path, in the model's own way; nothing where the model knows none."""
+    path = path[-MAX_NAME_CHARACTERS:]
     if template.file_separator in layout.ids:
         return [layout.ids[template.file_separator], *encode(f"{path}\n{text}")]
     if not template.file_mark:
@@ -176,6 +191,29 @@ def _tail(ids: list[int], room: int) -> list[int]:
         return ids
     step = max(1, room // CUT_STEPS)
     return ids[-(-(len(ids) - room) // step) * step :]
+
+
+def _needed_end(text: str, room: int, encode: Encode) -> str:
+    """The end of a text that fills the room with tokens, and the whole of one that has no more."""
+    characters = room * CHARACTERS_PER_TOKEN
+    while len(text) > characters:
+        part = _cut_text(text, characters)
+        if len(encode(part)) >= room:
+            return part
+        characters *= WIDENING
+    return text
+
+
+def _first_ids(text: str, count: int, encode: Encode) -> list[int]:
+    """The first tokens of a text, `count` at the most."""
+    characters = count * CHARACTERS_PER_TOKEN
+    while len(text) > characters:
+        ids = encode(text[:characters])
+        # The last ones may be others than in the whole text.
+        if len(ids) >= count + FEW_TOKENS:
+            return ids[:count]
+        characters = max(WIDENING * characters, FEW_TOKENS * CHARACTERS_PER_TOKEN)
+    return encode(text)[:count]
 
 
 def _cut_text(text: str, characters: int) -> str:
