@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from decoding.bench import data, decode_command, infilling, product_commands, recording, replay, report
+from decoding.bench import data, decode_command, infilling, passes, product_commands, recording, replay, report
 from decoding.bench.suggest import CONTEXTS, MAX_BLOCK_TOKENS, ContextProcess, FilterProcess, Suggester
 from decoding.config import EngineConfig
 from decoding.detokenize import special_names
@@ -38,6 +38,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     decode_command.add_options(
         _add(suites, "decode", decode_command.run, "the same greedy continuations by every method and by others")
     )
+    passes.add_options(_add(suites, "passes", passes.run, "each kind of pass beside the time that its bytes take"))
     suite = _add(suites, "replay", _replay, "what commits inserted, typed again: the keys that suggestions save")
     suite.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE", help="rows of eval/replay's form")
     suite.add_argument("--max-tokens", type=int, default=MAX_BLOCK_TOKENS, metavar="N")
@@ -97,7 +98,7 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
 
 
 def _load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:
-    return decode_command.load(options, config) if options.suite == "decode" else load_pair(config)[0]
+    return decode_command.load(options, config) if hasattr(options, "shape") else load_pair(config)[0]
 
 
 def _add(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from decoding.bench import baselines, data, decode, decode_rows, llama_cpp, memory, report, scoring, shapes
+from decoding.bench import bandwidth, baselines, data, decode, decode_rows, llama_cpp, memory, report, scoring, shapes
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.agreement import choices, percent_alike
@@ -34,12 +34,29 @@ def add_options(suite: argparse.ArgumentParser) -> None:
         "--methods", type=_parse_methods, default=list(decode.USUAL_METHODS), metavar="A,B+C", help=METHODS_HELP
     )
     suite.add_argument("--baselines", type=parse_baselines, default=[], metavar="A,B")
-    suite.add_argument("--shape", choices=shapes.SHAPES, help="random weights at this model's size, for step times")
-    suite.add_argument("--draft-shape", choices=shapes.SHAPES, help="with --shape: a draft model, random too")
+    add_shape_options(suite)
     suite.add_argument("--prompt-tokens", type=int, default=512, metavar="N", help="with --shape: of random prompts")
     suite.add_argument(
-        "--synthetic-acceptance", type=_parse_share, metavar="P", help="drafted tokens stand at this rate, by decree"
+        "--synthetic-acceptance",
+        type=_parse_shares,
+        default=[],
+        metavar="P,Q",
+        help="drafted tokens stand at these rates, by decree",
     )
+
+
+def add_shape_options(suite: argparse.ArgumentParser) -> None:
+    """Options for models of random weights, of suites that time and don't judge."""
+    suite.add_argument("--shape", choices=shapes.SHAPES, help="random weights at this model's size, for step times")
+    suite.add_argument("--draft-shape", choices=shapes.SHAPES, help="with --shape: a draft model, random too")
+    suite.add_argument(
+        "--context", type=_parse_counts, default=[], metavar="N,M", help="with --shape: lengths of random prompts"
+    )
+
+
+def contexts(options: argparse.Namespace) -> list[int]:
+    """The lengths of prompts to measure at."""
+    return options.context or [options.prompt_tokens]
 
 
 def load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:
@@ -48,29 +65,66 @@ def load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:
         if options.draft_shape is not None:
             raise TabcastError("--draft-shape goes with --shape; --draft names a model folder")
         return load_pair(config)[0]
-    if options.prompt_tokens < MIN_PROMPT_TOKENS:
-        raise TabcastError(f"--prompt-tokens must be {MIN_PROMPT_TOKENS} or more, not {options.prompt_tokens}")
+    if (least := min(contexts(options))) < MIN_PROMPT_TOKENS:
+        name = "--context" if options.context else "--prompt-tokens"
+        raise TabcastError(f"{name} must be {MIN_PROMPT_TOKENS} or more, not {least}")
     if any(name in llama_cpp.NAMES for name in options.baselines):
         raise TabcastError("llama.cpp reads a model folder: --shape has none")
-    max_len = options.prompt_tokens + options.max_tokens + ROOM
+    max_len = max(contexts(options)) + options.max_tokens + ROOM
     return shapes.random_pair(options.shape, options.draft_shape, config, max_len)
 
 
 def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
-    """Measure, and yield a row a method. Raises `TabcastError`."""
-    prompts = _prompts(options, models)
-    names = [decode.PLAIN, *(name for name in options.methods if name != decode.PLAIN)]
-    decoders = decode.methods(models, names, options.max_tokens, options.synthetic_acceptance)
+    """Measure, and yield a row a method, for each context if there are several. Raises `TabcastError`."""
+    lengths: list[int | None] = [*options.context] if options.shape is not None else []
+    copied = bandwidth.copy_bytes_per_s(models.target.device) if models.target.device.type == "cuda" else None
     with ExitStack() as stack:
-        for name, generate in _baselines(options, models, stack).items():
-            decoders[name] = decode.from_baseline(generate)
-        task = progress.add_task("decoding", total=len(prompts) * len(decoders) * decode.REPEATS)
-        peaks: dict[str, float | None] = {}
+        theirs = _baselines(options, models, stack)
+        for number, length in enumerate(lengths or [None]):
+            prompts = _prompts(options, models, length)
+            # The others' time with a longer context is no news, and takes long.
+            decoders = _decoders(options, models, {} if number else theirs)
+            for row in _measured(options, models, prompts, decoders, progress):
+                if length is not None and len(lengths) > 1:
+                    row["method"] += f", {length} tokens"
+                if copied is None:
+                    yield row
+                else:
+                    floor_ms = _floor_ms(models, len(prompts[0]) + options.max_tokens, copied)
+                    yield row | decode_rows.beside_floor(row, floor_ms)
 
-        def warm_up(name: str, call: Callable[[], object]) -> None:
-            peaks[name] = memory.peak_growth_mb(call, models.target.device)
 
-        runs = decode.measure(prompts, decoders, lambda: progress.advance(task), warm_up)
+def _decoders(
+    options: argparse.Namespace, models: ModelSet, theirs: Mapping[str, baselines.Generate]
+) -> dict[str, decode.Decode]:
+    names = [decode.PLAIN, *(name for name in options.methods if name != decode.PLAIN)]
+    rates: list[float] = options.synthetic_acceptance
+    decoders = decode.methods(models, names, options.max_tokens, rates[0] if rates else None)
+    if len(rates) > 1:
+        plain = {name: decoders[name] for name in (decode.PLAIN_FASTEST, decode.PLAIN)}
+        decoders = plain | {
+            f"{name} at {rate:g}": made
+            for rate in rates
+            for name, made in decode.methods(models, names, options.max_tokens, rate).items()
+            if name not in plain
+        }
+    return decoders | {name: decode.from_baseline(generate) for name, generate in theirs.items()}
+
+
+def _measured(
+    options: argparse.Namespace,
+    models: ModelSet,
+    prompts: list[list[int]],
+    decoders: dict[str, decode.Decode],
+    progress: Progress,
+) -> Iterable[report.Row]:
+    task = progress.add_task("decoding", total=len(prompts) * len(decoders) * decode.REPEATS)
+    peaks: dict[str, float | None] = {}
+
+    def warm_up(name: str, call: Callable[[], object]) -> None:
+        peaks[name] = memory.peak_growth_mb(call, models.target.device)
+
+    runs = decode.measure(prompts, decoders, lambda: progress.advance(task), warm_up)
     if not runs[decode.PLAIN]:
         raise KeyboardInterrupt
     gap = partial(scoring.logit_gap, models.target)
@@ -79,11 +133,16 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
         row["peak_growth_mb"] = peaks[row["method"]]
         notes = [*_invented(options), *rounded, *([text] if (text := _settings(row["method"])) else [])]
         # Neither is a claim about the engine: transformers' random weights are others, and a decree makes its own text.
-        if options.synthetic_acceptance is not None or (options.shape and row["method"] in baselines.NAMES):
+        if options.synthetic_acceptance or (options.shape and row["method"] in baselines.NAMES):
             row |= {"identical_percent": None, "divergence": None}
         yield {**row, "settings": "; ".join(notes)}
     if len(runs[decode.PLAIN]) < len(prompts):
         raise KeyboardInterrupt
+
+
+def _floor_ms(models: ModelSet, num_live: int, copied: float) -> float | None:
+    floor_bytes = bandwidth.floor_bytes(models.target, num_live)
+    return None if floor_bytes is None else 1e3 * floor_bytes / copied
 
 
 def _agreement(config: EngineConfig, models: ModelSet, prompts: Sequence[list[int]]) -> list[str]:
@@ -101,16 +160,16 @@ def _agreement(config: EngineConfig, models: ModelSet, prompts: Sequence[list[in
 def _invented(options: argparse.Namespace) -> list[str]:
     """What each row has to say of itself where it was measured on no real model."""
     weights = [] if options.shape is None else ["random weights"]
-    rate = options.synthetic_acceptance
-    return weights if rate is None else [*weights, f"synthetic acceptance of {rate:g}"]
+    rates = ", ".join(f"{rate:g}" for rate in options.synthetic_acceptance)
+    return [*weights, f"synthetic acceptance of {rates}"] if rates else weights
 
 
-def _prompts(options: argparse.Namespace, models: ModelSet) -> list[list[int]]:
+def _prompts(options: argparse.Namespace, models: ModelSet, length: int | None = None) -> list[list[int]]:
     if options.shape is not None:
         drawn = random.Random(0)  # noqa: S311 - any tokens will do
         vocabulary = models.target.shape.vocabulary
         count = options.limit or RANDOM_PROMPTS
-        return [[drawn.randrange(vocabulary) for _ in range(options.prompt_tokens)] for _ in range(count)]
+        return [[drawn.randrange(vocabulary) for _ in range(length or options.prompt_tokens)] for _ in range(count)]
     room = models.target.shape.max_len - options.max_tokens - models.target.step_width
     encoded = (models.encode(prompt)[-room:] for _, prompt in data.read_prompts(options.data, options.limit))
     prompts = [ids for ids in encoded if len(ids) >= MIN_PROMPT_TOKENS]
@@ -148,6 +207,14 @@ def _settings(method: str) -> str:
     if method in baselines.NAMES:
         return baselines.describe(method)
     return llama_cpp.describe(method) if method in llama_cpp.NAMES else ""
+
+
+def _parse_shares(text: str) -> list[float]:
+    return [_parse_share(word) for word in text.split(",")]
+
+
+def _parse_counts(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
 
 
 def _parse_share(text: str) -> float:

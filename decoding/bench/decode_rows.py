@@ -40,6 +40,14 @@ def rows(
         }
 
 
+def beside_floor(row: dict[str, Any], floor_ms: float | None) -> dict[str, float | None]:
+    """A row's steps beside the least time that one can take, `floor_ms`: its bytes at the memory's speed."""
+    step_ms = row["ms_per_step"]
+    if floor_ms is None or not step_ms:
+        return {}
+    return {"floor_ms_per_step": round(floor_ms, 3), "times_floor": round(step_ms / floor_ms, 3)}
+
+
 def accepted_by_position(drafts: Sequence[tuple[int, int]]) -> list[float]:
     """Of the drafts (tokens, accepted) that have an i-th token, the share whose i-th was accepted."""
     longest = max((length for length, _ in drafts), default=0)
@@ -66,9 +74,11 @@ def _drafts(every: Sequence[Run]) -> dict[str, Any]:
         for drafter in sorted({drafter for run in every for drafter in run.drafted})
     }
     drafted = sum(counts["drafted"] for counts in drafters.values())
+    draft_s = sum(run.draft_s for run in every)
     accepted = sum(counts["accepted"] for counts in drafters.values())
     return {
         "drafters": drafters,
+        "draft_ms_per_token": round(1e3 * draft_s / drafted, 3) if drafted else None,
         "accepted_percent": round(100 * accepted / drafted, 1) if drafted else None,
         "accepted_by_position": accepted_by_position([draft for run in every for draft in run.drafts]),
     }

@@ -19,15 +19,19 @@ from decoding.constraint import TokenIndex
 from decoding.fim import Layout
 from decoding.models.decoder import Layer, Shape, Weights, rotary_table
 from decoding.models.loading import assemble
-from decoding.models.pair import ModelSet, choose_device
+from decoding.models.pair import ModelSet, choose_device, draft_config
+from decoding.models.parallel import ParallelModel
 from decoding.models.rope import inverse_frequencies
 from decoding.models.row_invariance import probe
+from decoding.models.step_times import measure_draft_times, measure_step_times
 
 ROPE_THETA = 1_000_000.0
 NORM_EPS = 1e-6
 WEIGHT_SCALE = 0.02
 # Multiplies a draft's logits, so that it is sure of its tokens as a trained one is, and drafts.
 DRAFT_NORM = 1000.0
+STEP_WIDTH = 16  # of a parallel draft
+PARALLEL_TOKENS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,10 +73,18 @@ def random_pair(name: str, draft_name: str | None, config: EngineConfig, max_len
     shape = SHAPES[name]
     target = assemble(*build(shape, max_len=max_len, device=device, dtype=dtype), config)
     probe(target)
-    draft = None
+    draft = parallel = None
     if draft_name is not None:
         built = build(SHAPES[draft_name], max_len=max_len, device=device, dtype=dtype, final_norm=DRAFT_NORM)
-        draft = assemble(*built, config)
+        draft = assemble(*built, draft_config(config))
+        # The same weights serve both kinds of draft: what either writes means nothing.
+        vocabulary = draft.shape.vocabulary
+        parallel = ParallelModel(
+            model=draft, mask_id=vocabulary - 1, num_tokens=PARALLEL_TOKENS, num_real_ids=vocabulary
+        )
+        draft.step_width = STEP_WIDTH
+    # Models whose steps take long on this machine are not worth the time to measure them twice.
+    is_timed = device.type == "cuda"
     return ModelSet(
         name=f"{name} with random weights",
         target=target,
@@ -80,6 +92,9 @@ def random_pair(name: str, draft_name: str | None, config: EngineConfig, max_len
         layout=Layout(template=None, ids={}, stop_ids=frozenset()),
         index=TokenIndex([b""] * shape.vocabulary),
         draft=draft,
+        parallel=parallel,
+        step_ms=measure_step_times(target) if is_timed else {},
+        draft_step_ms=measure_draft_times(draft) if is_timed and draft is not None else {},
     )
 
 

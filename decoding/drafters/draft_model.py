@@ -16,6 +16,7 @@ from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
 from decoding.sampling import choose
 
 MAX_DRAFT = 4
+MAX_AHEAD = 8  # where a token costs no round trip to the host
 MIN_PROBABILITY = 0.4
 
 
@@ -56,13 +57,13 @@ class DraftModel:
         self._cache.roll_back(min(len(self._cache), start + agreed, len(self._ids) - 1))
 
     def propose(self, budget: int) -> Draft:
-        """Up to four tokens, one small step each."""
+        """A few tokens, one small step each."""
         room = self._cache.capacity - len(self._ids)
         drafted: list[int] = []
         pending = self._ids[len(self._cache) :]
-        if (num_tokens := min(budget, MAX_DRAFT, room)) > 0 and self._chooses_itself():
-            return self._ahead(pending, num_tokens)
-        for _ in range(num_tokens):
+        if min(budget, room) > 0 and self._chooses_itself():
+            return self._ahead(pending, min(budget, MAX_AHEAD, room))
+        for _ in range(min(budget, MAX_DRAFT, room)):
             logits = self._barred(self._read(pending), drafted)
             token_id = next(iter(choose(logits[None], self._request.sampling, len(self._ids) + len(drafted))))
             if float(logits.float().softmax(dim=-1)[token_id]) < MIN_PROBABILITY:

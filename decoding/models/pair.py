@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
 
 from decoding.adaptation import Home
 from decoding.config import ALL_DEVICES, AS_TARGET, BUNDLED_NAMES, EngineConfig
@@ -22,7 +19,7 @@ from decoding.errors import ConfigError, ModelError
 from decoding.fim import Layout, find_layout
 from decoding.models.devices import choose_devices, find_device, load_spread, plan
 from decoding.models.heads import Heads, load_heads
-from decoding.models.language_model import Cache, LanguageModel
+from decoding.models.language_model import LanguageModel
 from decoding.models.loading import (
     Places,
     begin_token_ids,
@@ -36,12 +33,11 @@ from decoding.models.loading import (
 from decoding.models.memory import check_fit, count_parameters, free_bytes, needed_bytes
 from decoding.models.parallel import ParallelModel, mask_form
 from decoding.models.row_invariance import Probe, probe, probe_plain
+from decoding.models.step_times import measure_draft_times, measure_step_times
 from decoding.protocol import AUTO, Method
 
 log = logging.getLogger(__name__)
 
-NUM_TIMED_STEPS = 7
-TIMED_WIDTHS = (2, 4, 8, 16)
 
 Progress = Callable[[float, str], None]
 Loaded = TypeVar("Loaded")
@@ -133,13 +129,8 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
         notices=tuple(notices),
         method=config.method,
         index=TokenIndex(token_bytes(tokenizer)),
-        step_ms={
-            rows: measure_step_ms(partial(target.step, [0] * rows), target)
-            for rows in sorted({1, *(w for w in TIMED_WIDTHS if w < target.step_width), target.step_width})
-        },
-        draft_step_ms={}
-        if draft is None
-        else {rows: measure_step_ms(partial(draft.advance, [0] * rows), draft) for rows in (1, draft.prefill_width)},
+        step_ms=measure_step_times(target),
+        draft_step_ms={} if draft is None else measure_draft_times(draft),
     )
     progress(0.9, "measuring a step of each")
     return models, found
@@ -194,27 +185,6 @@ def _adapted(target: Path, draft: Path, tokenizer: Tokenizer, notices: list[str]
     if problem:
         notices.append(f"the adapted draft is left out ('tabcast train online --reset' removes it): {problem}")
     return draft if problem else adapted
-
-
-def measure_step_ms(step: Callable[[Cache], Tensor], model: LanguageModel) -> float:
-    """The least time of a step behind a piece of prompt, the answer fetched: more is the machine's other work.
-
-    Args:
-        step: computes logits at the end of a cache of `model`.
-        model: what is timed.
-    """
-    cache = model.new_cache()
-    model.prefill([0] * model.prefill_width, cache)
-    times: list[float] = []
-    for _ in range(NUM_TIMED_STEPS):
-        began = time.perf_counter()
-        step(cache).argmax(dim=-1).tolist()
-        times.append((time.perf_counter() - began) * 1e3)
-        if cache.can_roll_back:
-            cache.roll_back(model.prefill_width)
-        else:
-            cache.commit([0])  # what isn't committed, such a model computes again
-    return min(times)
 
 
 def choose_device(config: EngineConfig) -> tuple[torch.device, torch.dtype]:

@@ -175,7 +175,7 @@ def test_a_draft_ends_where_the_model_is_not_sure(monkeypatch: pytest.MonkeyPatc
     assert draft.token_ids == (5, 6)
     drafter.observe(Outcome(emitted_ids=(5, 9), num_accepted=1, draft=draft))
     assert drafter.propose(3).token_ids == ()
-    assert asked == [(128, 22, 4), (151, 1, 3)]
+    assert asked == [(128, 22, 8), (151, 1, 3)]
 
 
 def test_the_probe_finds_rows_that_agree() -> None:

@@ -1,0 +1,65 @@
+"""The speed of a device's memory, measured in the same run as what is compared with it, and what a pass must read.
+
+A step of few rows can't be faster than its weights, keys and values come out of memory: that time is its floor.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from decoding.models.language_model import LanguageModel
+
+COPIED_BYTES = {"cuda": 4 << 30, "cpu": 64 << 20}
+NUM_COPIES = 9
+
+
+def copy_bytes_per_s(device: torch.device) -> float:
+    """Bytes read and written a second by a copy that is too large for any cache: the median of several."""
+    num_bytes = COPIED_BYTES.get(device.type, COPIED_BYTES["cpu"])
+    source = torch.empty(num_bytes, dtype=torch.uint8, device=device).random_()
+    target = torch.empty_like(source)
+    return 2 * num_bytes / (1e-3 * pass_ms(lambda: target.copy_(source), device, repeats=NUM_COPIES))
+
+
+def pass_ms(call: Callable[[], object], device: torch.device, *, repeats: int = 20) -> float:
+    """The median time of a call on the device, after two that don't count; on a GPU by its own clock.
+
+    There, calls follow one another without a gap, so that the host's work hides behind the device's, as in a drafter's
+    loop. One that takes less than the host needs for it shows the host's time.
+    """
+    for _ in range(2):
+        call()
+    if device.type != "cuda":
+        return statistics.median(_host_ms(call) for _ in range(repeats))
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
+    torch.cuda.synchronize(device)
+    for event in events[:-1]:
+        event.record()
+        call()
+    events[-1].record()
+    torch.cuda.synchronize(device)
+    times_ms = [float(begun.elapsed_time(ended)) for begun, ended in itertools.pairwise(events)]
+    return statistics.median(times_ms)
+
+
+def _host_ms(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return (time.perf_counter() - began) * 1e3
+
+
+def floor_bytes(model: LanguageModel, num_live: int) -> float | None:
+    """What a pass behind `num_live` tokens must read: the weights once, and the live keys and values.
+
+    None where the model doesn't tell.
+    """
+    of_weights = getattr(model, "num_read_bytes", None)
+    if of_weights is None:
+        return None
+    cache = model.new_cache()
+    return float(of_weights + cache.num_bytes * num_live / cache.capacity)
