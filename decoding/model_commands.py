@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from decoding import hub
 from decoding.config import BUNDLED_NAMES, METHOD_NO_DRAFT, EngineConfig, is_hub_name, model_folder, user_config_path
+from decoding.datastore import command as datastores
 from decoding.errors import ModelError, TabcastError
 from decoding.models.catalogue import RECOMMENDATIONS
 from decoding.user_config import set_engine_values
@@ -29,6 +30,7 @@ examples:
   tabcast models pull Qwen/Qwen2.5-Coder-1.5B             fetch it; a second pull goes on where one was cut off
   tabcast models use Qwen/Qwen2.5-Coder-7B --draft Qwen/Qwen2.5-Coder-0.5B
   tabcast models use bundled                              back to the shipped pair
+  tabcast models index ~/src/library                      a datastore of code to draft from
 """
 
 Value = dict[str, Any] | list[dict[str, Any]]
@@ -39,7 +41,7 @@ def add_parser(commands: Any) -> list[argparse.ArgumentParser]:
     models = commands.add_parser(
         "models",
         help="the models at hand",
-        description="List, fetch, choose, look at and remove models.",
+        description="List, fetch, choose, look at and remove models; index code to draft from.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -60,11 +62,12 @@ def add_parser(commands: Any) -> list[argparse.ArgumentParser]:
     export = actions.add_parser("export", help="write the target as a GGUF file, for llama.cpp")
     export.add_argument("--gguf", type=Path, metavar="FILE", help="what to write")
     export.add_argument("--type", choices=["bf16", "q8_0", "f32"], default="bf16", help="of the matrices")
-    for action in (models, listed, pull, use, show, remove):
+    index = datastores.add_parser(actions)
+    for action in (models, listed, pull, use, show, remove, index):
         # What stands before the action's name must not be undone by the action's own default.
         default = False if action is models else argparse.SUPPRESS
         action.add_argument("--json", action="store_true", help="print JSON", default=default)
-    return [models, listed, show, export]
+    return [models, listed, show, export, index]
 
 
 def run(options: argparse.Namespace, config: EngineConfig) -> int:
@@ -75,6 +78,7 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
         "use": _use,
         "show": _show,
         "remove": _remove,
+        "index": _index,
     }
     if options.action == "export":
         return _export(options, config)
@@ -170,6 +174,12 @@ def _remove(options: argparse.Namespace, config: EngineConfig) -> Value:
     if folder in (config.model_path, config.draft_path) and not options.json:
         print("It was the chosen one; 'tabcast models use' chooses another.", file=sys.stderr)
     return _describe(hub.remove(options.name))
+
+
+def _index(options: argparse.Namespace, config: EngineConfig) -> Value:
+    from decoding.models.loading import load_tokenizer  # noqa: PLC0415 - brings torch
+
+    return datastores.run(options, lambda: load_tokenizer(config.model_path))
 
 
 def _export(options: argparse.Namespace, config: EngineConfig) -> int:

@@ -26,8 +26,9 @@ def engine_command(arguments: Sequence[str]) -> list[str]:
 
 def run(arguments: Sequence[str]) -> int:
     """Run `python -m decoding ARGUMENTS` to its end and return its exit code (128 + n after signal n)."""
-    if arguments[0] == "bench" and len(arguments) > 1 and not arguments[1].startswith("-"):
-        # The engine's side may not know the front end; what it measures of it, it starts by this command.
+    is_bench = arguments[0] == "bench" and len(arguments) > 1 and not arguments[1].startswith("-")
+    if is_bench or list(arguments[:2]) == ["models", "index"]:
+        # The engine's side may not know the front end; what it wants of it, it starts by this command.
         front_end = shlex.join([sys.executable, "-P", "-m", "lsp_server"])
         arguments = [*arguments[:2], f"--front-end={front_end}", *arguments[2:]]
     # `models remove` asks before it deletes; the others have nothing to read.

@@ -11,7 +11,7 @@ from decoding.protocol import MAX_NEW_TOKENS, METHODS, VERSION, ProtocolError, c
 
 # Subcommands that the engine's own program reads and runs: nothing after the name is parsed here.
 ENGINE_SIDE: Final = {
-    "models": "list, fetch, choose, show and remove models",
+    "models": "list, fetch, choose, show and remove models; index code to draft from",
     "train": "train a tokenizer, a target and a draft model",
     "bench": "measure quality, speed and losslessness",
 }
@@ -80,6 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=text, add_help=False)
     for name in ("filter", "context"):  # processes of `tabcast bench`, not for people
         commands.add_parser(name).set_defaults(module=name)
+    files = commands.add_parser("files")  # a process of `tabcast models index`
+    files.add_argument("folder", type=Path)
+    files.set_defaults(module="files")
     return parser
 
 

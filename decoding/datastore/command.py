@@ -1,0 +1,128 @@
+"""`tabcast models index`: makes, lists and removes datastores of code.
+
+Which files of a folder may be read is told by the front end's process, whose command line it is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from tokenizers import Tokenizer
+
+from decoding.config import datastores_directory
+from decoding.datastore import files
+from decoding.datastore.build import build, read_texts
+from decoding.datastore.files import DatastoreError
+
+MAX_MB: Final = 256
+NICENESS: Final = 10
+
+Row = dict[str, Any]
+
+
+def add_parser(actions: Any) -> argparse.ArgumentParser:
+    """The command line below `tabcast models`."""
+    index: argparse.ArgumentParser = actions.add_parser(
+        "index",
+        help="make a datastore of a folder's code, which the drafter suffix looks into",
+        description="Make a datastore of a folder's code, for the drafter suffix. Without a folder, list them.",
+    )
+    index.add_argument(
+        "folder", metavar="DIR", type=Path, nargs="?", help="below it, what .gitignore names is left out"
+    )
+    index.add_argument("--name", help="of the datastore; one of that name is replaced (default: the folder's name)")
+    index.add_argument(
+        "--max-mb", type=_megabytes, default=MAX_MB, metavar="N", help="size limit on disk (default: %(default)s)"
+    )
+    index.add_argument("--remove", metavar="NAME", help="delete the datastores of that name")
+    # Given by the `tabcast` command: how to start the front end's own programs.
+    index.add_argument("--front-end", type=shlex.split, default=[], help=argparse.SUPPRESS)
+    return index
+
+
+def run(options: argparse.Namespace, load_tokenizer: Callable[[], Tokenizer]) -> Row | list[Row]:
+    """Make, list or remove; what there is to print. Raises `DatastoreError`."""
+    if options.remove is not None:
+        return _remove(options.remove)
+    if options.folder is None:
+        return [_row(path) for path in files.listed(datastores_directory())]
+    return _index(options, load_tokenizer())
+
+
+def _index(options: argparse.Namespace, tokenizer: Tokenizer) -> Row:
+    source = options.folder.expanduser().absolute()
+    if not source.is_dir():
+        raise DatastoreError(f"{source} is no folder")
+    if not options.front_end:
+        raise DatastoreError("which files may be read is for the front end to say: use 'tabcast models index'")
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
+    try:
+        path, manifest, is_cut = build(
+            read_texts(options.front_end, source),
+            tokenizer,
+            datastores_directory(),
+            options.name or source.resolve().name or "root",
+            source=str(source),
+            max_bytes=options.max_mb * 1_000_000,
+            progress=_show,
+        )
+    except KeyboardInterrupt:
+        raise DatastoreError("interrupted; a datastore that was there before stays") from None
+    if is_cut:
+        print(f"It is full with {options.max_mb} MB, and files were left out; --max-mb allows more.", file=sys.stderr)
+    print("The drafter suffix looks into it; a running engine takes it up within seconds.", file=sys.stderr)
+    return {
+        "name": manifest.name,
+        "path": str(path),
+        "source": manifest.source,
+        "files": manifest.num_files,
+        "tokens": manifest.num_tokens,
+        "megabytes": round(path.stat().st_size / 1e6, 1),
+    }
+
+
+def _row(path: Path) -> Row:
+    row: Row = {"name": path.name, "role": "datastore", "path": str(path), "selected": False}
+    try:
+        found = files.read_manifest(path)
+    except DatastoreError as error:
+        return {**row, "ok": False, "error": str(error)}
+    note = f"{found.num_files:,} files, {found.num_characters / 1e6:.1f} MB of code, of {found.source}, {found.made}"
+    return {**row, "name": found.name, "megabytes": round(path.stat().st_size / 1e6, 1), "note": note}
+
+
+def _remove(name: str) -> Row:
+    """All of a name, whichever tokenizer they are for."""
+    found = [path for path in files.listed(datastores_directory()) if path.name.rpartition("-")[0] == name]
+    if not found:
+        raise DatastoreError(f"there is no datastore {name!r}")
+    for path in found:
+        try:
+            path.unlink()
+        except OSError as error:
+            raise DatastoreError(f"{path} can't be removed: {error.strerror}") from None
+    return {"name": name, "removed": len(found)}
+
+
+def _show(text: str) -> None:
+    if sys.stderr.isatty():
+        with suppress(OSError):
+            print(f"\r{text[: shutil.get_terminal_size().columns - 1]}\033[K", end="", file=sys.stderr, flush=True)
+    else:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _megabytes(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 16_000:
+        raise argparse.ArgumentTypeError(f"expected 1 to 16000, got {text}")
+    return number

@@ -1,0 +1,39 @@
+"""`python -m lsp_server files FOLDER`: the code of a folder that may be read, with its secrets masked.
+
+For `tabcast models index`, which may not know the rules: one JSON object a line with `path` and `text` on standard
+output. What a `.gitignore` or `.tabcastignore` excludes, what looks like a secret by its name, clutter, links and large
+files are left out, as where an editor's context comes from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Final
+
+from lsp_server.context.files import Workspace
+from lsp_server.context.masking import mask_text
+
+_ENDINGS: Final = """
+.bash .c .cc .clj .cpp .cs .css .cu .cxx .dart .el .erl .ex .exs .f90 .fs .go .gradle .groovy .h .hh .hpp .hs .html
+.java .jl .js .jsx .kt .kts .lua .m .mjs .ml .mm .nim .php .pl .proto .ps1 .py .pyi .pyx .r .rb .rs .scala .scss .sh
+.sql .svelte .swift .tcl .tf .toml .ts .tsx .vim .vue .yaml .yml .zig
+"""
+CODE_ENDINGS: Final = frozenset(_ENDINGS.split())
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print file by file."""
+    workspace = Workspace([options.folder])
+    for file in workspace.walk():
+        if file is None or file.suffix.lower() not in CODE_ENDINGS:
+            continue
+        found = workspace.read(file)
+        if found is not None:
+            print(json.dumps({"path": _named(found.path, workspace.roots), "text": mask_text(found.text)}))
+    return 0
+
+
+def _named(path: Path, roots: list[Path]) -> str:
+    return next((path.relative_to(root).as_posix() for root in roots if root in path.parents), path.name)
