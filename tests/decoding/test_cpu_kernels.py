@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from decoding.config import EngineConfig
+from decoding.models.cpu.compiling import tidy
 from decoding.models.cpu.decoder import PREFILL_WIDTH, STEP_WIDTH, CpuDecoder
 from decoding.models.decoder import Decoder
 from decoding.models.language_model import Cache, LanguageModel
@@ -135,6 +137,19 @@ def test_torch_computes_where_numba_is_missing(folders: dict[str, Path], monkeyp
     monkeypatch.delattr("decoding.models.cpu.decoder")
     monkeypatch.setitem(sys.modules, "decoding.models.cpu.decoder", None)
     assert isinstance(load(folders["llama"]), Decoder)
+
+
+def test_folders_of_other_versions_go_when_nobody_uses_them(tmp_path: Path) -> None:
+    now_s, day_s = 1_700_000_000.0, 86_400.0
+    ages = {"0123456789abcdef": 90, "fedcba9876543210": 31, "00000000000000aa": 29, "notes": 90}
+    for name, days in ages.items():
+        (tmp_path / name / "inner").mkdir(parents=True)
+        os.utime(tmp_path / name, (now_s - days * day_s,) * 2)
+    used = tmp_path / "0123456789abcdef"
+    tidy(used, now_s=now_s)
+    assert {path.name for path in tmp_path.iterdir()} == {used.name, "00000000000000aa", "notes"}
+    assert used.stat().st_mtime == now_s
+    tidy(tmp_path / "not there" / "yet", now_s=now_s)
 
 
 def test_threads_end_with_their_model(folders: dict[str, Path], tokens: list[int]) -> None:

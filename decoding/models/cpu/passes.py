@@ -82,25 +82,26 @@ def embed(job, phase):
 
 
 @compiled
-def project_normed(job, phase, matrix, norm, eps, mine):
-    """Queries, keys and values of all rows to the buffer."""
-    num_rows, width = job[NUM_ROWS], job[WIDTH]
+def project_normed(job, phase, matrix, norm, eps, mine, num_rows, out, out_stride):
+    """The last `num_rows` hidden states, normed, times a matrix, to `out`: queries, keys and values, or logits."""
+    width = job[WIDTH]
     stride = padded(width) * 4
     num_panels = padded(matrix[OUTPUTS]) // LANES
     step = task_panels(num_panels, num_rows)
     num_tasks = (num_panels + step - 1) // step
+    hidden = job[HIDDEN] + (job[NUM_ROWS] - num_rows) * stride
     is_normed = False
     while True:
         task = claim(job, phase)
         if task >= num_tasks:
             break
         if not is_normed:
-            normalise(job[HIDDEN], stride, num_rows, width, norm, eps, mine[NORMED], stride)
+            normalise(hidden, stride, num_rows, width, norm, eps, mine[NORMED], stride)
             is_normed = True
         first = task * step
         project(
             job, matrix, mine[NORMED], stride, num_rows, first, min(step, num_panels - first),
-            job[BUFFER] + first * LANES * 4, job[BUFFER_STRIDE],
+            out + first * LANES * 4, out_stride,
         )  # fmt: skip
         finish(job, phase)
     await_all(job, phase, num_tasks)
@@ -159,32 +160,6 @@ def feed_forward(job, phase, matrix, norm, eps, mine):
 
 
 @compiled
-def score_vocabulary(job, phase, head, eps, mine):
-    """Logits of the job's last rows."""
-    num_rows, width = job[NUM_LOGIT_ROWS], job[WIDTH]
-    stride = padded(width) * 4
-    num_panels = padded(head[OUTPUTS]) // LANES
-    step = task_panels(num_panels, num_rows)
-    num_tasks = (num_panels + step - 1) // step
-    hidden = job[HIDDEN] + (job[NUM_ROWS] - num_rows) * stride
-    is_normed = False
-    while True:
-        task = claim(job, phase)
-        if task >= num_tasks:
-            break
-        if not is_normed:
-            normalise(hidden, stride, num_rows, width, job[FINAL_NORM], eps, mine[NORMED], stride)
-            is_normed = True
-        first = task * step
-        project(
-            job, head, mine[NORMED], stride, num_rows, first, min(step, num_panels - first),
-            job[LOGITS] + first * LANES * 4, num_panels * LANES * 4,
-        )  # fmt: skip
-        finish(job, phase)
-    await_all(job, phase, num_tasks)
-
-
-@compiled
 def forward(job, layers, head, eps, mine):
     """One thread's part of a pass over the job's rows.
 
@@ -199,7 +174,10 @@ def forward(job, layers, head, eps, mine):
     phase = 1
     for index in range(job[NUM_LAYERS]):
         layer = layers[index]
-        project_normed(job, phase, layer[QKV : QKV + MATRIX], layer[INPUT_NORM], eps, mine)
+        project_normed(
+            job, phase, layer[QKV : QKV + MATRIX], layer[INPUT_NORM], eps, mine,
+            job[NUM_ROWS], job[BUFFER], job[BUFFER_STRIDE],
+        )  # fmt: skip
         turn_and_keep(job, phase + 1, index, layer, eps)
         attend(job, phase + 2, index, mine)
         mixed_stride = job[HEADS] * job[HEAD_DIM] * 4
@@ -208,7 +186,8 @@ def forward(job, layers, head, eps, mine):
         add_projected(job, phase + 5, layer[DOWN : DOWN + MATRIX], job[BUFFER], job[BUFFER_STRIDE], mine)
         phase += PHASES
     if job[NUM_LOGIT_ROWS]:
-        score_vocabulary(job, phase, head, eps, mine)
+        logits_stride = padded(head[OUTPUTS]) * 4
+        project_normed(job, phase, head, job[FINAL_NORM], eps, mine, job[NUM_LOGIT_ROWS], job[LOGITS], logits_stride)
 
 
 @compiled
