@@ -21,27 +21,43 @@ STUB = [sys.executable, str(Path(__file__).with_name("stub_server.py"))]
 StartNeovim = Callable[..., Neovim]
 
 
-@pytest.fixture(scope="session")
-def nvim_program() -> Path:
-    """A Neovim with built-in inline completion."""
-    program = EDITORS / "neovim" / "bin" / "nvim"
+def find_neovim(name: str) -> Path:
+    """A program that tests/editors/setup_neovim.sh makes available."""
+    program = EDITORS / "neovim" / "bin" / name
     if not program.exists():
         pytest.skip(f"no Neovim at {program}: run tests/editors/setup_neovim.sh")
     return program
 
 
+@pytest.fixture(scope="session", params=["nvim", "nvim-0.11"])
+def nvim_program(request: pytest.FixtureRequest) -> Path:
+    """A current Neovim, and the oldest that the plugin is for."""
+    return find_neovim(request.param)
+
+
 @pytest.fixture
 def start_neovim(nvim_program: Path, tmp_path: Path) -> Iterator[StartNeovim]:
-    """Starts Neovim on a document with the cursor, in normal mode, at the end of the document's second line."""
+    """Starts Neovim on a document with the cursor, in normal mode, at the end of the document's second line.
+
+    The stub server answers nothing while there is a file `hold` in the test's folder.
+    """
     running: list[Neovim] = []
 
-    def start(document: str, *, command: list[str] | None = None, delay_ms: int = 0, shows: str = "own") -> Neovim:
+    def start(
+        document: str,
+        *,
+        command: list[str] | None = None,
+        stub: tuple[str, ...] = (),
+        shows: str = "own",
+        waits: bool = True,
+    ) -> Neovim:
         file = tmp_path / "sample.py"
         file.write_text(document + "\n")
-        command = command or [*STUB, f"--delay-ms={delay_ms}", "lsp"]
+        command = command or [*STUB, f"--hold={tmp_path / 'hold'}", *stub, "lsp"]
         editor = Neovim(nvim_program, command, file, tmp_path / "home", shows)
         running.append(editor)
-        wait_until(editor.is_attached, "the language server")
+        if waits:
+            wait_until(editor.is_attached, "the language server")
         editor.type("2G$")
         return editor
 

@@ -1,6 +1,7 @@
 // Drives VS Code's workbench in a headless browser: one JSON command a line on standard input, one JSON answer a line
 // on standard output. Arguments: the folder that holds playwright-core, the browser, the workbench's address.
 import { createRequire } from "node:module";
+import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 
@@ -14,7 +15,15 @@ const browser = await chromium.launch({
     "--disable-component-update", "--disable-sync"],
 });
 const page = await browser.newPage({ viewport: { width: 1100, height: 620 } });
-page.setDefaultTimeout(60_000);
+page.setDefaultTimeout(120_000);
+
+async function pick(file, place) {
+  await page.keyboard.press("Control+p");
+  await page.locator(".quick-input-widget input").fill(file + place);
+  await page.locator(".quick-input-list .monaco-list-row", { hasText: path.basename(file) }).first().waitFor();
+  await page.keyboard.press("Enter");
+  await page.locator(`.tab.active[data-resource-name="${path.basename(file)}"]`).waitFor();
+}
 
 const actions = {
   async start() {
@@ -22,13 +31,22 @@ const actions = {
     await page.locator(".monaco-workbench").waitFor();
     await page.locator(".statusbar-item").first().waitFor();
   },
+  // The editor before has the focus for a moment more, so it is the document that is waited for, and the cursor in it.
   async open({ file, line, column }) {
-    await page.keyboard.press("Control+p");
-    await page.locator(".quick-input-widget input").fill(`${file}:${line}:${column}`);
-    await page.locator(".quick-input-list .monaco-list-row", { hasText: path.basename(file) }).first().waitFor();
-    await page.keyboard.press("Enter");
-    await page.locator(`.tab.active[data-resource-name="${path.basename(file)}"]`).waitFor();
-    await page.locator(".editor-instance .monaco-editor.focused").waitFor();
+    await pick(file, `:${line}:${column}`);
+    await page.locator(`.editor-instance .monaco-editor.focused[data-uri$="/${path.basename(file)}"]`).waitFor();
+    const end = (await readFile(file, "utf8")).split("\n")[line - 1].length + 1;
+    const place = new RegExp(column < end ? `Ln ${line}, Col ${column}\\b` : `Ln ${line}, Col `);
+    await page.locator('.statusbar-item[id="status.editor.selection"]', { hasText: place }).waitFor();
+  },
+  // Puts the cursor at the end of a notebook's last cell.
+  async openNotebook({ file }) {
+    await pick(file, "");
+    const lines = page.locator(".notebookOverlay .code-cell-row .view-lines").last();
+    await lines.waitFor();
+    await lines.click();
+    await page.locator(".notebookOverlay .monaco-editor.focused").waitFor();
+    await page.keyboard.press("Control+End");
   },
   type: ({ text }) => page.keyboard.type(text),
   press: ({ key }) => page.keyboard.press(key),
@@ -37,8 +55,8 @@ const actions = {
   },
   // Monaco draws the first line as pieces among the document's own text, and further lines as a block below it.
   async ghost() {
-    const pieces = await page.locator(".editor-instance .ghost-text-decoration").allTextContents();
-    const lines = await page.locator(".editor-instance .suggest-preview-text .view-line").allTextContents();
+    const pieces = await page.locator(".ghost-text-decoration").allTextContents();
+    const lines = await page.locator(".suggest-preview-text .view-line").allTextContents();
     return [pieces.join(""), ...lines].join("\n").replaceAll("\u00a0", " ");
   },
   // Runs a command by its title, as a user would.

@@ -13,6 +13,12 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMESPACES = {"own": "tabcast.ghost", "builtin": "nvim.lsp.inline_completion"}
 
 
+def text_of(marks: list[Any]) -> str:
+    """The virtual text of some extended marks."""
+    lines = [line for *_, details in marks for line in [details.get("virt_text", []), *details.get("virt_lines", [])]]
+    return "\n".join("".join(chunk[0] for chunk in line) for line in lines)
+
+
 class Neovim:
     """One Neovim process with a file open, set up as editors/README.md says."""
 
@@ -56,20 +62,38 @@ class Neovim:
     def ghost(self) -> str:
         """The ghost text on the screen, empty where there is none."""
         namespace = self._api.api.create_namespace(self._namespace)
-        marks: list[Any] = self._api.api.buf_get_extmarks(0, namespace, 0, -1, {"details": True})
-        lines = [
-            line for *_, details in marks for line in [details.get("virt_text", []), *details.get("virt_lines", [])]
-        ]
-        return "\n".join("".join(chunk[0] for chunk in line) for line in lines)
+        return text_of(self._api.api.buf_get_extmarks(0, namespace, 0, -1, {"details": True}))
 
     def lua(self, code: str, *arguments: object) -> Any:
         """What a piece of Lua returns."""
         return self._api.exec_lua(code, *arguments)
 
+    def type_at_ghost(self, keys: str) -> str:
+        """Type keys, and return the ghost text that they met: Neovim handles keys before any message of a server."""
+        marks = self.lua(
+            "local namespace, keys = vim.api.nvim_create_namespace((...)), select(2, ...) "
+            "local marks = vim.api.nvim_buf_get_extmarks(0, namespace, 0, -1, {details=true}) "
+            "vim.api.nvim_input(keys) return marks",
+            self._namespace,
+            keys,
+        )
+        return text_of(marks)
+
+    def num_pending(self) -> int:
+        """How many inline completions are asked for and neither answered nor cancelled."""
+        return int(
+            self.lua(
+                "local num = 0 "
+                "for _, request in pairs(vim.lsp.get_clients()[1].requests) do "
+                "  num = num + (request.type == 'pending' and 1 or 0) "
+                "end return num"
+            )
+        )
+
     def server_pid(self) -> int:
-        """The process id of the language server; the newest, where an older one is still ending."""
+        """The process id of the language server; the newest, where an older one is still ending; 0 without any."""
         pids = self.lua("return vim.api.nvim_get_proc_children(vim.fn.getpid())")
-        return max(int(pid) for pid in pids)
+        return max((int(pid) for pid in pids), default=0)
 
     def num_requests(self) -> tuple[int, int]:
         """How many inline completions were asked for, and how many were answered."""

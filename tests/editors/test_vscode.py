@@ -12,7 +12,7 @@ import pytest
 from tests.editors.conftest import EXTENSION, PACKAGE, STUB
 from tests.editors.vscode import Workbench
 from tests.editors.vscode_steps import expect, see, type_until_ghost, write_program
-from tests.editors.waiting import wait_until
+from tests.editors.waiting import ask_until, wait_until
 
 pytestmark = pytest.mark.editor
 
@@ -212,16 +212,64 @@ def test_the_workspace_chose_no_program(workbench: Workbench, workspace: Path) -
     assert not (workspace / "was-run").exists()
 
 
+def test_a_cell_of_a_notebook(workbench: Workbench, workspace: Path) -> None:
+    file = workspace / "sample.ipynb"
+    cells: list[dict[str, object]] = [
+        {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source}
+        for source in (["alpha = 1\n", "beta = 2"], ["# the sum\n", "re"])
+    ]
+    metadata = {"language_info": {"name": "python"}}
+    file.write_text(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 2}))
+    workbench.open_notebook(file)
+    type_until_ghost(workbench, "t")
+    see(workbench, "urn alpha + beta")
+    workbench.press("Tab")
+
+    def sources() -> list[str]:
+        return ["".join(cell["source"]) for cell in json.loads(file.read_text())["cells"]]
+
+    expected = ["alpha = 1\nbeta = 2", "# the sum\nreturn alpha + beta"]
+    ask_until(lambda: workbench.press("Control+s"), lambda: sources() == expected, "the notebook")
+
+
 def test_a_program_that_is_not_there_is_told_once(workbench: Workbench, workspace: Path, file: Path) -> None:
     missing = str(workspace / "missing")
     workbench.open(file, 2, 5)
     workbench.configure({"tabcast.server.path": missing})
     (message,) = wait_until(workbench.messages, "the message")
     assert f"is not the absolute path of a program: {missing}" in message
-    assert workbench.buttons() == ["Open Settings"]
-    assert "Tabcast: failed" in workbench.status()
+    wait_until(lambda: workbench.buttons() == ["Open Settings"], "the button")
+    wait_until(lambda: "Tabcast: failed" in workbench.status(), "the status")
     workbench.type("r")
     wait_until(lambda: "    r" in workbench.text(), "the key")
+    workbench.clear_messages()
+
+
+def test_another_version_and_an_engine_that_fails_are_told_once(workbench: Workbench) -> None:
+    program = write_program(workbench.home / "other", *STUB, "--version=99.0.0", "--engine-fails")
+    workbench.configure({"tabcast.server.path": str(program)})
+    wait_until(lambda: "Tabcast: failed" in workbench.status(), "the status")
+    assert "no memory" in workbench.status()
+    wait_until(lambda: len(workbench.messages()) == 2, "both messages")
+    messages = workbench.messages()
+    assert [text for text in messages if "has version 99.0.0 and this extension" in text]
+    assert [text for text in messages if "Tabcast: no memory." in text]
+    assert sorted(workbench.buttons()) == ["Open Settings", "Restart Engine", "Show Log"]
+    workbench.clear_messages()
+
+
+def test_a_server_that_ends_at_once_is_told_once(workbench: Workbench) -> None:
+    starts = workbench.home / "starts"
+    program = workbench.home / "ends"
+    program.write_text(f"#!/bin/sh\necho >>{starts}\nexit 3\n")
+    program.chmod(0o755)
+    workbench.configure({"tabcast.server.path": str(program)})
+    (message,) = wait_until(workbench.messages, "the message")
+    assert "could not be started" in message
+    assert "six times in a row" in message
+    assert workbench.buttons() == ["Show Log", "Restart"]
+    assert len(starts.read_text().splitlines()) == 1 + 5
+    workbench.clear_messages()
 
 
 def test_the_extension_has_no_type_or_lint_error_and_passes_its_own_tests(vscode_dir: Path) -> None:

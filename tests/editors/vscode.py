@@ -77,7 +77,7 @@ class Workbench:
         log_file = self.home / "code-server.log"
         self._spawn([*code_server, *options, str(workspace)], environ, log_file)
         listening = wait_until(
-            lambda: re.search(r"listening on (http://127\.0\.0\.1:\d+/)", log_file.read_text()), "code-server", 60
+            lambda: re.search(r"listening on (http://127\.0\.0\.1:\d+/)", log_file.read_text()), "code-server"
         )
         chromium = str(self._directory / "bin" / "chromium")
         driver = [self._node, str(HERE / "drive_vscode.mjs"), str(self._directory), chromium, listening[1]]
@@ -115,6 +115,10 @@ class Workbench:
     def open(self, file: Path, line: int, column: int) -> None:
         """Open a file with the cursor at a 1-based line and column."""
         self._do("open", file=str(file), line=line, column=column)
+
+    def open_notebook(self, file: Path) -> None:
+        """Open a notebook with the cursor at the end of its last cell."""
+        self._do("openNotebook", file=str(file))
 
     def type(self, text: str) -> None:
         """Type characters."""
@@ -161,6 +165,11 @@ class Workbench:
     def buttons(self) -> list[str]:
         """What messages let the user choose."""
         return list(self._do("buttons"))
+
+    def clear_messages(self) -> None:
+        """Close all notifications."""
+        self.command("Notifications: Clear All Notifications")
+        wait_until(lambda: not self.messages(), "the notifications' end")
 
     def click(self, button: str) -> None:
         """Choose a button of a message."""

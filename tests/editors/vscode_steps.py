@@ -31,14 +31,13 @@ def type_until_ghost(workbench: Workbench, character: str) -> str:
         workbench.press("Backspace")
         workbench.type(character)
 
-    return ask_until(type_again, workbench.ghost, "ghost text", limit_s=120)
+    return ask_until(type_again, workbench.ghost, "ghost text")
 
 
 def expect(workbench: Workbench, file: Path, text: str) -> None:
-    """Save, and compare the whole document."""
-    workbench.press("Control+s")
+    """Save, and compare the whole document; what was typed before may be applied after a first saving."""
     try:
-        wait_until(lambda: file.read_text() == text, "the document")
+        ask_until(lambda: workbench.press("Control+s"), lambda: file.read_text() == text, "the document")
     except AssertionError:
         assert file.read_text() == text  # shows the difference
         raise

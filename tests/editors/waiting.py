@@ -3,12 +3,16 @@
 import contextlib
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
 
 
-def wait_until(look: Callable[[], T | None], what: str, limit_s: float = 20) -> T:
+# Only what fails takes so long; a busy machine may need much of it.
+LIMIT_S: Final = 90
+
+
+def wait_until(look: Callable[[], T | None], what: str, limit_s: float = LIMIT_S) -> T:
     """The first true value that `look` returns; AssertionError naming `what` after the limit."""
     deadline = time.monotonic() + limit_s
     while not (value := look()):
@@ -17,13 +21,19 @@ def wait_until(look: Callable[[], T | None], what: str, limit_s: float = 20) -> 
     return value
 
 
-def ask_until(ask: Callable[[], None], look: Callable[[], T | None], what: str, limit_s: float) -> T:
-    """Like `wait_until`, but asks again every two seconds: the first requests may meet a server that still loads."""
+def ask_until(ask: Callable[[], None], look: Callable[[], T | None], what: str, limit_s: float = 2 * LIMIT_S) -> T:
+    """Like `wait_until`, but asks again and again: the first requests may meet a server that still loads.
+
+    Each is given more time than the one before, since asking again drops an answer that is under way.
+    """
+    patience_s = 1
 
     def ask_again() -> T | None:
+        nonlocal patience_s
         ask()
+        patience_s *= 2
         with contextlib.suppress(AssertionError):
-            return wait_until(look, what, limit_s=2)
+            return wait_until(look, what, patience_s)
         return None
 
     return wait_until(ask_again, what, limit_s)

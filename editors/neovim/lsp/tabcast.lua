@@ -33,8 +33,9 @@ return {
       require("tabcast.status").set(params)
     end,
   },
-  on_init = function()
+  on_init = function(_, result)
     require("tabcast.revive").on_init()
+    require("tabcast.notice").on_version(result.serverInfo)
   end,
   on_exit = function(code, signal, client_id)
     require("tabcast.revive").on_exit(code, signal, client_id)

@@ -26,6 +26,14 @@ vim.api.nvim_create_autocmd("LspDetach", {
   end,
 })
 
+vim.api.nvim_create_autocmd("FileType", {
+  group = group,
+  callback = function(event)
+    -- Neovim itself only logs that it can't start a server; true ends the looking
+    return vim.bo[event.buf].buftype == "" and require("tabcast.notice").look_for_command(event.match)
+  end,
+})
+
 for _, name in ipairs({ "accept", "accept_word", "accept_line", "next", "prev", "dismiss", "trigger" }) do
   local lhs = ("<Plug>(tabcast-%s)"):format(name:gsub("_", "-"))
   vim.keymap.set("i", lhs, ("<Cmd>lua require('tabcast').%s()<CR>"):format(name))

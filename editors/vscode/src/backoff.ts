@@ -7,7 +7,7 @@ export interface Limits {
   readonly stableMs: number;
 }
 
-export const LIMITS: Limits = { maxRestarts: 5, firstPauseMs: 1000, stableMs: 60_000 };
+export const LIMITS: Limits = { maxRestarts: 5, firstPauseMs: 500, stableMs: 60_000 };
 
 export class Backoff {
   readonly #limits: Limits;

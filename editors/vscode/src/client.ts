@@ -49,7 +49,7 @@ export function createClient(
       options: { cwd: os.homedir(), env: { ...process.env, PYTHONSAFEPATH: "1" } },
     },
     {
-      documentSelector: [{ scheme: "file" }, { scheme: "untitled" }],
+      documentSelector: [{ scheme: "file" }, { scheme: "untitled" }, { notebook: "*" }],
       outputChannel: output,
       // Completion is a convenience: trouble belongs in the log and the status item, not in a pop-up.
       revealOutputChannelOn: RevealOutputChannelOn.Never,

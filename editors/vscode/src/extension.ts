@@ -4,6 +4,7 @@ import * as vscode from "vscode";
 
 import { registerCommands } from "./commands";
 import { Finder } from "./finder";
+import { EngineNotice, GRACE_MS } from "./notice";
 import { Server } from "./server";
 import { StatusItem } from "./status";
 
@@ -13,25 +14,38 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
   const output = vscode.window.createOutputChannel("Tabcast", { log: true });
   const status = new StatusItem();
   const finder = new Finder(context, output);
+  const { version } = context.extension.packageJSON as { version: string };
   const restart = (): void => void running.restart();
+  const notice = new EngineNotice(GRACE_MS, (reason) => {
+    void offerLog(`${reason}.`, output, "Restart Engine", () => void vscode.commands.executeCommand("tabcast.restartEngine"));
+  });
+  let isVersionTold = false;
   const running = new Server({
     output,
     onState: (state) => {
       status.show(state);
+      notice.update(state.kind === "running" ? state.engine : undefined);
     },
     command: () =>
       finder.command((reason) => {
         status.show({ kind: "failed", detail: reason });
       }, restart),
     onGivenUp: (reason) => {
-      void offerLog(reason, output, restart);
+      void offerLog(`${reason}, six times in a row.`, output, "Restart", restart);
     },
-    version: (context.extension.packageJSON as { version: string }).version,
+    onOtherVersion: (theirs, program) => {
+      if (!isVersionTold) {
+        isVersionTold = true;
+        void offerSettings(`${program} has version ${theirs} and this extension ${version}: update the older one.`);
+      }
+    },
+    version,
   });
   server = running;
   context.subscriptions.push(
     output,
     status,
+    notice,
     running,
     ...registerCommands(running, output, () => finder.install(restart)),
     vscode.workspace.onDidGrantWorkspaceTrust(restart),
@@ -49,12 +63,24 @@ export function deactivate(): Promise<void> | undefined {
   return server?.stop();
 }
 
-async function offerLog(reason: string, output: vscode.LogOutputChannel, restart: () => void): Promise<void> {
-  const [showLog, again] = ["Show Log", "Restart"];
-  const choice = await vscode.window.showErrorMessage(`Tabcast: ${reason}, five times in a row.`, showLog, again);
+async function offerLog(
+  reason: string,
+  output: vscode.LogOutputChannel,
+  again: string,
+  tryAgain: () => void,
+): Promise<void> {
+  const showLog = "Show Log";
+  const choice = await vscode.window.showErrorMessage(`Tabcast: ${reason}`, showLog, again);
   if (choice === showLog) {
     output.show();
   } else if (choice === again) {
-    restart();
+    tryAgain();
+  }
+}
+
+async function offerSettings(reason: string): Promise<void> {
+  const openSettings = "Open Settings";
+  if ((await vscode.window.showWarningMessage(`Tabcast: ${reason}`, openSettings)) === openSettings) {
+    await vscode.commands.executeCommand("workbench.action.openSettings", "tabcast.server.path");
   }
 }

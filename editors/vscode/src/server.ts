@@ -10,6 +10,7 @@ import { Backoff } from "./backoff";
 import { createClient } from "./client";
 import { engineArguments } from "./config";
 import type { Command } from "./locate";
+import { isOtherRelease } from "./notice";
 import type { EngineStatus, ServerState } from "./state";
 
 export interface Host {
@@ -19,6 +20,8 @@ export interface Host {
   readonly onState: (state: ServerState) => void;
   /** The server keeps ending, and is not started again by itself. */
   readonly onGivenUp: (reason: string) => void;
+  /** The server is of another release than `version`. */
+  readonly onOtherVersion: (theirs: string, program: string) => void;
   readonly version: string;
 }
 
@@ -109,8 +112,8 @@ export class Server implements vscode.Disposable {
     this.#backoff.started(Date.now());
     show();
     const theirs = client.initializeResult?.serverInfo?.version;
-    if (theirs !== undefined && theirs !== version) {
-      output.warn(`The server has version ${theirs} and this extension ${version}: update the older one.`);
+    if (theirs !== undefined && isOtherRelease(theirs, version)) {
+      this.#host.onOtherVersion(theirs, command.program);
     }
   }
 

@@ -8,7 +8,7 @@ export class StatusItem implements vscode.Disposable {
   readonly #item: vscode.LanguageStatusItem;
 
   constructor() {
-    this.#item = vscode.languages.createLanguageStatusItem("tabcast", [{ scheme: "file" }, { scheme: "untitled" }]);
+    this.#item = vscode.languages.createLanguageStatusItem("tabcast", [{ scheme: "file" }, { scheme: "untitled" }, { notebookType: "*" }]);
     this.#item.name = "Tabcast";
     this.#item.command = { command: "tabcast.showMenu", title: "Commands" };
   }

@@ -170,13 +170,15 @@ function Completor:ask(kind, after)
   self.pending = is_sent and id or nil
 end
 
+---Takes an answer. What is shown and fits gives way only to none or to more of it, never to another under one's finger.
 ---@param items lsp.InlineCompletionItem[]
 ---@param place tabcast.Place
 ---@param asked string
 ---@param kind integer
 function Completor:take(items, place, asked, kind)
   local client = vim.lsp.get_client_by_id(self.client_id)
-  if not client or (kind == AUTOMATIC and self.is_chosen and self:rest()) then
+  local before = kind == AUTOMATIC and self:rest()
+  if not client or (before and self.is_chosen) then
     return
   end
   local taken = {} ---@type tabcast.Suggestion[]
@@ -185,8 +187,10 @@ function Completor:take(items, place, asked, kind)
   end
   local shown, index = self.suggestions, self.index
   self.suggestions, self.index, self.is_chosen = taken, 1, false
-  if not self:rest() and asked ~= cursor.describe(cursor.place()) then
-    self.suggestions, self.index = shown, index -- the text has changed, and its own answer will come
+  local rest = self:rest()
+  local is_outdated = not rest and asked ~= cursor.describe(cursor.place()) -- its own answer will come
+  if is_outdated or (before and rest and not vim.startswith(rest.text, before.text)) then
+    self.suggestions, self.index = shown, index
   end
   self:draw()
 end
@@ -260,10 +264,8 @@ function M.attach(buf, client_id)
   local function on(events, callback)
     vim.api.nvim_create_autocmd(events, { group = self.augroup, buffer = buf, callback = callback })
   end
-  on({ "TextChangedI", "TextChangedP", "CursorMovedI" }, function()
-    self:update()
-  end)
   -- stylua: ignore start
+  on({ "TextChangedI", "TextChangedP", "CursorMovedI" }, function() self:update() end)
   on("InsertEnter", function() self:look_again() end)
   on({ "InsertLeave", "BufLeave" }, function() self:clear() end)
   on("BufWipeout", function() M.detach(buf) end)

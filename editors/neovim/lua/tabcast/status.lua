@@ -18,6 +18,7 @@ M.now = { state = "" }
 function M.set(status)
   local became_ready = status.state == "ready" and M.now.state ~= "ready"
   M.now = status
+  require("tabcast.notice").on_status(status)
   local completor = became_ready and require("tabcast.completor").current()
   if completor then
     completor:look_again()
