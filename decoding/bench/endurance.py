@@ -151,7 +151,9 @@ def _wait_until_ready(child: subprocess.Popen[bytes], runtime: Path) -> Address:
 async def _drive(address: Address, progress: _Progress) -> None:
     documents = [_Document(name, text, random.Random(name)) for name, text in _texts()]  # noqa: S311 - no secrets
     headers = {"Authorization": f"Bearer {address.token}"}
-    async with aiohttp.ClientSession(address.url, headers=headers, trust_env=False) as http:
+    # Work ahead of time waits for all other, on a busy machine for long.
+    patience = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(address.url, headers=headers, trust_env=False, timeout=patience) as http:
         clients = [_client(http, documents[i::NUM_CLIENTS], progress, i) for i in range(NUM_CLIENTS)]
         await asyncio.gather(*clients)
 
