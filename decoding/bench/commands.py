@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from decoding.bench import data, decode_command, infilling, passes, product_commands, recording, replay, report
+from decoding.bench import data, decode_command, infilling, lookup, passes, product_commands, recording, replay, report
 from decoding.bench.suggest import CONTEXTS, MAX_BLOCK_TOKENS, ContextProcess, FilterProcess, Suggester
 from decoding.config import EngineConfig
 from decoding.detokenize import special_names
@@ -58,6 +58,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     suite.add_argument(
         "--recording", type=Path, metavar="FILE", help="an editing session to draw the clock's gaps from"
     )
+    lookup.add_options(_add_own_engine(suites, "lookup", lookup.run, "what finding drafts in code costs the host"))
     suite = _add_own_engine(suites, "trace", product_commands.run_trace, "a recorded editing session, played again")
     product_commands.add_trace_options(suite)
     _add_own_engine(suites, "startup", product_commands.run_startup, "the time to a first suggestion, cold and warm")

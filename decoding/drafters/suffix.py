@@ -136,7 +136,7 @@ def _from_automaton(cursor: _Cursor, length: int) -> list[Chain]:
     """The likeliest way on from a match, and those that begin otherwise, the likeliest first."""
     automaton = cursor.automaton
     state, matched, counts = automaton.followers(cursor.state, cursor.matched)
-    if matched < MIN_MATCH:
+    if matched < MIN_MATCH or not counts:
         return []
     chains = []
     for token_id in sorted(counts, key=lambda token_id: -counts[token_id])[: MAX_RIVALS + 1]:

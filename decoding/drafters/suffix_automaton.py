@@ -14,6 +14,7 @@ from typing import Final
 ROOT: Final = 0
 # Of a run that is added, only so many of its ends are counted: in a text of one token, they are as many as tokens.
 MAX_COUNTED: Final = 48
+MAX_FOLLOWERS: Final = 64
 # About 300 bytes each; a token of code makes one and a half.
 MAX_STATES: Final = 100_000
 
@@ -80,7 +81,9 @@ class Automaton:
         return state, matched, self.counts(state)
 
     def counts(self, state: int) -> dict[int, int]:
-        """What followed the runs of a state, and how often."""
+        """What followed the runs of a state, and how often; nothing where so much did that none of it is likely."""
+        if len(self._next[state]) > MAX_FOLLOWERS:
+            return {}
         return {token_id: self._count[after] for token_id, after in self._next[state].items()}
 
     def after(self, state: int, token_id: int) -> int:
