@@ -72,8 +72,9 @@ def methods(
         if name != PLAIN and not registry.choose(name, models)[0]:
             continue
         # One session for all runs, as an engine has it: the policy goes on from what it has learnt.
-        session = Session(models)
-        drafter = partial(session.drafter, name)
+        shared: dict[str, Any] = {}
+        session = Session(models, shared=shared)
+        drafter = partial(_without_texts, shared, partial(session.drafter, name))
         if acceptance is not None:  # a decree leaves the policy nothing to decide
             drafter = partial(_combined, session, name)
         chosen[name] = _own(models, drafter, num_tokens, width=width, acceptance=acceptance)
@@ -123,6 +124,12 @@ def measure(
             for name, found in of_prompt.items():
                 runs[name].append(found)
     return runs
+
+
+def _without_texts(shared: dict[str, Any], make: Callable[[], Combined]) -> Combined:
+    """Texts of before are forgotten: a prompt is decoded several times, and its answer must not be known."""
+    shared.pop(registry.LIVE_TEXT, None)
+    return make()
 
 
 def _combined(session: Session, method: Method) -> Combined:

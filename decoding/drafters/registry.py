@@ -29,6 +29,8 @@ from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method, drafter_names
 # What `auto` is, by the kind of device; see the decisions in ARCHITECTURE.md for the figures.
 BEST: Final[Mapping[str, tuple[str, ...]]] = {"cpu": ("lookup", "draft"), "cuda": ("lookup", "draft")}
 BEST_ELSEWHERE: Final = ("lookup", "draft")
+# In `SessionState.shared`: the texts that `suffix` has learnt.
+LIVE_TEXT: Final = "live text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +79,7 @@ def _suffix(models: ModelSet, session: SessionState) -> Drafter:
     shared, vocabulary = session.shared, models.tokenizer.get_vocab
 
     def live() -> LiveText:
-        found: LiveText = shared.setdefault("live text", LiveText())
+        found: LiveText = shared.setdefault(LIVE_TEXT, LiveText())
         return found
 
     stores = shared.setdefault("datastores", Datastores(datastores_directory(), vocabulary))

@@ -33,6 +33,12 @@ def test_each_method_is_measured_and_identical(pair: ModelSet) -> None:
     assert pair.target.step_width == width
 
 
+def test_an_answer_of_before_is_not_remembered(pair: ModelSet) -> None:
+    """Or the repetitions of a prompt would measure nothing but memory."""
+    run = decode.methods(pair, ["suffix"], 24)["suffix"]
+    assert run(PROMPT).num_steps == run(PROMPT).num_steps
+
+
 def test_a_method_that_diverges_is_told(pair: ModelSet) -> None:
     plain = decode.methods(pair, ["plain"], 12)
 
