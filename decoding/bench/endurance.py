@@ -42,6 +42,7 @@ class _Document:
     rng: random.Random
     cursor: int = 0
     hole_end: int = 0
+    max_tokens: int = 16
     context: tuple[ContextFile, ...] = ()
 
     def type_on(self) -> CompletionRequest:
@@ -50,6 +51,7 @@ class _Document:
         if self.cursor >= self.hole_end or rng.random() < SHARE_JUMPS:
             self.cursor = rng.randrange(1, len(self.text))
             self.hole_end = self.cursor + rng.randrange(200)
+            self.max_tokens = rng.choice((8, 16, 24))  # with it the room for the prompt, and what is cut of it
             is_with_context = rng.random() < SHARE_CONTEXT
             self.context = (ContextFile(path="other.py", text=self.text[:600]),) if is_with_context else ()
         elif rng.random() < SHARE_UNDONE:
@@ -60,7 +62,7 @@ class _Document:
         return CompletionRequest(
             prompt=self.text[: self.cursor],
             suffix=self.text[self.hole_end :],
-            max_tokens=rng.choice((8, 16, 24)),
+            max_tokens=self.max_tokens,
             temperature=0.8 if is_sampled else 0.0,
             seed=rng.randrange(1000) if is_sampled else None,
             n=3 if rng.random() < SHARE_SEVERAL else 1,
