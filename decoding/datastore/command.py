@@ -21,6 +21,7 @@ from decoding.config import datastores_directory
 from decoding.datastore import files
 from decoding.datastore.build import build, read_texts
 from decoding.datastore.files import DatastoreError
+from decoding.errors import TabcastError
 
 MAX_MB: Final = 256
 NICENESS: Final = 10
@@ -42,6 +43,7 @@ def add_parser(actions: Any) -> argparse.ArgumentParser:
     index.add_argument(
         "--max-mb", type=_megabytes, default=MAX_MB, metavar="N", help="size limit on disk (default: %(default)s)"
     )
+    index.add_argument("--refresh", action="store_true", help="make those again that are there, from their folders")
     index.add_argument("--remove", metavar="NAME", help="delete the datastores of that name")
     # Given by the `tabcast` command: how to start the front end's own programs.
     index.add_argument("--front-end", type=shlex.split, default=[], help=argparse.SUPPRESS)
@@ -52,31 +54,46 @@ def run(options: argparse.Namespace, load_tokenizer: Callable[[], Tokenizer]) ->
     """Make, list or remove; what there is to print. Raises `DatastoreError`."""
     if options.remove is not None:
         return _remove(options.remove)
-    if options.folder is None:
+    if options.folder is None and not options.refresh:
         return [_row(path) for path in files.listed(datastores_directory())]
-    return _index(options, load_tokenizer())
-
-
-def _index(options: argparse.Namespace, tokenizer: Tokenizer) -> Row:
-    source = options.folder.expanduser().absolute()
-    if not source.is_dir():
-        raise DatastoreError(f"{source} is no folder")
     if not options.front_end:
         raise DatastoreError("which files may be read is for the front end to say: use 'tabcast models index'")
     if hasattr(os, "nice"):
         os.nice(NICENESS)
+    if options.refresh:
+        return _refresh(options, load_tokenizer())
+    source = options.folder.expanduser().absolute()
+    return _index(options, load_tokenizer(), source, options.name or source.resolve().name or "root")
+
+
+def _refresh(options: argparse.Namespace, tokenizer: Tokenizer) -> list[Row]:
+    """Those of this tokenizer, one after the other; each is replaced when its new one is whole."""
+    identity = files.fingerprint(tokenizer.get_vocab())
+    for path in files.listed(datastores_directory()):
+        try:
+            manifest = files.read_manifest(path)
+            if manifest.tokenizer == identity:
+                _index(options, tokenizer, Path(manifest.source), manifest.name)
+        except DatastoreError as error:
+            print(f"tabcast: {error}", file=sys.stderr)
+    return [_row(path) for path in files.listed(datastores_directory())]
+
+
+def _index(options: argparse.Namespace, tokenizer: Tokenizer, source: Path, name: str) -> Row:
+    if not source.is_dir():
+        raise DatastoreError(f"{source} is no folder")
     try:
         path, manifest, is_cut = build(
             read_texts(options.front_end, source),
             tokenizer,
             datastores_directory(),
-            options.name or source.resolve().name or "root",
+            name,
             source=str(source),
             max_bytes=options.max_mb * 1_000_000,
             progress=_show,
         )
     except KeyboardInterrupt:
-        raise DatastoreError("interrupted; a datastore that was there before stays") from None
+        raise TabcastError("interrupted; a datastore that was there before stays") from None
     if is_cut:
         print(f"It is full with {options.max_mb} MB, and files were left out; --max-mb allows more.", file=sys.stderr)
     print("The drafter suffix looks into it; a running engine takes it up within seconds.", file=sys.stderr)

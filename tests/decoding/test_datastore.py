@@ -26,7 +26,10 @@ from decoding.datastore.build import build, read_texts
 from decoding.datastore.command import add_parser
 from decoding.datastore.files import LOOK_AGAIN_S, DatastoreError, Datastores, Manifest
 from decoding.datastore.suffix_array import sort_places
+from decoding.drafting import DraftRequest
 from decoding.models.loading import load_tokenizer
+from decoding.models.pair import ModelSet
+from decoding.sessions import Session
 
 WORDS = {"a": 0, "b": 1}
 OTHERS = {"a": 1, "b": 0}
@@ -223,12 +226,31 @@ def test_the_command_makes_lists_and_removes(
     assert Path(made["path"]).parent == datastores_directory()
     assert main(index) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["library"]
+    hands_over.write_text('print(\'{"text": "one = 1"}\')', encoding="utf-8")
+    assert main([*index, "--refresh", front_end]) == 0
+    assert "1 files" in json.loads(capsys.readouterr().out)[0]["note"]
+    hands_over.write_text("raise SystemExit(1)", encoding="utf-8")
+    assert main([*index, "--refresh", front_end]) == 0
+    told = capsys.readouterr()
+    assert "could not be read" in told.err
+    assert "1 files" in json.loads(told.out)[0]["note"]
     assert main([*index, "--remove", "library"]) == 0
     assert list(datastores_directory().iterdir()) == []
     capsys.readouterr()
     for wrong in (["--remove", "library"], [str(source)], [str(tmp_path / "none"), front_end]):
         assert main([*index, *wrong]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_drafter_of_an_engine_finds_what_was_indexed(llama: ModelSet) -> None:
+    text = "def distance(first, second):\n    return abs(first - second)\n"
+    build(iter([text]), llama.tokenizer, datastores_directory(), "mine", source="", max_bytes=10**6)
+    ids = llama.encode(text)
+    session = Session(llama)
+    (drafter,) = session.drafters("suffix")
+    drafter.begin(DraftRequest(prompt_ids=[300, *ids[:12]]))
+    assert drafter.propose(4).token_ids == tuple(ids[12:16])
+    assert len(session.drafters("combine")) > 1
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "20000", "x"])
