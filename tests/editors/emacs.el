@@ -11,7 +11,7 @@
 
 (defun test-wait (what look)
   "Wait until LOOK returns something, and return that; WHAT is for the error."
-  (let ((deadline (+ (float-time) 30)) found)
+  (let ((deadline (+ (float-time) 90)) found)
     (while (not (setq found (funcall look)))
       (when (> (float-time) deadline)
         (error "Waited too long for %s" what))
@@ -34,7 +34,7 @@
 (defun test-with-eglot ()
   "Complete at point."
   (require 'eglot)
-  (setq eglot-sync-connect 30)
+  (setq eglot-sync-connect 90)
   (apply #'eglot--connect (eglot--guess-contact))
   (test-wait "the server" #'eglot-managed-p)
   (let* ((found (eglot-completion-at-point))

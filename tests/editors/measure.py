@@ -67,7 +67,7 @@ def measure_neovim(home: Path, shows: str, num_keys: int) -> Iterator[float]:
             editor.open(file)
             wait_until(editor.is_attached, "the language server")
             editor.type("G")
-            time.sleep(0.1)
+            wait_until(lambda: editor.lua("return vim.api.nvim_get_mode().mode") == "n", "normal mode")
             editor.lua(NEOVIM_KEY, NAMESPACES[shows])
             yield float(wait_until(lambda: editor.lua("return _G.measured_ms"), "a time"))
     finally:

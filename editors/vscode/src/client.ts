@@ -34,12 +34,19 @@ class StatusCapability implements StaticFeature {
   }
 }
 
+/** Tells its errors to the log alone: a server that can't be started is told once, by whoever starts it. */
+class QuietClient extends LanguageClient {
+  override error(message: string, data?: unknown): void {
+    super.error(message, data, false);
+  }
+}
+
 export function createClient(
   command: Command,
   engineArguments: readonly string[],
   output: vscode.LogOutputChannel,
 ): LanguageClient {
-  const client = new LanguageClient(
+  const client = new QuietClient(
     "tabcast",
     "Tabcast",
     {
