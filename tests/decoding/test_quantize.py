@@ -15,7 +15,7 @@ from decoding.__main__ import main
 from decoding.config import EngineConfig
 from decoding.inspect_models import doctor
 from decoding.models.agreement import choices, percent_alike
-from decoding.models.decoder import Decoder
+from decoding.models.cpu.decoder import CpuDecoder
 from decoding.models.memory import weight_bytes
 from decoding.models.pair import draft_config, load_pair
 from decoding.models.quantize import BYTES_PER_WEIGHT, quantize
@@ -65,11 +65,11 @@ def test_the_plan_of_a_tied_model_counts_its_head_twice() -> None:
     assert weight_bytes(500_000, config, torch.bfloat16, "int8") == 200_000 + 100_000 + 400_000
 
 
-@pytest.mark.parametrize("kind", ERRORS)
-def test_each_kind_is_computed_by_torch_too(tiny_model: Path, kind: str) -> None:
-    config = EngineConfig(model=str(tiny_model), dtype="float32", device="cpu", kernels="torch", context_tokens=256)
+@pytest.mark.parametrize(("kind", "kernels"), [*((kind, "torch") for kind in ERRORS), ("int4", "rehearsed")])
+def test_each_kind_is_computed_by_torch_too(tiny_model: Path, kind: str, kernels: str) -> None:
+    config = EngineConfig(model=str(tiny_model), dtype="float32", device="cpu", kernels=kernels, context_tokens=256)
     exact, (rounded, found) = load_pair(config)[0], load_pair(replace(config, quantize=kind))
-    assert isinstance(rounded.target, Decoder)
+    assert not isinstance(rounded.target, CpuDecoder)
     assert found.width > 1
     assert rounded.target.num_parameters == exact.target.num_parameters
     tokens = list(range(60))
