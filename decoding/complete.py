@@ -126,6 +126,7 @@ def complete(
             max_tokens=request.max_tokens,
             sampling=sampling,
             healing=healing,
+            language=request.tabcast.language,
         )
     )
     answer = Answer(models, request, num_skipped=len(prompt.rest))

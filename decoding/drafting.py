@@ -25,6 +25,7 @@ NOTHING: Final[frozenset[str]] = frozenset()
 class DraftRequest:
     """What a drafter may know of a request: the prompt's tokens and texts likely to be copied, as tokens.
 
+    `language` is the document's, as its editor names it.
     `sampling` and `healing` say how the target will choose: a drafter that chooses alike is right more often.
     """
 
@@ -33,6 +34,7 @@ class DraftRequest:
     max_tokens: int = 0
     sampling: Sampling = GREEDY
     healing: Healing | None = None
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)

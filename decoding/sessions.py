@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from decoding import experience
+from decoding.chains import max_chains
 from decoding.drafters import registry
 from decoding.drafters.combine import Combined
 from decoding.drafters.prompt_lookup import MAX_MATCH, common_prefix_len
@@ -24,6 +26,7 @@ from decoding.protocol import Method
 MAX_OLD_TOKENS = 512
 # Fewer tokens in common are worth no cache of another document: a step reads as many.
 MIN_SHARED = 64
+KEEP_EVERY = 64  # requests, and at the end
 SHARE_OF_MEMORY = 0.1
 SHARE_OF_DEVICE = 0.25  # of what is free once the models are loaded
 MEMORY_IF_UNKNOWN = 4 << 30
@@ -96,7 +99,16 @@ class Session:
 
 def new_policy(models: ModelSet) -> Policy:
     """What is known of these models at first: the times of their steps on this machine."""
-    return Policy(models.step_ms, models.draft_step_ms)
+    return Policy(models.step_ms, models.draft_step_ms, max_chains=max_chains(models.target))
+
+
+def experience_key(models: ModelSet) -> str:
+    """Under which name what is learnt of these models on this device is kept."""
+    target, draft = models.target, models.draft
+    device = torch.cuda.get_device_name(target.device) if target.device.type == "cuda" else target.device.type
+    drafted = "none" if draft is None else f"{draft.num_parameters}"
+    kinds = f"{target.dtype}".removeprefix("torch.")
+    return f"{device}, {models.name}, {target.num_parameters}, {kinds}, {type(target).__name__}, draft {drafted}"
 
 
 def cache_budget_bytes(megabytes: int, device: torch.device) -> int:
@@ -118,9 +130,14 @@ class SessionPool:
     What is leased is never taken away; so the budget may be exceeded by as many requests as take turns.
     """
 
-    def __init__(self, models: ModelSet, *, max_sessions: int, budget_bytes: int) -> None:
+    def __init__(self, models: ModelSet, *, max_sessions: int, budget_bytes: int, remembers: bool = False) -> None:
+        """`remembers` is whether what is learnt of drafters is read and kept on disk."""
         self._models = models
         self._policy = new_policy(models)
+        self._key = experience_key(models) if remembers else ""
+        self._num_used = 0
+        if self._key:
+            self._policy.take(experience.read(self._key))
         self._shared: dict[str, Any] = {}
         self._max_sessions = max_sessions
         self._budget_bytes = budget_bytes
@@ -151,6 +168,14 @@ class SessionPool:
         self._leased.remove(session)
         self._idle.append(session)
         self._evict()
+        self._num_used += 1
+        if self._num_used % KEEP_EVERY == 0:
+            self.keep_experience()
+
+    def keep_experience(self) -> None:
+        """Write what was learnt of drafters, if it is to be kept."""
+        if self._key and self._num_used:
+            experience.keep(self._key, self._policy.to_json())
 
     def drop(self, session: Session) -> None:
         """The request failed, and its caches may be half written."""

@@ -51,8 +51,9 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
     )
     log.info("ready in %.1f s: %s", time.perf_counter() - began, probe.describe())
     budget_bytes = cache_budget_bytes(config.cache_mb, models.target.device)
-    pool = SessionPool(models, max_sessions=config.sessions, budget_bytes=budget_bytes)
+    pool = SessionPool(models, max_sessions=config.sessions, budget_bytes=budget_bytes, remembers=True)
     Worker(models, pool, state, max_running=config.sessions, ring=_ring(config)).serve(mailbox)
+    pool.keep_experience()
 
 
 def _ring(config: EngineConfig) -> Ring | None:

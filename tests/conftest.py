@@ -27,6 +27,7 @@ def private_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     monkeypatch.setenv("TABCAST_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
     monkeypatch.setenv("TABCAST_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))
     monkeypatch.setenv("TABCAST_DATASTORES", str(tmp_path_factory.mktemp("datastores")))
+    monkeypatch.setenv("TABCAST_EXPERIENCE", str(tmp_path_factory.mktemp("experience") / "experience.json"))
     yield
     from tests.engines import stop_all
 

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 
 import pytest
 
 from decoding.drafters.combine import Combined
-from decoding.drafting import Draft, DraftRequest
+from decoding.drafters.merging import Candidate, choose_chains, merge
+from decoding.drafting import Draft, DraftRequest, Outcome
 from decoding.models.pair import ModelSet
-from decoding.policy import (
-    TRIAL_AFTER,
-    Acceptance,
-    Policy,
-    StepCosts,
-    best_length,
-    expected_accepted,
-    interpolate,
-)
+from decoding.policy import TRIAL_AFTER, Policy, best_length
+from decoding.reliability import MAX_LANGUAGES, Reliability, checked_language
 from decoding.sessions import Session
+from decoding.step_costs import StepCosts, interpolate
 from tests.decoding.conftest import ScriptedDrafter, decode
 
 FLAT = [1.0] * 8
 LINEAR = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
 GENTLE = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7]
-
-
-@pytest.mark.parametrize(
-    ("acceptance", "length", "expected"), [(0.0, 5, 0.0), (1.0, 5, 5.0), (0.5, 1, 0.5), (0.5, 3, 0.875), (0.8, 0, 0.0)]
-)
-def test_expected_accepted(acceptance: float, length: int, expected: float) -> None:
-    assert expected_accepted(acceptance, length) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +40,7 @@ def test_expected_accepted(acceptance: float, length: int, expected: float) -> N
     ],
 )
 def test_the_best_length(acceptance: float, step_ms: list[float], limit: int, token_ms: float, length: int) -> None:
-    found, rate = best_length(acceptance, step_ms, limit, token_ms=token_ms)
+    found, rate = best_length([acceptance] * limit, step_ms, token_ms=token_ms)
     assert found == length
     assert rate >= 1 / step_ms[0]
 
@@ -74,16 +63,75 @@ def test_costs_follow_the_machine_and_not_one_slow_step() -> None:
     costs.learn(3, 0.0)
 
 
-def test_acceptance_begins_with_the_prior_and_follows_what_is_seen() -> None:
-    acceptance = Acceptance()
-    before = acceptance.rate(2)
+def test_the_best_length_goes_by_each_token() -> None:
+    assert best_length([0.9, 0.9, 0.1, 0.9], GENTLE)[0] == 2
+    assert best_length([0.1, 0.9, 0.9, 0.9], GENTLE)[0] == 0
+    assert best_length([], GENTLE) == (0, 1.0)
+
+
+def test_reliability_begins_with_the_prior_and_follows_what_is_seen() -> None:
+    known = Reliability()
+    before = known.beliefs(2, (), 1)[0]
     for _ in range(50):
-        acceptance.learn(2, 4, 4)
-        acceptance.learn(8, 4, 0)
+        known.learn(2, (), 4, 4, "")
+        known.learn(8, (), 0, 4, "")
     assert before < 0.5
-    assert acceptance.rate(2) > 0.9
-    assert acceptance.rate(8) < 0.2
-    assert acceptance.rate(3) == pytest.approx(0.5)
+    assert known.beliefs(2, (), 3) == [known.beliefs(2, (), 1)[0]] * 3
+    assert known.beliefs(2, (), 1)[0] > 0.9
+    assert known.beliefs(8, (), 1)[0] < 0.2
+    assert known.beliefs(3, (), 1)[0] == pytest.approx(0.5)
+
+
+def test_scores_are_calibrated_and_tokens_behind_the_refused_one_not_judged() -> None:
+    known = Reliability()
+    first = known.beliefs(0, (0.95, 0.55), 2)
+    assert first[0] > first[1]
+    for _ in range(60):
+        known.learn(0, (0.55, 0.95, 0.95), 1, 3, "")  # the modest token stands and the sure one never does
+    after = known.beliefs(0, (0.55, 0.95), 2)
+    assert after[0] > 0.9
+    assert after[1] < 0.2
+    assert known.beliefs(0, (0.25,), 1) == pytest.approx([0.2375])
+    assert len(known.beliefs(0, (0.05,) * 50, 50)) < 5  # nobody verifies what is so improbable
+
+
+def test_languages_are_learnt_apart_and_begin_with_what_is_known_of_all() -> None:
+    known = Reliability()
+    for _ in range(40):
+        known.count("match 4", 0, 1, "python")
+        known.count("match 4", 1, 1, "rust")
+    assert (
+        known.rate("match 4", 0.6, "python")
+        < 0.2
+        < known.rate("match 4", 0.6)
+        < 0.8
+        < known.rate("match 4", 0.6, "rust")
+    )
+    assert known.rate("match 4", 0.6, "go") == known.rate("match 4", 0.6)
+    for i in range(100):
+        known.count("match 4", 1, 1, f"l{i}")
+    assert len(known.to_json()) <= MAX_LANGUAGES + 2
+    assert checked_language("c++") == "c++"
+    assert checked_language("see: my text") == ""
+
+
+def test_what_was_learnt_goes_on_and_another_form_is_passed_over() -> None:
+    policy = Policy({1: 1.0, 8: 1.7})
+    for _ in range(30):
+        policy.verified("lookup", 4, 4, 0)
+        policy.verified("draft", 0, 2, 2, scores=(0.9, 0.3))
+    policy.ended(100)
+    again = Policy({1: 1.0, 8: 1.7})
+    again.take(json.loads(json.dumps(policy.to_json())))
+    assert again.beliefs("lookup", 4, (), 2) == pytest.approx(policy.beliefs("lookup", 4, (), 2), abs=1e-3)
+    assert again.beliefs("draft", 0, (0.3,), 1) == pytest.approx(policy.beliefs("draft", 0, (0.3,), 1), abs=1e-3)
+    fresh = Policy({1: 1.0, 8: 1.7})
+    counts = {"lookup": {"": {"match 4": [1]}, "x y": {}, "c": 4}}
+    broken: tuple[object, ...] = (None, [], {"drafters": 3}, {"drafters": counts})
+    for value in broken:
+        fresh.take(value)
+    fresh.take({"answer_tokens": "many", "drafters": {"lookup": {"": {"match 4": [9e9, 1], "text": [1, 1]}}}})
+    assert fresh.beliefs("lookup", 4, (), 1) == Policy({1: 1.0}).beliefs("lookup", 4, (), 1)
 
 
 def simulate(policy: Policy, is_right: Callable[[int], float], *, draft_ms: float = 0.0, rounds: int = 3000) -> float:
@@ -98,7 +146,12 @@ def simulate(policy: Policy, is_right: Callable[[int], float], *, draft_ms: floa
             spent_ms = 0.005 + draft_ms * wanted
             took_ms += spent_ms
             policy.paid(name, spent_ms, num_asked=wanted, num_drafted=wanted)
-            num_drafted, _ = policy.cut(name, 0 if draft_ms else 4, wanted)
+            match_len = 0 if draft_ms else 4
+            beliefs = policy.beliefs(name, match_len, (), wanted)
+            num_drafted, rate = policy.cut(beliefs)
+            policy.promised(name, rate, 0.0)
+            if num_drafted == 0 and policy.is_to_be_tried(name, match_len):
+                num_drafted = 1
         accepted = next((k for k in range(num_drafted) if rng.random() >= is_right(i)), num_drafted)
         if num_drafted:
             policy.verified(name, 0 if draft_ms else 4, num_drafted, accepted)
@@ -130,7 +183,7 @@ def test_what_was_switched_off_is_found_to_pay_again(draft_ms: float) -> None:
 def test_a_model_reads_a_prompt_only_if_the_answer_is_long_enough_to_make_up_for_it() -> None:
     policy = Policy({1: 10.0, 8: 10.0}, {1: 1.0, 64: 32.0})
     assert policy.ask("draft", 7, num_unread=5, num_left=1)[0] > 0
-    assert policy.ask("draft", 7, num_unread=100, num_left=50)[0] > 0
+    assert policy.ask("draft", 7, num_unread=80, num_left=50)[0] > 0
     assert policy.ask("draft", 7, num_unread=100, num_left=2)[0] == 0
     assert policy.ask("draft", 7, num_unread=2000, num_left=50)[0] == 0
 
@@ -159,11 +212,52 @@ def test_a_kind_of_draft_that_does_not_pay_is_tried_now_and_then() -> None:
     policy = Policy({1: 1.0, 8: 7.0})
     lengths = []
     for _ in range(5 * TRIAL_AFTER):
-        lengths.append(policy.cut("lookup", 2, 7)[0])
+        length, _ = policy.cut(policy.beliefs("lookup", 2, (), 7))
+        lengths.append(length or int(policy.is_to_be_tried("lookup", 2)))
         if lengths[-1]:
             policy.verified("lookup", 2, lengths[-1], 0)
     assert lengths.count(1) == 4
     assert lengths.count(0) == len(lengths) - 4
+
+
+def test_what_brings_nothing_beside_the_others_is_asked_only_now_and_then() -> None:
+    policy = Policy({1: 1.0, 8: 1.1})
+    num_asked = 0
+    for _ in range(1000):
+        wanted, _ = policy.ask("suffix", 7, best_rate=5.0)
+        if wanted:
+            num_asked += 1
+            policy.paid("suffix", 0.02, num_asked=wanted, num_drafted=4)
+            policy.promised("suffix", 4.0, 5.0)
+        policy.stepped(4, 1.0)
+    assert 1000 / TRIAL_AFTER / 2 < num_asked < 150
+    assert policy.ask("suffix", 7)[0] == 7  # alone it may be worth its time
+
+
+def test_who_sleeps_sees_in_one_what_it_missed_before_it_is_asked_again() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Watched(ScriptedDrafter):
+        name = "lookup"
+
+        def observe(self, outcome: Outcome) -> None:
+            seen.append(outcome.emitted_ids)
+
+    policy = Policy({1: 1.0, 8: 1.7})
+    drafter = Combined([Watched(lambda _, k: [])], policy)
+    drafter.begin(DraftRequest(prompt_ids=[1]))
+    for _ in range(30):
+        policy.verified("lookup", 0, 100, 0)
+    for i in range(5):
+        policy.verified("lookup", 0, 7, 0)
+        drafter.observe(Outcome(emitted_ids=(i,), num_accepted=0, draft=drafter.propose(7)))
+    assert seen == []
+    for _ in range(10_000):
+        policy.stepped(1, 1.0)
+    drafter.propose(7)
+    assert seen == [(0, 1, 2, 3, 4)]
+    drafter.observe(Outcome(emitted_ids=(5, 6), num_accepted=0, draft=Draft()))
+    assert seen[1:] == [(5, 6)]
 
 
 def scripted(name: str, tokens: list[int], asked: list[str]) -> ScriptedDrafter:
@@ -188,12 +282,43 @@ def test_who_promises_more_tokens_a_millisecond_is_heard() -> None:
         assert draft.drafter == expected[-1]
 
 
+def chain(name: str, *beliefs: tuple[int, float]) -> Candidate:
+    return Candidate(Draft(tuple(token for token, _ in beliefs), name), tuple(belief for _, belief in beliefs))
+
+
+def test_agreement_raises_belief_and_what_another_chain_contains_is_left_out() -> None:
+    first, second = chain("a", (1, 0.5), (2, 0.5), (3, 0.5)), chain("b", (1, 0.6), (2, 0.2), (9, 0.5))
+    merged = merge([first, second])
+    assert [m.draft.drafter for m in merged] == ["a", "b"]
+    assert merged[0].beliefs[0] == merged[1].beliefs[0] > 0.6
+    assert merged[0].beliefs[1] > 0.5
+    assert merged[0].beliefs[2] == 0.5
+    assert [m.draft.drafter for m in merge([first, chain("b", (1, 0.9), (2, 0.9))])] == ["a"]
+    stronger = merge([first, chain("b", (1, 0.9), (2, 0.9), (3, 0.9))])
+    assert [m.draft.drafter for m in stronger] == ["b"]
+    assert stronger[0].beliefs[2] > 0.9
+
+
+def test_where_rows_are_cheap_the_ends_of_a_chain_give_way_to_rivals() -> None:
+    def rate(_num_rows: int, emitted: float) -> float:
+        return emitted
+
+    best = chain("a", *((i, 0.5) for i in range(7)))
+    rival = chain("b", (50, 0.4), (51, 0.8))
+    chosen = choose_chains([best, rival], best, 7, 4, rate)
+    assert [c.draft.drafter for c in chosen] == ["a", "b"]
+    assert sum(len(c.token_ids) for c in chosen) + 1 <= 7
+    assert choose_chains([best, rival], best, 7, 1, rate) == [best]
+    best = chain("a", (1, 0.9))
+    assert choose_chains([best, rival], best, 7, 4, lambda num_rows, emitted: emitted / num_rows) == [best]
+
+
 def test_the_policy_never_changes_the_text(llama: ModelSet, rng: random.Random) -> None:
     prompt = [rng.randrange(8, 500) for _ in range(40)]
     plain = decode(llama, prompt, Combined([]), 60)
     session = Session(llama)
     for method in ("auto", "lookup", "draft", "auto"):
-        assert decode(llama, prompt, session.drafter(method), 60) == plain  # type: ignore[arg-type]
+        assert decode(llama, prompt, session.drafter(method), 60) == plain
 
 
 def test_steps_are_timed_at_loading(llama: ModelSet) -> None:

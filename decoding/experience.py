@@ -1,0 +1,69 @@
+"""What policies have learnt, kept in the user's cache folder between two runs: numbers by device and models, no text.
+
+The file is written aside and renamed, so that several engines can write it: the last one wins. What can't be read or
+has another form is as if there were none. Knows no policy but by the values that it gives and takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+log = logging.getLogger(__name__)
+
+VARIABLE: Final = "TABCAST_EXPERIENCE"
+MAX_BYTES: Final = 1 << 20
+MAX_SETS: Final = 16
+
+
+def path() -> Path:
+    """Where the file lies; `TABCAST_EXPERIENCE` names another place."""
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    try:
+        import platformdirs  # noqa: PLC0415 - absent on some GPU machines, where `bench` and `train` must run
+    except ImportError:
+        return Path.home() / ".cache" / "tabcast" / "experience.json"
+    return platformdirs.user_cache_path("tabcast") / "experience.json"
+
+
+def read(key: str) -> object:
+    """What was kept of a device and model set, None if nothing was."""
+    return _read(path()).get(key)
+
+
+def keep(key: str, value: object) -> None:
+    """Keep this, and what is there of the few other sets that were used last."""
+    file = path()
+    known = _read(file)
+    known.pop(key, None)
+    known[key] = value
+    latest = dict(list(known.items())[-MAX_SETS:])
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=file.parent, prefix=file.name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as text:
+                json.dump(latest, text)
+            Path(aside).replace(file)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(aside).unlink()
+            raise
+    except (OSError, ValueError) as error:
+        log.warning("what was learnt of drafts can't be kept: %s", error)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            return {}
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,135 @@
+"""How far a drafter's word can be taken: of the tokens that it was so sure of, how many stood. Numbers only.
+
+A drafter that scores its tokens is calibrated by ten classes of scores; one that copies, by how many tokens matched.
+Both by language too, where there is enough of it. Older drafts count less. None of it tells a text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+FORGETTING: Final = 0.97  # at each draft
+PRIOR_WEIGHT: Final = 6.0  # drafted tokens that a prior counts as
+# Acceptance at first: of look-up by how many tokens matched, of a model (0), which proposes only what it is sure of.
+PRIOR_ACCEPTANCE: Final = {0: 0.8, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.6, 5: 0.65, 6: 0.7, 7: 0.75, 8: 0.85}
+LONGEST_MATCH: Final = max(PRIOR_ACCEPTANCE)
+# For the tokens that a model was asked for: counts those that it would not propose as refused.
+ASKED: Final = "asked"
+PRIOR_ASKED: Final = 0.6
+NUM_SCORES: Final = 10
+# Scores are believed this far at first: drafters that don't know the target are too sure of themselves.
+PRIOR_SHRINK: Final = 0.95
+UNLIKELY: Final = 0.02
+MAX_LANGUAGES: Final = 16
+LANGUAGE: Final = re.compile(r"[a-z0-9+#-]{1,20}")
+MAX_COUNT: Final = 1e4
+NOTHING: Final = (0.0, 0.0)
+
+Kind = str
+KINDS: Final = tuple(f"score {place}" for place in range(NUM_SCORES))
+
+
+def checked_language(language: str) -> str:
+    """The language, if it is the name of one: what an editor sends is kept only in this form."""
+    return language if LANGUAGE.fullmatch(language) else ""
+
+
+class Reliability:
+    """Of one drafter. A kind names a class of its tokens: "asked", "match 3" or "score 7"."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[Kind, tuple[float, float]]] = {"": {}}
+
+    def rate(self, kind: Kind, prior: float, language: str = "") -> float:
+        """The probability that a drafted token of this kind stands if those before it do."""
+        rate = _mixed(self._counts[""].get(kind), prior)
+        return _mixed(self._counts[language].get(kind), rate) if language and language in self._counts else rate
+
+    def beliefs(self, match_len: int, scores: Sequence[float], num_tokens: int, language: str = "") -> list[float]:
+        """The probability of each token of a draft that it stands if those before it do, as far as it is likely."""
+        if not scores:
+            prior = PRIOR_ACCEPTANCE[min(match_len, LONGEST_MATCH)]
+            return [self.rate(f"match {match_len}", prior, language)] * num_tokens
+        known: dict[int, float] = {}
+        found: list[float] = []
+        alive = 1.0
+        for score in scores:
+            place = min(int(score * NUM_SCORES), NUM_SCORES - 1)
+            belief = known.get(place)
+            if belief is None:
+                prior = PRIOR_SHRINK * (place + 0.5) / NUM_SCORES
+                belief = known[place] = self.rate(KINDS[place], prior, language)
+            found.append(belief)
+            alive *= belief
+            if alive < UNLIKELY:
+                break
+        return found
+
+    def learn(
+        self, match_len: int, scores: Sequence[float], num_accepted: int, num_drafted: int, language: str
+    ) -> None:
+        """Of a verified draft. Tokens behind the first that was refused were not judged."""
+        num_judged = num_accepted + (num_accepted < num_drafted)
+        if not scores:
+            self.count(f"match {match_len}", num_accepted, num_judged, language)
+            return
+        found: dict[int, list[int]] = {}
+        for i, score in enumerate(scores[:num_judged]):
+            counts = found.setdefault(_place(score), [0, 0])
+            counts[0] += i < num_accepted
+            counts[1] += 1
+        for place, (num_stood, judged) in found.items():
+            self.count(KINDS[place], num_stood, judged, language)
+
+    def count(self, kind: Kind, num_stood: int, num_judged: int, language: str = "") -> None:
+        """So many tokens of a kind were judged, and so many of them stood."""
+        for name in ("", language) if language else ("",):
+            counts = self._counts.get(name)
+            if counts is None:
+                if len(self._counts) > MAX_LANGUAGES:
+                    continue
+                counts = self._counts[name] = {}
+            stood, judged = counts.get(kind, NOTHING)
+            counts[kind] = (stood * FORGETTING + num_stood, judged * FORGETTING + num_judged)
+
+    def to_json(self) -> dict[str, Any]:
+        """What is to be kept: counts by language and kind."""
+        return {
+            language: {kind: [round(stood, 3), round(judged, 3)] for kind, (stood, judged) in counts.items()}
+            for language, counts in self._counts.items()
+        }
+
+    def take(self, value: object) -> None:
+        """Go on from what was kept; what has another form is passed over."""
+        for language, counts in _table(value).items():
+            if language != checked_language(language) or (language and len(self._counts) > MAX_LANGUAGES):
+                continue
+            mine = self._counts.setdefault(language, {})
+            for kind, pair in _table(counts).items():
+                if _is_kind(kind) and isinstance(pair, list) and len(pair) == 2 and all(map(_is_count, pair)):
+                    mine[kind] = (min(float(pair[0]), float(pair[1])), float(pair[1]))
+
+
+def _place(score: float) -> int:
+    """Which of the ten classes a score belongs to."""
+    return min(max(int(score * NUM_SCORES), 0), NUM_SCORES - 1)
+
+
+def _mixed(counts: tuple[float, float] | None, prior: float) -> float:
+    if counts is None:
+        return prior
+    return (counts[0] + PRIOR_WEIGHT * prior) / (counts[1] + PRIOR_WEIGHT)
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_kind(kind: str) -> bool:
+    return kind == ASKED or re.fullmatch(r"(match|score) \d{1,4}", kind) is not None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT

@@ -1,0 +1,75 @@
+"""What is learnt of drafters outlives an engine, and a file that is broken does no harm."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from decoding import experience
+from decoding.models.pair import ModelSet
+from decoding.sessions import KEEP_EVERY, SessionPool, experience_key
+
+
+def pool(models: ModelSet, *, remembers: bool = True) -> SessionPool:
+    return SessionPool(models, max_sessions=4, budget_bytes=1 << 40, remembers=remembers)
+
+
+def belief(of: SessionPool) -> float:
+    return of._policy.beliefs("lookup", 3, (), 1)[0]
+
+
+def teach(of: SessionPool) -> None:
+    for _ in range(30):
+        of._policy.verified("lookup", 3, 4, 0)
+    of.give_back(of.lease("", [1, 2, 3]))
+
+
+def test_a_pool_goes_on_from_what_the_last_one_learnt(llama: ModelSet) -> None:
+    first = pool(llama)
+    before = belief(first)
+    teach(first)
+    assert not experience.path().exists()
+    for _ in range(KEEP_EVERY):
+        first.give_back(first.lease("", [1, 2, 3]))
+    assert belief(pool(llama)) == pytest.approx(belief(first), abs=1e-3)
+    assert belief(pool(llama)) < before / 2
+    assert belief(pool(llama, remembers=False)) == before
+    kept = experience.path().read_text(encoding="utf-8")
+    assert list(experience.path().parent.iterdir()) == [experience.path()]  # nothing is left beside it
+    assert set(json.loads(kept)) == {experience_key(llama)}
+
+
+def test_a_pool_that_remembers_nothing_writes_nothing(llama: ModelSet) -> None:
+    quiet = pool(llama, remembers=False)
+    teach(quiet)
+    quiet.keep_experience()
+    pool(llama).keep_experience()  # and neither does one that was never used
+    assert not experience.path().exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"k": ', "[" * 100_000, '"' + "x" * (1 << 20) + '"'])
+def test_a_broken_file_is_as_none_and_is_replaced(llama: ModelSet, content: str) -> None:
+    experience.path().write_text(content, encoding="utf-8")
+    assert experience.read("k") is None
+    experience.keep("k", {"a": 1})
+    assert experience.read("k") == {"a": 1}
+
+
+def test_few_sets_are_kept_the_latest_of_them() -> None:
+    for i in range(experience.MAX_SETS + 3):
+        experience.keep(f"set {i}", i)
+    assert experience.read("set 0") is None
+    assert experience.read(f"set {experience.MAX_SETS + 2}") == experience.MAX_SETS + 2
+    experience.keep("set 5", "again")
+    experience.keep("another", 0)
+    assert experience.read("set 5") == "again"
+
+
+def test_a_place_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(experience.VARIABLE, os.fspath(tmp_path / "file" / "below.json"))
+    experience.keep("k", 1)
+    assert experience.read("k") is None
