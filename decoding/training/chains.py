@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from decoding.training import gains
-from decoding.training.distill import continue_greedily
+from decoding.training.own_text import Continue
 
 
-def continuation(teacher: PreTrainedModel, prompt: list[int]) -> tuple[Tensor, Tensor]:
-    """The prompt with the teacher's greedy continuation, (1, L) on its device; the continuation (N,) on the CPU."""
-    ids = torch.tensor([prompt], device=teacher.device)
-    wanted = continue_greedily(teacher, ids, gains.NEW_TOKENS)
-    return torch.cat([ids, wanted], dim=1), wanted[0].cpu()
+class Written(NamedTuple):
+    """A prompt, what the target goes on with, (N,) on the CPU, and both together, (1, L) on the target's device."""
+
+    prompt: list[int]
+    wanted: Tensor
+    whole: Tensor
+
+
+def write_on(teacher: PreTrainedModel, prompts: Sequence[list[int]], go_on: Continue) -> list[Written]:
+    """Have the target go on with every prompt."""
+    written = []
+    for prompt in prompts:
+        ids = torch.tensor([prompt], device=teacher.device)
+        wanted = go_on(ids, gains.NEW_TOKENS).to(teacher.device)
+        written.append(Written(prompt, wanted[0].cpu(), torch.cat([ids, wanted], dim=1)))
+    return written
 
 
 def agreement_of(right: Sequence[Sequence[int]]) -> gains.Agreement:

@@ -7,6 +7,7 @@ the target's own greedy continuation.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from decoding.training.feed import Feed
+from decoding.training.own_text import Continue
 from decoding.training.pretrain import LOGIT_ROWS, Loss, hidden_states
 
 OWN_EVERY = 2
@@ -46,11 +48,15 @@ def distillation_loss(teacher: PreTrainedModel) -> Loss:
 
 
 class OwnContinuations:
-    """A feed whose every second batch ends in what the teacher goes on with, for a quarter of the row."""
+    """A feed whose every second batch ends in what the teacher goes on with, for a quarter of the row.
 
-    def __init__(self, inner: Feed, teacher: PreTrainedModel) -> None:
+    `go_on` is a quicker way to that than the teacher's own forward pass, where there is one.
+    """
+
+    def __init__(self, inner: Feed, teacher: PreTrainedModel, go_on: Continue | None = None) -> None:
         self._inner = inner
         self._teacher = teacher
+        self._go_on: Continue = go_on or partial(continue_greedily, teacher)
         self._taken = 0
 
     def batch(self, num_rows: int) -> npt.NDArray[np.int64]:
@@ -61,7 +67,7 @@ class OwnContinuations:
             return rows
         own = max(1, int(rows.shape[1] * OWN_SHARE_OF_ROW))
         kept = torch.from_numpy(rows[:, :-own]).to(self._teacher.device)
-        continued = continue_greedily(self._teacher, kept, own)
+        continued = self._go_on(kept, own)
         return np.concatenate([rows[:, :-own], continued.cpu().numpy()], axis=1)
 
     def state(self) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from decoding.errors import TabcastError
 from decoding.models.heads import DESCRIPTION_FILE, EPS, FORMAT, WEIGHTS_FILE, identity, read_description
-from decoding.training.chains import agreement_of, continuation
+from decoding.training.chains import Written, agreement_of
 from decoding.training.export import write_folder
 from decoding.training.feed import Feed
 from decoding.training.gains import Agreement
@@ -108,11 +108,10 @@ def heads_loss(teacher: PreTrainedModel) -> Loss:
 
 
 @torch.no_grad()
-def agreement(teacher: PreTrainedModel, module: HeadsModule, prompts: Sequence[list[int]]) -> Agreement:
-    """Guess from every place of the target's own greedy continuation of every prompt."""
+def agreement(teacher: PreTrainedModel, module: HeadsModule, written: Sequence[Written]) -> Agreement:
+    """Guess from every place of the target's own greedy continuations."""
     right: list[list[int]] = []
-    for prompt in prompts:
-        whole, wanted = continuation(teacher, prompt)
+    for prompt, wanted, whole in written:
         with torch.autocast(teacher.device.type, dtype=torch.bfloat16):
             states = module.begin(hidden_states(teacher, whole)[0, len(prompt) - 1 : -1])
             found = torch.zeros(len(wanted), dtype=torch.long)

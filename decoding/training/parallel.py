@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from decoding.models.parallel import MaskForm
-from decoding.training.chains import agreement_of, continuation
+from decoding.training.chains import Written, agreement_of
 from decoding.training.gains import Agreement
 from decoding.training.pretrain import LOGIT_ROWS, Loss, hidden_states
 
@@ -123,14 +123,11 @@ def _draw_places(ids: Tensor, form: MaskForm) -> tuple[Tensor, list[int]]:
 
 
 @torch.no_grad()
-def agreement(
-    teacher: PreTrainedModel, model: PreTrainedModel, form: MaskForm, prompts: Sequence[list[int]]
-) -> Agreement:
-    """Guess from every place of the target's own greedy continuation of every prompt."""
+def agreement(model: PreTrainedModel, form: MaskForm, written: Sequence[Written]) -> Agreement:
+    """Guess from every place of the target's own greedy continuations."""
     model.eval()
     right: list[list[int]] = []
-    for prompt in prompts:
-        whole, wanted = continuation(teacher, prompt)
+    for prompt, wanted, whole in written:
         num_places, length = len(wanted), whole.shape[1]
         places = torch.arange(num_places, device=whole.device)[None] + len(prompt) - 1
         masked = lay_masks(whole, places, form, [num_places] * (form.num_tokens - 1))

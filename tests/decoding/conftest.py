@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from decoding.config import EngineConfig
 from decoding.drafting import Draft, DraftRequest, Outcome
+from decoding.models.heads import DESCRIPTION_FILE, WEIGHTS_FILE, identity
 from decoding.models.pair import ModelSet, load_pair
 from tests.conftest import MadeOnDemand
-from tests.tiny_models import FAMILIES, make_model
+from tests.tiny_models import FAMILIES, SETTINGS, make_model, make_tokenizer
 
 # How a model's weights are kept and what computes them; all but our own architectures are computed by torch anyway.
 FORMS: dict[str, dict[str, str]] = {
@@ -104,3 +107,33 @@ def decode(models: ModelSet, prompt_ids: list[int], drafter: object, num_tokens:
         if len(emitted) >= num_tokens:
             break
     return emitted[:num_tokens]
+
+
+def make_heads(folder: Path, target: Path, *, num_heads: int = 3, **changes: object) -> Path:
+    """Save random heads of width 16."""
+    torch.manual_seed(7)
+    width, vocabulary = int(SETTINGS["hidden_size"]), make_tokenizer().get_vocab_size()  # type: ignore[call-overload]
+    sizes = {"embedding": (vocabulary, 16), "down": (16, width), "norm": (16,)}
+    sizes |= {f"block.{i}": (16, 32) for i in range(num_heads)}
+    folder.mkdir(parents=True)
+    save_file({name: torch.randn(size) for name, size in sizes.items()}, folder / WEIGHTS_FILE)
+    described = {
+        "format": 1,
+        "target": identity(target),
+        "heads": num_heads,
+        "norm_eps": 1e-6,
+        "kept_ids": list(range(8, vocabulary, 2)),
+    }
+    (folder / DESCRIPTION_FILE).write_text(json.dumps({**described, **changes}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ahead_folders(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A target, a parallel draft whose mask is no token, and heads, all random."""
+    folder = tmp_path_factory.mktemp("ahead")
+    mask_id = make_tokenizer().get_vocab_size()
+    own = {"parallel": {"mask_id": mask_id, "tokens": 5}}
+    parallel = make_model(folder / "parallel", "llama", seed=3, layers=1, vocab_size=mask_id + 1, tabcast=own)
+    heads = make_heads(folder / "heads", tiny_models["llama"])
+    return {"model": str(tiny_models["llama"]), "parallel": str(parallel), "heads": str(heads), "draft": "none"}

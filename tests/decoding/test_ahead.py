@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 
 from decoding.config import EngineConfig
 from decoding.constraint import Healing
@@ -21,16 +18,15 @@ from decoding.drafters.heads import HeadsDrafter
 from decoding.drafters.likely import Guess, draft_of
 from decoding.drafters.parallel import Parallel
 from decoding.drafting import Draft, DraftRequest, Outcome
-from decoding.errors import ModelError
 from decoding.kv_cache import KVCache
-from decoding.models.heads import DESCRIPTION_FILE, WEIGHTS_FILE, Heads, HeadWeights, identity
+from decoding.models.heads import Heads, HeadWeights
 from decoding.models.pair import ModelSet, load_pair
-from decoding.models.parallel import MaskForm, ParallelModel, mask_form
+from decoding.models.parallel import ParallelModel
 from decoding.sampling import Sampling
 from decoding.sessions import Session
 from decoding.speculate import speculate
 from tests.decoding.conftest import FORMS, decode
-from tests.tiny_models import SETTINGS, make_model, make_tokenizer
+from tests.tiny_models import make_tokenizer
 
 VOCABULARY = make_tokenizer().get_vocab_size()
 METHODS = ("parallel", "heads", "parallel+heads")
@@ -38,38 +34,9 @@ PLAIN = Combined([])
 NUM_TOKENS = 30
 
 
-def make_heads(folder: Path, target: Path, *, num_heads: int = 3, **changes: object) -> Path:
-    """Save random heads of width 16."""
-    torch.manual_seed(7)
-    width = int(SETTINGS["hidden_size"])  # type: ignore[call-overload]
-    sizes = {"embedding": (VOCABULARY, 16), "down": (16, width), "norm": (16,)}
-    sizes |= {f"block.{i}": (16, 32) for i in range(num_heads)}
-    folder.mkdir(parents=True)
-    save_file({name: torch.randn(size) for name, size in sizes.items()}, folder / WEIGHTS_FILE)
-    described = {
-        "format": 1,
-        "target": identity(target),
-        "heads": num_heads,
-        "norm_eps": 1e-6,
-        "kept_ids": list(range(8, VOCABULARY, 2)),
-    }
-    (folder / DESCRIPTION_FILE).write_text(json.dumps({**described, **changes}), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def folders(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A target, a parallel draft whose mask is no token, and heads, all random."""
-    folder = tmp_path_factory.mktemp("ahead")
-    own = {"parallel": {"mask_id": VOCABULARY, "tokens": 5}}
-    parallel = make_model(folder / "parallel", "llama", seed=3, layers=1, vocab_size=VOCABULARY + 1, tabcast=own)
-    heads = make_heads(folder / "heads", tiny_models["llama"])
-    return {"model": str(tiny_models["llama"]), "parallel": str(parallel), "heads": str(heads), "draft": "none"}
-
-
 @pytest.fixture(scope="session", params=["bfloat16", "bfloat16, torch"])
-def models(request: pytest.FixtureRequest, folders: dict[str, str]) -> ModelSet:
-    loaded, _ = load_pair(EngineConfig(**folders, **FORMS[request.param], device="cpu"))  # type: ignore[arg-type]
+def models(request: pytest.FixtureRequest, ahead_folders: dict[str, str]) -> ModelSet:
+    loaded, _ = load_pair(EngineConfig(**ahead_folders, **FORMS[request.param], device="cpu"))  # type: ignore[arg-type]
     assert not loaded.notices
     return loaded
 
@@ -270,45 +237,3 @@ def test_a_draft_ends_where_it_becomes_improbable_and_names_its_rivals() -> None
     assert apart.token_ids == (1, 2, 3)
     assert apart.scores == pytest.approx((0.9, 0.5 / 0.9, 1.0))
     assert draft_of(guesses(), "x", 0.95) == Draft()
-
-
-@pytest.mark.parametrize(
-    ("declared", "message"),
-    [
-        ({}, "names no mask"),
-        ({"tabcast": {"parallel": {"mask_id": 600}}}, "must be from 2 to 8"),
-        ({"tabcast": {"parallel": {"mask_id": 601, "tokens": 4}}}, "must be an id of the model"),
-        ({"tabcast": {"parallel": {"mask_id": True, "tokens": 4}}}, "must be an id of the model"),
-        ({"tabcast": {"parallel": [1, 2]}}, "must be an id of the model"),
-        ({"tabcast": {"parallel": {"mask_id": 3, "tokens": 40}}}, "must be from 2 to 8"),
-    ],
-)
-def test_a_folder_that_declares_no_mask_is_refused(declared: dict[str, object], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        mask_form({"vocab_size": 601, **declared}, Path("folder"))
-
-
-def test_published_parallel_drafts_are_understood() -> None:
-    assert mask_form({"vocab_size": 601, "pard_token": 600}, Path("folder")) == MaskForm(mask_id=600, num_tokens=8)
-
-
-def test_what_cant_be_used_is_left_out_and_said(folders: dict[str, str], tmp_path: Path) -> None:
-    make_heads(tmp_path / "short", Path(folders["model"]), num_heads=2, heads=3)
-    make_heads(tmp_path / "others", Path(folders["parallel"]))
-    make_heads(tmp_path / "beyond", Path(folders["model"]), kept_ids=[5, VOCABULARY])
-    for named, message in (
-        ({"heads": "short"}, "block.2 is missing"),
-        ({"heads": "others"}, "made for other weights"),
-        ({"heads": "beyond"}, "don't fit"),
-        ({"heads": "nowhere"}, "holds no heads"),
-        ({"parallel": folders["model"]}, "names no mask"),
-        ({"parallel": "nowhere"}, "no model folder"),
-    ):
-        settings_ = {**folders, "heads": "none", "parallel": "none"}
-        settings_ |= {name: str(tmp_path / path) for name, path in named.items()}
-        loaded, _ = load_pair(EngineConfig(**settings_, device="cpu"))  # type: ignore[arg-type]
-        assert len(loaded.notices) == 1
-        assert message in loaded.notices[0]
-        assert "\n" not in loaded.notices[0]
-        assert loaded.heads is None
-        assert loaded.parallel is None
