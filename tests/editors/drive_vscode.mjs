@@ -103,6 +103,15 @@ const actions = {
     await page.keyboard.press(key);
     return timing;
   },
+  // What the list of running extensions says of one.
+  async running({ name }) {
+    await actions.command({ title: "Developer: Show Running Extensions" });
+    const row = page.locator(".runtime-extensions-editor .monaco-list-row", { hasText: name }).first();
+    await row.waitFor();
+    const text = await row.innerText();
+    await page.keyboard.press("Control+F4");
+    return text;
+  },
   messages: () => page.locator(".notification-list-item-message, .monaco-dialog-box").allTextContents(),
   async screenshot({ file }) {
     await page.screenshot({ path: file });

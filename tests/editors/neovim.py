@@ -2,9 +2,10 @@
 
 import contextlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pynvim  # type: ignore[import-untyped]
 
@@ -35,10 +36,23 @@ class Neovim:
             "TEST_COMMAND": json.dumps(list(command)),
             "TEST_SHOWS": shows,
         }
-        init = Path(__file__).with_name("init.lua")
+        self._attach(program, environment, ["-u", str(Path(__file__).with_name("init.lua")), str(file)])
+
+    @classmethod
+    def of_user(cls, program: Path, init: str, path: str, file: Path, home: Path, shows: str) -> Self:
+        """Start it as a user with nothing but this `init.lua` in the usual place would."""
+        self = cls.__new__(cls)
+        self._namespace = NAMESPACES[shows]
+        (home / ".config" / "nvim").mkdir(parents=True)
+        (home / ".config" / "nvim" / "init.lua").write_text(init)
+        self._attach(program, {"HOME": str(home), "PATH": path}, [str(file)])
+        return self
+
+    def _attach(self, program: Path, environment: Mapping[str, str], arguments: list[str]) -> None:
         # pynvim has no argument for the child's environment.
         setting = [f"{name}={value}" for name, value in environment.items()]
-        argv = ["/usr/bin/env", *setting, str(program), "--embed", "--headless", "-u", str(init), str(file)]
+        unset = [f"--unset={name}" for name in os.environ if name.startswith("XDG_") and name not in environment]
+        argv = ["/usr/bin/env", *unset, *setting, str(program), "--embed", "--headless", *arguments]
         self._api = pynvim.attach("child", argv=argv)
 
     def open(self, file: Path) -> None:

@@ -18,6 +18,11 @@ def test_the_extension_has_the_version_and_the_licence_of_the_project() -> None:
     assert (EXTENSION / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
 
 
+def test_the_plugin_knows_its_version() -> None:
+    notice = (ROOT / "editors" / "neovim" / "lua" / "tabcast" / "notice.lua").read_text()
+    assert f'M.VERSION = "{VERSION}"' in notice
+
+
 def test_every_bundled_package_comes_from_the_npm_registry_and_is_pinned_by_its_hash() -> None:
     for name, package in LOCK["packages"].items():
         if name:

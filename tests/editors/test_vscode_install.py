@@ -72,7 +72,7 @@ def test_the_packed_server_is_installed_with_consent(bare: Workbench) -> None:
     bare.click("Install")
     wait_until(lambda: any("Installing Tabcast" in text for text in bare.messages()), "the progress")
     wait_until(lambda: list(environments.glob("server-*/tabcast-installed")), "the installation", INSTALL_LIMIT_S)
-    wait_until(lambda: "the extension's own environment" in bare.log(), "the server's start")
+    wait_until(lambda: bare.processes(f"{environments}/"), "the server of that environment")
     file = bare.home / "sample" / "first.py"
     file.write_text(SAMPLE)
     bare.open(file, 6, 20)

@@ -132,6 +132,12 @@ class Workbench:
         """How long from a key to the ghost text; -1 if none came."""
         return float(self._do("latency", key=key))
 
+    def activation_ms(self) -> int:
+        """How long the extension took to be activated."""
+        found = re.search(r"Activation: (\d+)ms", str(self._do("running", name="Tabcast")))
+        assert found
+        return int(found[1])
+
     def keys(self, *keys: str) -> None:
         """Press keys one after another, as fast as the browser takes them."""
         self._do("keys", keys=keys)
@@ -178,11 +184,6 @@ class Workbench:
     def configure(self, settings: Mapping[str, Any]) -> None:
         """Change the machine's settings while the workbench runs, in place of those of the start."""
         (self.home / "data" / "Machine" / "settings.json").write_text(json.dumps(settings))
-
-    def log(self) -> str:
-        """What the extension has logged so far."""
-        files = (self.home / "data" / "logs").glob("*/*/tabcast.tabcast/Tabcast.log")
-        return "".join(file.read_text() for file in files)
 
     def messages(self) -> list[str]:
         """What notifications and dialogues say."""

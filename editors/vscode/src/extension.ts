@@ -10,7 +10,7 @@ import { StatusItem } from "./status";
 
 let server: Server | undefined;
 
-export async function activate(context: vscode.ExtensionContext): Promise<void> {
+export function activate(context: vscode.ExtensionContext): void {
   const output = vscode.window.createOutputChannel("Tabcast", { log: true });
   const status = new StatusItem();
   const finder = new Finder(context, output);
@@ -55,7 +55,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
       }
     }),
   );
-  await running.restart();
+  restart(); // nobody waits for the server
 }
 
 /** VS Code waits for this, so that the server ends with the window. */
