@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from decoding.bench import data, decode_command, infilling, lookup, passes, product_commands, recording, replay, report
+from decoding.bench.gpu_checks import command as gpu_checks
 from decoding.bench.suggest import CONTEXTS, MAX_BLOCK_TOKENS, ContextProcess, FilterProcess, Suggester
 from decoding.config import EngineConfig
 from decoding.detokenize import special_names
@@ -39,6 +40,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         _add(suites, "decode", decode_command.run, "the same greedy continuations by every method and by others")
     )
     passes.add_options(_add(suites, "passes", passes.run, "each kind of pass beside the time that its bytes take"))
+    gpu_checks.add_options(_add(suites, "gpu-check", gpu_checks.run, "whether a GPU computes what it should"))
     suite = _add(suites, "replay", _replay, "what commits inserted, typed again: the keys that suggestions save")
     suite.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE", help="rows of eval/replay's form")
     suite.add_argument("--max-tokens", type=int, default=MAX_BLOCK_TOKENS, metavar="N")
@@ -95,6 +97,8 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
         made.write_json(options.json)
     if options.html:
         made.write_html(options.html)
+    if any(row.get("passed") is False for row in rows):
+        return 1
     return 0 if is_complete else 130
 
 

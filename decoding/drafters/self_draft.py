@@ -40,7 +40,7 @@ def skip_layers(target: LanguageModel, sample_ids: Sequence[int]) -> LanguageMod
     """
     assert isinstance(target, HasLayers)
     num_layers = int(getattr(target.shape, "layers", 0))
-    sample_ids = list(sample_ids[-(target.shape.max_len - 1) :])
+    sample_ids = list(sample_ids[-(target.shape.max_len - 1) :]) or [0, 0]  # a tokenizer may know no word of it
     wanted = _choices(target, sample_ids)
     kept = list(range(num_layers))
     agreements = {

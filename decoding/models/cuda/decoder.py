@@ -18,8 +18,8 @@ from torch import Tensor
 
 from decoding.kv_cache import BLOCK, Blocks, KVCache
 from decoding.models.cuda.operations import NUM_REAL, STEP_SPLITS, TOKENS, Operations, Spot, whole
-from decoding.models.cuda.recording import Recorder, Replay
-from decoding.models.decoder import Shape, Weights
+from decoding.models.cuda.recording import Again, Recorder, Replay
+from decoding.models.decoder import Decoder, Shape, Weights
 
 CHUNK = 256
 SHORT_CHUNK = 64  # of models that hold less than four of the others
@@ -65,7 +65,7 @@ class CudaDecoder:
         )
         self._weights = _padded(weights)
         self._rotary = weights.rotary
-        self._operations, self._recorder = operations, recorder
+        self.operations, self._recorder = operations, recorder
         self._passes: dict[tuple[int, Wanted], _Pass] = {}
         self._hidden: Tensor | None = None
         self._ahead = _Ahead(self) if shape.max_len > MOST_AHEAD else None
@@ -132,6 +132,27 @@ class CudaDecoder:
         cache.commit([*token_ids, *(token_id for token_id, _ in found[:-1])])
         return found
 
+    def with_layers(self, kept: Sequence[int]) -> CudaDecoder:
+        """The same without the other layers; the weights are shared."""
+        layers = [self._weights.layers[index] for index in kept]
+        return self._sharing(replace(self._weights, layers=layers), self._recorder)
+
+    def unrecorded(self) -> CudaDecoder:
+        """The same, computed anew each time: to compare with."""
+        return self._sharing(self._weights, Again())
+
+    def plain(self) -> Decoder:
+        """The same by torch's own operations: to compare with."""
+        head = self._weights.head
+        cut = head[: self.shape.vocabulary] if isinstance(head, Tensor) else head
+        return Decoder(self.shape, replace(self._weights, head=cut))
+
+    def _sharing(self, weights: Weights, recorder: Recorder) -> CudaDecoder:
+        shape = replace(self.shape, layers=len(weights.layers))
+        made = CudaDecoder(shape, weights, self.operations, recorder, chunk=self.chunk)
+        made.step_width = self.step_width
+        return made
+
     def _width_for(self, num_rows: int) -> int:
         return next(width for width in (1, FEW, self.prefill_width) if width >= num_rows)
 
@@ -175,7 +196,7 @@ class CudaDecoder:
 
     def _compute(self, into: _Pass, wanted: Wanted) -> None:
         """Write the rows' keys and values, and what is wanted into `into`."""
-        spot, operations, shape, weights = into.spot, self._operations, self.shape, self._weights
+        spot, operations, shape, weights = into.spot, self.operations, self.shape, self._weights
         splits = STEP_SPLITS if len(spot.tokens) < self.prefill_width else whole(spot.blocks.capacity)
         hidden = F.embedding(spot.tokens, weights.embedding)
         delta: Tensor | None = None

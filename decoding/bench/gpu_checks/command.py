@@ -1,0 +1,66 @@
+"""`tabcast bench gpu-check`: runs all checks and says of each what was found; any that fails makes it exit with 1."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from rich.progress import Progress
+
+from decoding.bench import decode_command, report
+from decoding.bench.gpu_checks import engine, kernels, models
+from decoding.bench.gpu_checks.setting import Check, Setting, Skipped
+from decoding.models.pair import ModelSet
+
+CHECKS: Final[Mapping[str, Check]] = {
+    "kernels: attention": kernels.attention,
+    "kernels: rows of attention": kernels.attention_rows,
+    "kernels: norm, rotation, gate": kernels.fused,
+    "model: rows": models.rows_agree,
+    "model: replay": models.replay_equals_computing,
+    "model: near torch's own": models.near_plain,
+    "drafters": models.drafters_are_lossless,
+    "sampling": models.sampling_has_its_distribution,
+    "engine: cancelling": engine.cancelling,
+    "engine: short of memory": engine.memory_that_is_short,
+    "engine: over HTTP": engine.over_http,
+}
+DEFAULT_SHAPE, DEFAULT_DRAFT = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
+
+
+def add_options(suite: argparse.ArgumentParser) -> None:
+    """The options of this suite alone."""
+    decode_command.add_shape_options(suite)
+    suite.set_defaults(
+        shape=DEFAULT_SHAPE, draft_shape=DEFAULT_DRAFT, max_tokens=64, baselines=[], prompt_tokens=1100, context=[]
+    )
+    suite.add_argument("--checks", default="", metavar="WORD", help="only those with this word in their name")
+
+
+def run(options: argparse.Namespace, made: ModelSet, progress: Progress) -> Iterable[report.Row]:
+    """A row a check."""
+    setting = Setting(models=made, config=options.selected)
+    chosen = {name: check for name, check in CHECKS.items() if options.checks in name}
+    task = progress.add_task("checking", total=len(chosen))
+    for name, check in chosen.items():
+        yield one(name, check, setting)
+        progress.advance(task)
+
+
+def one(name: str, check: Check, setting: Setting) -> report.Row:
+    """What a check found."""
+    began = time.perf_counter()
+    passed: bool | None = True
+    try:
+        found = check(setting)
+    except Skipped as reason:
+        passed, found = None, f"skipped: {reason}"
+    except Exception as problem:  # a check that fails stops no other
+        passed = False
+        is_told = isinstance(problem, AssertionError) and str(problem)
+        found = f"FAILED: {problem if is_told else traceback.format_exc()}"
+    row = {"method": name, "seconds": round(time.perf_counter() - began, 2), "passed": passed, "found": found}
+    return {**row, "settings": found}

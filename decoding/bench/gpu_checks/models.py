@@ -1,0 +1,120 @@
+"""Whole models: recorded passes against computed ones, and every drafter's output against the plain one."""
+
+from __future__ import annotations
+
+import torch
+
+from decoding.bench.gpu_checks.setting import GREEDY, Setting, Skipped, decode, error, random_ids
+from decoding.drafters import registry
+from decoding.drafters.combine import Combined
+from decoding.models.cuda.decoder import CudaDecoder
+from decoding.models.decoder import Decoder
+from decoding.models.language_model import LanguageModel
+from decoding.models.row_invariance import probe
+from decoding.protocol import AUTO, COMBINE, DRAFTERS
+from decoding.sampling import Sampling, choose
+from decoding.sessions import Session
+
+NUM_TOKENS = 24
+# Of bfloat16 logits by other kernels in another order, over the depth of a model.
+TOLERANCE = 5e-2
+NUM_DRAWN = 4000
+CLASSES = 12
+
+
+def rows_agree(setting: Setting) -> str:
+    """The probe of loading, with the width that the device is meant to have."""
+    found = probe(setting.models.target)
+    assert found.width > 1, found.describe()
+    return found.describe()
+
+
+def replay_equals_computing(setting: Setting) -> str:
+    """A replayed chunk, steps at several places and a draft's loop, to the bit."""
+    target = _recorded(setting.models.target)
+    again = target.unrecorded()
+    caches = [model.new_cache() for model in (target, again)]
+    ids = random_ids(target.chunk + 60, target.shape.vocabulary)
+    for model, cache in zip((target, again), caches, strict=True):
+        model.prefill(ids[: target.chunk], cache)
+    at = target.chunk
+    for count in (target.step_width, 1, 3, target.step_width):
+        part = ids[at : at + count]
+        replayed, computed = (model.step(part, cache) for model, cache in zip((target, again), caches, strict=True))
+        assert torch.equal(replayed, computed), f"step at {at}: error {error(replayed, computed):.2g}"
+        for cache in caches:
+            cache.commit(part)
+        at += count
+    if setting.models.draft is None:
+        return "target alike"
+    draft = _recorded(setting.models.draft)
+    once = draft.unrecorded()
+    prompt = ids[:50]
+    ahead = draft.draft_ahead(prompt, draft.new_cache(), 8)
+    cache, singles = once.new_cache(), []
+    logits = once.advance(prompt, cache)
+    for _ in ahead:
+        singles.append(int(logits.argmax()))
+        logits = once.advance(singles[-1:], cache)
+    assert [token_id for token_id, _ in ahead] == singles, "the draft's loop"
+    return "target and draft alike"
+
+
+def near_plain(setting: Setting) -> str:
+    """The logits of torch's own operations, up to rounding."""
+    target = _recorded(setting.models.target)
+    plain = target.plain()
+    plain.step_width = target.step_width
+    ids = random_ids(target.chunk + target.step_width, target.shape.vocabulary)
+    logits = []
+    models: tuple[CudaDecoder, Decoder] = (target, plain)
+    for model in models:
+        cache = model.new_cache()
+        for start in range(0, target.chunk, model.chunk):
+            model.prefill(ids[start : start + model.chunk], cache)
+        logits.append(model.step(ids[target.chunk :], cache).float().clone())
+    found = error(*logits)
+    assert found < TOLERANCE, f"error {found:.2g}"
+    return f"error {found:.1e}"
+
+
+def drafters_are_lossless(setting: Setting) -> str:
+    """Greedy, each drafter by itself and together, cold and warm."""
+    models = setting.models
+    if models.target.step_width == 1:
+        raise Skipped("rows don't agree at any width, so that nothing is drafted")
+    names = [*(name for name in DRAFTERS if not registry.why_not(name, models)), AUTO, COMBINE]
+    sessions = {name: Session(models) for name in names}
+    vocabulary, longest = models.target.shape.vocabulary, models.target.shape.max_len - NUM_TOKENS - 1
+    chunk = models.target.prefill_width
+    cases = [(length, GREEDY) for length in (1, 64, 65, chunk + 1, longest)]
+    cases += [(length, Sampling(temperature=0.8, top_p=0.95, seed=length)) for length in (30, chunk + 1)]
+    for length, sampling in cases:
+        prompt = random_ids(longest, vocabulary)[:length]
+        plain = decode(models, prompt, Combined([]), NUM_TOKENS, models.target.new_cache(), sampling)
+        for name, session in sessions.items():
+            drafter = Combined(session.drafters(name))
+            for cache in (models.target.new_cache(), session.cache):
+                found = decode(models, prompt, drafter, NUM_TOKENS, cache, sampling)
+                assert found == plain, f"{name} behind {length} tokens at temperature {sampling.temperature:g}"
+    return f"{', '.join(names)}: equal, greedy and sampled, cold and warm"
+
+
+def sampling_has_its_distribution(setting: Setting) -> str:
+    """Draws of a known distribution on the device, compared by chi-square."""
+    device = setting.device
+    logits = torch.linspace(0, 2, CLASSES, device=device).to(setting.models.target.dtype).unsqueeze(0)
+    expected = logits[0].double().softmax(-1).cpu() * NUM_DRAWN
+    sampling = Sampling(temperature=1.0, seed=1)
+    drawn = [next(iter(choose(logits, sampling, position))) for position in range(NUM_DRAWN)]
+    counts = torch.bincount(torch.tensor(drawn), minlength=CLASSES).double()
+    deviation = float(((counts - expected) ** 2 / expected).sum())
+    # The draws are the same each time; 35 is exceeded by chance in two runs of ten thousand.
+    assert deviation < 35, f"chi-square {deviation:.1f}"
+    return f"chi-square {deviation:.1f} of {CLASSES - 1} degrees"
+
+
+def _recorded(model: LanguageModel) -> CudaDecoder:
+    if not isinstance(model, CudaDecoder):
+        raise Skipped("this model is not computed by recorded passes")
+    return model

@@ -1,0 +1,71 @@
+"""What the checks work with, and how one says what it found."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from decoding.config import EngineConfig
+from decoding.drafters.combine import Combined
+from decoding.drafting import DraftRequest
+from decoding.models.language_model import Cache
+from decoding.models.pair import ModelSet
+from decoding.sampling import Sampling
+from decoding.speculate import speculate
+
+GREEDY = Sampling()
+
+
+class Skipped(Exception):  # noqa: N818 - no error: a check that has no subject here
+    """There is nothing here that this check could look at; says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """`models` have random weights; `config` names the device for the checks that load the shipped pair themselves."""
+
+    models: ModelSet
+    config: EngineConfig
+
+    @property
+    def device(self) -> torch.device:
+        """What is checked."""
+        return self.models.target.device
+
+
+# Says what it found; raises `AssertionError` where that is wrong, and `Skipped`.
+Check = Callable[[Setting], str]
+
+
+def random_ids(count: int, vocabulary: int, seed: int = 0) -> list[int]:
+    """Tokens of which some stretches come again, so that there is something to look up."""
+    drawn = random.Random(seed)  # noqa: S311 - any tokens will do
+    few = [drawn.randrange(vocabulary) for _ in range(max(8, count // 4))]
+    ids: list[int] = []
+    while len(ids) < count:
+        start = drawn.randrange(len(few))
+        ids += few[start : start + drawn.randrange(4, 20)]
+    return ids[:count]
+
+
+def decode(
+    models: ModelSet, prompt_ids: Sequence[int], drafter: Combined, num_tokens: int, cache: Cache, sampling: Sampling
+) -> list[int]:
+    """The tokens that follow a prompt."""
+    drafter.begin(DraftRequest(prompt_ids=prompt_ids, max_tokens=num_tokens, sampling=sampling))
+    emitted: list[int] = []
+    for outcome in speculate(models.target, cache, prompt_ids, drafter, sampling):
+        emitted += outcome.emitted_ids
+        if len(emitted) >= num_tokens:
+            break
+    drafter.close()
+    return emitted[:num_tokens]
+
+
+def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The norm of the difference over the norm of what was wanted."""
+    wanted = wanted.double()
+    return float((found.double() - wanted).norm() / wanted.norm())
