@@ -26,11 +26,12 @@ from transformers import PreTrainedModel
 
 from decoding.adaptation import Home, Written
 from decoding.errors import TabcastError
-from decoding.models.loading import load_tokenizer, why_not_alike
+from decoding.models.loading import load_tokenizer, read_config, why_not_alike
+from decoding.models.memory import GIB, count_parameters, free_bytes, needed_bytes
 from decoding.training import gains, pretrain
 from decoding.training.checkpoint import TrainingError
 from decoding.training.distill import distillation_loss
-from decoding.training.draft import load_model
+from decoding.training.draft import BYTES_PER_TRAINED_PARAMETER, load_model
 from decoding.training.export import export
 from decoding.training.pretrain import hidden_states
 from decoding.training.schedule import Length
@@ -113,8 +114,8 @@ def adapt(home: Home, target: Path, draft: Path, effort: Effort) -> Adapted:
     """Learn once from what was written, and put the better draft in its place.
 
     Raises:
-        TabcastError: too little was written yet, another process is at it, a model of a kind that can't learn, a draft
-            of another tokenizer, or what `pretrain.run` raises. Whatever was in use stays in use.
+        TabcastError: too little was written yet, another process is at it, memory is short, a model of a kind that
+            can't learn, a draft of another tokenizer, or what `pretrain.run` raises. Whatever was in use stays in use.
     """
     if problem := why_not_alike(load_tokenizer(target), load_tokenizer(draft)):
         raise TabcastError(f"{draft} can't learn from {target}, which has another tokenizer: {problem}")
@@ -124,6 +125,7 @@ def adapt(home: Home, target: Path, draft: Path, effort: Effort) -> Adapted:
             f"{len(answers)} answers were kept so far, and {MIN_ANSWERS} are needed to learn from; "
             "they are kept while an engine runs with the setting online = true"
         )
+    _check_memory(target, draft, effort.device)
     home.make()
     lock = FileLock(home.folder / LOCK_FILE, timeout=0)
     try:
@@ -157,7 +159,8 @@ def _adapt(home: Home, answers: Sequence[Written], target: Path, draft: Path, ef
     student = load_model(home.draft, effort.device) if has_adapted else first
     agreed = {"first": agreement(first, held_out)}
     agreed["before"] = agreement(student, held_out) if has_adapted else agreed["first"]
-    steps = _learn(home, student, load_model(target, effort.device), learnt_from, effort)
+    teacher = load_model(target, effort.device, _teacher_type(effort.device))
+    steps = _learn(home, student, teacher, learnt_from, effort)
     agreed["after"] = agreement(student, held_out)
     kept = max(("first", "before", "after"), key=lambda name: agreed[name].share)
     made = Adapted(
@@ -175,6 +178,22 @@ def _adapt(home: Home, answers: Sequence[Written], target: Path, draft: Path, ef
         shutil.rmtree(home.draft, ignore_errors=True)
     _write_report(home, made)
     return made
+
+
+def _check_memory(target: Path, draft: Path, device: str) -> None:
+    """The target is loaded once more, to tell what it would write: beside an engine, that may be too much."""
+    needed = needed_bytes(target, read_config(target), _teacher_type(device), NUM_ROWS * ROW_LEN)
+    needed += BYTES_PER_TRAINED_PARAMETER * count_parameters(draft)
+    free = free_bytes(torch.device(device))
+    if free is not None and needed > free:
+        raise TabcastError(
+            f"learning needs {needed / GIB:.1f} GiB on {device}, where {free / GIB:.1f} GiB are free; "
+            "another --device may have more"
+        )
+
+
+def _teacher_type(device: str) -> torch.dtype:
+    return torch.bfloat16 if device.startswith("cuda") else torch.float32
 
 
 def _learn(

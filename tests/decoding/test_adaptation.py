@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from decoding import adaptation
@@ -17,6 +19,7 @@ from decoding.models.pair import ModelSet, load_pair
 from decoding.protocol import CompletionRequest
 from decoding.sessions import SessionPool
 from decoding.worker import Worker, _ring
+from tests.decoding.test_server import Engine, post, start, wait_until
 from tests.tiny_models import make_model
 
 PROMPT = list(range(100, 160))
@@ -186,3 +189,23 @@ def test_the_engine_takes_the_adapted_draft_if_it_is_whole(tiny_model: Path, tmp
 def test_an_answer_takes_a_line(home: Home) -> None:
     _fill(Ring(home), 1)
     assert json.loads(home.answers.read_text(encoding="ascii")) == [1, [0] * 40, [0] * 5]
+
+
+@pytest.mark.parametrize("online", ["true", "false"])
+def test_an_engine_keeps_what_it_answered_if_the_user_says_so(
+    tiny_model: Path, tmp_path: Path, online_directory: Path, monkeypatch: pytest.MonkeyPatch, online: str
+) -> None:
+    monkeypatch.setenv("TABCAST_ONLINE", online)
+
+    async def ask(engine: Engine) -> None:
+        await wait_until(engine, "ready")
+        async with aiohttp.ClientSession() as client:
+            status, _ = await post(client, engine, prompt="def area(width, height):\n    return ", max_tokens=12)
+        assert status == 200
+
+    with start(tmp_path / "run", "--model", str(tiny_model), "--draft", str(tiny_model)) as engine:
+        engine.wait_for_address()
+        asyncio.run(ask(engine))
+    answers = Home.of(tiny_model, tiny_model).read_answers()
+    assert len(answers) == (online == "true")
+    assert online_directory.exists() == (online == "true")

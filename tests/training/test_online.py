@@ -175,6 +175,13 @@ def test_another_tokenizer_is_refused(target: Path, draft: Path, home: Home) -> 
         online.adapt(home, target, draft, EFFORT)
 
 
+def test_too_little_memory_is_said(target: Path, draft: Path, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(online, "free_bytes", lambda _: 1000)
+    with pytest.raises(TabcastError, match=r"learning needs 0\.0 GiB on cpu"):
+        online.adapt(home, target, draft, EFFORT)
+    assert not home.draft.exists()
+
+
 def test_one_process_at_a_time(target: Path, draft: Path, home: Home) -> None:
     with FileLock(home.folder / online.LOCK_FILE), pytest.raises(TabcastError, match="another process"):
         online.adapt(home, target, draft, EFFORT)
