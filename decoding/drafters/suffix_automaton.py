@@ -8,62 +8,63 @@ It knows tokens alone. `LiveText` bounds its memory: the oldest half is forgotte
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Final
 
 ROOT: Final = 0
+NOWHERE: Final = -1
+NO_TOKEN: Final = -1
 # Of a run that is added, only so many of its ends are counted: in a text of one token, they are as many as tokens.
 MAX_COUNTED: Final = 48
 MAX_FOLLOWERS: Final = 64
-# About 300 bytes each; a token of code makes one and a half.
+# About 100 bytes each; a token of code makes one and a half.
 MAX_STATES: Final = 100_000
 
 
 class Automaton:
-    """States are numbers; each stands for runs of tokens that end at the same places, of which it knows the longest."""
+    """States are numbers; each stands for runs of tokens that end at the same places, of which it knows the longest.
+
+    Most states have one follower: those lie in arrays, and only further ones in dictionaries, of which a hundred
+    thousand would keep the interpreter's garbage collector busy.
+    """
 
     def __init__(self) -> None:
         self.num_tokens = 0
-        self._next: list[dict[int, int]] = [{}]
-        self._link = [-1]
-        self._length = [0]
-        self._count = [0]
+        self._link, self._length, self._count = array("i", [-1]), array("i", [0]), array("i", [0])
+        self._first_id, self._first_to = array("i", [NO_TOKEN]), array("i", [NOWHERE])
+        self._further: dict[int, dict[int, int]] = {}
 
     def __len__(self) -> int:
-        return len(self._next)
+        return len(self._link)
 
     def extend(self, state: int, token_id: int, *, is_new: bool = True) -> int:
         """The state of a text that went to `state` and goes on with this token; `is_new` counts it."""
-        nexts, length = self._next, self._length
-        if token_id in nexts[state]:
-            after = nexts[state][token_id]
-            if length[after] != length[state] + 1:
-                after = self._split(after, state, token_id)
-        else:
-            after = self._add({}, length[state] + 1, 0)
-            place = state
-            while place >= 0 and token_id not in nexts[place]:
-                nexts[place][token_id] = after
-                place = self._link[place]
-            link = ROOT
-            if place >= 0:
-                link = nexts[place][token_id]
-                if length[link] != length[place] + 1:
-                    link = self._split(link, place, token_id)
-            self._link[after] = link
+        after = self.after(state, token_id)
+        if after == NOWHERE:
+            after = self._append(state, token_id)
+        elif self._length[after] != self._length[state] + 1:
+            after = self._split(after, state, token_id)
         if is_new:
             self.num_tokens += 1
             self._count_ends(after)
         return after
 
+    def after(self, state: int, token_id: int) -> int:
+        """Where a token leads that follows a state, `NOWHERE` if it never did."""
+        if self._first_id[state] == token_id:
+            return self._first_to[state]
+        further = self._further.get(state)
+        return NOWHERE if further is None else further.get(token_id, NOWHERE)
+
     def follow(self, state: int, matched: int, token_id: int) -> tuple[int, int]:
         """State and length of the longest end of what was matched, with this token, that is held."""
-        while token_id not in self._next[state]:
+        while (after := self.after(state, token_id)) == NOWHERE:
             if state == ROOT:
                 return ROOT, 0
             state = self._link[state]
             matched = self._length[state]
-        return self._settled(self._next[state][token_id], matched + 1)
+        return self._settled(after, matched + 1)
 
     def find(self, token_ids: Sequence[int]) -> tuple[int, int]:
         """The same for all of some tokens."""
@@ -75,20 +76,33 @@ class Automaton:
     def followers(self, state: int, matched: int) -> tuple[int, int, dict[int, int]]:
         """What followed the longest end of a match that anything followed: its state and length, and how often what."""
         state, matched = self._settled(state, matched)
-        while not self._next[state] and state != ROOT:
+        while self._first_id[state] == NO_TOKEN and state != ROOT:
             state = self._link[state]
             matched = self._length[state]
         return state, matched, self.counts(state)
 
     def counts(self, state: int) -> dict[int, int]:
         """What followed the runs of a state, and how often; nothing where so much did that none of it is likely."""
-        if len(self._next[state]) > MAX_FOLLOWERS:
+        if self._first_id[state] == NO_TOKEN:
             return {}
-        return {token_id: self._count[after] for token_id, after in self._next[state].items()}
+        found = {self._first_id[state]: self._count[self._first_to[state]]}
+        if further := self._further.get(state):
+            if len(further) >= MAX_FOLLOWERS:
+                return {}
+            for token_id, after in further.items():
+                found[token_id] = self._count[after]
+        return found
 
-    def after(self, state: int, token_id: int) -> int:
-        """Where a token leads that follows a state."""
-        return self._next[state][token_id]
+    def _append(self, state: int, token_id: int) -> int:
+        """A new state behind one that no such token followed."""
+        after = self._add(self._length[state] + 1, 0)
+        while state != NOWHERE and (known := self.after(state, token_id)) == NOWHERE:
+            self._lead(state, token_id, after)
+            state = self._link[state]
+        if state != NOWHERE:
+            is_whole = self._length[known] == self._length[state] + 1
+            self._link[after] = known if is_whole else self._split(known, state, token_id)
+        return after
 
     def _settled(self, state: int, matched: int) -> tuple[int, int]:
         """The state of what was matched, which may be shorter than all that a state was split off for since."""
@@ -96,19 +110,29 @@ class Automaton:
             state = self._link[state]
         return state, matched
 
-    def _add(self, nexts: dict[int, int], length: int, count: int) -> int:
-        self._next.append(nexts)
+    def _add(self, length: int, count: int) -> int:
+        self._link.append(ROOT)
         self._length.append(length)
         self._count.append(count)
-        self._link.append(ROOT)
-        return len(self._next) - 1
+        self._first_id.append(NO_TOKEN)
+        self._first_to.append(NOWHERE)
+        return len(self._link) - 1
+
+    def _lead(self, state: int, token_id: int, after: int) -> None:
+        if self._first_id[state] in (NO_TOKEN, token_id):
+            self._first_id[state], self._first_to[state] = token_id, after
+        else:
+            self._further.setdefault(state, {})[token_id] = after
 
     def _split(self, state: int, before: int, token_id: int) -> int:
         """A state of its own for those runs of `state` that are `before` and this token, or ends of that."""
-        short = self._add(dict(self._next[state]), self._length[before] + 1, self._count[state])
+        short = self._add(self._length[before] + 1, self._count[state])
+        self._first_id[short], self._first_to[short] = self._first_id[state], self._first_to[state]
+        if state in self._further:
+            self._further[short] = dict(self._further[state])
         self._link[short], self._link[state] = self._link[state], short
-        while before >= 0 and self._next[before].get(token_id) == state:
-            self._next[before][token_id] = short
+        while before != NOWHERE and self.after(before, token_id) == state:
+            self._lead(before, token_id, short)
             before = self._link[before]
         return short
 
