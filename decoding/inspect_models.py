@@ -16,10 +16,14 @@ from decoding.fim import find_layout
 from decoding.hub import pulled_models
 from decoding.models.agreement import choices, percent_alike
 from decoding.models.catalogue import RECOMMENDATIONS
+from decoding.models.heads import FOLDER as HEADS
+from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
 from decoding.models.loading import load_tokenizer, num_token_ids, read_config, why_not_ours
 from decoding.models.memory import count_parameters, free_bytes, needed_bytes
 from decoding.models.pair import ModelSet, choose_device, load_pair
+from decoding.models.parallel import FOLDER as PARALLEL
+from decoding.models.parallel import mask_form
 from decoding.models.pipeline import Pipeline
 from decoding.models.spreading import GIB
 
@@ -117,11 +121,31 @@ def show_model(name: str, config: EngineConfig) -> Row:
         "languages": list(own.get("languages") or ()) or "not declared",
         "middle": "none: it gets the text before the cursor alone" if template is None else " ".join(template.parts),
         "order": "" if template is None else template.order.replace("_", " "),
+        "drafters": _drafters_of(folder),
         "computed_by": f"transformers ({reason})" if reason else "our own forward pass",
         "device": _describe_device(device, dtype),
         "memory": f"{needed / GIB:.2f} GiB needed" + ("" if free is None else f", {free / GIB:.1f} GiB free"),
         "ok": free is None or needed <= free,
     }
+
+
+def _drafters_of(folder: Path) -> list[str] | str:
+    """What drafts for the model of a folder without being named: what lies in it, or beside the shipped target."""
+    place = BUNDLED if folder == BUNDLED / "target" else folder
+    found = ["draft"] if place == BUNDLED else []
+    if (place / PARALLEL).is_dir():
+        found.append(PARALLEL)
+    if (place / HEADS).is_dir():
+        try:
+            is_fit = read_description(place / HEADS)["target"] == identity(folder)
+        except TabcastError as error:
+            return [*found, f"heads that can't be read ({error})"]
+        found.append("heads" if is_fit else "heads that were made for other weights")
+    try:
+        form = mask_form(read_config(folder), folder)
+    except TabcastError:
+        return found or "none of its own"
+    return [*found, f"it is itself a parallel draft of {form.num_tokens} tokens a pass"]
 
 
 def _recommended_rows(config: EngineConfig, at_hand: set[str]) -> list[Row]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from decoding.errors import ModelError
 from decoding.models.language_model import LanguageModel
 
+FOLDER: Final = "parallel"  # beside a target's own files
 PUBLISHED_NAMES: Final = ("pard_token", "ptd_token_id")
 PUBLISHED_TOKENS: Final = 8
 MAX_TOKENS: Final = 8

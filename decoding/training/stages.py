@@ -1,14 +1,15 @@
-"""`tabcast train pair`: target and draft in stretches that stop by the clock, for a large GPU lent by minutes.
+"""`tabcast train pair`: target and drafts in stretches that stop by the clock, for a large GPU lent by minutes.
 
-Each call of the same command goes on where the last one stopped: the target first, then its draft, each with its own
-share of the time. After each stretch the newest weights lie packed below `--shards`, so that a machine that is taken
-away leaves a model all the same.
+Each call of the same command goes on where the last one stopped: the target first, then its draft, a parallel draft
+that begins with it, and heads, each with its own share of the time. After each stretch the newest weights lie packed
+below `--shards`, so that a machine that is taken away leaves a model all the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import shutil
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +19,9 @@ import torch
 from transformers import PreTrainedModel
 
 from decoding.errors import TabcastError
+from decoding.models.heads import DESCRIPTION_FILE
 from decoding.models.loading import load_tokenizer
-from decoding.training import corpus, draft, pack, pretrain
+from decoding.training import corpus, draft, gains, pack, pretrain
 from decoding.training.export import export
 from decoding.training.feed import Feed, ParallelFeed
 from decoding.training.samples import Form, Samples
@@ -43,7 +45,9 @@ def add_parser(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     step.add_argument("--work", type=Path, required=True, help="folder for checkpoints and models")
     step.add_argument("--shards", type=Path, required=True, help="folder for the packed models")
     step.add_argument("--target-minutes", type=float, default=16.0)
-    step.add_argument("--draft-minutes", type=float, default=6.0)
+    step.add_argument("--draft-minutes", type=float, default=5.0)
+    step.add_argument("--parallel-minutes", type=float, default=3.0, help="0 makes none")
+    step.add_argument("--heads-minutes", type=float, default=2.0, help="0 makes none")
     step.add_argument("--stretch-minutes", type=float, default=9.0, help="when this call ends, all in all")
     step.add_argument("--rows", type=int, default=64, help="rows a step")
     step.add_argument("--row-len", type=int, default=1024)
@@ -74,8 +78,8 @@ def run(options: argparse.Namespace) -> None:
         _train_target(options, clock, target)
     if not (target / "config.json").is_file():
         log.info("the target is not finished: the same command goes on")
-    elif clock.left_minutes() > 0:
-        _train_draft(options, clock, target)
+    else:
+        _train_drafts(options, clock, target)
 
 
 def _train_target(options: argparse.Namespace, clock: _Clock, folder: Path) -> None:
@@ -107,20 +111,55 @@ def _train_target(options: argparse.Namespace, clock: _Clock, folder: Path) -> N
     _report(model, options, form)
 
 
-def _train_draft(options: argparse.Namespace, clock: _Clock, target: Path) -> None:
-    out = options.work / "draft"
-    wanted = draft.Wanted(target=target, out=out, device=options.device, row_len=options.row_len, seed=options.seed)
+def _train_drafts(options: argparse.Namespace, clock: _Clock, target: Path) -> None:
+    draft_folder = options.work / "draft"
+    for kind, out, minutes, begin_with in (
+        (gains.MODEL, draft_folder, options.draft_minutes, None),
+        (gains.PARALLEL, options.work / gains.PARALLEL, options.parallel_minutes, draft_folder),
+        (gains.HEADS, options.work / gains.HEADS, options.heads_minutes, None),
+    ):
+        finished = out.with_suffix(".finished")
+        if finished.exists() or minutes <= 0:
+            continue
+        if clock.left_minutes() <= 0 or not _train_draft(options, clock, target, kind, out, minutes, begin_with):
+            log.info("the drafts are not finished: the same command goes on")
+            return
+        finished.touch()
+    log.info("the pair is finished")
+
+
+def _train_draft(
+    options: argparse.Namespace,
+    clock: _Clock,
+    target: Path,
+    kind: str,
+    out: Path,
+    minutes: float,
+    begin_with: Path | None,
+) -> bool:
+    """Go on with one draft; whether it is finished."""
+    wanted = draft.Wanted(
+        target=target,
+        out=out,
+        kind=kind,
+        begin_with=begin_with,
+        device=options.device,
+        row_len=options.row_len,
+        seed=options.seed,
+    )
     recipe = pretrain.Recipe(
-        length=Length(minutes=options.draft_minutes, stretch_minutes=max(0.0, clock.left_minutes())),
+        length=Length(minutes=minutes, stretch_minutes=max(0.0, clock.left_minutes())),
         num_rows=max(1, options.rows // 2),
         save_every_minutes=4.0,
     )
     try:
-        made = draft.train(wanted, options.corpus[0], recipe, options.work / "draft.pt")
+        made = draft.train(wanted, options.corpus[0], recipe, out.with_suffix(".pt"))
     finally:  # the measurement at its end must not cost the weights
         if (out / "config.json").is_file():
-            pack.pack(draft.load_model(out, "cpu"), out, options.shards / "draft")
-    log.info("the pair is finished" if made.is_finished else "the draft is not finished: the same command goes on")
+            pack.pack(draft.load_model(out, "cpu"), out, options.shards / out.name)
+        elif (out / DESCRIPTION_FILE).is_file():
+            shutil.copytree(out, options.shards / out.name, dirs_exist_ok=True)
+    return made.is_finished
 
 
 def _samples(files: list[corpus.SourceFile], form: Form, row_len: int, seed: int) -> Feed:

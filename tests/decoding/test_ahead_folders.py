@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from decoding.config import BUNDLED, EngineConfig
 from decoding.errors import ModelError
+from decoding.inspect_models import show_model
 from decoding.models.pair import load_pair
 from decoding.models.parallel import MaskForm, mask_form
 from tests.decoding.conftest import make_heads
@@ -66,3 +68,18 @@ def test_a_target_brings_what_lies_beside_it_and_no_other_has_the_shipped_ones(t
     assert EngineConfig(model=str(tmp_path), parallel="/models/small").parallel_path == Path("/models/small")
     shipped = EngineConfig().parallel_path
     assert shipped is None or shipped == BUNDLED / "parallel"
+
+
+def test_show_says_what_drafts_for_a_model(ahead_folders: dict[str, str], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(ahead_folders["model"], tmp_path / "model"))
+
+    def shown(name: str) -> object:
+        return show_model(name, EngineConfig(device="cpu"))["drafters"]
+
+    assert shown(str(folder)) == "none of its own"
+    make_heads(folder / "heads", folder)
+    shutil.copytree(ahead_folders["parallel"], folder / "parallel")
+    assert shown(str(folder)) == ["parallel", "heads"]
+    assert shown(ahead_folders["parallel"]) == ["it is itself a parallel draft of 5 tokens a pass"]
+    (folder / "heads" / "heads.json").write_text("{}", encoding="utf-8")
+    assert "can't be read" in str(shown(str(folder)))

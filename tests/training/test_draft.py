@@ -186,12 +186,18 @@ def test_the_commands_make_a_pair_in_stretches_that_the_engine_loads(
     command = ["train", "pair", *size, "--row-len", "128", "--rows", "2", "--workers", "0", "--device", "cpu"]
     command += ["--corpus", out["corpus"], "--tokenizer", out["tokenizer"], "--work", out["work"]]
     command += ["--shards", out["shards"], "--target-minutes", "0.03", "--draft-minutes", "0.02"]
+    command += ["--parallel-minutes", "0.02", "--heads-minutes", "0.02"]
     assert main([*command, "--stretch-minutes", "1.01"]) == 0
     assert not (tmp_path / "work" / "target").exists()
     assert (tmp_path / "shards" / "target" / "int8-00001.safetensors").exists()
     assert main([*command, "--stretch-minutes", "9"]) == 0
-    config = EngineConfig(model=str(tmp_path / "work" / "target"), draft=str(tmp_path / "work" / "draft"), device="cpu")
-    models, _ = load_pair(config)
+    assert main([*command, "--stretch-minutes", "9"]) == 0
+    made = {name: str(tmp_path / "work" / name) for name in ("draft", "parallel", "heads")}
+    models, _ = load_pair(EngineConfig(model=str(tmp_path / "work" / "target"), **made, device="cpu"))
+    assert not models.notices
+    assert models.parallel is not None
+    assert models.heads is not None
+    assert (tmp_path / "shards" / "heads" / "heads.json").exists()
     assert models.languages == ("python",)
     assert models.layout.template is not None
     assert models.layout.template.order == "suffix_first"
