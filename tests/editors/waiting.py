@@ -21,7 +21,7 @@ def wait_until(look: Callable[[], T | None], what: str, limit_s: float = LIMIT_S
     return value
 
 
-def ask_until(ask: Callable[[], None], look: Callable[[], T | None], what: str, limit_s: float = 2 * LIMIT_S) -> T:
+def ask_until(ask: Callable[[], None], look: Callable[[], T | None], what: str, limit_s: float = 4 * LIMIT_S) -> T:
     """Like `wait_until`, but asks again and again: the first requests may meet a server that still loads.
 
     Each is given more time than the one before, since asking again drops an answer that is under way.
