@@ -10,7 +10,7 @@ import importlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from decoding.protocol import (
     EXIT_ALREADY_RUNNING,
     LOG_FILE,
     START_LOCK_FILE,
+    Address,
     CompletionRequest,
     Health,
     make_private,
@@ -40,6 +41,15 @@ POLL_S: Final = 0.1
 SILENT: Final = "the engine does not answer"
 # An engine that is busy importing, or on a machine that swaps, answers late; one that is silent for so long is stuck.
 HUNG_S: Final = 20.0
+# One that has worked before has no such excuse.
+HUNG_READY_S: Final = 8.0
+# An engine that tells its health and computes nothing for so long is stuck. One step or chunk of a model that is much
+# too large for its machine may take half a minute.
+STUCK_S: Final = 60.0
+STUCK_POLL_S: Final = 0.5
+_PROBE: Final = CompletionRequest(prompt="a", max_tokens=1)
+# What the computing thread counts itself, at each turn.
+_WORK: Final = ("tabcast_prefilled_tokens_total", "tabcast_steps_total", "tabcast_choices_total")
 
 
 class EngineClient:
@@ -55,22 +65,27 @@ class EngineClient:
         *,
         program: Sequence[str] = ENGINE_PROGRAM,
         clock: Callable[[], float] = time.monotonic,
-        hung_s: float = HUNG_S,
+        hung_s: float | None = None,
+        stuck_s: float = STUCK_S,
     ) -> None:
         self.spec = spec
         self._on_health = on_health
         self._program = tuple(program)
         self._clock = clock
         self._hung_s = hung_s
+        self._stuck_s = stuck_s
         self._connection = EngineConnection(spec.directory)
         self._policy = StartPolicy()
         self._starting = asyncio.Lock()
         self._child: StartedEngine | None = None
         self._last_told: Health | None = None
+        self._last_ready: Address | None = None
 
     async def attach(self) -> Health | None:
         """The state of a running engine that proved itself, or None; never starts one."""
         health = await self._connection.health()
+        if health is not None and health.status == "ready":
+            self._last_ready = self._connection.proven
         if health is None and self._child is not None:
             self._child.process.poll()  # lets a child that has ended go
         self._tell(health or Health(status="absent", detail=SILENT if self._connection.silent else ""))
@@ -124,9 +139,24 @@ class EngineClient:
                         self._policy.note_answer()
                         yield part
             finally:
-                response.close()
+                self._connection.end(response)
         except Exception as error:
             raise _worded(error) from error
+
+    async def replace_if_stuck(self) -> bool:
+        """End an engine that computes nothing though it tells its health, and start another; whether it was so.
+
+        It is asked for one token; whatever it answers, or does for others meanwhile, shows that it computes. Starts
+        have the same pauses as others. Raises `EngineUnavailable`.
+        """
+        stuck = self._connection.proven
+        if stuck is None or not await self._computes_nothing():
+            return False
+        async with self._starting:
+            if (wait_s := self._policy.wait_s(self._clock())) > 0:
+                raise EngineUnavailable(f"the engine computes nothing; another in {wait_s:.0f} s", "backing off")
+            await self._start(stuck)
+        return True
 
     async def stop(self) -> bool:
         """Ask the running engine to exit and wait until it is gone; False where none ran. Ends the back-off."""
@@ -134,7 +164,7 @@ class EngineClient:
         if await self.attach() is None:
             return False
         try:
-            (await self._connection.post("/v1/tabcast/stop", {})).close()
+            self._connection.end(await self._connection.post("/v1/tabcast/stop", {}))
         except Exception as error:
             if (worded := _worded(error)).code not in ("lost", "absent"):
                 raise worded from error
@@ -152,22 +182,54 @@ class EngineClient:
     async def _wait_for_words(self) -> Health | None:
         """Ask a silent engine again until it answers, ends, or has been silent for too long."""
         logger.warning("%s", SILENT)
-        end = self._clock() + self._hung_s
+        was_ready = self._last_ready is not None and self._last_ready == self._connection.silent
+        hung_s = self._hung_s if self._hung_s is not None else HUNG_READY_S if was_ready else HUNG_S
+        end = self._clock() + hung_s
         while self._clock() < end and self._connection.silent:
             await asyncio.sleep(POLL_S)
             if (health := await self.attach()) is not None:
                 return health
         return None
 
-    async def _start(self) -> Health:
+    async def _computes_nothing(self) -> bool:
+        asking = asyncio.create_task(self._ask_for_a_token())
+        try:
+            before = await self._work_done()
+            end = self._clock() + self._stuck_s
+            while self._clock() < end:
+                done, _ = await asyncio.wait([asking], timeout=STUCK_POLL_S)
+                if done or await self._work_done() != before:
+                    return False
+            return True
+        finally:
+            asking.cancel()
+
+    async def _ask_for_a_token(self) -> None:
+        with suppress(EngineUnavailable):
+            async with aclosing(self.complete(_PROBE)) as parts:
+                await anext(parts, None)
+
+    async def _work_done(self) -> list[str]:
+        """What the engine counts of its computing. Raises `EngineUnavailable`."""
+        try:
+            figures = await self._connection.figures()
+        except Exception as error:
+            raise _worded(error) from error
+        return [line for line in figures.splitlines() if line.startswith(_WORK)]
+
+    async def _start(self, stuck: Address | None = None) -> Health:
+        """Start an engine where none is; one that is silent, or `stuck`, is ended if nobody has replaced it yet."""
         silent = self._connection.silent
         await asyncio.to_thread(make_private, self.spec.directory)
         lock = await self._acquire_start_lock()
         try:
             health = await self.attach()  # another client may have started it while this one waited
-            if health is None and silent is not None and self._connection.silent == silent:
-                is_ended = await asyncio.to_thread(end_engine, self.spec.directory, silent.pid)
-                logger.warning("the engine, pid %d, was stuck: %s", silent.pid, "ended" if is_ended else "not ended")
+            is_same = self._connection.proven == stuck if health is not None else self._connection.silent == silent
+            dead = stuck if health is not None else silent
+            if dead is not None and is_same:
+                health = None
+                is_ended = await asyncio.to_thread(end_engine, self.spec.directory, dead.pid)
+                logger.warning("the engine, pid %d, was stuck: %s", dead.pid, "ended" if is_ended else "not ended")
             return health if health is not None else await self._start_locked()
         finally:
             lock.release()

@@ -9,6 +9,7 @@ It must not know how an engine is started or what a completion is. aiohttp is im
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import json
 import logging
@@ -29,6 +30,9 @@ HEALTH_TIMEOUT_S: Final = 2.0
 SILENCE_TIMEOUT_S: Final = 120.0
 MAX_HEALTH_BYTES: Final = 65536
 MAX_PROOFS: Final = 5
+# A pause for thought is longer than aiohttp's 15 s; who comes back from one should not wait for a new connection.
+KEEP_ALIVE_S: Final = 300.0
+MAX_FIGURES_BYTES: Final = 262144
 
 
 class _NotProven(Exception):  # noqa: N818 - never leaves this module
@@ -45,40 +49,65 @@ class _Sessions(NamedTuple):
 class EngineConnection:
     """The pool of proven connections to the engine of one runtime directory.
 
-    `silent` is an engine that took the last question for its health and did not answer it.
+    `silent` is an engine that took the last question for its health and did not answer it, `proven` the one that proved
+    itself last. An answer that is not read to its end costs its connection: then another is opened at once, before the
+    next request needs one.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._opening = asyncio.Lock()
         self._sessions: _Sessions | None = None
-        self._proven: Address | None = None
+        self._preparing: asyncio.Task[Health | None] | None = None
+        self.proven: Address | None = None
         self.silent: Address | None = None
 
     async def health(self) -> Health | None:
         """Ask the engine that the address file names; None where none runs or it can't prove itself."""
         sessions = await self._open()
-        address, self.silent = Address.read(self._directory), None
-        health = None if address is None else await self._prove(sessions.probes, address)
-        self._proven = None if health is None else address
+        address = Address.read(self._directory)
+        health, is_silent = (None, False) if address is None else await self._prove(sessions.probes, address)
+        self.proven = None if health is None else address
+        self.silent = address if is_silent else None
         return health
 
     async def post(self, path: str, body: dict[str, Any]) -> ClientResponse:
-        """Send a request over a proven connection. Raises `EngineUnavailable`, or aiohttp's errors in transit."""
+        """Send a request over a proven connection; `end` its answer. Raises as `_call` does."""
+        return await self._call("POST", path, body)
+
+    async def figures(self) -> str:
+        """The engine's `/metrics`. Raises as `_call` does."""
+        response = await self._call("GET", "/metrics", None)
+        try:
+            return (await response.content.read(MAX_FIGURES_BYTES)).decode("utf-8", "replace")
+        finally:
+            self.end(response)
+
+    def end(self, response: ClientResponse) -> None:
+        """Let go of an answer, read to its end or not."""
+        is_lost = response.connection is not None
+        response.close()
+        if is_lost and self._sessions is not None and not self._sessions.calls.closed:
+            self._prepare()
+
+    async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> ClientResponse:
+        """Raises `EngineUnavailable`, or aiohttp's errors in transit."""
         sessions = await self._open()
         for _ in range(MAX_PROOFS):
-            if self._proven is None:
+            if self.proven is None:
                 await self.health()
-            address = self._proven
+            address = self.proven
             if address is None:
                 break
+            if sessions.calls.closed:
+                raise EngineUnavailable("the connection to the engine was closed", "lost")
             headers = {"Authorization": f"Bearer {address.token}"}
             try:
-                response = await sessions.calls.post(
-                    address.url + path, json=body, headers=headers, allow_redirects=False
+                response = await sessions.calls.request(
+                    method, address.url + path, json=body, headers=headers, allow_redirects=False
                 )
             except _NotProven:
-                await self.health()  # opens a connection, which the next round finds in the pool
+                await self._prepare()  # the next round finds its connection in the pool
                 continue
             if response.status != 200:
                 raise await refusal(response)
@@ -87,15 +116,25 @@ class EngineConnection:
 
     async def close(self) -> None:
         """Drop all connections."""
+        if self._preparing is not None:
+            self._preparing.cancel()
         if self._sessions is not None:
             await self._sessions.calls.close()
             await self._sessions.probes.close()
+
+    def _prepare(self) -> asyncio.Future[Health | None]:
+        """Have a proven connection in the pool; who waits for it at the same time waits for the same."""
+        if self._preparing is None or self._preparing.done():
+            self._preparing = asyncio.create_task(self.health())
+        return asyncio.shield(self._preparing)
 
     async def _open(self) -> _Sessions:
         async with self._opening:
             if self._sessions is None:
                 aiohttp: Any = await asyncio.to_thread(importlib.import_module, "aiohttp")
-                connector = aiohttp.TCPConnector(limit=0)
+                # What libraries keep for good need not be gone through by every collection, for 30 ms and more.
+                gc.freeze()
+                connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
                 trace = aiohttp.TraceConfig()
                 trace.on_connection_create_start.append(_refuse_new_connection)
                 self._sessions = _Sessions(
@@ -112,8 +151,8 @@ class EngineConnection:
                 )
             return self._sessions
 
-    async def _prove(self, probes: ClientSession, address: Address) -> Health | None:
-        """Leave the connection in the pool only if the other side knows the token."""
+    async def _prove(self, probes: ClientSession, address: Address) -> tuple[Health | None, bool]:
+        """Leave the connection in the pool only if the other side knows the token; and whether nothing came at all."""
         from aiohttp import ClientError  # noqa: PLC0415 - imported by `_open` before
 
         nonce = secrets.token_hex(16)
@@ -123,15 +162,15 @@ class EngineConnection:
                 health = Health.from_json(json.loads(await response.content.read(MAX_HEALTH_BYTES)))
                 if is_proven(address, nonce, health):
                     await response.read()
-                    return health if health.protocol == PROTOCOL_VERSION else _of_another_version(health)
+                    return health if health.protocol == PROTOCOL_VERSION else _of_another_version(health), False
                 logger.warning("port %d is not our engine's: it can't prove that it knows the token", address.port)
             finally:
                 response.close()
         except TimeoutError:
-            self.silent = address
+            return None, True
         except (ClientError, OSError, ValueError, TypeError) as error:
             logger.debug("no engine on port %d: %s", address.port, type(error).__name__)
-        return None
+        return None, False
 
 
 def _of_another_version(health: Health) -> Health:

@@ -49,7 +49,7 @@ class EngineKeeper:
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Part, None]:
         """Stream a completion; to be asked when `health` is ready. Raises `EngineUnavailable`."""
-        if self._client is None:
+        if self._client is None or self._is_closed:
             raise EngineUnavailable("no engine is running")
         async with aclosing(self._client.complete(request)) as parts:
             async for part in parts:
@@ -108,9 +108,15 @@ class EngineKeeper:
         self._note(Health(status="absent", detail=str(error)) if is_gone else self.health, problem=str(error))
 
     async def _check(self, client: EngineClient) -> None:
-        """Wake the engine if it does not even tell its health."""
+        """Wake the engine if it does not even tell its health; replace it if that is all it does."""
         if await client.attach() is None:
             await self._wake()
+        elif self._num_unanswered % MAX_UNANSWERED == 0 and self.health.status == "ready":
+            try:
+                if await client.replace_if_stuck():
+                    self._note(await client.wait_ready(), problem="")
+            except EngineUnavailable as error:
+                self.note_problem(error)
 
     async def _wake(self) -> None:
         try:

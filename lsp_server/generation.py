@@ -8,6 +8,7 @@ contradicts it, or when nobody has waited for it for a while. It must not know L
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -19,8 +20,11 @@ from decoding.protocol import CompletionStats, Confidence
 from lsp_server.engine_stream import Delta, EngineUnavailable, Part
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.rewriting import Rewriter, rewrite_likely
+from lsp_server.log import without_values
 from lsp_server.suggestions import Memory, Spot, Suggestion, typed_between
 from lsp_server.trigger import Mode
+
+logger = logging.getLogger(__name__)
 
 # Longer than editors wait between a key and their request: VS Code 50 ms, Neovim 200, others 300.
 LINGER_S: Final = 1.0
@@ -57,7 +61,7 @@ class Generation:
         self._letting_go: asyncio.TimerHandle | None = None
         self._grown = asyncio.Event()
         self._task = asyncio.create_task(self._write(parts))
-        self._task.add_done_callback(lambda _: self._grown.set())
+        self._task.add_done_callback(self._note_end)
 
     @property
     def is_over(self) -> bool:
@@ -97,6 +101,12 @@ class Generation:
         """End it, and make a suggestion of what has come."""
         self._task.cancel()
         return self._suggestion(is_cut_short=True)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        """A text that is written ahead has nobody who would hear of a failure."""
+        self._grown.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("what the engine wrote could not be taken: %s", without_values(error))
 
     @contextmanager
     def _held(self) -> Iterator[None]:
@@ -222,7 +232,7 @@ class Writings:
 
     def forget(self, uri: str | None = None) -> None:
         """A document was closed, or all is to be written anew."""
-        for known in list(self.current) if uri is None else [uri]:
+        for known in [*self.current, ""] if uri is None else [uri]:  # with any of them goes what is written ahead
             self.cancel(known)
         self.memory.forget(uri)
 

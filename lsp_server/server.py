@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import logging
 import sys
-import threading
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcInternalError
-from pygls.io_ import StdinAsyncReader, StdoutWriter, run_async
+from pygls.exceptions import JsonRpcException, JsonRpcInternalError
+from pygls.io_ import StdoutWriter
 
 from decoding.protocol import VERSION, Health
 from lsp_server.log import set_up_logging, without_values
 from lsp_server.settings import read_settings
+from lsp_server.transport import Frames, StreamFrames, hand_over, standard_input
 from lsp_server.wire import DID_ACCEPT_PART, DID_FOCUS, DID_SHOW, WireProtocol, WireServer
 
 if TYPE_CHECKING:
-    from pygls.io_ import AsyncReader
-
     from lsp_server.engine_client import EngineClient
     from lsp_server.engine_keeper import ClientFactory
     from lsp_server.session import Session
@@ -119,15 +118,20 @@ class Front:
             self._serve_pop_ups()  # an editor that was not told of it may be, later
         return self._session
 
-    async def serve(self, reader: AsyncReader) -> None:
+    async def serve(self, frames: Frames) -> None:
         """Handle messages until the input ends, or `SystemExit` with the code that `exit` asks for."""
-        stop, server = threading.Event(), self.server
         try:
-            await run_async(stop, reader, server.protocol, error_handler=server.report_server_error)
+            await hand_over(frames, self._handle_message)
         finally:
             if self._session is not None:
-                self._session.context.close()
-                await self._session.engine.close()
+                await self._session.close()
+
+    def _handle_message(self, body: bytes) -> None:
+        protocol = self.server.protocol
+        try:
+            protocol.handle_message(json.loads(body, object_hook=protocol.structure_message))
+        except Exception as error:
+            self.server.report_server_error(error, JsonRpcException)
 
     def _initialize(self, params: types.InitializeParams) -> None:
         self._options = params.initialization_options
@@ -170,6 +174,7 @@ class Front:
             raise JsonRpcInternalError(f"{name} failed, see the log") from None
 
 
+@cache
 def _handler(name: str) -> Callable[..., Any]:
     module, function = name.split(".")
     handler: Callable[..., Any] = getattr(importlib.import_module(f"lsp_server.features.{module}"), function)
@@ -203,7 +208,7 @@ def run_tcp(host: str, port: int, make_client: ClientFactory | None = None) -> N
 
 async def _serve_stdio(front: Front, output: BinaryIO) -> None:
     front.server.protocol.set_writer(StdoutWriter(output))
-    await front.serve(StdinAsyncReader(sys.stdin.buffer, front.server.thread_pool))
+    await front.serve(await standard_input(sys.stdin.buffer, output, front.server.thread_pool))
 
 
 async def _serve_tcp(front: Front, host: str, port: int) -> None:
@@ -223,4 +228,4 @@ async def _serve_tcp(front: Front, host: str, port: int) -> None:
     reader, writer = await connected
     listener.close()
     front.server.protocol.set_writer(writer)
-    await front.serve(reader)
+    await front.serve(StreamFrames(reader))

@@ -51,7 +51,8 @@ class Asked:
     """One request, bound to the moment it was read. `outcome` is set once, by its work or by a newer request.
 
     `params.position` is a place in `snapshot`, which `view` makes of the editor's document.
-    `engine_s` is from sending to the engine what it is asked to its last byte that was waited for.
+    `engine_s` is from sending to the engine what it is asked to its last byte that was waited for, `paused_s` what was
+    waited on purpose, whether another key comes.
     """
 
     request_id: int | str
@@ -62,6 +63,7 @@ class Asked:
     method: str = types.TEXT_DOCUMENT_INLINE_COMPLETION
     view: View | None = None
     engine_s: float = 0.0
+    paused_s: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -159,6 +161,12 @@ class Session:
         task = asyncio.create_task(_guarded(work))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    async def close(self) -> None:
+        """End what goes on for nobody, and let go of the engine."""
+        self.writings.forget()
+        self.context.close()
+        await self.engine.close()
 
     def forget(self, uri: str) -> None:
         """Drop what is known of a closed document."""

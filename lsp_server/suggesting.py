@@ -105,7 +105,7 @@ class _Request:
             if generation is None:
                 context, tokens = self._session.context, self._session.engine.health.context_tokens
                 await context.prepare(self._snapshot, self._cursor.line, self._session.settings.context, tokens)
-                await asyncio.sleep(self._debounce_s())
+                await self._pause()
                 generation = begin(self._session, self._snapshot, self._cursor, mode)
                 writings.sources["sent"] += 1
                 reason = "shown"
@@ -119,13 +119,15 @@ class _Request:
         """The outcome with other texts for the same place behind its first, if the engine has any."""
         session, around = self._session, Surroundings(place=self.spot.place, mode=mode)
         request = request_for(session, self._snapshot, self._cursor, mode, (), num_choices=MAX_CANDIDATES)
-        texts = [self.shown.text]
+        texts, choices, sent_s = [self.shown.text], [], time.perf_counter()
         with suppress(TimeoutError, EngineUnavailable):
             async with asyncio.timeout(session.settings.deadline_ms / 1000):
-                for written in await written_choices(session.engine.complete(request)):
-                    text = filter_text(rewrite(written, self.spot.place), around).text
-                    if text and not any(known.startswith(text) or text.startswith(known) for known in texts):
-                        texts.append(text)
+                choices = await written_choices(session.engine.complete(request))
+        self._asked.engine_s += time.perf_counter() - sent_s
+        for written in choices:
+            text = filter_text(rewrite(written, self.spot.place), around).text
+            if text and not any(known.startswith(text) or text.startswith(known) for known in texts):
+                texts.append(text)
         if session.documents.revision(self._snapshot.uri) != self._snapshot.revision:
             return Outcome(reason="stale", detail="the document changed meanwhile")
         items = tuple(make_item(text, self._snapshot, self._cursor) for text in texts[:MAX_CANDIDATES])
@@ -195,13 +197,17 @@ class _Request:
             return Outcome(reason="language", detail=f"the model knows {known} and not {language}")
         return None
 
-    def _debounce_s(self) -> float:
+    async def _pause(self) -> None:
+        """Wait whether another key comes, where that is likely."""
         if self._is_invoked:
-            return 0.0
+            return
         keystrokes, uri = self._session.keystrokes, self._snapshot.uri
-        return debounce_s(
+        pause_s = debounce_s(
             self.spot.place,
             gap_s=keystrokes.gap_s(uri),
             since_change_s=keystrokes.since_change_s(uri, self._read_s),
             answer_s=self._session.writings.answer_s,
         )
+        if pause_s:
+            self._asked.paused_s += pause_s  # what it takes longer is not on purpose
+            await asyncio.sleep(pause_s)

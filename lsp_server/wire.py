@@ -13,11 +13,18 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams, JsonRpcInvalidRequest, JsonRpcServerNotInitialized
+from pygls.exceptions import (
+    JsonRpcException,
+    JsonRpcInvalidParams,
+    JsonRpcInvalidRequest,
+    JsonRpcMethodNotFound,
+    JsonRpcServerNotInitialized,
+)
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.json_rpc import JsonRPCNotification
 
+from lsp_server.dialect import TriggerDialect
 from lsp_server.log import without_values
 
 logger = logging.getLogger(__name__)
@@ -61,7 +68,8 @@ class WireProtocol(LanguageServerProtocol):
         self.readers: dict[str, Reader] = {}
         self.on_lost_change: Callable[[str], None] = lambda _: None
         self._is_initialized = False
-        self._counts_triggers_from_0 = False
+        self._is_ending = False
+        self._dialect = TriggerDialect()
         for method in _DOCUMENT_METHODS:
             del self.fm.builtin_features[method]
 
@@ -87,17 +95,12 @@ class WireProtocol(LanguageServerProtocol):
         if not isinstance(params, dict):
             return
         if method == types.TEXT_DOCUMENT_DID_CHANGE:
+            self._dialect.changed()
             _normalise_changes(params)
         elif method == types.TEXT_DOCUMENT_INLINE_COMPLETION and isinstance(context := params.get("context"), dict):
-            self._normalise_trigger(context)
-            _normalise_range(context.get("selectedCompletionInfo"))
-
-    def _normalise_trigger(self, context: dict[str, Any]) -> None:
-        """A client that was seen to count from 0 means by 1 what the standard means by 2."""
-        kind = context.get("triggerKind")
-        self._counts_triggers_from_0 |= kind == 0
-        if self._counts_triggers_from_0 and kind in (0, 1):
-            context["triggerKind"] = kind + 1
+            if _normalise_range(context.get("selectedCompletionInfo")):
+                self._dialect.counts_from_0()
+            context["triggerKind"] = self._dialect.meant(context.get("triggerKind"))
 
     def handle_message(self, message: Any) -> None:
         """Dispatch a message, or refuse it for what it is or when it comes."""
@@ -109,7 +112,7 @@ class WireProtocol(LanguageServerProtocol):
             self._refuse(request_id, JsonRpcInvalidParams("the parameters have not the form that the method asks for"))
             if message.changed_uri:
                 self.on_lost_change(message.changed_uri)
-        elif self._shutdown and method != types.EXIT:
+        elif self._is_ending and method != types.EXIT:
             self._refuse(request_id, JsonRpcInvalidRequest("the server is shutting down"))
         elif method == types.INITIALIZE and self._is_initialized:
             self._refuse(request_id, JsonRpcInvalidRequest("the server is initialized already"))
@@ -117,6 +120,8 @@ class WireProtocol(LanguageServerProtocol):
             self._refuse(request_id, JsonRpcServerNotInitialized("the server is not initialized"))
         else:
             self._is_initialized = self._is_initialized or method == types.INITIALIZE
+            self._is_ending = self._is_ending or method == types.SHUTDOWN  # from now on, not from its answer on
+            self._shutdown = self._shutdown or (self._is_ending and method == types.EXIT)
             super().handle_message(message)
 
     def _handle_request(self, msg_id: int | str, method_name: str, params: Any) -> None:
@@ -145,6 +150,9 @@ class WireServer(LanguageServer):
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Take the place of pygls' message box."""
+        if isinstance(error, JsonRpcMethodNotFound):  # it is told so, and editors ask for much that not all serve
+            logger.debug("a request that is not served")
+            return
         logger.error("error in %s: %s", getattr(source, "__name__", source), without_values(error))
 
 
@@ -167,7 +175,10 @@ def _normalise_changes(params: dict[str, Any]) -> None:
         _normalise_range(change)
 
 
-def _normalise_range(holder: object) -> None:
+def _normalise_range(holder: object) -> bool:
+    """Whether it was an array."""
     if isinstance(holder, dict) and isinstance(holder.get("range"), list) and len(holder["range"]) == 2:
         start, end = holder["range"]
         holder["range"] = {"start": start, "end": end}
+        return True
+    return False

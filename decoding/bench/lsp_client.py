@@ -63,13 +63,13 @@ class LspClient:
         )
         return cls(process, log)
 
-    async def initialize(self) -> Answer:
+    async def initialize(self, folder: Path | None = None) -> Answer:
         """Say hello as an editor that knows inline completion and counts in UTF-16; the answer of `initialize`."""
         capabilities = {
             "general": {"positionEncodings": ["utf-16"]},
             "textDocument": {"inlineCompletion": {}, "synchronization": {}},
         }
-        params = {"processId": None, "rootUri": None, "capabilities": capabilities}
+        params = {"processId": None, "rootUri": folder.as_uri() if folder else None, "capabilities": capabilities}
         answer = await self.ask("initialize", params)
         self.notify("initialized", {})
         return answer

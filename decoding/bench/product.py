@@ -30,15 +30,25 @@ READY_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 10.0
 POLL_S = 0.01
 # The line of the language server's log for each request, at level INFO.
-LOGGED = re.compile(r"request (\d+): .* in ([\d.]+) ms, engine ([\d.]+) ms$", re.MULTILINE)
+LOGGED = re.compile(r"request (\d+): (.*) in ([\d.]+) ms, engine ([\d.]+) ms(?:, pause ([\d.]+) ms)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long the language server had a request, and how much of that it waited for the engine; 0 if not at all."""
+    """How long the language server had a request, and how it ended.
+
+    Of that it waited `engine_ms` for the engine, and `pause_ms` on purpose, to see whether another key comes.
+    """
 
     ms: float
     engine_ms: float
+    pause_ms: float = 0.0
+    reason: str = ""
+
+    @property
+    def own_ms(self) -> float:
+        """What the front end took itself, waiting for the processor included."""
+        return self.ms - self.engine_ms - self.pause_ms
 
 
 @contextmanager
@@ -152,7 +162,10 @@ class LiveCounters:
 
 def request_timings(log: str) -> dict[int, Timing]:
     """By request, from the language server's log."""
-    return {int(number): Timing(float(ms), float(engine_ms)) for number, ms, engine_ms in LOGGED.findall(log)}
+    return {
+        int(number): Timing(float(ms), float(engine_ms), float(pause_ms or 0), reason)
+        for number, reason, ms, engine_ms, pause_ms in LOGGED.findall(log)
+    }
 
 
 def memory_mb(pid: int) -> float | None:
@@ -160,6 +173,14 @@ def memory_mb(pid: int) -> float | None:
     with suppress(OSError, ValueError, StopIteration):
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
         return round(int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024, 1)
+    return None
+
+
+def processor_s(pid: int) -> float | None:
+    """Seconds of processor time that a process has used; None where `/proc` doesn't tell."""
+    with suppress(OSError, ValueError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from decoding.bench import endurance, recording, report, startup, trace
+from decoding.bench import endurance, recording, report, startup, trace, trace_workload
 from decoding.errors import TabcastError
 from decoding.models.pair import ModelSet
 
@@ -20,6 +20,8 @@ def add_trace_options(suite: argparse.ArgumentParser) -> None:
         "--speed", type=_positive, default=1.0, metavar="X", help="so many times as fast as it was recorded"
     )
     suite.add_argument("--minutes", type=_positive, metavar="M", help="only the recording's first M minutes")
+    suite.add_argument("--lines", type=_count, default=0, metavar="N", help="so many lines more in each file worked in")
+    suite.add_argument("--open-files", type=_count, default=0, metavar="N", help="so many files more that are open")
 
 
 def run_trace(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
@@ -30,6 +32,7 @@ def run_trace(options: argparse.Namespace, _models: ModelSet | None, progress: P
         events = [event for event in events if event.at_ms <= options.minutes * 60_000]
         if not any(isinstance(event, recording.Asked) for event in events):
             raise TabcastError(f"{options.data}: no completion request in the first {options.minutes:g} minutes")
+    events = trace_workload.enlarge(events, num_lines=options.lines, num_open=options.open_files)
     task = progress.add_task("playing", total=len(events))
     rows: list[report.Row] = []
     try:
@@ -70,4 +73,11 @@ def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
     return value

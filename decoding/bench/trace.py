@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,7 @@ from decoding.bench.product import (
     find_engine,
     language_server,
     memory_mb,
+    processor_s,
     request_timings,
     runtime_directory,
     wait_for_engine,
@@ -59,19 +61,21 @@ async def _run(
     rows: list[dict[str, object]],
     on_event: Callable[[], None],
 ) -> None:
+    folder = runtime / "workspace"
+    folder.mkdir()
     async with language_server(command, runtime) as server:
-        await server.initialize()
+        await server.initialize(folder)
         health = await wait_for_engine(server)
         engine = find_engine(runtime)
         before = State.read(server, engine)
         live = await LiveCounters.open(engine) if engine else None
-        player = Player(server, LANGUAGE, live)
+        player = Player(server, LANGUAGE, live, folder)
         try:
             await player.play(events, speed, on_event)
         finally:
             if live is not None:
                 live.close()
-            facts = before.facts(State.read(server, engine))
+            facts = before.facts(State.read(server, engine), len(player.played.requests))
             facts["settings"] = (
                 f"speed {speed:g}; engine: {health['model'] or 'none'} on {health['device'] or 'nothing'}; "
                 f"every document opened as {LANGUAGE}, whatever it is"
@@ -84,6 +88,7 @@ class State:
     """Memory and counters at one moment; what can't be told is None or missing."""
 
     server_mb: float | None
+    server_s: float | None
     engine_mb: float | None
     counters: dict[str, float]
 
@@ -92,16 +97,19 @@ class State:
         """As it is now."""
         return cls(
             server_mb=memory_mb(server.pid),
+            server_s=processor_s(server.pid),
             engine_mb=memory_mb(engine.pid) if engine else None,
             counters=engine_counters(engine) if engine else {},
         )
 
-    def facts(self, after: State) -> dict[str, object]:
-        """What changed since, for the report."""
+    def facts(self, after: State, num_requests: int) -> dict[str, object]:
+        """What changed since, for the report; the front end's processor time is that of changes, too."""
         counted = {name: value - self.counters.get(name, 0) for name, value in after.counters.items()}
         asked, steps = counted.get("tabcast_requests_total", 0), counted.get("tabcast_steps_total", 0)
         prefilled = counted.get("tabcast_prefilled_tokens_total", 0)
+        used_s = None if self.server_s is None or after.server_s is None else after.server_s - self.server_s
         return {
+            "server_cpu_ms_per_request": round(used_s * 1e3 / num_requests, 2) if used_s and num_requests else None,
             "engine_requests": int(asked) if after.counters else None,
             "prefilled_tokens_per_request": round(prefilled / asked, 1) if asked else None,
             "tokens_per_step": round(counted["tabcast_tokens_total"] / steps, 3) if steps else None,
@@ -115,11 +123,15 @@ class State:
 class Player:
     """An editor that does what the recording says; `language` is what documents are opened as.
 
+    With a `folder` the documents are files there, too, as they are when they are opened first.
     With the engine's `counters` it notes what each request cost: what was computed between it and the next event.
     """
 
-    def __init__(self, server: LspClient, language: str, counters: LiveCounters | None = None) -> None:
+    def __init__(
+        self, server: LspClient, language: str, counters: LiveCounters | None = None, folder: Path | None = None
+    ) -> None:
         self.played = Played()
+        self._folder = folder
         self._server = server
         self._language = language
         self._counters = counters
@@ -174,13 +186,23 @@ class Player:
     def _open(self, event: Opened) -> None:
         document = self._documents.get(event.document)
         if document is None:
-            document = _Document(uri=f"file:///recording/{quote(event.path)}", units=to_units(event.text))
+            document = _Document(uri=self._place(event), units=to_units(event.text))
             self._documents[event.document] = document
             item = {"uri": document.uri, "languageId": self._language, "version": document.version, "text": event.text}
             self._server.notify("textDocument/didOpen", {"textDocument": item})
         else:  # its text was set anew, as by a change on disk
             document.units = to_units(event.text)
             self._changed(event.document, [{"text": event.text}])
+
+    def _place(self, event: Opened) -> str:
+        """Where a document is; a path that leads out of the folder gets no file."""
+        file = (self._folder / event.path).resolve() if self._folder else None
+        if self._folder is None or file is None or self._folder.resolve() not in file.parents:
+            return f"file:///recording/{quote(event.path)}"
+        with suppress(OSError):  # two documents of a recording may claim one place
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(event.text, encoding="utf-8", errors="replace")
+        return file.as_uri()
 
     def _edit(self, event: Edited) -> None:
         document = self._documents[event.document]

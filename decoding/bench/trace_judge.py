@@ -6,6 +6,7 @@ read a later change of that document. Pure functions of what was sent and what c
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,10 @@ from decoding.bench import keystrokes, metrics
 from decoding.bench.lsp_client import CANCELLED, Answer
 from decoding.bench.product import Timing
 from decoding.bench.text_units import offset_of, to_units
+
+# The reasons of answers that were given without the engine.
+FROM_MEMORY = ("typed through", "remembered")
+Row = dict[str, object]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,8 +91,8 @@ def summarise(
     answers: dict[Any, list[Answer]],
     facts: Mapping[str, object],
     timings: Mapping[int, Timing] | None = None,
-) -> list[dict[str, object]]:
-    """A row for all requests, with the facts, one for those that brought a suggestion, and one for each kind of key."""
+) -> list[Row]:
+    """A row for all requests, with the facts, those with a suggestion, those from memory, and each kind of key."""
     firsts = [(request, answers[request.id][0]) for request in played.requests if request.id in answers]
     found = [(request, answer) for request, answer in firsts if answer.result is not None]
     shown = [(request, answer) for request, answer in found if items_of(answer)]
@@ -101,25 +106,44 @@ def summarise(
         "late_p99_ms": round(metrics.percentile(played.lateness_ms, 0.99), 1),
     }
     waited = _front_end([timings[request.id] for request, _ in found if timings and request.id in timings])
+    reasons = {"reasons": dict(Counter(timing.reason for timing in timings.values()).most_common())} if timings else {}
     costs = [(request.kind, request.num_prefilled) for request in played.requests if request.num_prefilled is not None]
     return [
-        {"method": "all requests", "count": total, **_latency(found, total), **counts, **waited, **facts},
+        {"method": "all requests", "count": total, **_latency(found, total), **counts, **waited, **facts, **reasons},
         {"method": "with a suggestion", "count": len(shown), **_latency(shown, len(shown))},
+        *([_from_memory(found, timings)] if timings else []),
         *keystrokes.rows(costs),
     ]
 
 
 def _front_end(timings: Sequence[Timing]) -> dict[str, object]:
-    """The front end's own time in answers for which it asked the engine: before asking and after the last byte."""
+    """The front end's own time in answers for which it asked the engine: all but the engine's and pauses on purpose."""
     asked = [timing for timing in timings if timing.engine_ms > 0]
     if not asked:
         return {}
-    own = [timing.ms - timing.engine_ms for timing in asked]
+    own, pauses = [timing.own_ms for timing in asked], [timing.pause_ms for timing in asked if timing.pause_ms]
     return {
         "front_end_p50_ms": round(metrics.percentile(own, 0.5), 2),
         "front_end_p99_ms": round(metrics.percentile(own, 0.99), 2),
         "front_end_percent": round(100 * sum(own) / sum(timing.ms for timing in asked), 1),
+        "paused": len(pauses),
+        "pause_p99_ms": round(metrics.percentile(pauses, 0.99), 1) if pauses else None,
     }
+
+
+def _from_memory(pairs: Sequence[tuple[Request, Answer]], timings: Mapping[int, Timing]) -> Row:
+    """Answers for which nothing was waited: as the editor sees them, and what of that the front end took."""
+    pairs = [(request, answer) for request, answer in pairs if _is_from_memory(timings.get(request.id))]
+    own = [timings[request.id].own_ms for request, _ in pairs]
+    figures = {
+        f"front_end_p{share}_ms": round(metrics.percentile(own, share / 100), 2) if own else None
+        for share in (50, 95, 99)
+    }
+    return {"method": "from memory", "count": len(pairs), **_latency(pairs, len(pairs)), **figures}
+
+
+def _is_from_memory(timing: Timing | None) -> bool:
+    return timing is not None and timing.reason in FROM_MEMORY
 
 
 def _latency(pairs: Sequence[tuple[Request, Answer]], total: int) -> dict[str, object]:

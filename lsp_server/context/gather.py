@@ -18,6 +18,7 @@ from lsprotocol import types
 from pygls.uris import to_fs_path
 
 from decoding.protocol import ContextFile
+from lsp_server.context.ignore import RULE_FILES
 from lsp_server.context.ranking import room_for
 from lsp_server.context.snippets import Document, View
 from lsp_server.context.worker import ContextWorker
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 BURST_S: Final = 2.0
 PAUSE_S: Final = 0.7
-WAIT_S: Final = 0.01
+WAIT_S: Final = 0.006
 MAX_LINES_MOVED: Final = 30
 MAX_OTHERS: Final = 20
 MAX_RECENT: Final = 10
@@ -128,7 +129,7 @@ class ContextGatherer:
     def changed_on_disk(self, uris: Sequence[str]) -> None:
         """Files were saved, created or deleted; ignore rules among them hold from now on."""
         files = [Path(path) for uri in uris if uri.startswith("file:") and (path := to_fs_path(uri))]
-        self._judge_all()
+        self._judge_all(at_once=any(file.name in RULE_FILES for file in files))
         self._worker.changed_on_disk(files)
 
     async def ignored_by(self, uri: str) -> str:
@@ -226,7 +227,7 @@ class ContextGatherer:
 
     def _pause(self) -> None:
         """Gather for the document that is being worked in, so that the next burst need not wait."""
-        self._judge_all()  # before, since a request waits for it
+        self._judge_all()
         uri = next(reversed(self._lines), "")
         burst, snapshot = self._bursts.get(uri), self._documents.snapshot(uri)
         if burst is not None and snapshot is not None:
@@ -236,15 +237,26 @@ class ContextGatherer:
         self._lines.pop(uri, None)
         self._lines[uri] = line
 
-    def _judge_all(self) -> None:
+    def _judge_all(self, *, at_once: bool = False) -> None:
         for uri in self._judged:
-            self._judge(uri)
+            self._judge(uri, at_once=at_once)
 
-    def _judge(self, uri: str) -> None:
+    def _judge(self, uri: str, *, at_once: bool = True) -> None:
+        """Judge a document again; requests wait for it if it must hold `at_once`, else the last judgement holds on."""
         self._follow_folders()
         path = to_fs_path(uri) if uri.startswith("file:") else None
         name = uri.rpartition(":")[2]
-        self._judged[uri] = asyncio.wrap_future(self._worker.judge(Path(path) if path else None, name))
+        judging = asyncio.wrap_future(self._worker.judge(Path(path) if path else None, name))
+        before = self._judged.get(uri)
+        if before is None or at_once or not before.done():
+            self._judged[uri] = judging
+            return
+
+        def replace_before(done: asyncio.Future[str]) -> None:
+            if self._judged.get(uri) is before and not done.cancelled():
+                self._judged[uri] = done
+
+        judging.add_done_callback(replace_before)
 
     def _follow_folders(self) -> None:
         folders = self._folder_uris()

@@ -47,6 +47,11 @@ CLUTTER_PATTERNS: Final = (
     *(f"*.{ending}" for ending in ("zip", "gz", "bz2", "xz", "zst", "tar", "7z", "whl", "parquet", "sqlite*", "db")),
 )
 BUILT_IN: Final = "built in"
+# A module that deals with secrets, or is named like Python's own, is code: what it holds is masked, and only its folder
+# is judged.
+_CODE: Final = re.compile(
+    r"secrets\.(pyi?|[mc]?[jt]sx?|go|rs|java|kt|scala|swift|cs|c|h|cc|[ch]pp|rb|exs?|erl|hs|ml|dart|lua|zig)"
+)
 
 
 class _Rules(NamedTuple):
@@ -112,6 +117,8 @@ class IgnoreRules:
 
 def secret_reason(path: PurePath, *, is_folder: bool = False) -> str:
     """The built-in pattern against secrets that a path's names match, or ""."""
+    if not is_folder and _CODE.fullmatch(path.name.lower()):
+        path, is_folder = path.parent, True
     lowered = path.as_posix().lower().lstrip("/") + ("/" if is_folder else "")
     if not _any_of(SECRET_PATTERNS).search(lowered):
         return ""

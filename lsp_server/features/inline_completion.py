@@ -77,7 +77,12 @@ def _note(session: Session, asked: Asked, outcome: Outcome) -> None:
     session.note(asked, outcome, ms)
     # `tabcast bench trace` reads this line.
     logger.info(
-        "request %s: %s in %.2f ms, engine %.2f ms", asked.request_id, outcome.reason, ms, asked.engine_s * 1000
+        "request %s: %s in %.2f ms, engine %.2f ms, pause %.2f ms",
+        asked.request_id,
+        outcome.reason,
+        ms,
+        asked.engine_s * 1000,
+        asked.paused_s * 1000,
     )
 
 

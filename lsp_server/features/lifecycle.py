@@ -68,5 +68,4 @@ def did_change_configuration(session: Session, params: types.DidChangeConfigurat
 
 async def shutdown(session: Session, _: None) -> None:
     """Let go of the engine."""
-    session.context.close()
-    await session.engine.close()
+    await session.close()

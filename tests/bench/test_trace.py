@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -17,7 +17,7 @@ from lsprotocol import types
 from rich.console import Console
 
 from decoding.__main__ import main
-from decoding.bench import keystrokes, product, recording, report, trace, trace_judge
+from decoding.bench import keystrokes, product, recording, report, trace, trace_judge, trace_workload
 from decoding.bench.data import DataError
 from decoding.bench.lsp_client import Answer
 from decoding.bench.text_units import from_units, offset_of, position_of, to_units
@@ -149,12 +149,47 @@ def test_the_front_ends_share_is_read_from_its_log() -> None:
         "12:00:00,1 INFO x: request 0: shown in 10.00 ms, engine 9.00 ms\n"
         "12:00:00,2 INFO x: the engine is ready\n"
         "12:00:00,3 INFO x: request 1: typed through in 0.30 ms, engine 0.00 ms\n"
-        "12:00:00,4 INFO x: request 2: shown in 30.00 ms, engine 27.00 ms\n"
+        "12:00:00,4 INFO x: request 2: shown in 80.00 ms, engine 27.00 ms, pause 50.00 ms\n"
     )
     requests = [trace_judge.Request(id=i, units="", offset=0, sent_s=1.0) for i in range(3)]
     answers = {i: [Answer(at_s=1.1, order=i, result={"items": []})] for i in range(3)}
-    row = trace_judge.summarise(trace_judge.Played(requests), answers, {}, product.request_timings(log))[0]
-    assert (row["front_end_p50_ms"], row["front_end_p99_ms"], row["front_end_percent"]) == (1, 3, 10)
+    row, _, memory = trace_judge.summarise(trace_judge.Played(requests), answers, {}, product.request_timings(log))
+    assert (row["front_end_p50_ms"], row["front_end_p99_ms"], row["front_end_percent"]) == (1, 3, 4.4)
+    assert (row["paused"], row["pause_p99_ms"], row["reasons"]) == (1, 50, {"shown": 2, "typed through": 1})
+    assert (memory["method"], memory["count"], memory["p99_ms"], memory["front_end_p99_ms"]) == (
+        *("from memory", 1, 100, 0.3),
+    )
+
+
+def test_a_heavier_session_is_the_same_one_in_longer_files(session: Path) -> None:
+    events = recording.read_recording(session)
+    larger = trace_workload.enlarge(events, num_lines=50, num_open=3)
+    others, rest = larger[:3], larger[3:]
+    assert all(isinstance(other, recording.Opened) and other.text.count("\n") > 100 for other in others)
+    assert len({other.document for other in others if isinstance(other, recording.Opened)} - {0}) == 3
+    texts = []
+    for played in (events, rest):
+        units = ""
+        for event in played:
+            if isinstance(event, recording.Opened):
+                units = to_units(event.text)
+            elif isinstance(event, recording.Edited):
+                units = event.apply(units)
+            elif isinstance(event, recording.Asked):
+                texts.append((units[event.offset - 3 : event.offset], units.count("\n")))
+    assert [head for head, _ in texts[:2]] == [head for head, _ in texts[2:]]
+    assert [num - 50 for _, num in texts[2:]] == [num for _, num in texts[:2]]
+    assert trace_workload.enlarge(events) == events
+
+
+def test_no_file_is_written_outside_of_the_workspace(tmp_path: Path) -> None:
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    player = trace.Player(cast(Any, None), "python", folder=folder)
+    for path, is_inside in (("a/b.py", True), ("../c.py", False), (str(tmp_path / "d.py"), False)):
+        uri = player._place(recording.Opened(at_ms=0, document=0, path=path, text="x"))
+        assert uri.startswith(folder.as_uri()) == is_inside
+    assert [file.name for file in tmp_path.rglob("*.py")] == ["b.py"]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +245,7 @@ def test_the_command_with_the_real_server(tiny_model: Path, session: Path, tmp_p
     out = tmp_path / "t.json"
     model = ["--model", str(tiny_model), "--draft", "none", "--device", "cpu", "--dtype", "float32"]
     assert main(["bench", "trace", *model, FRONT_END, "--data", str(session), "--json", str(out)]) == 0
-    row, _, *by_kind = json.loads(out.read_text(encoding="utf-8"))["rows"]
+    row, _, _, *by_kind = json.loads(out.read_text(encoding="utf-8"))["rows"]
     assert (row["count"], row["stale"], row["not_answered_once"], row["failed"]) == (2, 0, 0, 0)
     assert row["answered"] + row["superseded"] + row["cancelled"] == 2
     assert row["engine_requests"] >= 1

@@ -39,6 +39,7 @@ class Script:
 
     Where the prompt begins `gold`, what follows it there is the answer instead of `text`.
     `raw` is sent instead of any event; `protocol` is the version that it claims to speak.
+    `computes` if the engine's counters grow whenever they are looked at.
     `others` are the answers from the second on; `log_probs` has one of each chunk of the first, else they are 0.
     """
 
@@ -55,6 +56,7 @@ class Script:
     languages: tuple[str, ...] = ()
     context_tokens: int = 0
     raw: str | None = None
+    computes: bool = False
     protocol: int = PROTOCOL_VERSION
 
     def write(self, directory: Path) -> None:
@@ -73,6 +75,8 @@ class FakeEngine:
         self.directory = directory
         self.address = Address(port=port, token=secrets.token_hex(16), pid=os.getpid())
         self.stopping = asyncio.Event()
+        self.num_asked = 0
+        self.num_turns = 0
 
     def script(self) -> Script:
         path = self.directory / "script.json"
@@ -100,6 +104,7 @@ class FakeEngine:
             return error_response(401, "the token is wrong", "token")
         body = CompletionRequest.from_json(await request.json())
         script = self.script()
+        self.num_asked += 1
         self.note("request", body=body.to_json())
         if script.status != "ready":
             return error_response(503, script.detail or script.status, script.status)
@@ -139,6 +144,10 @@ class FakeEngine:
                 return
             await asyncio.sleep(0.005)
 
+    async def metrics(self, _: web.Request) -> web.Response:
+        self.num_turns += self.script().computes
+        return web.Response(text=f"tabcast_requests_total {self.num_asked}\ntabcast_steps_total {self.num_turns}\n")
+
     async def stop(self, _: web.Request) -> web.Response:
         self.stopping.set()
         return web.json_response({})
@@ -161,6 +170,7 @@ async def serve(directory: Path) -> None:
             web.get("/health", engine.health),
             web.post("/v1/completions", engine.complete),
             web.post("/v1/tabcast/stop", engine.stop),
+            web.get("/metrics", engine.metrics),
         ]
     )
     await runner.setup()

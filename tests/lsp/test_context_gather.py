@@ -162,7 +162,7 @@ async def test_ignored_documents_are_not_served_and_no_context_of_others(editor:
     assert await editor.context.ignored_by(editor.uri(".env")) == ".env (built in)"
     assert await editor.context.ignored_by(editor.uri("build/gen.py")) == "build/ (built in)"
     assert await editor.context.ignored_by(editor.uri("app.py")) == ""
-    assert await editor.context.ignored_by("untitled:secrets.py") == "secrets.* (built in)"
+    assert await editor.context.ignored_by("untitled:secrets.txt") == "secrets.* (built in)"
     editor.type("build/gen.py", "# typed\n", 0)
     assert {text.partition(":")[0] for text in await editor.files("app.py", 4)} == {"shop.py"}
 
@@ -177,6 +177,24 @@ async def test_new_rules_hold_when_they_are_saved(editor: Editor) -> None:
     editor.now_s += 5
     editor.context._ready = None
     assert "visited" not in "".join(await editor.files("app.py", 4))
+
+
+async def test_a_request_waits_for_new_rules_and_not_for_a_look_at_the_old_ones(editor: Editor) -> None:
+    editor.open("app.py")
+    assert await editor.context.ignored_by(editor.uri("app.py")) == ""
+    is_free = threading.Event()
+    editor.context._worker._submit(is_free.wait, 30)
+    tree(editor.root, {".tabcastignore": "app.py\n"})
+    editor.context.changed_on_disk([editor.uri("other.py")])  # whatever that has to do with it
+    assert await asyncio.wait_for(editor.context.ignored_by(editor.uri("app.py")), 30) == ""
+    editor.context.changed_on_disk([editor.uri(".tabcastignore")])
+    waiting = asyncio.create_task(editor.context.ignored_by(editor.uri("app.py")))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    is_free.set()
+    assert await waiting == "app.py (.tabcastignore)"
+    await asyncio.sleep(0)
+    assert await editor.context.ignored_by(editor.uri("app.py")) == "app.py (.tabcastignore)"
 
 
 async def test_a_closed_document_was_visited_lately(editor: Editor) -> None:

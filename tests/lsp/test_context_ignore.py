@@ -23,9 +23,9 @@ def tree(root: Path, files: dict[str, str]) -> Path:
     "name",
     [
         *(".env", ".env.local", "prod.env", "server.pem", "tls.KEY", "id_rsa", "id_ed25519.pub", "credentials"),
-        *(".netrc", ".pypirc", ".npmrc", "kubeconfig", "secrets.yaml", "secrets.py", "app-credentials.json"),
+        *(".netrc", ".pypirc", ".npmrc", "kubeconfig", "secrets.yaml", "secrets.sh", "app-credentials.json"),
         *("my_secrets.toml", ".aws/config", ".ssh/config", "home/.kube/config", "terraform.tfstate", "vault.kdbx"),
-        *("ca.crt", ".bash_history"),
+        *("ca.crt", ".bash_history", "secrets.test.yml", ".ssh/secrets.py", ".secrets.py"),
     ],
 )
 def test_files_that_hold_secrets_by_their_name(name: str) -> None:
@@ -34,7 +34,19 @@ def test_files_that_hold_secrets_by_their_name(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["app.py", "env.py", "keys.py", "id_generator.py", "credentials.py", "secret_santa.py", ".env.example", "a.md"],
+    [
+        *(
+            "app.py",
+            "env.py",
+            "keys.py",
+            "id_generator.py",
+            "credentials.py",
+            "secret_santa.py",
+            ".env.example",
+            "a.md",
+        ),
+        *("secrets.py", "Secrets.java", "secrets.go", "secrets.ts"),
+    ],
 )
 def test_files_that_only_sound_so(name: str) -> None:
     assert secret_reason(Path(name)) == ""

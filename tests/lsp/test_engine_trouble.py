@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
@@ -58,6 +60,42 @@ async def test_an_engine_that_was_only_slow_stays(
     await asyncio.sleep(0.5)
     os.kill(pid, signal.SIGCONT)
     assert (await ensuring).pid == pid
+    assert len(runtime.events("start")) == 1
+
+
+async def test_an_engine_that_computes_nothing_is_replaced_once(runtime: FakeRuntime, make_client: MakeClient) -> None:
+    runtime.script("text", hold_after=0)
+    clients = [make_client(stuck_s=0.3) for _ in range(3)]
+    pid = (await clients[0].ensure()).pid
+    for client in clients:
+        await client.attach()
+    results = await asyncio.gather(*(client.replace_if_stuck() for client in clients))
+    assert any(results)
+    assert len(runtime.events("start")) == 2
+    runtime.script("text")
+    assert (await clients[0].ensure()).pid != pid
+    assert await text_of(clients[0]) == "text"
+
+
+async def test_a_stuck_engine_is_not_replaced_again_at_once(runtime: FakeRuntime, make_client: MakeClient) -> None:
+    runtime.script("text", hold_after=0)
+    client = make_client(stuck_s=0.01, clock=lambda: time.monotonic() / 50)  # pauses between starts are long
+    await client.ensure()
+    with pytest.raises(EngineUnavailable) as caught:
+        await client.replace_if_stuck()
+    assert caught.value.code == "backing off"
+    assert len(runtime.events("start")) == 1
+
+
+async def test_an_engine_that_is_only_slow_or_refuses_is_not_replaced(
+    runtime: FakeRuntime, make_client: MakeClient
+) -> None:
+    client = make_client(stuck_s=60)
+    await client.ensure()
+    scripts: list[dict[str, Any]] = [{"hold_after": 0, "computes": True}, {"status": "loading"}, {}]
+    for script in scripts:
+        runtime.script("text", **script)
+        assert not await client.replace_if_stuck()
     assert len(runtime.events("start")) == 1
 
 

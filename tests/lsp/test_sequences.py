@@ -21,6 +21,7 @@ from lsp_server.documents import DocumentStore
 from lsp_server.engine_client import EngineClient, EngineUnavailable
 from lsp_server.engine_stream import Delta, Part
 from lsp_server.server import Front
+from lsp_server.transport import StreamFrames
 from tests.lsp.raw_client import URI, did_open, inline, notification, request
 from tests.lsp.test_documents import position_of
 
@@ -222,7 +223,7 @@ def ask(editor: Editor, number: int, action: tuple[Any, ...]) -> None:
 
 async def play(actions: list[tuple[Any, ...]]) -> None:
     editor = Editor()
-    serving = asyncio.create_task(editor.front.serve(cast(Any, editor.reader)))
+    serving = asyncio.create_task(editor.front.serve(StreamFrames(editor.reader)))
     capabilities = {"general": {"positionEncodings": [ENCODING]}}
     params = {"processId": None, "rootUri": None, "capabilities": capabilities}
     editor.send(request(0, "initialize", {**params, "initializationOptions": {"minConfidence": 0}}))

@@ -18,9 +18,11 @@ BEFORE_INITIALIZE = {
     "decoding",
     "decoding.protocol",
     "lsp_server",
+    "lsp_server.dialect",
     "lsp_server.log",
     "lsp_server.server",
     "lsp_server.settings",
+    "lsp_server.transport",
     "lsp_server.wire",
 }
 # Heavy or foreign modules that may come later or never.

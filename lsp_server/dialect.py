@@ -1,0 +1,48 @@
+"""What a client means by its trigger kinds: the standard counts from 1, its proposals counted from 0.
+
+LSP 3.18 has 1 for "asked by hand" and 2 for "automatically"; clients of its drafts (vscode-languageclient 9) send 0 and
+1. So 0 and 2 tell a client's way of counting, and 1 alone does not. It must not know messages or documents.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+BY_HAND: Final = 1
+AUTOMATIC: Final = 2
+# Editors ask by themselves so soon after a key, and not three times running would a hand.
+SOON_S: Final = 0.3
+MAX_BY_HAND_SOON: Final = 3
+
+
+class TriggerDialect:
+    """Learns from one client's requests how it counts."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts_from_0: bool | None = None
+        self._changed_s = float("-inf")
+        self._num_soon = 0
+
+    def changed(self) -> None:
+        """The client changed a document."""
+        self._changed_s = self._clock()
+
+    def counts_from_0(self) -> None:
+        """Something else about the client showed that it is one of the old ones."""
+        self._counts_from_0 = True
+
+    def meant(self, kind: object) -> object:
+        """The standard's number for what a client sent; what is no kind at all stays as it is."""
+        if kind == 0:
+            self._counts_from_0 = True
+        elif kind == AUTOMATIC:
+            self._counts_from_0 = False
+        elif kind == BY_HAND and self._counts_from_0 is None:
+            is_soon = self._clock() - self._changed_s < SOON_S
+            self._num_soon = self._num_soon + 1 if is_soon else 0
+            if self._num_soon >= MAX_BY_HAND_SOON:
+                self._counts_from_0 = True
+        return {0: BY_HAND, 1: AUTOMATIC}.get(kind, kind) if self._counts_from_0 and isinstance(kind, int) else kind
