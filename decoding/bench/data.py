@@ -85,6 +85,11 @@ def read_prompts(path: Path, limit: int | None = None) -> list[tuple[str, str]]:
     return [(str(row.value.get("task_id", row.number)), row.text("prompt")) for row in _rows(path, limit)]
 
 
+def read_rewrites(path: Path, limit: int | None = None) -> list[tuple[str, str, str]]:
+    """(name, before, after) of rows with these fields: a whole file and its new form. Raises `DataError`."""
+    return [(row.text("name"), row.text("before"), row.text("after")) for row in _rows(path, limit)]
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     path: Path

@@ -7,7 +7,7 @@ denominator of every speed-up.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,10 +17,10 @@ import torch
 
 from decoding.bench import baselines
 from decoding.bench.synthetic import FreeDrafter, SyntheticTarget
+from decoding.bench.tasks import GivenTarget
 from decoding.drafters import registry
 from decoding.drafters.combine import Combined
 from decoding.drafting import Draft, Drafter, DraftRequest, Outcome
-from decoding.models.language_model import LanguageModel
 from decoding.models.pair import ModelSet
 from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method
 from decoding.sampling import Sampling
@@ -51,20 +51,26 @@ class Run:
     verify_s: float = 0.0
     drafted: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
-    # Of each draft, how many tokens it had and how many of them stood.
-    drafts: list[tuple[int, int]] = field(default_factory=list)
+    # Of each draft, how many tokens it had, how many of them stood, and how many had matched before it.
+    drafts: list[tuple[int, int, int]] = field(default_factory=list)
     timeline: list[tuple[int, float]] = field(default_factory=list)
 
 
 Decode = Callable[[list[int]], Run]
+Given = Mapping[tuple[int, ...], Sequence[int]]
+"""Answers by prompt."""
 
 
 def methods(
-    models: ModelSet, names: Sequence[str], num_tokens: int, acceptance: float | None = None
+    models: ModelSet,
+    names: Sequence[str],
+    num_tokens: int,
+    acceptance: float | None = None,
+    given: Given | None = None,
 ) -> dict[str, Decode]:
     """The decoders to compare, by name; a method of which no drafter is there is left out.
 
-    With a synthetic `acceptance` there is one more, whose drafts are free.
+    With a synthetic `acceptance` there is one more, whose drafts are free. `given` are answers that are not chosen.
     """
     width = models.target.step_width
     chosen: dict[str, Decode] = {}
@@ -77,11 +83,11 @@ def methods(
         drafter = partial(_without_texts, shared, partial(session.drafter, name))
         if acceptance is not None:  # a decree leaves the policy nothing to decide
             drafter = partial(_combined, session, name)
-        chosen[name] = _own(models, drafter, num_tokens, width=width, acceptance=acceptance)
+        chosen[name] = _own(models, drafter, num_tokens, width=width, acceptance=acceptance, given=given)
     if acceptance is not None:
         free = FreeDrafter(models.target.shape.vocabulary)
         chosen[free.name] = _own(models, lambda: Combined([free]), num_tokens, width=width, acceptance=acceptance)
-    return {PLAIN_FASTEST: _own(models, lambda: Combined([]), num_tokens, width=1), **chosen}
+    return {PLAIN_FASTEST: _own(models, lambda: Combined([]), num_tokens, width=1, given=given), **chosen}
 
 
 def from_baseline(generate: baselines.Generate) -> Decode:
@@ -143,11 +149,15 @@ def _own(
     *,
     width: int,
     acceptance: float | None = None,
+    given: Given | None = None,
 ) -> Decode:
     def decode(prompt_ids: list[int]) -> Run:
         target = models.target
         usual, target.step_width = target.step_width, width
         try:
+            if answer_ids := (given or {}).get(tuple(prompt_ids)):
+                given_target = GivenTarget(target, len(prompt_ids), answer_ids)
+                return _timed(given_target, drafter(), prompt_ids, len(answer_ids))
             inner = target if acceptance is None else SyntheticTarget(target, acceptance)
             return _timed(inner, drafter(), prompt_ids, num_tokens)
         finally:
@@ -156,7 +166,7 @@ def _own(
     return decode
 
 
-def _timed(inner: LanguageModel | SyntheticTarget, drafter: Drafter, prompt_ids: list[int], num_tokens: int) -> Run:
+def _timed(inner: Any, drafter: Drafter, prompt_ids: list[int], num_tokens: int) -> Run:
     """A cold run; decoding is timed from the end of the first round that emitted something."""
     watched = _TimedDrafter(drafter)
     target = _TimedTarget(inner)
@@ -179,11 +189,12 @@ def _timed(inner: LanguageModel | SyntheticTarget, drafter: Drafter, prompt_ids:
             name = outcome.draft.drafter
             run.drafted[name] = run.drafted.get(name, 0) + len(outcome.draft.token_ids)
             run.accepted[name] = run.accepted.get(name, 0) + outcome.num_accepted
-            run.drafts.append((len(outcome.draft.token_ids), outcome.num_accepted))
+            run.drafts.append((len(outcome.draft.token_ids), outcome.num_accepted, outcome.draft.match_len))
         run.timeline.append((min(len(run.token_ids), num_tokens), time.perf_counter() - began))
         if len(run.token_ids) >= num_tokens:
             break
     run.decode_s = time.perf_counter() - first
+    watched.close()
     run.prefill_s, run.draft_s, run.verify_s = first - began, watched.seconds, target.seconds
     del run.token_ids[num_tokens:]
     return run
@@ -226,7 +237,7 @@ class _TimedDrafter:
 class _TimedTarget:
     """The target with a clock at its steps."""
 
-    def __init__(self, inner: LanguageModel | SyntheticTarget) -> None:
+    def __init__(self, inner: Any) -> None:
         self._inner = inner
         self.seconds = 0.0
 
@@ -235,6 +246,12 @@ class _TimedTarget:
 
     def step(self, *arguments: object) -> torch.Tensor:
         began = time.perf_counter()
-        logits = self._inner.step(*arguments)  # type: ignore[arg-type]
+        logits: torch.Tensor = self._inner.step(*arguments)
+        self.seconds += time.perf_counter() - began
+        return logits
+
+    def step_chains(self, *arguments: object) -> list[torch.Tensor]:
+        began = time.perf_counter()
+        logits: list[torch.Tensor] = self._inner.step_chains(*arguments)
         self.seconds += time.perf_counter() - began
         return logits

@@ -12,23 +12,40 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from decoding.bench import bandwidth, baselines, data, decode, decode_rows, llama_cpp, memory, report, scoring, shapes
+from decoding.bench import (
+    bandwidth,
+    baselines,
+    decode,
+    decode_rows,
+    llama_cpp,
+    memory,
+    report,
+    scoring,
+    shapes,
+    tasks,
+)
+from decoding.bench.tasks import MIN_PROMPT_TOKENS, Task
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.agreement import choices, percent_alike
 from decoding.models.pair import ModelSet, load_pair
 from decoding.protocol import ProtocolError, check_method
 
-PROMPTS = Path(__file__).parent / "prompts.jsonl"
 METHODS_HELP = f"of {', '.join(decode.ALL_METHODS)}; drafters together are joined by +; all: each of them"
-MIN_PROMPT_TOKENS = 8
 RANDOM_PROMPTS = 2
 ROOM = 64
 
 
 def add_options(suite: argparse.ArgumentParser) -> None:
     """The options of this suite alone."""
-    suite.add_argument("--data", type=Path, default=PROMPTS, help="rows with `prompt`; our own small set by default")
+    suite.add_argument(
+        "--suite",
+        dest="suite_name",
+        choices=tasks.SUITES,
+        default="builtin",
+        help="what is decoded: prompts; holes in files or insertions of commits, of --data; whole files rewritten",
+    )
+    suite.add_argument("--data", type=Path, help="rows of the suite's form; our own small sets by default")
     suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
     suite.add_argument(
         "--methods", type=_parse_methods, default=list(decode.USUAL_METHODS), metavar="A,B+C", help=METHODS_HELP
@@ -81,9 +98,11 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
     with ExitStack() as stack:
         theirs = _baselines(options, models, stack)
         for number, length in enumerate(lengths or [None]):
-            prompts = _prompts(options, models, length)
+            found = _prompts(options, models, length)
+            prompts = [task.prompt_ids for task in found]
+            given = {tuple(task.prompt_ids): task.answer_ids for task in found if task.answer_ids}
             # The others' time with a longer context is no news, and takes long.
-            decoders = _decoders(options, models, {} if number else theirs)
+            decoders = _decoders(options, models, {} if number or given else theirs, given)
             for row in _measured(options, models, prompts, decoders, progress):
                 if length is not None and len(lengths) > 1:
                     row["method"] += f", {length} tokens"
@@ -95,11 +114,14 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
 
 
 def _decoders(
-    options: argparse.Namespace, models: ModelSet, theirs: Mapping[str, baselines.Generate]
+    options: argparse.Namespace,
+    models: ModelSet,
+    theirs: Mapping[str, baselines.Generate],
+    given: Mapping[tuple[int, ...], Sequence[int]],
 ) -> dict[str, decode.Decode]:
     names = [decode.PLAIN, *(name for name in options.methods if name != decode.PLAIN)]
     rates: list[float] = options.synthetic_acceptance
-    decoders = decode.methods(models, names, options.max_tokens, rates[0] if rates else None)
+    decoders = decode.methods(models, names, options.max_tokens, rates[0] if rates else None, given)
     if len(rates) > 1:
         plain = {name: decoders[name] for name in (decode.PLAIN_FASTEST, decode.PLAIN)}
         decoders = plain | {
@@ -161,21 +183,18 @@ def _invented(options: argparse.Namespace) -> list[str]:
     """What each row has to say of itself where it was measured on no real model."""
     weights = [] if options.shape is None else ["random weights"]
     rates = ", ".join(f"{rate:g}" for rate in options.synthetic_acceptance)
+    weights += ["the text is given"] if options.suite_name == "rewrites" else []
     return [*weights, f"synthetic acceptance of {rates}"] if rates else weights
 
 
-def _prompts(options: argparse.Namespace, models: ModelSet, length: int | None = None) -> list[list[int]]:
+def _prompts(options: argparse.Namespace, models: ModelSet, length: int | None = None) -> list[Task]:
     if options.shape is not None:
         drawn = random.Random(0)  # noqa: S311 - any tokens will do
         vocabulary = models.target.shape.vocabulary
         count = options.limit or RANDOM_PROMPTS
-        return [[drawn.randrange(vocabulary) for _ in range(length or options.prompt_tokens)] for _ in range(count)]
-    room = models.target.shape.max_len - options.max_tokens - models.target.step_width
-    encoded = (models.encode(prompt)[-room:] for _, prompt in data.read_prompts(options.data, options.limit))
-    prompts = [ids for ids in encoded if len(ids) >= MIN_PROMPT_TOKENS]
-    if not prompts:
-        raise TabcastError(f"{options.data}: no prompt has {MIN_PROMPT_TOKENS} tokens or more")
-    return prompts
+        num_tokens = length or options.prompt_tokens
+        return [Task([drawn.randrange(vocabulary) for _ in range(num_tokens)]) for _ in range(count)]
+    return tasks.read(options, models)
 
 
 def _baselines(options: argparse.Namespace, models: ModelSet, stack: ExitStack) -> dict[str, baselines.Generate]:

@@ -48,11 +48,27 @@ def beside_floor(row: dict[str, Any], floor_ms: float | None) -> dict[str, float
     return {"floor_ms_per_step": round(floor_ms, 3), "times_floor": round(step_ms / floor_ms, 3)}
 
 
-def accepted_by_position(drafts: Sequence[tuple[int, int]]) -> list[float]:
-    """Of the drafts (tokens, accepted) that have an i-th token, the share whose i-th was accepted."""
-    longest = max((length for length, _ in drafts), default=0)
-    accepted = [[num_accepted > i for length, num_accepted in drafts if length > i] for i in range(longest)]
+Drafts = Sequence[tuple[int, int, int]]
+"""(tokens, accepted, how many tokens had matched before) of each."""
+
+
+def accepted_by_position(drafts: Drafts) -> list[float]:
+    """Of the drafts that have an i-th token, the share whose i-th was accepted."""
+    longest = max((length for length, _, _ in drafts), default=0)
+    accepted = [[num_accepted > i for length, num_accepted, _ in drafts if length > i] for i in range(longest)]
     return [round(sum(stood) / len(stood), 4) for stood in accepted]
+
+
+def accepted_by_match(drafts: Drafts) -> list[list[float]]:
+    """[matched tokens, drafts, drafted tokens, share of these that was accepted], by how many tokens had matched."""
+    found: dict[int, list[int]] = {}
+    for length, num_accepted, match_len in drafts:
+        counts = found.setdefault(match_len, [0, 0, 0])
+        for i, more in enumerate((1, length, num_accepted)):
+            counts[i] += more
+    return [
+        [match_len, n, drafted, round(stood / drafted, 4)] for match_len, (n, drafted, stood) in sorted(found.items())
+    ]
 
 
 def _steps(every: Sequence[Run]) -> dict[str, Any]:
@@ -81,6 +97,7 @@ def _drafts(every: Sequence[Run]) -> dict[str, Any]:
         "draft_ms_per_token": round(1e3 * draft_s / drafted, 3) if drafted else None,
         "accepted_percent": round(100 * accepted / drafted, 1) if drafted else None,
         "accepted_by_position": accepted_by_position([draft for run in every for draft in run.drafts]),
+        "accepted_by_match": accepted_by_match([draft for run in every for draft in run.drafts]),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from decoding.__main__ import main
-from decoding.bench import baselines, decode, decode_rows, scoring
+from decoding.bench import baselines, data, decode, decode_rows, scoring, tasks
+from decoding.errors import TabcastError
 from decoding.models.pair import ModelSet
 
 PROMPT = list(range(20, 60)) * 2
@@ -61,10 +63,38 @@ def test_a_method_that_diverges_is_told(pair: ModelSet) -> None:
     assert found["logit_gap"] == pytest.approx(float(logits[ours[7]] - logits[ours[7] + 1]), abs=1e-3)
 
 
-def test_acceptance_by_position() -> None:
+def test_acceptance_by_position_and_by_match() -> None:
     # Two drafts of three tokens, one of one: all begin rightly, one goes on, none to its end.
-    assert decode_rows.accepted_by_position([(3, 2), (3, 1), (1, 1)]) == [1, 0.5, 0]
-    assert decode_rows.accepted_by_position([]) == []
+    drafts = [(3, 2, 4), (3, 1, 2), (1, 1, 4)]
+    assert decode_rows.accepted_by_position(drafts) == [1, 0.5, 0]
+    assert decode_rows.accepted_by_match(drafts) == [[2, 1, 3, 0.3333], [4, 2, 4, 0.75]]
+    assert decode_rows.accepted_by_position([]) == decode_rows.accepted_by_match([]) == []
+
+
+def test_a_given_text_is_what_every_method_writes(pair: ModelSet) -> None:
+    answer = [*PROMPT[:30], 5, *PROMPT[30:50]]
+    decoders = decode.methods(pair, ["plain", "lookup", "draft"], 8, None, {tuple(PROMPT): answer})
+    runs = {name: decoder(PROMPT) for name, decoder in decoders.items()}
+    assert all(run.token_ids == answer for run in runs.values())
+    assert runs["plain"].num_steps == len(answer)
+    assert all(run.num_steps <= len(answer) for run in runs.values())
+
+
+def test_suites_are_tasks_of_their_files(pair: ModelSet, tmp_path: Path) -> None:
+    def found(suite: str, **row: object) -> list[tasks.Task]:
+        file = tmp_path / f"{suite}.jsonl"
+        file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+        options = argparse.Namespace(suite_name=suite, data=file, limit=None, max_tokens=8)
+        return tasks.read(options, pair)
+
+    text = "def add(a, b):\n    return a + b\n"
+    (task,) = found("infilling", prompt=text, suffix=text, canonical_solution="x")
+    assert not task.answer_ids
+    (task,) = found("rewrites", name="r", before=text, after=text.upper())
+    assert pair.tokenizer.decode(list(task.answer_ids)) == text.upper()
+    assert all(before != after for _, before, after in data.read_rewrites(tasks.REWRITES))
+    with pytest.raises(TabcastError, match="needs --data"):
+        tasks.read(argparse.Namespace(suite_name="replay", data=None, limit=None, max_tokens=8), pair)
 
 
 def test_an_interrupted_run_keeps_whole_prompts(pair: ModelSet) -> None:
