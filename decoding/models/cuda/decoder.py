@@ -282,7 +282,7 @@ def fill(spot: Spot, token_ids: Sequence[int], cache: KVCache[Blocks]) -> None:
     padding = [token_ids[-1]] * (width - num_real)
     words = [start, num_real, store.keys.data_ptr(), store.values.data_ptr(), *token_ids, *padding]
     # Not pinned: the driver takes a copy of so little at once, so that the next pass may be filled before this one ran.
-    spot.words.copy_(torch.tensor(words))
+    spot.words.copy_(torch.tensor(words), non_blocking=True)
     spot.store = store
 
 

@@ -98,8 +98,8 @@ def _attend_piece(
     is_near = piece < NUM_NEAR
     first_slot = tl.where(is_near, piece * NEAR, NUM_NEAR * NEAR + (piece - NUM_NEAR) * FAR).to(tl.int64)
     end = tl.minimum(first_slot + tl.where(is_near, NEAR, FAR), last + 1)
+    kind = query.dtype.element_ty
     if first_slot < end:
-        kind = query.dtype.element_ty
         wide, is_row = tl.arange(0, HEAD_DIM), row < num_rows
         at = row * HEADS + kv_head * GROUPS + member % GROUPS
         queries = tl.load(query + at[:, None] * HEAD_DIM + wide[None, :], mask=is_row[:, None], other=0.0)
