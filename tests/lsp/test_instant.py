@@ -197,3 +197,18 @@ async def test_a_deadline_that_brought_nothing_is_not_remembered(servers: Server
     client.send(inline(2, 0, 4))
     assert await texts(client, 2) == ["x = alpha"]
     await client.close()
+
+
+async def test_what_is_written_ahead_ends_with_the_server(servers: Servers, runtime: FakeRuntime) -> None:
+    runtime.script("alpha(beta)\nmore = 1\nmore = 2\n", hold_after=16)
+    client = await servers.start()
+    await client.initialize()
+    await client.until_engine("ready")
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    assert await texts(client, 1) == ["x = alpha(beta)"]
+    await until(lambda: asked(runtime, "idle"), "the request ahead")
+    await client.close()
+    assert await servers.processes[0].wait() == 0
+    assert "never retrieved" not in servers.log()
+    assert "Traceback" not in servers.log()
+    assert "ERROR" not in servers.log()
