@@ -75,7 +75,7 @@ class Heads:
         return torch.mv(self._weights.down, F.rms_norm(x, x.shape, eps=self._norm_eps))
 
     def go_on(self, state: Tensor, number: int, token_id: int) -> tuple[Tensor, Tensor]:
-        """The next state (R,) and its logits (M,) of a head behind a token; the logits are valid until the next call."""
+        """The next state (R,) and its logits (M,) of a head behind a token; these are valid until the next call."""
         if self._lean is not None:
             return self._lean.go_on(state, number, token_id)
         read = torch.cat((state, self._weights.embedding[token_id]))
