@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,10 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
+from decoding.chains import max_chains
 from decoding.config import EngineConfig
 from decoding.drafters.combine import Combined
+from decoding.drafters.registry import ENTRIES
 from decoding.models.cpu.decoder import CpuDecoder
 from decoding.models.pair import ModelSet, load_pair
+from decoding.policy import Policy
 from decoding.sampling import Sampling
 from decoding.sessions import Session
 from tests.conftest import HAS_BUNDLED
@@ -24,6 +29,8 @@ from tests.tiny_models import FAMILIES
 
 PLAIN = Combined([])
 NUM_TOKENS = 40
+# What the drafters of one engine share.
+SHARED: dict[str, dict[str, Any]] = {}
 
 
 def raising(_ids: list[int], _budget: int) -> list[int]:
@@ -76,6 +83,27 @@ def test_sampled_output_is_the_plain_one_too(llama: ModelSet, rng: random.Random
         for name, drafter in drafters(plain, len(prompt), vocabulary):
             assert decode(llama, prompt, Combined([drafter]), NUM_TOKENS, sampling=sampling) == plain, name
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize("form", ["bfloat16", "bfloat16, torch"])
+@pytest.mark.parametrize("method", [*ENTRIES, *map("+".join, combinations(ENTRIES, 2)), "combine"])
+def test_every_drafter_and_every_pair_gives_the_plain_output(
+    pairs: dict[tuple[str, str], ModelSet], method: str, form: str, rng: random.Random
+) -> None:
+    """With a policy that takes rows for cheap, so that all are asked and, where the model can, several chains judged.
+
+    A drafter enters by its registration alone.
+    """
+    models = pairs["llama", form]
+    policy = Policy({1: 1e3, models.target.step_width: 1e3}, {1: 1e-3}, max_chains=max_chains(models.target))
+    drafter = Combined(Session(models, policy, SHARED.setdefault(form, {})).drafters(method), policy)
+    part = [rng.randrange(8, models.target.shape.vocabulary) for _ in range(11)]
+    for prompt, sampling in ((part * 3, Sampling()), (part * 2, Sampling(temperature=0.7, seed=2))):
+        plain = decode(models, prompt, PLAIN, 24, sampling=sampling)
+        # A second time over it knows what it answered before.
+        for _ in range(2):
+            assert decode(models, prompt, drafter, 24, sampling=sampling) == plain
+            drafter.close()
 
 
 def test_a_right_draft_takes_fewer_steps(llama: ModelSet, rng: random.Random) -> None:
