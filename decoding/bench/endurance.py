@@ -8,6 +8,7 @@ package's own sources. The engine is a process of its own, and its memory is wha
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import subprocess
 import sys
@@ -23,6 +24,8 @@ import aiohttp
 from decoding.bench.product import READY_TIMEOUT_S, engine_counters, find_engine, memory_mb, runtime_directory
 from decoding.errors import TabcastError
 from decoding.protocol import Address, CompletionOptions, CompletionRequest, ContextFile
+
+log = logging.getLogger(__name__)
 
 NUM_DOCUMENTS = 30
 NUM_CLIENTS = 3
@@ -101,17 +104,17 @@ class _Progress:
         self.num_asked += 1
         self.on_request()
         if self.num_asked in LOOKS or self.num_asked == self.num_requests:
-            self.rows.append(
-                {
-                    "method": f"after {self.num_asked}",
-                    "count": self.num_asked,
-                    "memory_mb": memory_mb(self.pid),
-                    "open_files": _num_open_files(self.pid),
-                    "closed_early": self.num_closed,
-                    "failed": self.num_failed,
-                    "seconds": round(time.monotonic() - self.began, 1),
-                }
-            )
+            row = {
+                "method": f"after {self.num_asked}",
+                "count": self.num_asked,
+                "memory_mb": memory_mb(self.pid),
+                "open_files": _num_open_files(self.pid),
+                "closed_early": self.num_closed,
+                "failed": self.num_failed,
+                "seconds": round(time.monotonic() - self.began, 1),
+            }
+            log.info("%s", row)  # a long run that is ended otherwise leaves these
+            self.rows.append(row)
 
 
 def run(arguments: Sequence[str], num_requests: int, on_request: Callable[[], None]) -> Iterator[dict[str, object]]:
