@@ -34,23 +34,27 @@ CONTEXTS: Final = ("asked alone", "asked beside")
 FEW_TOKENS = 8  # that a model reads along with its first step, at no cost worth counting
 READING_PAYS = 2.0  # what a model is expected to save must be so many times what reading the prompt takes it
 FIRST_ANSWER_TOKENS = 24.0
+MOST_BETWEEN = 0.5  # of a step: what a round is believed to take besides
 SURE = 0.9  # of the most tokens that a round can bring: who promises so many needs no second opinion
 
 
-def best_length(beliefs: Sequence[float], step_ms: Sequence[float], *, token_ms: float = 0.0) -> tuple[int, float]:
+def best_length(
+    beliefs: Sequence[float], step_ms: Sequence[float], *, token_ms: float = 0.0, round_ms: float = 0.0
+) -> tuple[int, float]:
     """The number of drafted tokens with the most tokens a millisecond, and that rate; 0 is plain decoding.
 
     Args:
         beliefs: the probability of each drafted token that it stands if those before it do.
         step_ms: item K is the time of a step that verifies K drafted tokens.
         token_ms: to draft one token.
+        round_ms: what a round takes besides its step, whatever its length.
     """
-    best, best_rate = 0, 1 / step_ms[0]
+    best, best_rate = 0, 1 / (step_ms[0] + round_ms)
     emitted = alive = 1.0
     for length, belief in enumerate(beliefs[: len(step_ms) - 1], 1):
         alive *= belief
         emitted += alive
-        rate = emitted / (step_ms[length] + token_ms * length)
+        rate = emitted / (step_ms[length] + token_ms * length + round_ms)
         if rate > best_rate:
             best, best_rate = length, rate
     return best, best_rate
@@ -105,18 +109,19 @@ class Policy:
         self._known: dict[str, _Known] = {}
         self._answer_tokens = FIRST_ANSWER_TOKENS
         self._num_rounds = 0
+        self._round_ms = 0.0
         table = self._steps.table()
         self._sure_rate = SURE * max(rows * table[0] / ms for rows, ms in enumerate(table, 1))
 
     @property
     def plain_rate(self) -> float:
         """Tokens a millisecond without drafts."""
-        return 1 / self._steps.table()[0]
+        return 1 / (self._steps.table()[0] + self._round_ms)
 
     @property
     def sure_rate(self) -> float:
         """Tokens a millisecond of a draft beside which no other needs to be asked for."""
-        return self._sure_rate / self._steps.table()[0]
+        return self._sure_rate / (self._steps.table()[0] + self._round_ms)
 
     def is_awake(self, drafter: str) -> bool:
         """Whether its account allows for asking it."""
@@ -144,7 +149,9 @@ class Policy:
             worth = known.gain_ms[context] >= known.unit_ms or known.leave_out(CONTEXTS[context])
             return (limit if worth else 0), 0.0
         belief = known.reliability.rate(ASKED, PRIOR_ASKED, self.language)
-        length, rate = best_length([belief] * limit, self._steps.table(), token_ms=known.unit_ms)
+        length, rate = best_length(
+            [belief] * limit, self._steps.table(), token_ms=known.unit_ms, round_ms=self._round_ms
+        )
         if num_unread > FEW_TOKENS:
             num_expected = min(float(num_left), self._answer_tokens)
             saved_ms = (1 / self.plain_rate - 1 / rate) * num_expected
@@ -160,7 +167,7 @@ class Policy:
 
     def cut(self, beliefs: Sequence[float]) -> tuple[int, float]:
         """How many tokens of a draft to verify, and the tokens a millisecond that this promises."""
-        return best_length(beliefs, self._steps.table())
+        return best_length(beliefs, self._steps.table(), round_ms=self._round_ms)
 
     def is_to_be_tried(self, drafter: str, match_len: int) -> bool:
         """Count that a draft isn't worth verifying; whether it has been so long that a token of one is to be tried."""
@@ -169,7 +176,7 @@ class Policy:
     def rate(self, num_rows: int, num_emitted: float) -> float:
         """Tokens a millisecond of a step of so many rows that emits so many on average."""
         table = self._steps.table()
-        return num_emitted / table[min(num_rows, len(table)) - 1]
+        return num_emitted / (table[min(num_rows, len(table)) - 1] + self._round_ms)
 
     def paid(self, drafter: str, ms: float, *, num_asked: int, num_drafted: int, num_unread: int = 0) -> None:
         """A drafter took so long over a proposal, reading included."""
@@ -218,12 +225,17 @@ class Policy:
             known.reliability.count(ASKED, num_accepted, num_drafted + (num_drafted < known.num_asked), self.language)
         if is_leading:
             wider_ms = table[min(num_rows or num_drafted, len(table) - 1)] - table[0]
-            self._book(known, num_accepted * table[0] - wider_ms)
+            self._book(known, num_accepted * (table[0] + self._round_ms) - wider_ms)
 
     def stepped(self, num_rows: int, ms: float) -> None:
         """A step took so long."""
         self._num_rounds += 1
         self._steps.learn(num_rows, ms)
+
+    def rested(self, ms: float) -> None:
+        """So long it took from one round to the next; other requests' turns may lie in between."""
+        longest = self._steps.table()[0] * MOST_BETWEEN
+        self._round_ms += LEARNING / 2 * (min(ms, longest) - self._round_ms)
 
     def ended(self, num_tokens: int) -> None:
         """An answer had so many tokens."""

@@ -1,13 +1,15 @@
 """How far a drafter's word can be taken: of the tokens that it was so sure of, how many stood. Numbers only.
 
-A drafter that scores its tokens is calibrated by ten classes of scores; one that copies, by how many tokens matched.
+A drafter that scores its tokens is calibrated by classes of scores; one that copies, by how many tokens matched.
 Both by language too, where there is enough of it. Older drafts count less. None of it tells a text.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 FORGETTING: Final = 0.97  # at each draft
@@ -18,9 +20,11 @@ LONGEST_MATCH: Final = max(PRIOR_ACCEPTANCE)
 # For the tokens that a model was asked for: counts those that it would not propose as refused.
 ASKED: Final = "asked"
 PRIOR_ASKED: Final = 0.6
-NUM_SCORES: Final = 10
+# Upper ends of the classes of scores: near certainty a little is much.
+SCORES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
+MIDDLES: Final = tuple((low + high) / 2 for low, high in pairwise((0.0, *SCORES)))
 # Scores are believed this far at first: drafters that don't know the target are too sure of themselves.
-PRIOR_SHRINK: Final = 0.95
+PRIOR_SHRINK: Final = 0.98
 UNLIKELY: Final = 0.02
 MAX_LANGUAGES: Final = 16
 LANGUAGE: Final = re.compile(r"[a-z0-9+#-]{1,20}")
@@ -28,7 +32,7 @@ MAX_COUNT: Final = 1e4
 NOTHING: Final = (0.0, 0.0)
 
 Kind = str
-KINDS: Final = tuple(f"score {place}" for place in range(NUM_SCORES))
+KINDS: Final = tuple(f"score {round(100 * end)}" for end in SCORES)
 
 
 def checked_language(language: str) -> str:
@@ -37,7 +41,7 @@ def checked_language(language: str) -> str:
 
 
 class Reliability:
-    """Of one drafter. A kind names a class of its tokens: "asked", "match 3" or "score 7"."""
+    """Of one drafter. A kind names a class of its tokens: "asked", "match 3" or "score 95"."""
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[Kind, tuple[float, float]]] = {"": {}}
@@ -56,10 +60,10 @@ class Reliability:
         found: list[float] = []
         alive = 1.0
         for score in scores:
-            place = min(int(score * NUM_SCORES), NUM_SCORES - 1)
+            place = _place(score)
             belief = known.get(place)
             if belief is None:
-                prior = PRIOR_SHRINK * (place + 0.5) / NUM_SCORES
+                prior = PRIOR_SHRINK * MIDDLES[place]
                 belief = known[place] = self.rate(KINDS[place], prior, language)
             found.append(belief)
             alive *= belief
@@ -113,8 +117,8 @@ class Reliability:
 
 
 def _place(score: float) -> int:
-    """Which of the ten classes a score belongs to."""
-    return min(max(int(score * NUM_SCORES), 0), NUM_SCORES - 1)
+    """Which of the classes a score belongs to."""
+    return min(bisect_right(SCORES, score), len(SCORES) - 1)
 
 
 def _mixed(counts: tuple[float, float] | None, prior: float) -> float:

@@ -45,6 +45,7 @@ class Combined:
         self._num_left = 0
         self._num_emitted = 0
         self._proposed_at: float | None = None
+        self._observed_at: float | None = None
         self._draft_ms = 0.0
 
     @property
@@ -60,13 +61,18 @@ class Combined:
         self._resting.clear()
         self._num_left = request.max_tokens
         self._num_emitted = 0
+        self._proposed_at = self._observed_at = None
         self._for_all(lambda drafter: drafter.begin(request))
 
     def propose(self, budget: int) -> Draft:
         """The chains that promise most, each cut to the length at which it does; at most `budget` tokens in each."""
         if not self._active or budget < 1:
             return EMPTY
-        chosen = self._first(budget) if self._policy is None else self._best(budget, self._policy)
+        if self._policy is None:
+            return self._first(budget)
+        if self._observed_at is not None:
+            self._policy.rested((self._clock() - self._observed_at) * 1e3)
+        chosen = self._best(budget, self._policy)
         self._proposed_at = self._clock()
         return chosen
 
@@ -83,7 +89,8 @@ class Combined:
             self._for_all(lambda drafter: drafter.observe(outcome), but=self._asleep)
         for unseen in self._asleep.values():
             unseen.extend(outcome.emitted_ids)
-        self._draft_ms += (self._clock() - observed_at) * 1e3
+        self._observed_at = self._clock()
+        self._draft_ms += (self._observed_at - observed_at) * 1e3
 
     def close(self) -> None:
         """Tell all, the dropped ones too; what they learn from, they get to see first."""

@@ -27,8 +27,8 @@ from decoding.models.pair import ModelSet
 from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method, drafter_names
 
 # What `auto` is, by the kind of device; see the decisions in ARCHITECTURE.md for the figures.
-BEST: Final[Mapping[str, tuple[str, ...]]] = {"cpu": ("lookup", "draft"), "cuda": ("lookup", "draft")}
-BEST_ELSEWHERE: Final = ("lookup", "draft")
+BEST: Final[Mapping[str, tuple[str, ...]]] = {"cpu": ("lookup", "draft")}
+BEST_ELSEWHERE: Final = ("lookup", "suffix", "draft")  # where rows cost next to nothing
 # In `SessionState.shared`: the texts that `suffix` has learnt.
 LIVE_TEXT: Final = "live text"
 
