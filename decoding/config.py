@@ -162,8 +162,10 @@ def user_config_path(environ: Mapping[str, str]) -> Path:
     """Where the user's own file lies; `TABCAST_CONFIG` names another."""
     if named := environ.get("TABCAST_CONFIG"):
         return Path(named)
-    import platformdirs  # noqa: PLC0415 - absent on some GPU machines, where `bench` and `train` must run
-
+    try:
+        import platformdirs  # noqa: PLC0415 - absent on some GPU machines, where `bench` and `train` must run
+    except ImportError:
+        return Path.home() / ".config" / "tabcast" / "config.toml"
     return platformdirs.user_config_path("tabcast") / "config.toml"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import tempfile
@@ -127,7 +128,9 @@ def _process(setting: Setting, folder: Path) -> Iterator[float]:
     command = [sys.executable, "-m", "decoding", "serve", "--runtime-dir", str(folder), "--device", str(setting.device)]
     began = time.perf_counter()
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # The user's own settings are not what is checked.
+        environment = os.environ | {"TABCAST_CONFIG": str(folder / "none.toml")}
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
     try:
         yield began
     except Exception as problem:
