@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from decoding.protocol import CompletionRequest
 from lsp_server.adapters import Wanted
-from lsp_server.context.budget import cut_around
+from lsp_server.context.budget import Cut, cut_around
 from lsp_server.context.masking import mask_around
 from lsp_server.context.paths import locate
 from lsp_server.documents import Cursor, Place, Snapshot
@@ -80,6 +80,14 @@ def _is_enough_ahead(text: str, place: Place, mode: Mode) -> bool:
     return bool(body) and find_end(body, next_place, "block") is not None
 
 
+def text_around(session: Session, snapshot: Snapshot, cursor: Cursor) -> Cut:
+    """What of the document goes with a request. Lines that were looked at before cost next to nothing."""
+    settings = session.settings
+    return mask_around(
+        cut_around(snapshot, cursor, prefix_chars=settings.prefix_chars, suffix_chars=settings.suffix_chars)
+    )
+
+
 def request_for(
     session: Session,
     snapshot: Snapshot,
@@ -92,9 +100,7 @@ def request_for(
 ) -> CompletionRequest:
     """What the engine is asked. Several choices are written one after the other, so that blocks are kept short."""
     settings = session.settings
-    cut = mask_around(
-        cut_around(snapshot, cursor, prefix_chars=settings.prefix_chars, suffix_chars=settings.suffix_chars)
-    )
+    cut = text_around(session, snapshot, cursor)
     location = locate(snapshot.uri, session.folder_uris())
     return session.adapter.render(
         Wanted(

@@ -115,6 +115,8 @@ class EngineClient:
         end = self._clock() + timeout_s
         while True:
             health = await self.attach()
+            if health is None and self._connection.silent:  # a busy machine is not a missing engine
+                health = await self._wait_for_words()
             if health is None:
                 raise EngineUnavailable(self._why_it_ended())
             if health.status == "ready":

@@ -15,7 +15,7 @@ from typing import Final
 
 from lsprotocol import types
 
-from lsp_server.asking import Shown, begin, look_ahead, request_for
+from lsp_server.asking import Shown, begin, look_ahead, request_for, text_around
 from lsp_server.confidence import cut_unlikely, is_worth_showing
 from lsp_server.documents import Cursor, Snapshot
 from lsp_server.engine_client import EngineUnavailable
@@ -103,8 +103,7 @@ class _Request:
             generation = writings.on_its_way(self.spot)
             writings.sources["joined"] += generation is not None
             if generation is None:
-                context, tokens = self._session.context, self._session.engine.health.context_tokens
-                await context.prepare(self._snapshot, self._cursor.line, self._session.settings.context, tokens)
+                await self._prepare()
                 await self._pause()
                 generation = begin(self._session, self._snapshot, self._cursor, mode)
                 writings.sources["sent"] += 1
@@ -196,6 +195,17 @@ class _Request:
             known = ", ".join(health.languages)
             return Outcome(reason="language", detail=f"the model knows {known} and not {language}")
         return None
+
+    async def _prepare(self) -> None:
+        """Have the context at hand; what else takes time at a new place is done while its thread is at work."""
+        context, tokens = self._session.context, self._session.engine.health.context_tokens
+        preparing = asyncio.ensure_future(
+            context.prepare(self._snapshot, self._cursor.line, self._session.settings.context, tokens)
+        )
+        await asyncio.sleep(0)
+        if not preparing.done():
+            text_around(self._session, self._snapshot, self._cursor)
+        await preparing
 
     async def _pause(self) -> None:
         """Wait whether another key comes, where that is likely."""

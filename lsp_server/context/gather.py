@@ -93,6 +93,10 @@ class ContextGatherer:
         self._num_changes_before = 0
         self._timer: asyncio.TimerHandle | None = None
 
+    def begin(self) -> None:
+        """The editor is ready: have the thread import and read what its first judgement needs."""
+        self._follow_folders()
+
     def opened(self, uri: str) -> None:
         """A document was opened."""
         self._lines[uri] = self._lines.pop(uri, -1)

@@ -91,6 +91,8 @@ class ContextWorker:
             self._index = SimilarIndex(self._workspace)
             self._build = None
             self._built_for = frozenset()
+        for root in self._workspace.roots[:1]:
+            self._workspace.document_reason(root / "a")  # imports, and reads the rules, before somebody waits for it
 
     def _judge(self, file: Path | None, name: str) -> str:
         return self._workspace.document_reason(file) if file else secret_reason(PurePath(name))

@@ -19,6 +19,7 @@ from lsp_server.session import Session
 def initialized(session: Session, _: types.InitializedParams) -> None:
     """Begin to look for an engine, take the settings, and import in a thread what the first request needs."""
     session.engine.wake()
+    session.context.begin()
     configuration.begin(session)
     watching.begin(session)
     asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "lsp_server.features.inline_completion")

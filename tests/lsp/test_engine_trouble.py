@@ -55,9 +55,10 @@ async def test_an_engine_that_was_only_slow_stays(
     runtime: FakeRuntime, make_client: MakeClient, impatient: None
 ) -> None:
     pid = await stopped_engine(runtime, make_client)
-    client = make_client(hung_s=60)
+    silent = asyncio.Event()
+    client = make_client(on_health=lambda health: silent.set() if health.detail == SILENT else None, hung_s=60)
     ensuring = asyncio.create_task(client.ensure())
-    await asyncio.sleep(0.5)
+    await silent.wait()
     os.kill(pid, signal.SIGCONT)
     assert (await ensuring).pid == pid
     assert len(runtime.events("start")) == 1
@@ -65,8 +66,8 @@ async def test_an_engine_that_was_only_slow_stays(
 
 async def test_an_engine_that_computes_nothing_is_replaced_once(runtime: FakeRuntime, make_client: MakeClient) -> None:
     runtime.script("text", hold_after=0)
+    pid = (await make_client().ensure()).pid  # who has just started one does not start another at once
     clients = [make_client(stuck_s=0.3) for _ in range(3)]
-    pid = (await clients[0].ensure()).pid
     for client in clients:
         await client.attach()
     results = await asyncio.gather(*(client.replace_if_stuck() for client in clients))
@@ -97,6 +98,18 @@ async def test_an_engine_that_is_only_slow_or_refuses_is_not_replaced(
         runtime.script("text", **script)
         assert not await client.replace_if_stuck()
     assert len(runtime.events("start")) == 1
+
+
+async def test_an_engine_that_is_slow_while_it_loads_is_waited_for(
+    runtime: FakeRuntime, make_client: MakeClient, impatient: None
+) -> None:
+    pid = await stopped_engine(runtime, make_client)
+    silent = asyncio.Event()
+    client = make_client(on_health=lambda health: silent.set() if health.detail == SILENT else None, hung_s=60)
+    waiting = asyncio.create_task(client.wait_ready())
+    await silent.wait()
+    os.kill(pid, signal.SIGCONT)
+    assert (await waiting).pid == pid
 
 
 def test_nothing_is_ended_where_nobody_holds_the_lock(tmp_path: Path) -> None:
