@@ -61,9 +61,21 @@ class Neovim:
         self._api.command(f"edit! {file}")
 
     def is_attached(self) -> bool:
-        """Whether the language server answered `initialize` and was given the buffer."""
+        """Whether the language server answered `initialize`, was given the buffer, and what shows ghost text listens.
+
+        Neovim's own listens a moment later, and what was typed before is never asked for.
+        """
         attached = "c ~= nil and c.initialized and vim.lsp.buf_is_attached(0, c.id)"
-        return bool(self._api.exec_lua(f"local c = vim.lsp.get_clients()[1] return {attached}"))
+        if not self._api.exec_lua(f"local c = vim.lsp.get_clients()[1] return {attached}"):
+            return False
+        group = {"tabcast.ghost": "tabcast.buffer"}.get(self._namespace, self._namespace)
+        listening = (
+            "local group = ... "
+            "for _, autocmd in ipairs(vim.api.nvim_get_autocmds({ event = 'InsertEnter', buffer = 0 })) do "
+            "  if vim.startswith(autocmd.group_name or '', group) then return true end "
+            "end return false"
+        )
+        return bool(self._api.exec_lua(listening, group))
 
     def type(self, keys: str) -> None:
         """Type keys, in Neovim's notation."""

@@ -96,9 +96,16 @@ export class Server implements vscode.Disposable {
       engine = status;
       show();
     });
+    let hasEnded = false;
+    const ended = (reason: string): void => {
+      if (client === this.#client && !hasEnded) {
+        hasEnded = true;
+        this.#ended(reason);
+      }
+    };
     client.onDidChangeState(({ oldState, newState }) => {
-      if (client === this.#client && oldState === State.Running && newState === State.Stopped) {
-        this.#ended("the language server ended");
+      if (oldState === State.Running && newState === State.Stopped) {
+        ended("the language server ended");
       }
     });
     this.#client = client;
@@ -106,7 +113,12 @@ export class Server implements vscode.Disposable {
     try {
       await client.start();
     } catch (error) {
-      this.#ended(`the language server could not be started: ${reasonOf(error)}`);
+      ended(`the language server could not be started: ${reasonOf(error)}`);
+      return;
+    }
+    // The client also says that it started when the server's output was closed before its failure was noticed.
+    if (client.state !== State.Running) {
+      ended("the language server could not be started: it ended at once");
       return;
     }
     this.#backoff.started(Date.now());
