@@ -30,7 +30,7 @@ from decoding.drafting import Drafter, DraftRequest, Outcome
 from decoding.errors import TabcastError
 from decoding.models.loading import load_tokenizer
 
-READ_MB = 25
+READ_MB = 10
 HELD_OUT = 20
 NUM_ROUNDS = 3200
 BUDGET = 8
