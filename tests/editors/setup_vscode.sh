@@ -32,7 +32,7 @@ npm_install() {
 
 command -v npm >/dev/null || install_package npm
 find_chromium >/dev/null || install_package chromium
-ln -sf "$(find_chromium)" "$dir/bin/chromium"
+[ -x "$dir/bin/chromium" ] || ln -sf "$(find_chromium)" "$dir/bin/chromium"
 
 if [ ! -e "$stamp" ]; then
     [ "$(uname -sm)" = "Linux x86_64" ] || fail "the Node.js package is for Linux on x86_64 only"

@@ -73,10 +73,10 @@ def test_the_packed_server_is_installed_with_consent(bare: Workbench) -> None:
     wait_until(lambda: any("Installing Tabcast" in text for text in bare.messages()), "the progress")
     wait_until(lambda: list(environments.glob("server-*/tabcast-installed")), "the installation", INSTALL_LIMIT_S)
     wait_until(lambda: bare.processes(f"{environments}/"), "the server of that environment")
-    wait_until(lambda: "Tabcast: ready" in bare.status(), "the engine", INSTALL_LIMIT_S)
     file = bare.home / "sample" / "first.py"
     file.write_text(SAMPLE)
     bare.open(file, 6, 20)
+    wait_until(lambda: "Tabcast: ready" in bare.status(), "the engine", INSTALL_LIMIT_S)
     ghost = type_until_ghost(bare, ".")
     bare.press("Tab")
     expect(bare, file, SAMPLE.replace("self\n", f"self.{ghost}\n"))
