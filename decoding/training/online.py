@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from decoding.adaptation import Home, Written
 from decoding.errors import TabcastError
 from decoding.models.loading import load_tokenizer, read_config, why_not_alike
-from decoding.models.memory import GIB, count_parameters, free_bytes, needed_bytes
+from decoding.models.memory import count_parameters, free_bytes, needed_bytes
 from decoding.training import gains, pretrain
 from decoding.training.checkpoint import TrainingError
 from decoding.training.distill import distillation_loss
@@ -45,6 +45,7 @@ MINUTES = 3.0
 ROW_LEN = 1024
 NUM_ROWS = 2
 RATE_SCALE = 0.1
+GIB = 2**30
 CHECKPOINT_FILE = "run.pt"
 LOCK_FILE = "lock"
 
