@@ -6,6 +6,8 @@ of one step, which predict k tokens. The masks' slots are never kept, so the cac
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,8 @@ from decoding.drafters.likely import draft_of, guesses, least_on
 from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
 from decoding.models.language_model import Cache
 from decoding.models.parallel import ParallelModel
+
+ROOM: Final = 2  # tokens that are asked for beyond as many as the model was sure of the last time
 
 
 class Parallel:
@@ -28,6 +32,7 @@ class Parallel:
         self._least = least_on(parallel.model.device.type)
         self._request = DraftRequest(prompt_ids=())
         self._ids: list[int] = []
+        self._reach = parallel.num_tokens
 
     @property
     def num_bytes(self) -> int:
@@ -43,6 +48,7 @@ class Parallel:
         """Keep of the cache what the new prompt begins with."""
         self._request = request
         self._ids = list(request.prompt_ids)
+        self._reach = self._parallel.num_tokens
         self._cache.roll_back(min(self._cache.common_prefix_len(self._ids), len(self._ids) - 1))
 
     def observe(self, outcome: Outcome) -> None:
@@ -50,10 +56,13 @@ class Parallel:
         self._ids += outcome.emitted_ids
 
     def propose(self, budget: int) -> Draft:
-        """As many tokens as the model was trained for, up to where it is not sure of itself; one pass."""
+        """Tokens up to where the model is not sure of itself; one pass, with few masks where the last one had too many.
+
+        On a CPU a mask takes as long as a token: six tokens of the shipped draft's size 0.33 ms, and two 0.14.
+        """
         # A mask at the model's last position would stand for a token that has no place.
         room = self._model.shape.max_len - len(self._ids)
-        num_tokens = min(budget, self._parallel.num_tokens, room)
+        num_tokens = min(budget, self._parallel.num_tokens, room, self._reach)
         if num_tokens < 1:
             return Draft()
         logits = self._read(num_tokens)
@@ -66,7 +75,10 @@ class Parallel:
             if (allowed := self._request.healing.allowed(path)) is not None:
                 logits = _barred(logits[:1], allowed)
         found = guesses(logits, sampling, len(self._ids))
-        return draft_of(found, self.name, self._least, are_independent=True)
+        draft = draft_of(found, self.name, self._least, are_independent=True)
+        if self._model.device.type == "cpu":
+            self._reach = len(draft.token_ids) + ROOM
+        return draft
 
     def close(self) -> None:
         """The cache stays for the next request."""
