@@ -164,7 +164,7 @@ def _request(options: argparse.Namespace, snapshot: Snapshot, cursor: Cursor, mo
         repo=location.repo,
     )
     request = OwnEngine().render(wanted)
-    return replace(request, tabcast=replace(request.tabcast, method="plain" if options.plain else options.method))
+    return replace(request, tabcast=replace(request.tabcast, method="plain" if options.plain else options.method or ""))
 
 
 def _project(file: Path) -> list[str]:

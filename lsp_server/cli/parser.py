@@ -123,7 +123,6 @@ def _add_complete(commands: Any) -> None:
         "--method",
         metavar="NAME",
         type=_method,
-        default="",
         help=f"what drafts, instead of the engine's setting: {', '.join(METHODS)}; drafters are joined by +",
     )
     _add_engine_options(command)

@@ -9,7 +9,7 @@ from lsp_server.cli.demo.editor import editor
 from tests.cli.conftest import Run, error_line
 
 SOURCE = "import os\n\n\ndef names(folder):\n    found = []\n    return \n"
-KEYS = ["text", "tokens", "steps", "tokens_per_step", "ms", "drafters", "reason"]
+KEYS = ["text", "tokens", "steps", "tokens_per_step", "ms", "drafters", "reason", "notice"]
 
 
 @pytest.fixture
@@ -30,7 +30,11 @@ def test_prints_json_with_these_keys(tabcast: Run, engine_options: list[str], fi
 
 def test_plain_decoding_gives_the_same_text(tabcast: Run, engine_options: list[str], file: Path) -> None:
     command = ["complete", file, "--line", 6, "--column", 12, "--json", *engine_options]
-    speculative, plain = (json.loads(tabcast(*command, *more).stdout) for more in ([], ["--plain"]))
+    named = ["--method", "lookup+heads"]
+    speculative, plain, some = (json.loads(tabcast(*command, *more).stdout) for more in ([], ["--plain"], named))
+    assert some["text"] == plain["text"]
+    assert "heads is left out" in some["notice"]
+    assert plain["notice"] == speculative["notice"] == ""
     assert speculative["text"] == plain["text"]
     assert plain["drafters"] == {}
     assert plain["tokens_per_step"] <= 1
