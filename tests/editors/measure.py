@@ -125,7 +125,7 @@ def main() -> int:
         "vscode": lambda home: measure_vscode(home, options.keys, others),
     }
     for name in options.editors:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # an engine may still be ending
             home = Path(folder)
             os.environ["TABCAST_RUNTIME_DIR"] = str(home / "run")
             os.environ["TABCAST_CONFIG"] = str(home / "config.toml")
