@@ -1,7 +1,7 @@
 #!/bin/sh
 # Everything that only a GPU can tell, in at most nine minutes on one H200, from the root of a checkout:
 #   sh decoding/bench/gpu_run.sh OUT
-# First the checks, then the times: whatever is there when the time is over is in OUT as one JSON file a table.
+# First the checks, then the times: OUT/tables.tar has a JSON file a table, and what was printed, as far as it got.
 # It needs torch, triton, transformers, tokenizers, safetensors, aiohttp and rich, and no network.
 # Rehearsed without a GPU, by tiny models and with ten times the time: DEVICE=cpu sh decoding/bench/gpu_run.sh OUT
 set -u
@@ -11,7 +11,8 @@ limit_s=520
 slower=1
 python=${PYTHON:-python3}
 mkdir -p "$out"
-export TABCAST_CONFIG="$out/no-config.toml" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
+work=$(mktemp -d)
+export TABCAST_CONFIG="$work/no-config.toml" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1
 if [ "${DEVICE:-cuda}" = cpu ]; then
     export TABCAST_KERNELS=rehearsed TABCAST_DEVICE=cpu TABCAST_DTYPE=float32 TABCAST_THREADS=1 OMP_NUM_THREADS=1
     limit_s=5200; slower=10
@@ -30,10 +31,11 @@ bench() {
     if [ "$left" -lt 20 ]; then echo "== $name: no time left"; return; fi
     if [ "$left" -lt "$seconds" ]; then seconds=$left; fi
     echo "== $name ($left s left)"
-    timeout -s INT -k 20 "$seconds" "$python" -m decoding bench "$@" --json "$out/$name.json" >"$out/$name.log" 2>&1
+    timeout -s INT -k 20 "$seconds" "$python" -m decoding bench "$@" --json "$work/$name.json" >"$work/$name.log" 2>&1
     code=$?
     [ "$code" -eq 0 ] || { failed=1; echo "== $name ended with $code"; }
-    tail -n 45 "$out/$name.log"
+    tail -n 45 "$work/$name.log"
+    tar -cf "$out/tables.tar" -C "$work" .
 }
 
 bench checks 150 gpu-check --shape "$checked" --draft-shape "$small"
