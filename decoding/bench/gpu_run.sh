@@ -16,11 +16,11 @@ export TABCAST_CONFIG="$work/no-config.toml" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLE
 if [ "${DEVICE:-cuda}" = cpu ]; then
     export TABCAST_KERNELS=rehearsed TABCAST_DEVICE=cpu TABCAST_DTYPE=float32 TABCAST_THREADS=1 OMP_NUM_THREADS=1
     limit_s=5200; slower=10
-    small=smaller; checked=tiny; main=tiny; large=tiny; contexts=64,128; first=64; kinds="none int8"; tokens=8
+    small=smaller; checked=tiny; main=tiny; large=tiny; contexts=64,128; first=64; kinds=int8; tokens=8; long=128
 else
     export TABCAST_DEVICE=cuda
     small=qwen2.5-coder-0.5b; checked=qwen2.5-coder-1.5b; main=qwen2.5-coder-7b; large=qwen2.5-coder-32b
-    contexts=1024,4096,8192,16384; first=1024; kinds="none fp8 int8 int4"; tokens=96
+    contexts=1024,4096,8192,16384; first=1024; kinds="fp8 int8 int4"; tokens=96; long=8192
 fi
 failed=0
 
@@ -45,12 +45,12 @@ bench lossless-7b 50 decode --shape "$main" --draft-shape "$small" --context "$f
 bench decode-7b 100 decode --shape "$main" --draft-shape "$small" --context "$first" --max-tokens "$tokens" --limit 1 \
     --methods plain,draft,parallel,lookup --synthetic-acceptance 0.6,0.8,0.9 --baselines transformers,transformers-assisted
 for kind in $kinds; do
-    [ "$kind" = none ] || bench "passes-7b-$kind" 40 passes --shape "$main" --quantize "$kind" --context "$first"
+    bench "passes-7b-$kind" 40 passes --shape "$main" --quantize "$kind" --context "$first"
 done
 bench passes-32b 60 passes --shape "$large" --draft-shape "$small" --context "$contexts"
 bench decode-32b 80 decode --shape "$large" --draft-shape "$small" --context "$first" --max-tokens "$tokens" --limit 1 \
     --methods plain,draft,parallel --synthetic-acceptance 0.8
-bench decode-7b-8k 60 decode --shape "$main" --draft-shape "$small" --context "${contexts##*,}" --max-tokens "$tokens" \
+bench decode-7b-long 60 decode --shape "$main" --draft-shape "$small" --context "$long" --max-tokens "$tokens" \
     --limit 1 --methods plain,draft,parallel --synthetic-acceptance 0.8
 bench decode-shipped 40 decode --max-tokens 64 --limit 8 --methods plain,draft,lookup,auto
 echo "== $(($(date +%s) - began)) s"
