@@ -76,7 +76,8 @@ def attend_chains(query: Tensor, main: Stored, tails: Stored, owner: Tensor, mas
     def own(of_tails: Tensor) -> Tensor:
         """(tail blocks, H, R, …) from (chains * tail blocks, H, R, …)."""
         of_rows = of_tails.unflatten(0, (num_chains, num_tail)).permute(3, 0, 1, 2, 4)
-        return of_rows[every, owner].permute(1, 2, 0, 3)
+        rows: Tensor = of_rows[every, owner].permute(1, 2, 0, 3)
+        return rows
 
     scores = torch.cat((_by_block(query, main.keys.mT), own(_by_block(query, tails.keys.flatten(0, 1).mT))))
     scores = scores.float().mul_(scale)

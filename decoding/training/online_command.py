@@ -29,9 +29,7 @@ def add_parser(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     step = steps.add_parser("online", help=text, description=text[0].upper() + text[1:] + ".")
     step.set_defaults(run=run)
     what = step.add_mutually_exclusive_group()
-    what.add_argument(
-        "--once", action="store_true", help="learn now and end; else whenever enough is new"
-    )
+    what.add_argument("--once", action="store_true", help="learn now and end; else whenever enough is new")
     what.add_argument("--status", action="store_true", help="say what was kept and learnt")
     what.add_argument("--reset", action="store_true", help="remove the adapted draft and all that was kept")
     for name in ("model", "draft", "device"):
