@@ -17,8 +17,17 @@ const browser = await chromium.launch({
 const page = await browser.newPage({ viewport: { width: 1100, height: 620 } });
 page.setDefaultTimeout(120_000);
 
+// Opens the quick input by a key, which a window that has just come up may not hear.
+async function ask(key) {
+  const input = page.locator(".quick-input-widget input");
+  for (let tries = 0; tries < 10 && !(await input.first().isVisible()); tries++) {
+    await page.keyboard.press(key);
+    await input.first().waitFor({ timeout: 5000 }).catch(() => undefined);
+  }
+}
+
 async function pick(file, place) {
-  await page.keyboard.press("Control+p");
+  await ask("Control+p");
   await page.locator(".quick-input-widget input").fill(file + place);
   await page.locator(".quick-input-list .monaco-list-row", { hasText: path.basename(file) }).first().waitFor();
   await page.keyboard.press("Enter");
@@ -61,10 +70,11 @@ const actions = {
   },
   // Runs a command by its title, as a user would.
   async command({ title }) {
-    await page.keyboard.press("F1");
+    await ask("F1");
     await page.locator(".quick-input-widget input").fill(`>${title}`);
     await page.locator(".quick-input-list .monaco-list-row", { hasText: title }).first().waitFor();
     await page.keyboard.press("Enter");
+    await page.locator(".quick-input-widget input").first().waitFor({ state: "hidden" });
   },
   // What is in the language status menu, which shows as a hover.
   async status() {
