@@ -232,6 +232,10 @@ class Policy:
         self._num_rounds += 1
         self._steps.learn(num_rows, ms)
 
+    def passed_over(self) -> None:
+        """A round without a look at anything."""
+        self._num_rounds += 1
+
     def rested(self, ms: float) -> None:
         """So long it took from one round to the next; other requests' turns may lie in between."""
         longest = self._steps.table()[0] * MOST_BETWEEN

@@ -20,10 +20,10 @@ from decoding.bench.trace import LANGUAGE
 from decoding.bench.trace_judge import items_of
 
 REPEATS = 3
-TEXT = """class Shape{number}:
-    def __init__(self, width, height):
-        self.width = width
-        self."""
+TEXT = """def total_{number}(numbers):
+    result = 0
+    for number in numbers:
+        result += num"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ async def _start(command: Sequence[str], runtime: Path, number: int) -> Start:
     async with language_server(command, runtime) as server:
         initialized = await server.initialize()
         # A text that the engine has not seen: a second start must not live on the first one's cache.
-        uri, text = "file:///startup/shapes.py", TEXT.format(number=number)
+        uri, text = "file:///startup/totals.py", TEXT.format(number=number)
         document = {"uri": uri, "languageId": LANGUAGE, "version": 1, "text": text}
         server.notify("textDocument/didOpen", {"textDocument": document})
         await wait_for_engine(server)

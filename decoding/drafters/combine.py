@@ -13,13 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from decoding.drafters.merging import Candidate, choose_chains, merge
-from decoding.drafting import Draft, Drafter, DraftRequest, Outcome
+from decoding.drafting import NOTHING, Draft, Drafter, DraftRequest, Outcome
 from decoding.policy import FEW_TOKENS, Policy
 from decoding.reliability import checked_language
 
 log = logging.getLogger(__name__)
 
 EMPTY = Draft()
+# Rounds that pass without a look at the accounts once all sleep: the look is a hundredth of a small target's step.
+NUM_SKIPPED = 7
 
 
 class Combined:
@@ -44,6 +46,8 @@ class Combined:
         self._resting: set[str] = set()  # those that have too much to read for this answer
         self._num_left = 0
         self._num_emitted = 0
+        self._num_to_skip = 0
+        self._is_skipping = False
         self._proposed_at: float | None = None
         self._observed_at: float | None = None
         self._draft_ms = 0.0
@@ -51,6 +55,8 @@ class Combined:
     @property
     def needs(self) -> frozenset[str]:
         """What any of those that are awake needs."""
+        if self._is_skipping:
+            return NOTHING
         return frozenset().union(*(drafter.needs for drafter in self._active if drafter.name not in self._asleep))
 
     def begin(self, request: DraftRequest) -> None:
@@ -60,7 +66,8 @@ class Combined:
         self._language = checked_language(request.language)
         self._resting.clear()
         self._num_left = request.max_tokens
-        self._num_emitted = 0
+        self._num_emitted = self._num_to_skip = 0
+        self._is_skipping = False
         self._proposed_at = self._observed_at = None
         self._for_all(lambda drafter: drafter.begin(request))
 
@@ -70,9 +77,16 @@ class Combined:
             return EMPTY
         if self._policy is None:
             return self._first(budget)
+        self._is_skipping = self._num_to_skip > 0
+        if self._is_skipping:
+            self._num_to_skip -= 1
+            self._observed_at = None
+            return EMPTY
         if self._observed_at is not None:
             self._policy.rested((self._clock() - self._observed_at) * 1e3)
         chosen = self._best(budget, self._policy)
+        if len(self._asleep) == len(self._active):
+            self._num_to_skip = NUM_SKIPPED
         self._proposed_at = self._clock()
         return chosen
 
@@ -80,15 +94,16 @@ class Combined:
         """Tell all that are awake, and let the policy learn what it cost."""
         if not self._all:
             return
+        if self._is_skipping and self._policy is not None:
+            self._policy.passed_over()
+            self._count(outcome)
+            return
         observed_at = self._clock()
         if self._policy is not None:
             self._learn(outcome, observed_at, self._policy)
-        self._num_emitted += len(outcome.emitted_ids)
-        self._num_left -= len(outcome.emitted_ids)
         if len(self._asleep) < len(self._active):
             self._for_all(lambda drafter: drafter.observe(outcome), but=self._asleep)
-        for unseen in self._asleep.values():
-            unseen.extend(outcome.emitted_ids)
+        self._count(outcome)
         self._observed_at = self._clock()
         self._draft_ms += (self._observed_at - observed_at) * 1e3
 
@@ -108,6 +123,13 @@ class Combined:
         """The time that drafting took since this was last asked."""
         taken, self._draft_ms = self._draft_ms, 0.0
         return taken
+
+    def _count(self, outcome: Outcome) -> None:
+        """Take in what was emitted, for those too that sleep."""
+        self._num_emitted += len(outcome.emitted_ids)
+        self._num_left -= len(outcome.emitted_ids)
+        for unseen in self._asleep.values():
+            unseen.extend(outcome.emitted_ids)
 
     def _first(self, budget: int) -> Draft:
         probes: tuple[tuple[int, ...], ...] = ()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from decoding.drafters.combine import Combined
+from decoding.drafters.combine import NUM_SKIPPED, Combined
 from decoding.drafters.merging import Candidate, choose_chains, merge
 from decoding.drafting import Draft, DraftRequest, Outcome
 from decoding.models.pair import ModelSet
@@ -254,10 +254,36 @@ def test_who_sleeps_sees_in_one_what_it_missed_before_it_is_asked_again() -> Non
     assert seen == []
     for _ in range(10_000):
         policy.stepped(1, 1.0)
-    drafter.propose(7)
-    assert seen == [(0, 1, 2, 3, 4)]
-    drafter.observe(Outcome(emitted_ids=(5, 6), num_accepted=0, draft=Draft()))
-    assert seen[1:] == [(5, 6)]
+    for i in range(5, 5 + NUM_SKIPPED):  # rounds that pass before its account is looked at again
+        drafter.propose(7)
+        if seen:
+            break
+        drafter.observe(Outcome(emitted_ids=(i,), num_accepted=0, draft=Draft()))
+    assert seen == [tuple(range(i))]
+    drafter.observe(Outcome(emitted_ids=(50, 60), num_accepted=0, draft=Draft()))
+    assert seen[1:] == [(50, 60)]
+
+
+def test_rounds_in_which_all_sleep_pass_without_a_look_at_the_clock() -> None:
+    looks = 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        return looks * 0.01  # a proposal takes many steps' time
+
+    slow = ScriptedDrafter(lambda _ids, budget: [0] * budget)
+    together = Combined([slow], Policy({1: 1.0, 8: 1.5}), clock)
+    together.begin(DraftRequest(prompt_ids=[1], max_tokens=400))
+    num_quiet = 0
+    for number in range(200):
+        before = looks
+        draft = together.propose(4)
+        together.observe(Outcome(emitted_ids=(number + 1,), num_accepted=0, draft=draft))
+        num_quiet += looks == before
+    assert num_quiet > 150
+    together.close()
+    assert slow._ids == [1, *range(1, 201)]  # and it has seen all in the end
 
 
 def scripted(name: str, tokens: list[int], asked: list[str]) -> ScriptedDrafter:
