@@ -33,18 +33,30 @@ def distillation_loss(teacher: PreTrainedModel) -> Loss:
         with torch.no_grad():
             wanted = hidden_states(teacher, ids).flatten(0, 1)
         given = hidden_states(model, ids).flatten(0, 1)
-        nats = []
-        rows = LOGIT_ROWS[ids.device.type]
-        for theirs, ours in zip(wanted.split(rows), given.split(rows), strict=True):
-            with torch.no_grad():
-                label = teacher.lm_head(theirs).float().log_softmax(-1)
-            # A head may be padded behind the tokenizer's ids, by a different number in the two models.
-            shared = min(label.shape[-1], model.config.vocab_size)
-            logits = model.lm_head(ours).float()[:, :shared].log_softmax(-1)
-            nats.append(F.kl_div(logits, label[:, :shared], reduction="sum", log_target=True))
-        return torch.stack(nats).sum() / ids.numel()
+        return divergence(model, given, teacher, wanted) / ids.numel()
 
     return loss
+
+
+def divergence(model: Any, given: Tensor, teacher: PreTrainedModel, wanted: Tensor) -> Tensor:
+    """The Kullback-Leibler divergence from the teacher, in nats summed over rows, a few rows at a time.
+
+    Args:
+        model: whose head turns `given` into logits.
+        given: (rows, C) its last hidden states.
+        teacher: whose head turns `wanted` into the labels.
+        wanted: (rows, C of the teacher) the teacher's last hidden states.
+    """
+    nats = []
+    rows = LOGIT_ROWS[given.device.type]
+    for theirs, ours in zip(wanted.split(rows), given.split(rows), strict=True):
+        with torch.no_grad():
+            label = teacher.lm_head(theirs).float().log_softmax(-1)
+        # A head may be padded behind the tokenizer's ids, by a different number in the two models.
+        shared = min(label.shape[-1], model.config.vocab_size)
+        logits = model.lm_head(ours).float()[:, :shared].log_softmax(-1)
+        nats.append(F.kl_div(logits, label[:, :shared], reduction="sum", log_target=True))
+    return torch.stack(nats).sum()
 
 
 class OwnContinuations:

@@ -7,7 +7,7 @@ set -e
 began=$(date +%s)
 out=$1
 shift
-work=${TABCAST_WORK:-/tmp/tabcast-pair}
+work=${TABCAST_WORK:-$HOME/.cache/tabcast-pair}
 if [ ! -f "$work/corpus/manifest.json" ]; then
     python3 -m decoding train corpus --out "$work/corpus"
 fi

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from decoding.models.parallel import MaskForm
 from decoding.training.chains import Written, agreement_of
+from decoding.training.distill import divergence
 from decoding.training.gains import Agreement
-from decoding.training.pretrain import LOGIT_ROWS, Loss, hidden_states
+from decoding.training.pretrain import Loss, hidden_states
 
 NUM_TOKENS = 6
 PLACES_SHARE = 0.25
@@ -97,15 +97,7 @@ def parallel_loss(teacher: PreTrainedModel, form: MaskForm) -> Loss:
             at = masked.positions[:, :, None].expand(-1, -1, teacher.config.hidden_size)
             wanted = hidden_states(teacher, ids).gather(1, at).flatten(0, 1)
         given = states_of(model, masked).flatten(0, 1)
-        nats = []
-        rows = LOGIT_ROWS[ids.device.type]
-        for theirs, ours in zip(wanted.split(rows), given.split(rows), strict=True):
-            with torch.no_grad():
-                label = teacher.lm_head(theirs).float().log_softmax(-1)
-            shared = min(label.shape[-1], model.config.vocab_size)
-            logits = model.lm_head(ours).float()[:, :shared].log_softmax(-1)
-            nats.append(F.kl_div(logits, label[:, :shared], reduction="sum", log_target=True))
-        return torch.stack(nats).sum() / masked.ids.numel()
+        return divergence(model, given, teacher, wanted) / masked.ids.numel()
 
     return loss
 

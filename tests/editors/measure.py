@@ -90,12 +90,12 @@ def measure_vscode(home: Path, num_keys: int, figures: dict[str, object]) -> Ite
             PACKAGE,
             is_trusted=True,
             machine_settings={"tabcast.minConfidence": 0},
-            environment={"SHELL": "/bin/bash", **os.environ},
+            environment={"SHELL": "/bin/bash"},  # the others come from this process, but HOME
         )
         for number in range(num_keys + 1):
             file = folder / f"{number}.py"
             file.write_text(sample(NAMES[number % len(NAMES)]) + "\n")
-            workbench.open(file, 7, 30)
+            workbench.open(file, 7, 20)
             if number == 0:
                 workbench.type(".")
 
