@@ -17,40 +17,63 @@ from lsp_server.context.budget import Cut
 
 MASK: Final = "*"
 
-# What is masked is the group "secret", or all that matches. Each form is one that nothing else has.
+# Texts of which one stands in all that a form matches, and the form, of a kind that nothing else has. What is masked is
+# its group, or all that matches.
 _TOKENS: Final = (
-    r"\b(?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA|ANPA|ANVA)[A-Z0-9]{16}\b",  # AWS
-    r"\bgh[pousr]_[A-Za-z0-9]{30,}",
-    r"\bgithub_pat_[A-Za-z0-9_]{22,}",
-    r"\bgl(?:pat|ptt|rt|soat|dt)-[\w-]{20,}",
-    r"\bxox[abeoprs]-[\w-]{10,}|\bxapp-\d-[\w-]{10,}|hooks\.slack\.com/(?:services|workflows)/[\w/]{20,}",
-    r"\bsk-(?:[A-Za-z]+\d*-)*[A-Za-z0-9_-]{20,}",  # OpenAI, Anthropic and others
-    r"\b[rsp]k_(?:live|test)_[A-Za-z0-9]{16,}|\bwhsec_[A-Za-z0-9+/=]{16,}",  # Stripe
-    r"\bAIza[\w-]{35}|\bya29\.[\w-]{20,}|\bGOCSPX-[\w-]{20,}",  # Google
-    r"\bnpm_[A-Za-z0-9]{36}|\bpypi-[\w-]{32,}|\bhf_[A-Za-z0-9]{30,}|\bdckr_pat_[\w-]{20,}|\bgsk_[A-Za-z0-9]{40,}",
-    r"\bSG\.[\w-]{16,}\.[\w-]{16,}|\bkey-[0-9a-f]{32}\b|\bSK[0-9a-f]{32}\b|\bAC[0-9a-f]{32}\b",
-    r"\bd(?:op|oo|or)_v1_[0-9a-f]{64}|\bdapi[0-9a-f]{32}|\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|\bhv[sbr]\.[\w-]{20,}",
-    r"\blin_api_[A-Za-z0-9]{30,}|\bglsa_[A-Za-z0-9_]{30,}|\bAGE-SECRET-KEY-1[0-9A-Z]{40,}|\b\d{8,10}:AA[\w-]{33}",
-    r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}(?:\.[\w-]*)?",  # JSON Web Token
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<key>.+?)(?:-----END|$)",
-    r"(?i:\b(?:bearer|basic)\s+)(?P<header>(?=[\w.~+/-]*\d)[\w.~+/-]{16,}=*)",
-    r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s:/@\"']*:(?P<address>(?![{$<%*])[^\s@\"'/]+)@",
-    r"(?i:\b(?:AccountKey|SharedAccessKey|SharedAccessSignature|sig)=)(?P<azure>[\w+/%]{32,}=*)",
-    r"(?i:;\s*(?:password|pwd)\s*=\s*)(?P<dsn>(?![{$<%*])[^;\"'\s]+)",
-    r"^[\s\"'#*]*(?P<line>(?=[^\s]*\d)(?=[^\s]*[A-Z])(?=[^\s]*[a-z])[A-Za-z0-9+/_-]{60,}={0,2})[\\n\"',\s]*$",
+    (
+        "AKIA ASIA ABIA ACCA AGPA AIDA AROA ANPA ANVA",
+        r"\b(?:AKIA|ASIA|ABIA|ACCA|AGPA|AIDA|AROA|ANPA|ANVA)[A-Z0-9]{16}\b",
+    ),
+    ("ghp_ gho_ ghu_ ghs_ ghr_", r"\bgh[pousr]_[A-Za-z0-9]{30,}"),
+    ("github_pat_", r"\bgithub_pat_[A-Za-z0-9_]{22,}"),
+    ("glpat- glptt- glrt- glsoat- gldt-", r"\bgl(?:pat|ptt|rt|soat|dt)-[\w-]{20,}"),
+    ("xox xapp-", r"\bxox[abeoprs]-[\w-]{10,}|\bxapp-\d-[\w-]{10,}"),
+    ("hooks.slack.com/", r"hooks\.slack\.com/(?:services|workflows)/[\w/]{20,}"),
+    ("sk-", r"\bsk-(?:[A-Za-z]+\d*-)*[A-Za-z0-9_-]{20,}"),  # OpenAI, Anthropic and others
+    ("k_live_ k_test_ whsec_", r"\b[rsp]k_(?:live|test)_[A-Za-z0-9]{16,}|\bwhsec_[A-Za-z0-9+/=]{16,}"),  # Stripe
+    ("AIza ya29. GOCSPX-", r"\bAIza[\w-]{35}|\bya29\.[\w-]{20,}|\bGOCSPX-[\w-]{20,}"),  # Google
+    ("npm_ pypi- hf_", r"\bnpm_[A-Za-z0-9]{36}|\bpypi-[\w-]{32,}|\bhf_[A-Za-z0-9]{30,}"),
+    ("dckr_pat_ gsk_", r"\bdckr_pat_[\w-]{20,}|\bgsk_[A-Za-z0-9]{40,}"),
+    ("SG. key- SK AC", r"\bSG\.[\w-]{16,}+\.[\w-]{16,}|\bkey-[0-9a-f]{32}\b|\bSK[0-9a-f]{32}\b|\bAC[0-9a-f]{32}\b"),
+    ("dop_v1_ doo_v1_ dor_v1_ dapi", r"\bd(?:op|oo|or)_v1_[0-9a-f]{64}|\bdapi[0-9a-f]{32}"),
+    ("shpat_ shpca_ shppa_ shpss_", r"\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}"),
+    ("hvs. hvb. hvr. lin_api_ glsa_", r"\bhv[sbr]\.[\w-]{20,}|\blin_api_[A-Za-z0-9]{30,}|\bglsa_[A-Za-z0-9_]{30,}"),
+    ("AGE-SECRET-KEY-1 :AA", r"\bAGE-SECRET-KEY-1[0-9A-Z]{40,}|\b\d{8,10}:AA[\w-]{33}"),
+    ("eyJ", r"\beyJ[\w-]{8,}+\.eyJ[\w-]{8,}(?:\.[\w-]*)?"),  # JSON Web Token
+    ("PRIVATE KEY-----", r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<key>.+?)(?:-----END|$)"),
+    ("://", r"\b[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s:/@\"']*+:(?P<address>(?![{$<%*])[^\s@\"'/]++)@"),
 )
-_TOKEN: Final = re.compile("|".join(f"(?:{form})" for form in _TOKENS))
+# The same in capitals or not, the texts in small letters.
+_LOOSE_TOKENS: Final = (
+    ("bearer basic", r"(?i:\b(?:bearer|basic)\s+)(?P<header>(?=[\w.~+/-]*\d)[\w.~+/-]{16,}=*)"),
+    (
+        "key= signature= sig=",
+        r"(?i:\b(?:AccountKey|SharedAccessKey|SharedAccessSignature|sig)=)(?P<azure>[\w+/%]{32,}=*)",
+    ),
+    ("password pwd", r"(?i:;\s*(?:password|pwd)\s*=\s*)(?P<dsn>(?![{$<%*])[^;\"'\s]+)"),
+)
+_BLOB_CHARS: Final = 60
+_BLOB: Final = (
+    r"^[\s\"'#*]*+(?P<line>(?=[^\s]*\d)(?=[^\s]*[A-Z])(?=[^\s]*[a-z])[A-Za-z0-9+/_-]{60,}+={0,2})[\\n\"',\s]*$"
+)
+_IS_BLOB: Final = re.compile(_BLOB)
+_TOKEN: Final = re.compile("|".join([*(f"(?:{form})" for _, form in (*_TOKENS, *_LOOSE_TOKENS)), f"(?:{_BLOB})"]))
+_TOKEN_HINT: Final = re.compile("|".join(re.escape(one) for hints, _ in _TOKENS for one in hints.split()))
+_LOOSE_HINTS: Final = tuple(one for hints, _ in _LOOSE_TOKENS for one in hints.split())
 
+_NAME_HINTS: Final = ("passw", "passphrase", "pwd", "secret", "token", "credential", "key", "auth", "salt")
 _NAME: Final = (
-    r"(?P<name>[\w.-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|credential|api[_-]?key|apikey"
-    r"|(?:access|account|auth|private|signing|encryption|master|session)[_-]?key|[_-]key|\bkey|\bauth|salt)[\w-]*)"
+    r"(?<![\w.-])(?P<name>[\w.-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|credential|api[_-]?key|apikey"
+    r"|(?:access|account|auth|private|signing|encryption|master|session)[_-]?key|[_-]key|\bkey|\bauth|salt)"
+    r"[\w-]{0,64}+(?![\w-]))"
 )
-_SIGN: Final = r"[\"']?\]?\s*(?::\s*[A-Za-z_][\w.\[\] |]*)?\s*(?::=|=>|==|!=|=|:|,)\s*"
+_SIGN: Final = r"[\"']?\]?\s*+(?::\s*+[A-Za-z_][\w.\[\] |]*+)?\s*+(?::=|=>|==|!=|=|:|,)\s*+"
+# What is matched possessively here can't begin what comes behind it: no line makes an expression go back again and again.
 _QUOTED: Final = re.compile(
-    _NAME + _SIGN + r"\(?\s*[A-Za-z]{0,2}(?P<quote>[\"'`])(?P<value>[^\"'`\s]{6,})(?P=quote)", re.I
+    _NAME + _SIGN + r"\(?\s*+[A-Za-z]{0,2}(?P<quote>[\"'`])(?P<value>[^\"'`\s]{6,}+)(?P=quote)", re.I
 )
 _BARE: Final = re.compile(
-    r"^\s*(?:export\s+|set\s+|-\s+)?" + _NAME + r"\s*[:=]\s*(?P<value>[A-Za-z0-9+/=_~!@#$%^&-]{8,})\s*$", re.I
+    r"^\s*+(?:export\s++|set\s++|-\s++)?" + _NAME + r"\s*+[:=]\s*+(?P<value>[A-Za-z0-9+/=_~!@#$%^&-]{8,}+)\s*$", re.I
 )
 _PASSWORD_NAME: Final = re.compile(r"passw(?:or)?d|passphrase|pwd", re.I)
 _KEY_BEGIN: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
@@ -93,9 +116,26 @@ def _begins_before_it_ends(lines: list[str]) -> bool:
 def _mask_line(line: str) -> str:
     if len(line) < 8:
         return line
-    line = _TOKEN.sub(_mask_match, line)
-    line = _QUOTED.sub(_mask_value, line)
-    return _BARE.sub(_mask_value, line)
+    if _may_hold_token(line):
+        line = _TOKEN.sub(_mask_match, line)
+    if _may_name_secret(line):
+        line = _BARE.sub(_mask_value, _QUOTED.sub(_mask_value, line))
+    return line
+
+
+def _may_hold_token(line: str) -> bool:
+    """Whether one of the forms may match, told in a twentieth of the time."""
+    if not line.isascii():  # "ı" is an "i" to an expression that ignores case
+        return True
+    folded = line.lower()
+    has_hint = _TOKEN_HINT.search(line) is not None or any(hint in folded for hint in _LOOSE_HINTS)
+    return has_hint or (len(line) >= _BLOB_CHARS and _IS_BLOB.match(line) is not None)
+
+
+def _may_name_secret(line: str) -> bool:
+    """Whether something may be assigned to the name of a secret, told as quickly."""
+    folded = line.lower()
+    return not line.isascii() or any(hint in folded for hint in _NAME_HINTS)
 
 
 def _mask_match(found: re.Match[str]) -> str:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lsp_server.context import masking
 from lsp_server.context.budget import Cut
 from lsp_server.context.masking import mask_around, mask_text
 
@@ -150,3 +151,24 @@ def test_masking_keeps_lengths_and_lines_and_is_done_once(text: str) -> None:
     masked = mask_text(text)
     assert [len(line) for line in masked.split("\n")] == [len(line) for line in text.split("\n")]
     assert mask_text(masked) == masked
+
+
+PIECES = [*(secret for _, secret in SECRETS), "password", "API_KEY", "token", "Bearer ", "basic ", "://", "u:p@", "sk-"]
+PIECES += ["=", " = ", ": str = ", '"', "'", ";", "#", " ", "a", "AC", "SG.", "eyJ", "key-", "SIG=", "x" * 30, "é", "ı"]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8))
+def test_what_is_not_looked_at_closely_holds_no_secret(pieces: list[str]) -> None:
+    line = "".join(pieces)
+    quick = masking._mask_line.__wrapped__(line)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masking, "_may_hold_token", lambda _: True)
+        patch.setattr(masking, "_may_name_secret", lambda _: True)
+        assert masking._mask_line.__wrapped__(line) == quick
+
+
+@pytest.mark.parametrize("unit", ["a", "key", "token_", "token.", "a.", "sk-", "://a:b", "; pwd", "token:'", "#", " "])
+def test_no_long_line_takes_for_ever(unit: str) -> None:
+    """An expression that goes back over a line again and again would take minutes, in the event loop."""
+    line = (unit * 20_000)[:20_000]
+    assert len(mask_text(f"{line} token = {line}://")) == 2 * len(line) + 12
