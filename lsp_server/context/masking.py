@@ -68,7 +68,7 @@ _NAME: Final = (
     r"[\w-]{0,64}+(?![\w-]))"
 )
 _SIGN: Final = r"[\"']?\]?\s*+(?::\s*+[A-Za-z_][\w.\[\] |]*+)?\s*+(?::=|=>|==|!=|=|:|,)\s*+"
-# What is matched possessively here can't begin what comes behind it: no line makes an expression go back again and again.
+# What is matched possessively can't begin what comes behind it, so that no line makes an expression go back for ever.
 _QUOTED: Final = re.compile(
     _NAME + _SIGN + r"\(?\s*+[A-Za-z]{0,2}(?P<quote>[\"'`])(?P<value>[^\"'`\s]{6,}+)(?P=quote)", re.I
 )
