@@ -20,6 +20,7 @@ NUM_LINES_NEAR: Final = 25
 MAX_IMPORTS: Final = 60
 MAX_FOLLOWED: Final = 2
 MAX_STATEMENT_LINES: Final = 40
+LINES_AT_ONCE: Final = 100
 SOURCE_FOLDERS: Final = ("", "src", "lib", "python")
 SCRIPT_ENDINGS: Final = (".ts", ".tsx", ".js", ".jsx", ".mjs", ".d.ts", "/index.ts", "/index.tsx", "/index.js", "")
 
@@ -71,13 +72,15 @@ def imported_definitions(view: View, roots: Sequence[Path], find: Find) -> Itera
         return
     lines = [without_end(line) for line in document.lines]
     line = max(0, document.line)
-    near = set(_WORD.findall("\n".join(lines[max(0, line - NUM_LINES_NEAR) : line + NUM_LINES_NEAR])))
-    used = set(_WORD.findall("\n".join(line for line in lines if "import" not in line)))
+    near = _words(lines[max(0, line - NUM_LINES_NEAR) : line + NUM_LINES_NEAR])
+    used: set[str] | None = None
     is_python = document.language == PYTHON
     seen: set[tuple[Path, str]] = set()
     for one in (find_imports(lines) if is_python else find_script_imports(lines))[:MAX_IMPORTS]:
         candidates = _python_files if is_python else _script_files
         for module, definition in _definitions(one, document.file, roots, find, candidates):
+            if used is None:  # most documents define all that they use, or take it from libraries
+                used = _words([line for line in lines if "import" not in line])
             key = (module.file, definition.name)
             known_as = definition.name if not one.name else one.alias
             if module.file == document.file or key in seen or (not one.name and definition.name not in used):
@@ -89,11 +92,19 @@ def imported_definitions(view: View, roots: Sequence[Path], find: Find) -> Itera
             )
 
 
+def _words(lines: Sequence[str]) -> set[str]:
+    """The words of these lines, some lines at a time: one search in a large text would hold up all other threads."""
+    found: set[str] = set()
+    for first in range(0, len(lines), LINES_AT_ONCE):
+        found.update(_WORD.findall("\n".join(lines[first : first + LINES_AT_ONCE])))
+    return found
+
+
 def find_imports(lines: Sequence[str]) -> list[Import]:
     """The imports of a Python document, also those in brackets over several lines."""
     found: list[Import] = []
     for number, line in enumerate(lines):
-        if not line.lstrip().startswith(("from ", "import ")):
+        if "import" not in line or not line.lstrip().startswith(("from ", "import ")):
             continue
         statement = _statement(lines, number)
         if match := _FROM.match(statement):
