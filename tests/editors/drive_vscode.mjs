@@ -1,11 +1,12 @@
 // Drives VS Code's workbench in a headless browser: one JSON command a line on standard input, one JSON answer a line
-// on standard output. Arguments: the folder that holds playwright-core, the browser, the workbench's address.
+// on standard output. Arguments: the folder that holds playwright-core, the browser, the workbench's address, and where
+// to put a picture when an action fails.
 import { createRequire } from "node:module";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 
-const [folder, browserPath, address] = process.argv.slice(2);
+const [folder, browserPath, address, pictureOfFailure] = process.argv.slice(2);
 const { chromium } = createRequire(path.join(folder, "package.json"))("playwright-core");
 
 const browser = await chromium.launch({
@@ -91,27 +92,25 @@ const actions = {
   },
   buttons: () => page.locator(".notification-toast .monaco-button, .monaco-dialog-box .monaco-button").allTextContents(),
   click: ({ text }) => page.locator(".notification-toast .monaco-button, .monaco-dialog-box .monaco-button", { hasText: text }).first().click(),
-  // How long from a key to the ghost text, in ms; -1 if none came within 5 s. Timed in the page itself.
+  // How long from a key to the ghost text, in ms; -1 if none came within 5 s. Timed in the page itself, which listens
+  // before the key is pressed.
   async latency({ key }) {
-    const timing = page.evaluate(
-      () =>
-        new Promise((resolve) => {
-          let start;
-          addEventListener("keydown", () => (start ??= performance.now()), { capture: true, once: true });
-          const look = () => {
-            if (start !== undefined && document.querySelector(".editor-instance .ghost-text-decoration")) {
-              resolve(performance.now() - start);
-            } else if (start !== undefined && performance.now() - start > 5000) {
-              resolve(-1);
-            } else {
-              setTimeout(look, 2);
-            }
-          };
-          look();
-        }),
-    );
+    await page.evaluate(() => {
+      window.measuredMs = new Promise((resolve) => {
+        const isShown = () => document.querySelector(".editor-instance .ghost-text-decoration") !== null;
+        const look = (start) => {
+          const ms = performance.now() - start;
+          if (isShown() || ms > 5000) {
+            resolve(isShown() ? ms : -1);
+          } else {
+            setTimeout(look, 2, start);
+          }
+        };
+        addEventListener("keydown", () => look(performance.now()), { capture: true, once: true });
+      });
+    });
     await page.keyboard.press(key);
-    return timing;
+    return page.evaluate(() => window.measuredMs);
   },
   // What the list of running extensions says of one.
   async running({ name }) {
@@ -135,6 +134,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     answer = { value: (await actions[action](values)) ?? null };
   } catch (error) {
     answer = { error: String(error) };
+    await page.screenshot({ path: pictureOfFailure }).catch(() => undefined);
   }
   process.stdout.write(JSON.stringify(answer) + "\n");
 }

@@ -16,6 +16,7 @@ from typing import Any
 from tests.editors.waiting import wait_until
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 SETTINGS = {
     "chat.disableAIFeatures": True,
     "editor.inlineSuggest.enabled": True,
@@ -81,6 +82,7 @@ class Workbench:
         )
         chromium = str(self._directory / "bin" / "chromium")
         driver = [self._node, str(HERE / "drive_vscode.mjs"), str(self._directory), chromium, listening[1]]
+        driver.append(str(ROOT / "artifacts" / "vscode-failed.png"))
         self._driver = self._spawn(driver, environ, self.home / "browser.log", piped=True)
         self._do("start")
 
