@@ -1,19 +1,22 @@
 """Drafts by looking the last tokens up in the text so far and copying what followed them.
 
 Prompt look-up decoding: Saxena 2023 (https://github.com/apoorvumang/prompt-lookup-decoding). The longest match wins; of
-several places, what followed most of them, the latest counting most, and the others are rivals. Places are found by
-hash chains as in DEFLATE (RFC 1951, section 4), of bounded length: what a proposal takes doesn't depend on the text.
+several places, what followed most of them, the latest counting most, and the others are rivals. Where a long copy was
+left for an edit, the place at which it would go on comes first. Places are found by hash chains as in DEFLATE (RFC
+1951, section 4), of bounded length: what a proposal takes doesn't depend on the text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from decoding.drafters.candidates import as_draft, in_own_text, vote
 from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
 
 MAX_MATCH = 8
 MIN_MATCH = 2
+SURE_MATCH = 3  # of tokens that show where an edited copy goes on
 LONG_MATCH = 4
 # Places tried for each length of key: common pairs, such as a newline and an indentation, have hundreds.
 MAX_PLACES = 24
@@ -23,6 +26,11 @@ MAX_DRAFT = 16
 MAX_EQUALS = 8
 # Of a place, compared with the next later one: what was written last is likelier to be written again.
 FADING = 0.8
+# An edit of a copy: the copy goes on so far from where it would without the edit, and within so many tokens.
+MAX_MOVED = 6
+MAX_EDIT = 24
+GOES_ON = 3  # tokens that a match counts more where nothing was moved
+BESIDE = 0.3  # of a place, where another goes on with the copy
 
 
 def common_prefix_len(a: Sequence[int], b: Sequence[int]) -> int:
@@ -39,6 +47,14 @@ def common_prefix_len(a: Sequence[int], b: Sequence[int]) -> int:
     return known
 
 
+class _Copy(NamedTuple):
+    """A long match: where in a text, how far before the end of what was written, and how long this was then."""
+
+    source: _Text
+    distance: int
+    num_written: int
+
+
 class PromptLookup:
     """Looks through the prompt with the emitted tokens, then through the hint texts (last suggestion, recent edits)."""
 
@@ -49,12 +65,12 @@ class PromptLookup:
     def __init__(self) -> None:
         self._text = _Text()
         self._hints = _Text()
-        self._hint_ids: list[int] = []
+        self._copy: _Copy | None = None
         self._request = DraftRequest(prompt_ids=())
 
     def begin(self, request: DraftRequest) -> None:
         """Index what differs from the last request's text; −1 stands between hints, and no token matches it."""
-        self._request = request
+        self._request, self._copy = request, None
         self._text.become(list(request.prompt_ids))
         hints = [token_id for hint in request.hint_ids if len(hint) for token_id in (*hint, -1)]
         self._hints.become(hints[-MAX_HINT_IDS:])
@@ -72,12 +88,37 @@ class PromptLookup:
             hint_len, hint_places = self._hints.longest_match(recent, is_own=False)
             if hint_len > match_len:
                 match_len, places, source = hint_len, hint_places, self._hints
+        weights = [FADING**age for age in range(len(places))]
+        if match_len == MAX_MATCH:
+            self._copy = _Copy(source, len(self._text.ids) - places[0], len(self._text.ids))
+        elif self._copy is not None and (not places or self._copy.source is source):
+            source = self._copy.source
+            match_len, places, weights = self._going_on(self._copy, match_len, places, weights)
         length = min(budget, MAX_DRAFT)
-        following = [copied for place in places if (copied := source.following(place, length))]
+        following = [source.following(place, length) for place in places]
         if (allowed := self._allowed()) is not None:
-            following = [copied for copied in following if copied[0] in allowed]
-        weights = [FADING**age for age in range(len(following))]
+            following = [copied if copied and copied[0] in allowed else [] for copied in following]
         return as_draft(vote(following, weights, match_len, in_own_text), length, self.name)
+
+    def _going_on(
+        self, copy: _Copy, match_len: int, places: list[int], weights: list[float]
+    ) -> tuple[int, list[int], list[float]]:
+        """The same, with the place first at which a copy goes on behind an edit; in a new text, it hardly does."""
+        num_written = len(self._text.ids)
+        expected = num_written - copy.distance
+        if num_written - copy.num_written > MAX_EDIT:
+            return match_len, places, weights
+        if not places:
+            return 0, [expected], [1.0]
+        nearest = min(places, key=lambda place: abs(place - expected))
+        if abs(nearest - expected) > MAX_MOVED:
+            return match_len, places, weights
+        if match_len >= SURE_MATCH:
+            self._copy = _Copy(copy.source, num_written - nearest, num_written)
+        first = places.index(nearest)
+        others = [BESIDE * weight for weight in weights[: len(places) - 1]]
+        places = [nearest, *places[:first], *places[first + 1 :]]
+        return match_len + GOES_ON * (nearest == expected), places, [1.0, *others]
 
     def close(self) -> None:
         """The index stays for the next request."""
