@@ -63,7 +63,11 @@ async def _kept_out(session: Session, uri: str) -> Outcome | None:
     """Why nothing is ever suggested in a document, if so."""
     if is_read_only(uri):
         return Outcome(reason="not asked", detail="the document can't be written")
-    pattern = await session.context.ignored_by(uri)
+    try:
+        async with asyncio.timeout(session.settings.deadline_ms / 1000):
+            pattern = await session.context.ignored_by(uri)
+    except TimeoutError:  # a workspace may have rules without end
+        return Outcome(reason="late", detail="it takes long to tell whether a rule ignores this document")
     return Outcome(reason="ignored", detail=f"the pattern {pattern} keeps this document out") if pattern else None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -37,6 +38,14 @@ class Workspace:
     def roots(self) -> list[Path]:
         """The resolved roots, the innermost first."""
         return [rules.root for rules in self._rules]
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Look at each rule file once, however many files are judged."""
+        with ExitStack() as stack:
+            for rules in self._rules:
+                stack.enter_context(rules.at_one_moment())
+            yield
 
     def reason(self, path: Path) -> str:
         """Why a file must not be read: the pattern, or that it lies outside; "" if it may."""

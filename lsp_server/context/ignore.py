@@ -8,8 +8,8 @@ because a workspace is not trusted. It must not know documents or requests.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -21,6 +21,8 @@ GIT_IGNORE: Final = ".gitignore"
 OWN_IGNORE: Final = ".tabcastignore"
 RULE_FILES: Final = (GIT_IGNORE, OWN_IGNORE)
 MAX_RULES_BYTES: Final = 256 * 1024
+# More wildcards of one kind than this, and a name can be tried against a pattern for ever.
+MAX_WILDCARDS: Final = 3
 
 # Compared with names in lower case.
 SECRET_PATTERNS: Final = (
@@ -62,6 +64,14 @@ class _Rules(NamedTuple):
     name: str
 
 
+class _Moment(NamedTuple):
+    """What was found: by rule file its patterns; by folder the rules that hold in it, and why it is excluded itself."""
+
+    specs: dict[Path, GitIgnoreSpec | None]
+    rules: dict[Path, list[_Rules]]
+    reasons: dict[Path, str]
+
+
 class IgnoreRules:
     """The rules of one root, which must be a resolved path. Rule files are read again when they change."""
 
@@ -69,15 +79,31 @@ class IgnoreRules:
         self.root = root
         self._top = _repository_of(root)
         self._parsed: dict[Path, tuple[tuple[int, int], GitIgnoreSpec]] = {}
+        self._moment: _Moment | None = None
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Look at each rule file once, however many files are judged."""
+        self._moment = _Moment({}, {}, {})
+        try:
+            yield
+        finally:
+            self._moment = None
 
     def reason(self, path: Path) -> str:
         """The pattern that excludes a file, and where it stands; "" if none does. `path` lies below the root."""
         if why := secret_reason(path.relative_to(self.root)):
             return why
         for folder in reversed([folder for folder in path.parents if self.root in folder.parents]):
-            if why := self.entry_reason(folder, is_folder=True):
+            if why := self._folder_reason(folder):
                 return why
         return self.entry_reason(path, is_folder=False)
+
+    def _folder_reason(self, folder: Path) -> str:
+        known = self._moment.reasons if self._moment else {}
+        if folder not in known:
+            known[folder] = self.entry_reason(folder, is_folder=True)
+        return known[folder]
 
     def entry_reason(self, path: Path, *, is_folder: bool) -> str:
         """The same for one entry of a folder that is not excluded itself."""
@@ -89,6 +115,12 @@ class IgnoreRules:
 
     def _rules_of(self, folder: Path) -> list[_Rules]:
         """All rules that hold in a folder, the last to decide last."""
+        known = self._moment.rules if self._moment else {}
+        if folder not in known:
+            known[folder] = self._read_rules_of(folder)
+        return known[folder]
+
+    def _read_rules_of(self, folder: Path) -> list[_Rules]:
         folders = [f for f in (folder, *folder.parents) if f == self._top or self._top in f.parents]
         found = [_Rules(self.root, _built_in(CLUTTER_PATTERNS), BUILT_IN)]
         files = [(self._top, self._top / ".git" / "info" / "exclude")]
@@ -99,6 +131,12 @@ class IgnoreRules:
         return found
 
     def _parse(self, file: Path) -> GitIgnoreSpec | None:
+        known = self._moment.specs if self._moment else {}
+        if file not in known:
+            known[file] = self._parse_now(file)
+        return known[file]
+
+    def _parse_now(self, file: Path) -> GitIgnoreSpec | None:
         try:
             found = file.stat()
         except OSError:
@@ -134,8 +172,26 @@ def parse_rules(lines: Iterable[str]) -> GitIgnoreSpec:
     patterns: list[Any] = []
     for line in lines:
         with suppress(GitIgnorePatternError):
-            patterns += GitIgnoreSpec.from_lines([line]).patterns
+            patterns += GitIgnoreSpec.from_lines([_bounded(line)]).patterns
     return GitIgnoreSpec(patterns)
+
+
+def _bounded(line: str) -> str:
+    """The rule, or one that excludes more where it has too many wildcards; what it would take back stays excluded."""
+    parts = line.split("/")
+    wide = [_bounded_part(part) for part in parts]
+    folders = [number for number, part in enumerate(wide) if part == "**"]
+    if len(folders) > MAX_WILDCARDS:
+        wide[folders[0] : folders[-1] + 1] = ["**"]
+    return line if wide == parts else "" if line.startswith("!") else "/".join(wide)
+
+
+def _bounded_part(part: str) -> str:
+    if part.count("*") <= MAX_WILDCARDS:
+        return part
+    if "[" in part or "\\" in part:
+        return "*"
+    return f"{part.partition('*')[0]}*{part.rpartition('*')[2]}"
 
 
 def _decide(rules: Sequence[_Rules], path: Path, *, is_folder: bool) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -44,6 +45,8 @@ class ContextWorker:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tabcast-context")
         self._clock = clock
         self._folders: tuple[Path, ...] = ()
+        self._folders_to_be: tuple[Path, ...] = ()
+        self._to_judge: deque[tuple[Future[str], Path | None, str]] = deque()
         self._workspace = Workspace(())
         self._index = SimilarIndex(self._workspace)
         self._edits = RecentEdits()
@@ -54,11 +57,19 @@ class ContextWorker:
     def start(self, folders: Sequence[Path]) -> None:
         """Take the workspace's folders; new ones mean a new index."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
-        self._submit(self._set_folders, tuple(folders))
+        self._folders_to_be = tuple(folders)
+        self._submit(self._set_folders, self._folders_to_be)
 
     def judge(self, file: Path | None, name: str) -> Future[str]:
-        """Which pattern excludes a document that the editor opened, "" for none; `name` where it has no file."""
-        return self._submit(self._judge, file, name)
+        """Which pattern excludes a document that the editor opened, "" for none; `name` where it has no file.
+
+        A request waits for this, so it comes between the steps of what is being gathered.
+        """
+        judging: Future[str] = Future()
+        self._to_judge.append((judging, file, name))
+        if self._submit(self._judge_waiting).cancelled():
+            judging.cancel()
+        return judging
 
     def look(self, document: Document) -> None:
         """Take note of a document when it is opened and closed, as what later edits are told from."""
@@ -75,6 +86,9 @@ class ContextWorker:
     def close(self) -> None:
         """Drop what waits and end after the step that runs."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        with suppress(IndexError):
+            while True:  # the thread takes from it, too
+                self._to_judge.popleft()[0].cancel()
 
     def _submit(self, work: Callable[..., T], *arguments: object) -> Future[T]:
         try:
@@ -97,20 +111,40 @@ class ContextWorker:
     def _judge(self, file: Path | None, name: str) -> str:
         return self._workspace.document_reason(file) if file else secret_reason(PurePath(name))
 
+    def _judge_waiting(self) -> None:
+        while self._to_judge:
+            try:
+                judging, file, name = self._to_judge.popleft()
+            except IndexError:  # it was closed just now
+                return
+            if judging.set_running_or_notify_cancel():
+                try:
+                    judging.set_result(self._judge(file, name))
+                except Exception as error:
+                    judging.set_exception(error)
+
     def _look(self, document: Document) -> None:
         if not self._judge(document.file, document.path):
             self._edits.look(document)
 
     def _gather(self, view: View, before: Sequence[ContextFile]) -> tuple[ContextFile, ...]:
-        allowed = tuple(d for d in view.others if not self._judge(d.file, d.path))
+        with self._workspace.at_one_moment():
+            allowed = tuple(d for d in view.others if not self._judge(d.file, d.path))
         view = replace(view, others=allowed)
         for document in (*reversed(allowed), *([view.stored] if view.stored else [])):
             self._edits.look(document)
         if "similar" in view.sources:
             self._keep_index(view.current.file)
-        return choose(self._snippets(view), view.max_chars, before)
+        return choose(self._between_judgements(self._snippets(view)), view.max_chars, before)
 
-    def _snippets(self, view: View) -> Iterator[Snippet]:
+    def _between_judgements(self, snippets: Iterator[Snippet | None]) -> Iterator[Snippet]:
+        for snippet in snippets:
+            if self._to_judge and self._folders_to_be == self._folders:
+                self._judge_waiting()
+            if snippet is not None:
+                yield snippet
+
+    def _snippets(self, view: View) -> Iterator[Snippet | None]:
         documents = (view.current, *view.others)
         by_file = {document.file: document for document in documents if document.file}
         if "imports" in view.sources:
@@ -119,7 +153,7 @@ class ContextWorker:
         if "open" in view.sources:
             yield from visited_places(view, self._closed(view, by_file))
         if "similar" in view.sources:
-            yield from (snippet for snippet in self._index.snippets(view, documents) if snippet)
+            yield from self._index.snippets(view, documents)
         if "edits" in view.sources:
             yield from self._edits.snippets(view)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from lsprotocol import types
 
 from lsp_server.context import gather
 from lsp_server.context.gather import ContextGatherer
-from lsp_server.context.snippets import SOURCES
+from lsp_server.context.snippets import SOURCES, View
 from lsp_server.documents import DocumentStore
 from tests.lsp.conftest import until
 from tests.lsp.test_context_ignore import tree
@@ -141,6 +141,37 @@ async def test_a_slow_gathering_is_not_waited_for(editor: Editor, monkeypatch: p
     editor.type("app.py", "from open import visited\n", 1)
     editor.context._ready = None
     assert await editor.files("app.py", 5) == found
+
+
+async def test_a_judgement_does_not_wait_for_what_is_gathered(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather, "WAIT_S", 0.0)
+    editor.open("app.py")
+    await editor.context.ignored_by(editor.uri("app.py"))
+    begun, is_judged = threading.Event(), threading.Event()
+
+    def steps(_: View) -> Iterator[None]:
+        begun.set()
+        while not is_judged.wait(0.001):
+            yield None
+
+    monkeypatch.setattr(editor.context._worker, "_snippets", steps)
+    await editor.files("app.py", 4)
+    await until(begun.is_set, "the gathering")
+    editor.open(".env", "TOKEN=1\n")
+    assert await asyncio.wait_for(editor.context.ignored_by(editor.uri(".env")), 30) == ".env (built in)"
+    is_judged.set()
+
+
+async def test_nobody_waits_for_a_judgement_after_the_end(editor: Editor) -> None:
+    busy = threading.Event()
+    editor.context._worker._submit(busy.wait)
+    editor.open("app.py")
+    asking = asyncio.ensure_future(editor.context.ignored_by(editor.uri("app.py")))
+    await asyncio.sleep(0)
+    editor.context.close()
+    busy.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asking, 30)
 
 
 async def test_sources_and_models_that_want_none_get_none(editor: Editor) -> None:

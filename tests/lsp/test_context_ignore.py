@@ -120,6 +120,35 @@ def test_changed_rules_hold_at_once(tmp_path: Path) -> None:
     assert workspace.reason(tmp_path / "a.py") == "a.py (.gitignore)"
 
 
+def test_rules_are_read_once_for_what_is_judged_together(tmp_path: Path) -> None:
+    tree(tmp_path, {".gitignore": "b.py\n", "a.py": "", "in/b.py": ""})
+    workspace = Workspace([tmp_path])
+    with workspace.at_one_moment():
+        assert workspace.reason(tmp_path / "a.py") == ""
+        tree(tmp_path, {".gitignore": "a.py\n"})
+        assert workspace.reason(tmp_path / "a.py") == ""
+        assert workspace.reason(tmp_path / "in" / "b.py") == "b.py (.gitignore)"
+    assert workspace.reason(tmp_path / "a.py") == "a.py (.gitignore)"
+
+
+@pytest.mark.parametrize(
+    ("rules", "name", "is_ignored"),
+    [
+        ("*a*a*a*a*a*a*a*a*a*a*b\n", "a" * 250, False),
+        ("*a*a*a*a*b\n", "aaaab", True),
+        ("*a*a*a*a*b\n", "b", True),  # more is ignored than the rule says, and not less
+        ("[a]*a*a*a*a*a*b\n", "x", True),
+        ("*.py\n!*a*a*a*a*a*.py\n", "aaaaa.py", True),
+        ("**/**/**/**/**/**/**/b\n", "/".join("a" * 60), False),
+        ("x/**/y/**/**/**/**/b\n", "x/c/b", True),
+    ],
+)
+def test_no_rule_takes_for_ever(tmp_path: Path, rules: str, name: str, is_ignored: bool) -> None:
+    """A workspace is not trusted, and one expression that tries all ways would hold up the whole process."""
+    tree(tmp_path, {".gitignore": rules})
+    assert bool(Workspace([tmp_path]).document_reason(tmp_path / name)) == is_ignored
+
+
 def test_nothing_outside_of_the_workspace_is_read(tmp_path: Path) -> None:
     tree(tmp_path, {"inside/app.py": "x", "outside.py": "y", "inside2/app.py": "z"})
     workspace = Workspace([tmp_path / "inside"])
