@@ -70,7 +70,7 @@ def imported_definitions(view: View, roots: Sequence[Path], find: Find) -> Itera
     document = view.current
     if document.file is None or document.language not in {PYTHON, *SCRIPT_LANGUAGES}:
         return
-    lines = [without_end(line) for line in document.lines]
+    lines = document.lines
     line = max(0, document.line)
     near = _words(lines[max(0, line - NUM_LINES_NEAR) : line + NUM_LINES_NEAR])
     used: set[str] | None = None
@@ -101,7 +101,7 @@ def _words(lines: Sequence[str]) -> set[str]:
 
 
 def find_imports(lines: Sequence[str]) -> list[Import]:
-    """The imports of a Python document, also those in brackets over several lines."""
+    """The imports of a Python document, also those in brackets over several lines. Lines may have their ends."""
     found: list[Import] = []
     for number, line in enumerate(lines):
         if "import" not in line or not line.lstrip().startswith(("from ", "import ")):
@@ -118,7 +118,7 @@ def find_imports(lines: Sequence[str]) -> list[Import]:
 
 
 def find_script_imports(lines: Sequence[str]) -> list[Import]:
-    """The relative imports of a JavaScript or TypeScript document."""
+    """The relative imports of a JavaScript or TypeScript document. Lines may have their ends."""
     found: list[Import] = []
     for match in _SCRIPT_FROM.finditer("\n".join(lines[:400])):
         path = match["path"] or match["module"]
@@ -128,12 +128,13 @@ def find_script_imports(lines: Sequence[str]) -> list[Import]:
 
 
 def _statement(lines: Sequence[str], number: int) -> str:
-    if "(" not in lines[number] or ")" in lines[number]:
-        return lines[number]
+    line = without_end(lines[number])
+    if "(" not in line or ")" in line:
+        return line
     for end in range(number + 1, min(number + MAX_STATEMENT_LINES, len(lines))):
         if ")" in lines[end]:
-            return "\n".join(lines[number : end + 1])
-    return lines[number]
+            return "\n".join(map(without_end, lines[number : end + 1]))
+    return line
 
 
 Candidates = Callable[[Import, Path, Sequence[Path]], Iterator[tuple[Path, Import]]]

@@ -6,6 +6,7 @@ Notifications are plain functions, so that they are done before the next message
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import time
 
@@ -22,7 +23,14 @@ def initialized(session: Session, _: types.InitializedParams) -> None:
     session.context.begin()
     configuration.begin(session)
     watching.begin(session)
-    asyncio.get_running_loop().run_in_executor(None, importlib.import_module, "lsp_server.features.inline_completion")
+    asyncio.get_running_loop().run_in_executor(None, import_the_rest)
+
+
+def import_the_rest() -> None:
+    """What the first request needs. It stays, so the garbage collector need not go through it in mid-typing again."""
+    for module in ("lsp_server.features.inline_completion", "lsp_server.engine_connection", "pathspec"):
+        importlib.import_module(module)
+    gc.freeze()
 
 
 def did_open(session: Session, params: types.DidOpenTextDocumentParams) -> None:

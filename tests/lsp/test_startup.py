@@ -79,6 +79,13 @@ def test_the_front_end_never_imports_torch() -> None:
     assert {".".join(name.split(".")[:2]) for name in engine_side} == {"decoding", "decoding.protocol"}
 
 
+def test_the_garbage_collector_leaves_what_was_imported_alone() -> None:
+    """A look at all of it takes tens of milliseconds, and would come in mid-typing."""
+    code = "import gc; from lsp_server.features import lifecycle as l; l.import_the_rest(); print(gc.get_freeze_count())"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 20_000
+
+
 async def test_changes_before_anything_is_imported_are_kept(servers: Servers, runtime: FakeRuntime) -> None:
     """`initialize`, `initialized`, an opened document and changes of it come in one piece, as fast as it can be."""
     runtime.script("tail")
