@@ -145,7 +145,7 @@ def attend_tile(job, index, kv_head, first, count, mine):
     )  # fmt: skip
     for i in range(count):
         row, head = (first + i) // groups, kv_head * groups + (first + i) % groups
-        target = job[MIXED] + (row * heads + head) * size * 4
+        target = job[MIXED] + (row * padded(heads * size) + head * size) * 4
         scale = read_float(mine[QUERIES] + i * 4)
         for k in range(size):
             write_float(target + 4 * k, read_float(mine[TILE] + (i * wide + k) * 4) * scale)

@@ -136,7 +136,7 @@ class CpuDecoder:
             tables.TOKENS: self._tokens.ctypes.data,
             tables.HIDDEN: self._hidden.ctypes.data,
             tables.BUFFER: memory.zeros(PREFILL_WIDTH, buffer_width).ctypes.data,
-            tables.MIXED: memory.zeros(PREFILL_WIDTH, shape.heads * shape.head_dim).ctypes.data,
+            tables.MIXED: memory.zeros(PREFILL_WIDTH, up(shape.heads * shape.head_dim, LANES)).ctypes.data,
             tables.LOGITS: self._logits.ctypes.data,
             tables.COUNTERS: self._counters.ctypes.data,
             tables.GIVE_WAY: give_way_address(),
@@ -149,6 +149,8 @@ class CpuDecoder:
         shape, memory = self.shape, self._memory
         mine = np.zeros(tables.THREAD, np.int64)
         mine[tables.NORMED] = memory.zeros(PREFILL_WIDTH, up(shape.width, LANES)).ctypes.data
+        rounded = np.zeros((PREFILL_WIDTH, up(self._packed.deepest, LANES)), np.int16)
+        mine[tables.ROUNDED] = memory.hold(rounded).ctypes.data
         mine[tables.SCORES] = memory.zeros(MAX_ROWS, up(shape.max_len, tables.SLOTS)).ctypes.data
         mine[tables.QUERIES] = memory.zeros(MAX_ROWS, shape.head_dim).ctypes.data
         tile = max(PREFILL_WIDTH * tables.TILE_PANELS * LANES, MAX_ROWS * up(shape.head_dim, LANES))

@@ -11,13 +11,16 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from decoding.models.cpu.pairs import add_products
 from decoding.models.cpu.vectors import (
     FLOAT,
+    HAS_PAIRS,
     INT32,
     INT64,
     LANES,
     MAX_PANELS,
     MAX_ROWS,
+    PAIRS,
     PANELS_FOR,
     STORED,
     Loop,
@@ -40,7 +43,7 @@ def multiply_tile(_typing, kind, rows, panels, x, x_stride, w, depth_stride, pan
 
     For each row r, panel p and lane n it stores the sum over k of x[r, k] * w[p, k, n] to out[r, p * LANES + n], one
     fused multiply-add after the other in the order of k. x and out are float32, strides are in bytes; `rows` is at
-    most `MAX_ROWS`, `panels` is 1 or `PANELS_FOR[rows]`.
+    most `MAX_ROWS`, `panels` is 1 or `PANELS_FOR[rows]`. Where weights are pairs, so is x, and `depth` counts them.
     """
 
     def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
@@ -51,6 +54,8 @@ def multiply_tile(_typing, kind, rows, panels, x, x_stride, w, depth_stride, pan
         nothing = builder.append_basic_block("no_tile")
         switch = builder.switch(key, nothing)
         for kind in range(len(STORED)):
+            if kind == PAIRS and not HAS_PAIRS:
+                continue
             for rows in range(1, MAX_ROWS + 1):
                 for panels in {1, PANELS_FOR[rows]}:
                     block = builder.append_basic_block(f"tile_{kind}_{rows}_{panels}")
@@ -84,18 +89,25 @@ def _tile(
     w_panels = [builder.add(w, builder.mul(panel_stride, INT64(panel))) for panel in range(panels)]
     loop = Loop(builder, depth, [splat(FLOAT, 0.0)] * (rows * panels))
     w_offset, x_offset = builder.mul(loop.index, depth_stride), builder.mul(loop.index, INT64(4))
-    stored = vector_of(STORED[kind])
-    weights = [as_float(builder, load(builder, panel, w_offset, stored), kind) for panel in w_panels]
+    if kind == PAIRS:
+        add, weights = add_products, [load(builder, panel, w_offset, vector_of(FLOAT)) for panel in w_panels]
+    else:
+        add, stored = _multiply_add, vector_of(STORED[kind])
+        weights = [as_float(builder, load(builder, panel, w_offset, stored), kind) for panel in w_panels]
     sums = []
     for row in range(rows):
         factor = broadcast(builder, load(builder, x_rows[row], x_offset, FLOAT))
         before = loop.carried[row * panels : (row + 1) * panels]
-        sums += [call_vector(builder, "fma", factor, weights[panel], before[panel]) for panel in range(panels)]
+        sums += [add(builder, factor, weights[panel], before[panel]) for panel in range(panels)]
     loop.close(sums)
     for row in range(rows):
         for panel in range(panels):
             offset = builder.add(builder.mul(out_stride, INT64(row)), INT64(panel * LANES * 4))
             store(builder, sums[row * panels + panel], out, offset)
+
+
+def _multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
+    return call_vector(builder, "fma", a, b, total)
 
 
 @intrinsic

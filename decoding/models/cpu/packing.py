@@ -16,7 +16,7 @@ from torch import Tensor
 
 from decoding.models.cpu import tables
 from decoding.models.cpu.team import Table
-from decoding.models.cpu.vectors import BFLOAT16, FLOAT32, INT_8, LANES
+from decoding.models.cpu.vectors import AT_ONCE, BFLOAT16, FLOAT32, HAS_PAIRS, INT_8, LANES, PAIRS
 from decoding.models.decoder import Layer, Weights
 
 
@@ -54,6 +54,7 @@ class Packed:
     head: Table  # (MATRIX,)
     job: dict[int, int]  # column to value
     widest: int  # outputs of the widest matrix within a layer
+    deepest: int  # the most inputs of a matrix
     memory: Memory
     dtype: torch.dtype
     num_parameters: int
@@ -86,6 +87,7 @@ def pack(weights: Weights, quantize: str) -> Packed:
         head,
         job,
         len(weights.layers[0].gate_up),
+        max(weights.head.shape[1], *(matrix.shape[1] for matrix in (weights.layers[0].out, weights.layers[0].down))),
         memory,
         weights.embedding.dtype,
         weights.num_parameters,
@@ -116,9 +118,12 @@ def _matrix(memory: Memory, weights: Tensor, bias: Tensor | None, *, is_int8: bo
         factors = (weights.float().abs().amax(dim=1) / 127).clamp_min(1e-12)
         weights = (weights.float() / factors.unsqueeze(1)).round().to(torch.int8)
         row[tables.FACTORS] = memory.floats(factors)
-    wide = torch.zeros(up(outputs, LANES), inputs, dtype=weights.dtype)
-    wide[:outputs] = weights
-    panels = wide.view(-1, LANES, inputs).transpose(1, 2).contiguous()
+    if kind == BFLOAT16 and HAS_PAIRS:
+        kind = PAIRS
+    side = AT_ONCE[kind]
+    wide = torch.zeros(up(outputs, LANES), up(inputs, side), dtype=weights.dtype)
+    wide[:outputs, :inputs] = weights
+    panels = wide.view(-1, LANES, wide.shape[1] // side, side).transpose(1, 2).contiguous()
     row[tables.ADDRESS] = memory.hold(_stored(panels)).ctypes.data
     row[tables.KIND], row[tables.INPUTS], row[tables.OUTPUTS] = kind, inputs, outputs
     row[tables.BIAS] = 0 if bias is None else memory.floats(bias)

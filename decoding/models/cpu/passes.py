@@ -20,7 +20,7 @@ from decoding.models.cpu.intrinsics import (
     read_weight,
     write_float,
 )
-from decoding.models.cpu.products import normalise, padded, project, task_panels
+from decoding.models.cpu.products import item, normalise, padded, project, taken_by, task_panels
 from decoding.models.cpu.tables import (
     ASLEEP,
     BUFFER,
@@ -74,9 +74,9 @@ def embed(job, phase):
         if row >= job[NUM_ROWS]:
             break
         token = read_int(job[TOKENS] + row * 8)
-        source = job[EMBEDDING] + (token // lanes * lanes * width + token % lanes) * size
         for i in range(width):
-            write_float(job[HIDDEN] + row * stride + 4 * i, read_weight(source + i * lanes * size, kind))
+            source = job[EMBEDDING] + item(kind, lanes, width, token, i) * size
+            write_float(job[HIDDEN] + row * stride + 4 * i, read_weight(source, kind))
         finish(job, phase)
     await_all(job, phase, job[NUM_ROWS])
 
@@ -90,17 +90,17 @@ def project_normed(job, phase, matrix, norm, eps, mine, num_rows, out, out_strid
     step = task_panels(num_panels, num_rows)
     num_tasks = (num_panels + step - 1) // step
     hidden = job[HIDDEN] + (job[NUM_ROWS] - num_rows) * stride
-    is_normed = False
+    x = x_stride = 0
     while True:
         task = claim(job, phase)
         if task >= num_tasks:
             break
-        if not is_normed:
+        if not x:
             normalise(hidden, stride, num_rows, width, norm, eps, mine[NORMED], stride)
-            is_normed = True
+            x, x_stride = taken_by(matrix, mine[NORMED], stride, num_rows, mine)
         first = task * step
         project(
-            job, matrix, mine[NORMED], stride, num_rows, first, min(step, num_panels - first),
+            job, matrix, x, x_stride, num_rows, first, min(step, num_panels - first),
             out + first * LANES * 4, out_stride,
         )  # fmt: skip
         finish(job, phase)
@@ -108,17 +108,20 @@ def project_normed(job, phase, matrix, norm, eps, mine, num_rows, out, out_strid
 
 
 @compiled
-def add_projected(job, phase, matrix, x, x_stride, mine):
-    """Add a matrix times x to the hidden states."""
+def add_projected(job, phase, matrix, rows, rows_stride, mine):
+    """Add a matrix times rows of numbers to the hidden states."""
     num_rows = job[NUM_ROWS]
     stride = padded(job[WIDTH]) * 4
     num_panels = padded(matrix[OUTPUTS]) // LANES
     step = min(TILE_PANELS, task_panels(num_panels, num_rows))
     num_tasks = (num_panels + step - 1) // step
+    x = x_stride = 0
     while True:
         task = claim(job, phase)
         if task >= num_tasks:
             break
+        if not x:
+            x, x_stride = taken_by(matrix, rows, rows_stride, num_rows, mine)
         first = task * step
         count = min(step, num_panels - first)
         project(job, matrix, x, x_stride, num_rows, first, count, mine[TILE], count * LANES * 4)
@@ -139,17 +142,17 @@ def feed_forward(job, phase, matrix, norm, eps, mine):
     num_pairs = padded(matrix[OUTPUTS]) // LANES // 2
     step = min(TILE_PANELS // 2, task_panels(num_pairs, num_rows))
     num_tasks = (num_pairs + step - 1) // step
-    is_normed = False
+    x = x_stride = 0
     while True:
         task = claim(job, phase)
         if task >= num_tasks:
             break
-        if not is_normed:
+        if not x:
             normalise(job[HIDDEN], stride, num_rows, width, norm, eps, mine[NORMED], stride)
-            is_normed = True
+            x, x_stride = taken_by(matrix, mine[NORMED], stride, num_rows, mine)
         first = task * step
         count = min(step, num_pairs - first)
-        project(job, matrix, mine[NORMED], stride, num_rows, 2 * first, 2 * count, mine[TILE], 2 * count * LANES * 4)
+        project(job, matrix, x, x_stride, num_rows, 2 * first, 2 * count, mine[TILE], 2 * count * LANES * 4)
         for row in range(num_rows):
             for pair in range(count):
                 gate = mine[TILE] + (row * count + pair) * 2 * LANES * 4
@@ -180,7 +183,7 @@ def forward(job, layers, head, eps, mine):
         )  # fmt: skip
         turn_and_keep(job, phase + 1, index, layer, eps)
         attend(job, phase + 2, index, mine)
-        mixed_stride = job[HEADS] * job[HEAD_DIM] * 4
+        mixed_stride = padded(job[HEADS] * job[HEAD_DIM]) * 4
         add_projected(job, phase + 3, layer[OUT : OUT + MATRIX], job[MIXED], mixed_stride, mine)
         feed_forward(job, phase + 4, layer[GATE_UP : GATE_UP + MATRIX], layer[POST_NORM], eps, mine)
         add_projected(job, phase + 5, layer[DOWN : DOWN + MATRIX], job[BUFFER], job[BUFFER_STRIDE], mine)

@@ -9,8 +9,9 @@ import numpy as np
 
 from decoding.models.cpu.compiling import compiled, compiled_at_once
 from decoding.models.cpu.intrinsics import call_eleven, multiply_tile, read_float, sum_of_squares, write_float
-from decoding.models.cpu.tables import ADDRESS, BIAS, FACTORS, INPUTS, KIND, MAX_TASKS, MULTIPLY
-from decoding.models.cpu.vectors import ITEM_BYTES, LANES, MAX_ROWS, PANELS_FOR
+from decoding.models.cpu.pairs import round_to_pairs
+from decoding.models.cpu.tables import ADDRESS, BIAS, FACTORS, INPUTS, KIND, MAX_TASKS, MULTIPLY, ROUNDED
+from decoding.models.cpu.vectors import AT_ONCE, ITEM_BYTES, LANES, MAX_ROWS, PAIRS, PANELS_FOR
 
 
 @compiled
@@ -54,14 +55,37 @@ def multiply_address(kind, x, x_stride, num_rows, w, depth_stride, panel_stride,
 
 
 @compiled
+def item(kind, lanes, inputs, output, number):
+    """Where the weight of an output's input stands in a matrix of panels of so many lanes, counted in weights."""
+    side = AT_ONCE[kind]
+    depth = (inputs + side - 1) // side
+    return ((output // lanes * depth + number // side) * lanes + output % lanes) * side + number % side
+
+
+@compiled
+def taken_by(matrix, x, x_stride, num_rows, mine):
+    """Rows of x, padded with zeros to whole panels, as the matrix wants them: address and stride in bytes.
+
+    To be multiplied with pairs they are rounded to bfloat16, as the weights are.
+    """
+    if matrix[KIND] != PAIRS:
+        return x, x_stride
+    width = padded(matrix[INPUTS])
+    for row in range(num_rows):
+        round_to_pairs(x + row * x_stride, width // LANES, mine[ROUNDED] + row * width * 2)
+    return mine[ROUNDED], width * 2
+
+
+@compiled
 def project(job, matrix, x, x_stride, num_rows, first, num_panels, out, out_stride):
-    """Compute x times panels `first` to `first + num_panels` of a matrix, with their factors and biases."""
-    kind, inputs = matrix[KIND], matrix[INPUTS]
-    depth_stride = LANES * ITEM_BYTES[kind]
-    panel_stride = depth_stride * inputs
+    """Compute x, as `taken_by` gave it, times panels `first` to `first + num_panels`, with factors and biases."""
+    kind = matrix[KIND]
+    depth = (matrix[INPUTS] + AT_ONCE[kind] - 1) // AT_ONCE[kind]
+    depth_stride = LANES * ITEM_BYTES[kind] * AT_ONCE[kind]
+    panel_stride = depth_stride * depth
     call_eleven(
         job[MULTIPLY], kind, x, x_stride, num_rows, matrix[ADDRESS] + first * panel_stride, depth_stride,
-        panel_stride, inputs, num_panels, out, out_stride,
+        panel_stride, depth, num_panels, out, out_stride,
     )  # fmt: skip
     if matrix[FACTORS] or matrix[BIAS]:
         for row in range(num_rows):

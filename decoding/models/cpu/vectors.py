@@ -13,11 +13,15 @@ from llvmlite import ir
 FLOAT, INT8, INT16, INT32, INT64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 # How weights are stored. What stands for a stored number is exact in float32; int8 has a factor for each output.
-FLOAT32, BFLOAT16, INT_8 = range(3)
-ITEM_BYTES = (4, 2, 1)
-STORED = (FLOAT, INT16, INT8)
+# Pairs are bfloat16, two inputs of an output side by side, as the processor's dot product of such pairs takes them.
+FLOAT32, BFLOAT16, INT_8, PAIRS = range(4)
+ITEM_BYTES = (4, 2, 1, 2)
+AT_ONCE = (1, 1, 1, 2)  # inputs of an output side by side
+STORED = (FLOAT, INT16, INT8, INT16)
 
-_HAS_AVX512 = bool(llvm.get_host_cpu_features().get("avx512f"))
+_FEATURES = llvm.get_host_cpu_features()
+_HAS_AVX512 = bool(_FEATURES.get("avx512f"))
+HAS_PAIRS = _HAS_AVX512 and bool(_FEATURES.get("avx512bf16")) and llvm.llvm_version_info[0] >= 16
 # Outputs that are computed side by side. Wide registers are also more: eight rows of 32 sums fit into AVX-512's.
 LANES = 32 if _HAS_AVX512 else 16
 MAX_ROWS = 8 if _HAS_AVX512 else 4
@@ -64,7 +68,7 @@ def as_float(builder: ir.IRBuilder, stored: ir.Value, kind: int) -> ir.Value:
     def like(scalar: ir.Type) -> ir.Type:
         return vector_of(scalar, lanes) if lanes else scalar
 
-    if kind == BFLOAT16:
+    if kind in (BFLOAT16, PAIRS):
         high_half = splat(INT32, 16, lanes) if lanes else INT32(16)
         return builder.bitcast(builder.shl(builder.zext(stored, like(INT32)), high_half), like(FLOAT))
     if kind == INT_8:
