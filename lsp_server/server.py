@@ -81,6 +81,7 @@ class Front:
     def __init__(self, make_client: ClientFactory) -> None:
         self.server = WireServer("tabcast", VERSION, protocol_cls=WireProtocol, notebook_document_sync=NOTEBOOKS)
         self.server.protocol.on_lost_change = partial(self._notify, "lifecycle.lost_change")
+        self.server.protocol.on_cancelled = partial(self._notify, "inline_completion.cancelled")
         self._make_client = make_client
         self._options: object = None
         self._session: Session | None = None

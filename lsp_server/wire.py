@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from lsprotocol import types
@@ -67,6 +68,7 @@ class WireProtocol(LanguageServerProtocol):
         super().__init__(*arguments)
         self.readers: dict[str, Reader] = {}
         self.on_lost_change: Callable[[str], None] = lambda _: None
+        self.on_cancelled: Callable[[Any], None] = lambda _: None
         self._is_initialized = False
         self._is_ending = False
         self._dialect = TriggerDialect()
@@ -133,6 +135,13 @@ class WireProtocol(LanguageServerProtocol):
                 self._refuse(msg_id, JsonRpcException("internal error", code=-32603))
                 return
         super()._handle_request(msg_id, method_name, params)
+        if reader and (answering := self._request_futures.get(msg_id)):
+            answering.add_done_callback(partial(self._tell_cancelled, params))
+
+    def _tell_cancelled(self, params: Any, answering: Any) -> None:
+        """Also of a request whose coroutine was ended before its first line."""
+        if answering.cancelled():
+            self.on_cancelled(params)
 
     def _handle_cancel_notification(self, msg_id: int | str) -> None:
         if msg_id in self._request_futures:  # a late one is usual, and no reason for a warning

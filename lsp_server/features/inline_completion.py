@@ -57,9 +57,6 @@ async def find_items(session: Session, asked: Asked) -> list[types.InlineComplet
     work = None if asked.outcome.done() else asyncio.create_task(_work(session, asked))
     try:
         outcome = await asked.outcome
-    except asyncio.CancelledError:
-        _note(session, asked, Outcome(reason="cancelled"))
-        raise
     finally:
         if work is not None:
             work.cancel()
@@ -70,6 +67,11 @@ async def find_items(session: Session, asked: Asked) -> list[types.InlineComplet
     if outcome is SUPERSEDED:
         return None
     return session.offer(asked, outcome)
+
+
+def cancelled(session: Session, asked: Asked) -> None:
+    """The editor has cancelled a request, perhaps before anything was done for it."""
+    _note(session, asked, Outcome(reason="cancelled"))
 
 
 def _note(session: Session, asked: Asked, outcome: Outcome) -> None:

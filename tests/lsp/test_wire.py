@@ -132,6 +132,8 @@ async def test_cancel_in_one_piece_with_the_request(any_client: RawClient, runti
     any_client.send(did_open("x = \n"), inline(1, 0, 4), notification("$/cancelRequest", {"id": 1}), inline(2, 0, 4))
     assert (await any_client.answer(1))["error"]["code"] == -32800
     assert len(await any_client.items(2)) == 1
+    told = [(request["id"], request["reason"]) for request in (await any_client.why())["requests"]]
+    assert told == [(2, "shown"), (1, "cancelled")]
 
 
 MALFORMED: list[Any] = [
