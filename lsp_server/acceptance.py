@@ -34,6 +34,7 @@ class Offer:
 
     `num_before` of them were there when it was first shown; `num_replaced` characters of the `tail` that stood behind
     them then are its own closers.
+    `num_come` characters of it have come into the document since it was last sent to the editor.
     `is_applying` while an edit of ours is on its way, so that it is not taken for typing.
     """
 
@@ -46,6 +47,7 @@ class Offer:
     num_replaced: int
     tail: str
     num_accepted: int = 0
+    num_come: int = 0
     is_applying: bool = False
 
     @property
@@ -92,6 +94,7 @@ class Offers:
         shown: list[types.InlineCompletionItem] = []
         for item in items:
             offer = self._offer(snapshot, item, before)
+            offer.num_come = 0
             self._shown.append(offer)
             command = types.Command(title="Accepted", command=ACCEPTED_COMMAND, arguments=[offer.id])
             shown.append(
@@ -112,6 +115,7 @@ class Offers:
                 continue
             before, offer.num_standing = offer.num_standing, count_standing(offer.text, lines, offer.line)
             num_come, num_left = offer.num_standing - before, len(offer.text) - offer.num_standing
+            offer.num_come += num_come
             threshold = 1 if offer.is_applying else MIN_PART_CHARS if num_left else MIN_REST_CHARS
             offer.is_applying = offer.is_applying and num_come == 0
             if num_come >= threshold and before >= offer.num_before and self._take(offer, num_come):

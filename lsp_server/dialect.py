@@ -1,20 +1,32 @@
-"""What a client means by its trigger kinds: the standard counts from 1, its proposals counted from 0.
+"""What clients do otherwise than the standard says: how they count trigger kinds, and what they can't replace.
 
 LSP 3.18 has 1 for "asked by hand" and 2 for "automatically"; clients of its drafts (vscode-languageclient 9) send 0 and
-1. So 0 and 2 tell a client's way of counting, and 1 alone does not. It must not know messages or documents.
+1. So 0 and 2 tell a client's way of counting, and 1 alone does not.
+LSP4IJ, in the IDEs of JetBrains, goes over what an item replaces behind the cursor and inserts its text after that.
+It must not know messages or documents.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Final
+
+from lsprotocol import types
 
 BY_HAND: Final = 1
 AUTOMATIC: Final = 2
 # Editors ask by themselves so soon after a key, and not three times running would a hand.
 SOON_S: Final = 0.3
 MAX_BY_HAND_SOON: Final = 3
+# LSP4IJ gives the IDE's name, of which there are many, and as its version "2025.1 (build PY-251.23774.444)".
+_JETBRAINS: Final = re.compile(r"\(build [A-Z]+-\d+")
+
+
+def replaces_behind_cursor(client: types.ClientInfo | None) -> bool:
+    """Whether a client replaces what an item's range has behind the cursor."""
+    return client is None or _JETBRAINS.search(client.version or "") is None
 
 
 class TriggerDialect:

@@ -8,6 +8,13 @@ from lsp_server.documents import Cursor, Snapshot
 from lsp_server.filters.closers import num_replaced
 
 
+def before_replaced(text: str, tail: str) -> str:
+    """What of a text stands before the first closer that it would replace behind the cursor; mostly all of it."""
+    if not num_replaced(text, tail):
+        return text
+    return next(text[:end] for end in range(len(text)) if num_replaced(text[: end + 1], tail))
+
+
 def make_item(text: str, snapshot: Snapshot, cursor: Cursor) -> types.InlineCompletionItem:
     """An item with the range that all editors render rightly.
 

@@ -20,6 +20,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.io_ import StdoutWriter
 
 from decoding.protocol import VERSION, Health
+from lsp_server.dialect import replaces_behind_cursor
 from lsp_server.log import set_up_logging, without_values
 from lsp_server.settings import read_settings
 from lsp_server.transport import Frames, StreamFrames, hand_over, standard_input
@@ -84,6 +85,7 @@ class Front:
         self.server.protocol.on_cancelled = partial(self._notify, "inline_completion.cancelled")
         self._make_client = make_client
         self._options: object = None
+        self._client: types.ClientInfo | None = None
         self._session: Session | None = None
         self.server.feature(types.INITIALIZE)(partial(self._initialize))
         for method, name in NOTIFICATIONS.items():
@@ -114,6 +116,7 @@ class Front:
                 documents=DocumentStore(types.PositionEncodingKind(workspace.position_encoding).value),
                 engine=EngineKeeper(self._make_client),
                 folder_uris=lambda: [*workspace.folders, *([workspace.root_uri] if workspace.root_uri else [])],
+                replaces_behind_cursor=replaces_behind_cursor(self._client),
                 observers=[LoadingProgress().show, Status().show, Registration(POP_UP_OPTIONS).follow],
             )
             self._serve_pop_ups()  # an editor that was not told of it may be, later
@@ -135,7 +138,7 @@ class Front:
             self.server.report_server_error(error, JsonRpcException)
 
     def _initialize(self, params: types.InitializeParams) -> None:
-        self._options = params.initialization_options
+        self._options, self._client = params.initialization_options, params.client_info
         document = params.capabilities.text_document
         has_inline = document is not None and document.inline_completion is not None
         if read_settings(self._options)[0].fills_pop_ups(has_inline=has_inline):

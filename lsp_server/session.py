@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
 from lsprotocol import types
+from pygls.uris import to_fs_path
 
 from decoding.protocol import CompletionStats
 from lsp_server.acceptance import Offer, Offers
@@ -20,6 +23,7 @@ from lsp_server.context.gather import ContextGatherer
 from lsp_server.documents import DocumentStore, Snapshot
 from lsp_server.engine_keeper import EngineKeeper
 from lsp_server.generation import Writings
+from lsp_server.indexing import Wanted, WorkspaceIndexing, is_worth_it
 from lsp_server.journal import Entry, Journal
 from lsp_server.keystrokes import Keystrokes
 from lsp_server.log import without_values
@@ -71,6 +75,7 @@ class Session:
     """One editor window. `asked` is by URI and method: the newest request.
 
     `options` are what `initialize` told of settings; `toggled` is what the user made of `enabled` since it was set.
+    `replaces_behind_cursor` if the editor does, with the range of an item.
     `observers` hear of every change of the engine's state and of whether suggestions are on.
     """
 
@@ -89,7 +94,9 @@ class Session:
     journal: Journal = field(default_factory=Journal)
     offers: Offers = field(init=False)
     context: ContextGatherer = field(init=False)
+    indexing: WorkspaceIndexing = field(init=False)
     name: str = field(default_factory=lambda: secrets.token_hex(4))
+    replaces_behind_cursor: bool = True
     toggled: bool | None = None
     told_problems: set[str] = field(default_factory=set)
     num_pulls: int = 0
@@ -99,6 +106,7 @@ class Session:
     def __post_init__(self) -> None:
         self.offers = Offers(self.name)
         self.context = ContextGatherer(self.documents, self.folder_uris)
+        self.indexing = WorkspaceIndexing(self._to_index, self._last_request_s)
         self.engine.on_change = self.tell_observers
 
     def view(
@@ -155,6 +163,7 @@ class Session:
         """The state of the engine may have changed, or whether suggestions are on."""
         for observer in self.observers:
             observer(self)
+        self.indexing.follow()
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what no request waits for, a question to the editor for example; its failure is only logged."""
@@ -166,7 +175,22 @@ class Session:
         """End what goes on for nobody, and let go of the engine."""
         self.writings.forget()
         self.context.close()
+        await self.indexing.close()
         await self.engine.close()
+
+    def _to_index(self) -> Wanted | None:
+        """The folders of the workspace, if the user wants it and the engine that answers searches code."""
+        health = self.engine.health
+        if not self.settings.index_workspace or health.status != "ready" or not health.searches_code:
+            return None
+        if (spec := self.engine.spec) is None:
+            return None
+        paths = [Path(path) for uri in self.folder_uris() if (path := to_fs_path(uri))]
+        folders = tuple(folder for folder in dict.fromkeys(paths) if is_worth_it(folder))
+        return Wanted(folders, spec.arguments, spec.directory)
+
+    def _last_request_s(self) -> float:
+        return max((asked.read_s for asked in self.asked.values()), default=-math.inf)
 
     def forget(self, uri: str) -> None:
         """Drop what is known of a closed document."""

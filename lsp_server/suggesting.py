@@ -23,7 +23,7 @@ from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.deleted import drop_deleted
 from lsp_server.filters.rewriting import rewrite
 from lsp_server.generation import Generation, written_choices
-from lsp_server.items import make_item
+from lsp_server.items import before_replaced, make_item
 from lsp_server.read_only import is_read_only
 from lsp_server.session import Asked, Outcome, Session
 from lsp_server.suggestions import Rest, spot_at
@@ -128,7 +128,7 @@ class _Request:
                 choices = await written_choices(session.engine.complete(request))
         self._asked.engine_s += time.perf_counter() - sent_s
         for written in choices:
-            text = filter_text(rewrite(written, self.spot.place), around).text
+            text = self._replaceable(filter_text(rewrite(written, self.spot.place), around).text)
             if text and not any(known.startswith(text) or text.startswith(known) for known in texts):
                 texts.append(text)
         if session.documents.revision(self._snapshot.uri) != self._snapshot.revision:
@@ -171,11 +171,19 @@ class _Request:
         text = self._probable(rest)
         if not text:
             return Outcome(reason="below confidence", detail="too little of it is probable", engine=stats)
+        if not (text := self._replaceable(text)).strip():
+            return Outcome(
+                reason="filtered", detail="the editor can't replace the closers behind the cursor", engine=stats
+            )
         if session.documents.revision(snapshot.uri) != snapshot.revision:
             return Outcome(reason="stale", detail="the document changed meanwhile", engine=stats)
         session.writings.memory.note_shown(rest, text)
         self.shown = Shown(self._cursor, text)
         return Outcome(reason=reason, items=(make_item(text, snapshot, self._cursor),), engine=stats)
+
+    def _replaceable(self, text: str) -> str:
+        """A text, or what of it an editor can insert that can't replace closers behind the cursor."""
+        return text if self._session.replaces_behind_cursor else before_replaced(text, self.spot.place.tail)
 
     def _probable(self, rest: Rest) -> str:
         """What of a text is probable enough; what was shown before shrinks as it is typed, but does not vanish."""

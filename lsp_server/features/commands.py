@@ -52,7 +52,8 @@ async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:
 async def stats(session: Session, *_: Any) -> dict[str, Any]:
     """How much was suggested and taken in this window, and how fast it came. It stays on this machine."""
     sources = {source: session.writings.sources[source] for source in ("local", "joined", "sent", "ahead")}
-    return {**session.offers.figures(), **session.journal.figures(), "answered": sources}
+    index = session.indexing.figures()
+    return {**session.offers.figures(), **session.journal.figures(), "answered": sources, "index": index}
 
 
 async def toggle(session: Session, is_enabled: Any = None, *_: Any) -> dict[str, Any]:
@@ -89,8 +90,12 @@ async def accept_line(session: Session, *_: Any) -> dict[str, Any]:
 
 
 async def accepted(session: Session, offer_id: Any = None, *_: Any) -> None:
-    """What an item's own command runs: the user has accepted it."""
-    if isinstance(offer_id, str) and (taken := session.offers.accepted(offer_id)):
+    """What an item's own command runs: the user has accepted it. Some editors run it for a word of it, too."""
+    if (offer := session.offers.find(offer_id)) is None:
+        return
+    snapshot = session.documents.snapshot(offer.uri)
+    is_part = offer.num_come > 0 and snapshot is not None and _still_fits(offer, snapshot)
+    if taken := session.offers.accepted(offer.id, offer.num_standing if is_part else None):
         session.watch(taken)
 
 
