@@ -50,6 +50,9 @@ class Outcome:
     engine: CompletionStats | None = None
 
 
+CLOSED: Final = Outcome(reason="not open", detail="the editor closed this document")
+
+
 @dataclass(slots=True, kw_only=True)
 class Asked:
     """One request, bound to the moment it was read. `outcome` is set once, by its work or by a newer request.
@@ -193,14 +196,16 @@ class Session:
         return max((asked.read_s for asked in self.asked.values()), default=-math.inf)
 
     def forget(self, uri: str) -> None:
-        """Drop what is known of a closed document."""
+        """Drop what is known of a closed document, and end what is asked for it, before anything new is known of it."""
+        for key in [key for key in self.asked if key[0] == uri]:
+            asked = self.asked.pop(key)
+            if not asked.outcome.done():
+                asked.outcome.set_result(CLOSED)
         self.context.closing(uri)
         self.documents.close(uri)
         self.offers.forget(uri)
         self.writings.forget(uri)
         self.keystrokes.forget(uri)
-        for key in [key for key in self.asked if key[0] == uri]:
-            del self.asked[key]
 
 
 async def _guarded(work: Coroutine[Any, Any, None]) -> None:

@@ -21,6 +21,7 @@ from lsp_server.documents import Cursor, Snapshot
 from lsp_server.engine_client import EngineUnavailable
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.deleted import drop_deleted
+from lsp_server.filters.parsing import judge_of
 from lsp_server.filters.rewriting import rewrite
 from lsp_server.generation import Generation, written_choices
 from lsp_server.items import before_replaced, make_item
@@ -47,6 +48,8 @@ async def find(session: Session, asked: Asked) -> Outcome:
         return Outcome(reason="disabled", detail="the settings turn suggestions off that were not asked for")
     if kept_out := await _kept_out(session, snapshot.uri):
         return kept_out
+    if asked.outcome.done():  # while it waited; nobody wants another
+        return await asked.outcome
     request = _Request(session, asked, snapshot, is_invoked=is_invoked)
     decision = decide(request.spot.place, is_invoked=is_invoked, language=snapshot.language)
     if decision.mode is None:
@@ -120,7 +123,8 @@ class _Request:
 
     async def with_alternatives(self, outcome: Outcome, mode: Mode) -> Outcome:
         """The outcome with other texts for the same place behind its first, if the engine has any."""
-        session, around = self._session, Surroundings(place=self.spot.place, mode=mode)
+        session, spot = self._session, self.spot
+        around = Surroundings(place=spot.place, mode=mode, language=spot.language)
         request = request_for(session, self._snapshot, self._cursor, mode, (), num_choices=MAX_CANDIDATES)
         texts, choices, sent_s = [self.shown.text], [], time.perf_counter()
         with suppress(TimeoutError, EngineUnavailable):
@@ -190,7 +194,8 @@ class _Request:
         if self._is_invoked:
             return rest.text
         min_confidence = self._session.settings.min_confidence
-        text = cut_unlikely(rest.text, rest.suggestion.likely, rest.num_typed, min_confidence)
+        stands = judge_of(rest.text, self.spot.place, self.spot.language)
+        text = cut_unlikely(rest.text, rest.suggestion.likely, rest.num_typed, min_confidence, stands)
         shown = rest.text[: max(0, rest.num_shown - rest.num_typed)]
         text = max(text, shown, key=len)
         is_enough = bool(shown.strip()) or min_confidence <= 0 or is_worth_showing(text)

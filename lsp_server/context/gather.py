@@ -32,6 +32,8 @@ WAIT_S: Final = 0.006
 MAX_LINES_MOVED: Final = 30
 MAX_OTHERS: Final = 20
 MAX_RECENT: Final = 10
+# A larger document gives no context to others, and no recent edits: to look through it takes too long.
+MAX_LINES: Final = 20_000
 SCHEMES: Final = ("file", "untitled", "vscode-notebook-cell")
 
 Files = tuple[ContextFile, ...]
@@ -269,11 +271,12 @@ class ContextGatherer:
             self._worker.start([Path(path) for folder in folders if (path := to_fs_path(folder))])
 
     def _document(self, uri: str) -> Document | None:
-        """An open document as it is now; one that didn't change is the same object as before."""
+        """An open document as it is now, if it may be context; one that didn't change is the same object as before."""
         known, revision = self._known.get(uri), self._documents.revision(uri)
         line = self._lines.get(uri, -1)
         if known is None or known.revision != revision:
-            snapshot = self._documents.snapshot(uri) if uri.partition(":")[0] in SCHEMES else None
+            is_small = len(self._documents.lines(uri) or ()) <= MAX_LINES
+            snapshot = self._documents.snapshot(uri) if is_small and uri.partition(":")[0] in SCHEMES else None
             if snapshot is None:
                 return None
             known = Document.of(snapshot, self._folder_uris())

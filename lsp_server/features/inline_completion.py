@@ -89,6 +89,8 @@ def _note(session: Session, asked: Asked, outcome: Outcome) -> None:
 
 
 async def _work(session: Session, asked: Asked) -> None:
+    if asked.outcome.done():  # since this task was made
+        return
     try:
         outcome = await find(session, asked)
     except Exception as error:

@@ -53,8 +53,12 @@ class Script:
     reason: str = "stop"
     status: str = "ready"
     detail: str = ""
+    progress: float = 0.0
+    model: str = ""
+    device: str = ""
     languages: tuple[str, ...] = ()
     context_tokens: int = 0
+    searches_code: bool = False
     raw: str | None = None
     computes: bool = False
     protocol: int = PROTOCOL_VERSION
@@ -91,8 +95,12 @@ class FakeEngine:
         health = Health(
             status=script.status,  # type: ignore[arg-type]
             detail=script.detail,
+            progress=script.progress,
+            model=script.model,
+            device=script.device,
             languages=tuple(script.languages),
             context_tokens=script.context_tokens,
+            searches_code=script.searches_code,
             pid=os.getpid(),
             protocol=script.protocol,
             proof=prove(self.address.token, request.query["nonce"], self.address.port),

@@ -196,18 +196,20 @@ def test_a_model_brings_its_own_draft_or_none(before: Any, name: str, expected: 
 
 
 async def test_the_status_is_told_to_editors_that_know_it(servers: Servers, runtime: FakeRuntime) -> None:
-    runtime.script("", status="loading", detail="reading weights")
+    runtime.script("", status="loading", detail="reading weights", progress=0.4)
     client = await servers.start()
     await client.initialize(capabilities={"experimental": {"tabcastStatus": True}})
-    await client.until(lambda: [s for s in statuses(client) if s["message"] == "reading weights"], "the loading")
+    loading = {"state": "loading", "percent": 40, "model": "", "device": "", "message": "reading weights", "action": ""}
+    await client.until(lambda: loading in statuses(client), "the loading")
     runtime.script("", status="failed", detail="no such file")
     await client.until(lambda: [s for s in statuses(client) if s["state"] == "failed"], "the failure")
     failed = statuses(client)[-1]
     assert failed["message"] == "no such file"
     assert "tabcast doctor" in failed["action"]
-    runtime.script("")
+    runtime.script("", model="a model", device="a device")
     await run(client, "restartEngine")
     await client.until(lambda: statuses(client)[-1]["state"] == "ready", "an engine")
+    assert (statuses(client)[-1]["model"], statuses(client)[-1]["device"]) == ("a model", "a device")
     await run(client, "toggle")
     assert statuses(client)[-1]["state"] == "off"
     await client.close()

@@ -228,6 +228,16 @@ async def test_a_request_waits_for_new_rules_and_not_for_a_look_at_the_old_ones(
     assert await editor.context.ignored_by(editor.uri("app.py")) == "app.py (.tabcastignore)"
 
 
+async def test_a_large_document_is_no_context(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather, "MAX_LINES", 100)
+    editor.open("app.py")
+    editor.open("open.py", "def visited():\n    return 'place'\n" * 60)
+    found = "".join(await editor.files("app.py", 4))
+    assert "class Basket" in found
+    assert "visited" not in found
+    editor.context.closing(editor.uri("open.py"))
+
+
 async def test_a_closed_document_was_visited_lately(editor: Editor) -> None:
     editor.open("open.py")
     editor.open("app.py")

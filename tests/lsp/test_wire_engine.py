@@ -75,7 +75,9 @@ async def test_a_language_that_the_model_does_not_know(client: RawClient, runtim
     assert (why["reason"], why["engine"]["languages"]) == ("language", ["python"])
 
 
-async def test_typing_what_was_suggested_asks_no_engine(client: RawClient, runtime: FakeRuntime) -> None:
+async def test_typing_what_was_suggested_asks_no_engine(
+    client: RawClient, runtime: FakeRuntime, servers: Servers
+) -> None:
     runtime.script("alpha(beta)\n")
     client.send(did_open("x = \n"), inline(1, 0, 4))
     assert (await client.items(1))[0]["insertText"] == "x = alpha(beta)"
@@ -90,3 +92,5 @@ async def test_typing_what_was_suggested_asks_no_engine(client: RawClient, runti
     )
     bodies = [event["body"] for event in runtime.events("request")]
     assert [body["prompt"] for body in bodies if body["tabcast"]["priority"] == "normal"] == ["x = "]
+    waited = [line.partition(" ms, ")[2] for line in servers.log().splitlines() if ": typed through in" in line]
+    assert waited == ["engine 0.00 ms, pause 0.00 ms"] * 2
