@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from decoding.config import BUNDLED, EngineConfig, model_folder
+from decoding.datastore import command as datastores
 from decoding.errors import TabcastError
 from decoding.fim import find_layout
 from decoding.hub import pulled_models
@@ -54,6 +55,7 @@ def doctor(config: EngineConfig) -> list[Row]:
     steps = ", ".join(f"{ms:.2f} ms at {width}" for width, ms in models.step_ms.items())
     rows.append(_row("steps", True, f"{steps} rows"))
     rows += [_row("draft model", False, notice, "name another with --draft, or none") for notice in models.notices]
+    rows.append(_row("folders of code", True, datastores.describe()))
     rows.append(_row("keys and values", True, _describe_cache(models.target)))
     if config.quantize != "none":
         rows.append(_row("rounded weights", True, _describe_agreement(config, models)))

@@ -14,6 +14,7 @@ import torch
 
 from decoding.adaptation import Home, Ring
 from decoding.config import EngineConfig
+from decoding.drafters import registry
 from decoding.errors import TabcastError
 from decoding.jobs import ChoiceDone, EngineState, Job, JobDone, Mailbox
 from decoding.models.pair import ModelSet, load_pair
@@ -48,6 +49,7 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
         model=models.name,
         device=str(models.target.device),
         languages=models.languages,
+        searches_code=registry.SEARCHES_CODE in registry.choose("", models)[0],
     )
     log.info("ready in %.1f s: %s", time.perf_counter() - began, probe.describe())
     budget_bytes = cache_budget_bytes(config.cache_mb, models.target.device)

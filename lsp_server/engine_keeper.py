@@ -13,6 +13,7 @@ from contextlib import aclosing
 from typing import Final
 
 from decoding.protocol import CompletionRequest, Health
+from lsp_server.engine_choice import EngineSpec
 from lsp_server.engine_client import EngineClient, EngineUnavailable
 from lsp_server.engine_stream import Part
 from lsp_server.log import without_values
@@ -46,6 +47,11 @@ class EngineKeeper:
     def is_waking(self) -> bool:
         """Whether an engine is being looked for or started."""
         return self._waking is not None and not self._waking.done()
+
+    @property
+    def spec(self) -> EngineSpec | None:
+        """Which engine is wanted, once it was looked for."""
+        return None if self._client is None else self._client.spec
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Part, None]:
         """Stream a completion; to be asked when `health` is ready. Raises `EngineUnavailable`."""

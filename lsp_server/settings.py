@@ -58,6 +58,11 @@ class Settings:
     suffix_chars: Annotated[
         int, Within(0, 100_000), "How many characters below the cursor the model sees at the most."
     ] = 2000
+    index_workspace: Annotated[
+        bool,
+        "Index the workspace's code in the background, if the engine drafts from such an index. It stays on this"
+        " machine, without what `.gitignore` and `.tabcastignore` name and with secrets masked.",
+    ] = True
     completion_items: Annotated[
         Literal["auto", "always", "never"],
         "Offer suggestions in the completion pop-up, too; `auto`: only in editors without inline completion.",

@@ -62,6 +62,7 @@ def build(
     *,
     source: str,
     max_bytes: int,
+    digest: str = "",
     progress: Progress = lambda text: None,
 ) -> tuple[Path, Manifest, bool]:
     """Write a datastore of these texts; return where it lies, what it says of itself, and whether texts were left out.
@@ -73,6 +74,7 @@ def build(
         name: an older one of this name is replaced when this one is whole, and not before.
         source: for people: where the texts are from.
         max_bytes: of the file.
+        digest: of the texts, to be told with it.
         progress: is told now and then how far it is.
     """
     vocabulary = tokenizer.get_vocab()
@@ -96,6 +98,7 @@ def build(
         num_files=gathered.num_files,
         num_characters=gathered.num_characters,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
+        digest=digest,
     )
     path = files.write(folder, manifest, tokens, sort_places(tokens))
     return path, manifest, gathered.is_cut

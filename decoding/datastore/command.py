@@ -18,13 +18,14 @@ from typing import Any, Final
 from tokenizers import Tokenizer
 
 from decoding.config import datastores_directory
-from decoding.datastore import files
+from decoding.datastore import files, workspace
 from decoding.datastore.build import build, read_texts
 from decoding.datastore.files import DatastoreError
 from decoding.errors import TabcastError
 
 MAX_MB: Final = 256
 NICENESS: Final = 10
+LEAST_PRIORITY: Final = 19
 
 Row = dict[str, Any]
 
@@ -45,6 +46,8 @@ def add_parser(actions: Any) -> argparse.ArgumentParser:
     )
     index.add_argument("--refresh", action="store_true", help="make those again that are there, from their folders")
     index.add_argument("--remove", metavar="NAME", help="delete the datastores of that name")
+    # Given by the language server: the folder is worked in, and its datastore is made if anything changed in it.
+    index.add_argument("--workspace", action="store_true", help=argparse.SUPPRESS)
     # Given by the `tabcast` command: how to start the front end's own programs.
     index.add_argument("--front-end", type=shlex.split, default=[], help=argparse.SUPPRESS)
     return index
@@ -59,24 +62,42 @@ def run(options: argparse.Namespace, load_tokenizer: Callable[[], Tokenizer]) ->
     if not options.front_end:
         raise DatastoreError("which files may be read is for the front end to say: use 'tabcast models index'")
     if hasattr(os, "nice"):
-        os.nice(NICENESS)
+        os.nice(LEAST_PRIORITY if options.workspace else NICENESS)
     if options.refresh:
         return _refresh(options, load_tokenizer())
     source = options.folder.expanduser().absolute()
+    if options.workspace:
+        return _index_workspace(options, load_tokenizer, source)
     return _index(options, load_tokenizer(), source, options.name or source.resolve().name or "root")
 
 
 def _refresh(options: argparse.Namespace, tokenizer: Tokenizer) -> list[Row]:
-    """Those of this tokenizer, one after the other; each is replaced when its new one is whole."""
+    """Those of this tokenizer, one after the other; each is replaced when its new one is whole.
+
+    Those of workspaces are renewed while they are worked in.
+    """
     identity = files.fingerprint(tokenizer.get_vocab())
     for path in files.listed(datastores_directory()):
         try:
             manifest = files.read_manifest(path)
-            if manifest.tokenizer == identity:
+            if manifest.tokenizer == identity and not path.name.startswith(files.WORKSPACE):
                 _index(options, tokenizer, Path(manifest.source), manifest.name)
         except DatastoreError as error:
             print(f"tabcast: {error}", file=sys.stderr)
     return [_row(path) for path in files.listed(datastores_directory())]
+
+
+def _index_workspace(options: argparse.Namespace, load_tokenizer: Callable[[], Tokenizer], source: Path) -> Row:
+    if not source.is_dir():
+        raise DatastoreError(f"{source} is no folder")
+    os.environ["RAYON_NUM_THREADS"] = "1"  # of the tokenizer's
+    workspace.end_with_input()
+    texts = read_texts(options.front_end, source)
+    try:
+        found = workspace.refresh(source.resolve(), texts, load_tokenizer, datastores_directory())
+    except KeyboardInterrupt:
+        raise TabcastError("interrupted") from None
+    return {"name": found.name, "files": found.num_files, "characters": found.num_characters, "made": found.made}
 
 
 def _index(options: argparse.Namespace, tokenizer: Tokenizer, source: Path, name: str) -> Row:
@@ -105,6 +126,14 @@ def _index(options: argparse.Namespace, tokenizer: Tokenizer, source: Path, name
         "tokens": manifest.num_tokens,
         "megabytes": round(path.stat().st_size / 1e6, 1),
     }
+
+
+def describe() -> str:
+    """What is indexed, in a line."""
+    paths = files.listed(datastores_directory())
+    num_workspaces = sum(path.name.startswith(files.WORKSPACE) for path in paths)
+    size = sum(path.stat().st_size for path in paths) / 1e6
+    return f"{len(paths)} indexed ({num_workspaces} of workspaces), {size:.0f} MB; 'tabcast models index' lists them"
 
 
 def _row(path: Path) -> Row:

@@ -35,6 +35,9 @@ PLACE_BYTES: Final = 4
 NAME: Final = re.compile(r"\w[\w.-]{0,63}")
 LOOK_AGAIN_S: Final = 5.0
 MAX_DATASTORES: Final = 4  # that are searched, the newest ones
+# How the names of those begin that are made by themselves, one for each workspace; of these the newest are searched.
+WORKSPACE: Final = "workspace-"
+MAX_SEARCHED_WORKSPACES: Final = 2
 
 
 class DatastoreError(TabcastError):
@@ -46,7 +49,7 @@ class Manifest:
     """What a datastore says of itself.
 
     `tokenizer` is its `fingerprint`; `token_bytes` the width of a token; `separator`, which is no token, stands behind
-    each text.
+    each text; `digest` is of all texts where it is known.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Manifest:
     num_files: int = 0
     num_characters: int = 0
     made: str = ""
+    digest: str = ""
 
 
 def fingerprint(vocabulary: Mapping[str, int]) -> str:
@@ -127,6 +131,15 @@ def listed(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"[!.]*{ENDING}") if path.is_file())
 
 
+def by_age(folder: Path) -> list[Path]:
+    """The same, the oldest first."""
+    found = []
+    for path in listed(folder):
+        with suppress(OSError):
+            found.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found)]
+
+
 class Datastores:
     """Those of a folder that fit a tokenizer; what another process adds, replaces or removes is noticed."""
 
@@ -144,7 +157,9 @@ class Datastores:
         if self._clock() - self._looked_s >= LOOK_AGAIN_S:
             self._looked_s = self._clock()
             self._look()
-        return [store for store in self._known.values() if store is not None][:MAX_DATASTORES]
+        usable = [(path, store) for (path, _, _), store in self._known.items() if store is not None]
+        workspaces = [store for path, store in usable if path.name.startswith(WORKSPACE)][MAX_SEARCHED_WORKSPACES:]
+        return [store for _, store in usable if store not in workspaces][:MAX_DATASTORES]
 
     def _look(self) -> None:
         found = []
@@ -174,7 +189,8 @@ def _read(path: Path) -> tuple[Manifest, int]:
             raise ValueError("it has another form")
         end = head.index(b"\n", len(MAGIC)) + 1
         value = json.loads(head[len(MAGIC) : end])
-        manifest = Manifest(**{field.name: value[field.name] for field in fields(Manifest)})
+        told = {"digest": "", **value}  # which older ones don't tell
+        manifest = Manifest(**{field.name: told[field.name] for field in fields(Manifest)})
         _check(manifest)
     except OSError as error:
         raise DatastoreError(f"{path} can't be read: {error.strerror}") from None

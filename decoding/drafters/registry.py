@@ -29,6 +29,8 @@ from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method, drafter_names
 # What `auto` is, by the kind of device; see the decisions in ARCHITECTURE.md for the figures.
 BEST: Final[Mapping[str, tuple[str, ...]]] = {"cpu": ("lookup", "draft")}
 BEST_ELSEWHERE: Final = ("lookup", "suffix", "draft")  # where rows cost next to nothing
+# The drafter that looks into datastores.
+SEARCHES_CODE: Final = "suffix"
 # In `SessionState.shared`: the texts that `suffix` has learnt.
 LIVE_TEXT: Final = "live text"
 

@@ -128,6 +128,7 @@ class Health:
 
     `progress` is from 0 to 1 while loading; `detail` is what it does, or why it failed.
     `context_tokens` is what the model holds in all, prompt and answer; 0 where that isn't known.
+    `searches_code` says that its drafts may come from datastores of code, so that one of the workspace is of use.
     `proof` is `prove(token, nonce, port)`: the engine shows that it knows the token before the client sends it.
     """
 
@@ -138,6 +139,7 @@ class Health:
     device: str = ""
     languages: tuple[str, ...] = ()
     context_tokens: int = 0
+    searches_code: bool = False
     version: str = VERSION
     protocol: int = PROTOCOL_VERSION
     pid: int = 0
@@ -162,6 +164,7 @@ class Health:
             device=body.text("device"),
             languages=body.texts("languages"),
             context_tokens=body.integer("context_tokens"),
+            searches_code=body.flag("searches_code"),
             version=body.text("version"),
             protocol=body.integer("protocol"),
             pid=body.integer("pid"),
