@@ -47,9 +47,9 @@ def _first_line(lines: tuple[str, ...], cursor_line: int, budget: int) -> int:
 def _suffix(tail: str, lines: tuple[str, ...], line: int, budget: int) -> str:
     kept = [tail[:budget]]
     room = budget - len(kept[0])
-    for below in lines[line + 1 :]:
-        room -= len(below) + 1
+    for number in range(line + 1, len(lines)):
+        room -= len(lines[number]) + 1
         if room < 0:
             break
-        kept.append(without_end(below))
+        kept.append(without_end(lines[number]))
     return "\n".join(kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -102,7 +103,10 @@ async def test_changes_before_anything_is_imported_are_kept(servers: Servers, ru
 
 
 async def test_a_hostile_workspace_runs_nothing(servers: Servers, runtime: FakeRuntime, tmp_path: Path) -> None:
-    """The server's working directory is a workspace with modules named like ours and like what ours import."""
+    """The server's working directory is a workspace with modules named like ours and like what ours import.
+
+    Git, which would run what the workspace's configuration says, is not run either.
+    """
     proof = tmp_path / "it-ran"
     evil = f"open({str(proof)!r}, 'a').write(__name__ + '\\n')\n"
     workspace = tmp_path / "workspace"
@@ -112,9 +116,16 @@ async def test_a_hostile_workspace_runs_nothing(servers: Servers, runtime: FakeR
         (workspace / package / "__main__.py").write_text(evil)
     for module in ("torch", "aiohttp", "filelock", "json", "sitecustomize", "platformdirs"):
         (workspace / f"{module}.py").write_text(evil)
+    (workspace / ".git").mkdir()
+    (workspace / ".git" / "config").write_text(f"[core]\n\tfsmonitor = touch {proof}\n")
+    (workspace / ".gitignore").write_text("*.log\n")
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text(f"#!/bin/sh\ntouch {proof}\n")
+    git.chmod(0o700)
     servers.folder = workspace
     runtime.script("tail")
-    client = await servers.start()
+    client = await servers.start(PATH=f"{git.parent}:{os.environ['PATH']}")
     await client.initialize(rootUri=workspace.as_uri(), initializationOptions={"engine": str(workspace)})
     await client.until_engine("ready")
     client.send(
