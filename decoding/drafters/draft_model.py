@@ -16,7 +16,7 @@ from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
 from decoding.sampling import choose
 
 MAX_DRAFT = 4
-MAX_AHEAD = 8  # where a token costs no round trip to the host
+MAX_AHEAD = 8  # where the model goes on by itself
 MIN_PROBABILITY = 0.4
 
 
@@ -86,7 +86,7 @@ class DraftModel:
         width = self._model.prefill_width
         if more := (len(pending) - 1) // width * width:
             self._read(pending[:more])
-        found = cast(DraftsAhead, self._model).draft_ahead(pending[more:], self._cache, num_tokens)
+        found = cast(DraftsAhead, self._model).draft_ahead(pending[more:], self._cache, num_tokens, MIN_PROBABILITY)
         sure = next((i for i, (_, share) in enumerate(found) if share < MIN_PROBABILITY), len(found))
         return Draft(tuple(token_id for token_id, _ in found[:sure]), self.name if sure else "")
 

@@ -106,8 +106,11 @@ class StepsChains(Protocol):
 class DraftsAhead(Protocol):
     """A model that chooses greedily by itself, several tokens at a time, without telling the host of each."""
 
-    def draft_ahead(self, token_ids: Sequence[int], cache: Cache, num_tokens: int) -> list[tuple[int, float]]:
+    def draft_ahead(
+        self, token_ids: Sequence[int], cache: Cache, num_tokens: int, least_share: float = 0.0
+    ) -> list[tuple[int, float]]:
         """At most `num_tokens` that follow the cache's end and `token_ids`, each with its probability.
 
+        It may end behind the first whose probability is below `least_share`.
         Commits `token_ids`, 1 to `prefill_width`, and all that follow but the last.
         """

@@ -148,6 +148,32 @@ def test_a_full_cache_is_refused(folders: dict[str, Path], tokens: list[int]) ->
         model.step([0], cache)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_is_drafted_ahead_is_what_single_passes_choose(
+    folders: dict[str, Path], tokens: list[int], threads: int
+) -> None:
+    """With their probabilities; the cache then holds all but the last, and a doubtful token ends it."""
+    model = load(folders["llama"], threads=threads)
+    assert isinstance(model, CpuDecoder)
+    single, ahead, again = (read(model, tokens[:60], [64]) for _ in range(3))
+    expected, part = [], tokens[60:70]
+    for _ in range(7):
+        shares = model.advance(part, single).double().softmax(dim=-1)
+        expected.append((int(shares.argmax()), float(shares.max())))
+        part = [expected[-1][0]]
+    found = model.draft_ahead(tokens[60:70], ahead, 7)
+    assert [token_id for token_id, _ in found] == [token_id for token_id, _ in expected]
+    assert [share for _, share in found] == pytest.approx([share for _, share in expected], rel=1e-4)
+    assert ahead.token_ids == single.token_ids
+    assert torch.equal(model.step([3], ahead).clone(), model.step([3], single))
+    least = sorted(share for _, share in found)[3]
+    last = next(number for number, (_, share) in enumerate(found) if share < least)
+    assert model.draft_ahead(tokens[60:70], again, 7, least) == found[: last + 1]
+    assert len(again) == 70 + last
+    with pytest.raises(IndexError, match="out of bounds"):
+        model.draft_ahead([0], again, again.capacity - len(again) + 1)
+
+
 def test_int8_is_near_and_half_the_size(folders: dict[str, Path], tokens: list[int]) -> None:
     exact, small = load(folders["llama"]), load(folders["llama"], quantize="int8")
     expected = exact.step(tokens[:8], exact.new_cache()).clone()

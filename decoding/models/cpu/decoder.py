@@ -97,24 +97,42 @@ class CpuDecoder:
         cache.commit(token_ids)
         return torch.from_numpy(self._logits[0, : self.shape.vocabulary])
 
+    def draft_ahead(
+        self, token_ids: Sequence[int], cache: KVCache[Slots], num_tokens: int, least_share: float = 0.0
+    ) -> list[tuple[int, float]]:
+        """Greedy tokens that follow, each with its probability; see `language_model.DraftsAhead`."""
+        ids, shares = np.zeros(num_tokens, np.int64), np.zeros(num_tokens, np.float32)
+        self._prepare(token_ids, cache, num_logit_rows=1, num_more=num_tokens - 1)
+        rest = (self._tokens, self._counters, self.shape.vocabulary, np.float32(least_share), ids, shares)
+        num_chosen = self._team.draft(*rest)
+        cache.commit([*token_ids, *ids[: num_chosen - 1].tolist()])
+        return list(zip(ids[:num_chosen].tolist(), shares[:num_chosen].tolist(), strict=True))
+
     def hidden(self) -> Tensor:
         """(T, C) of the last step's rows, before the last norm, valid until the next call."""
         return torch.from_numpy(self._hidden[: self._num_stepped, : self.shape.width])
 
     def _run(self, token_ids: Sequence[int], cache: KVCache[Slots], *, num_logit_rows: int) -> None:
+        self._prepare(token_ids, cache, num_logit_rows=num_logit_rows)
+        self._team.run()
+
+    def _prepare(
+        self, token_ids: Sequence[int], cache: KVCache[Slots], *, num_logit_rows: int, num_more: int = 0
+    ) -> None:
+        """Fill in the job of these rows, which `num_more` of one row may follow."""
         num_rows, start = len(token_ids), len(cache)
+        end = start + num_rows + num_more
         if not 0 < num_rows <= PREFILL_WIDTH or num_logit_rows > STEP_WIDTH:
             raise IndexError(f"{num_rows} rows, logits of {num_logit_rows}")
         # The kernels look nowhere: what is out of bounds here would be read from somebody else's memory.
-        if min(token_ids) < 0 or max(token_ids) >= self.shape.vocabulary or start + num_rows > cache.capacity:
-            raise IndexError(f"tokens {min(token_ids)} to {max(token_ids)} or slot {start + num_rows} out of bounds")
+        if min(token_ids) < 0 or max(token_ids) >= self.shape.vocabulary or end > cache.capacity:
+            raise IndexError(f"tokens {min(token_ids)} to {max(token_ids)} or slot {end} out of bounds")
         job = self._job
         self._tokens[:num_rows] = token_ids
         self._counters.fill(0)
         job[tables.NUM_ROWS], job[tables.START], job[tables.NUM_LOGIT_ROWS] = num_rows, start, num_logit_rows
         job[tables.CAPACITY] = cache.capacity
         job[tables.KEYS], job[tables.VALUES] = cache.store.keys.ctypes.data, cache.store.values.ctypes.data
-        self._team.run()
 
     def _new_job(self) -> Table:
         """The job's table, as tables.py describes it."""

@@ -203,11 +203,18 @@ def lead(state, job, layers, head, eps, mine):
 
 
 @compiled
-def open_job(state):
-    """Let others take part in the job from now on; return how many of them sleep and must be woken."""
+def open_again(state):
+    """Let those take part that are awake."""
     address = state.ctypes.data
     atomic_add(address + GENERATION * COUNTER_BYTES, 1)
     atomic_add(address + OPEN * COUNTER_BYTES, 1)
+
+
+@compiled
+def open_job(state):
+    """Let others take part in the job from now on; return how many of them sleep and must be woken."""
+    open_again(state)
+    address = state.ctypes.data
     num_asleep = atomic_read(address + ASLEEP * COUNTER_BYTES)
     atomic_add(address + ASLEEP * COUNTER_BYTES, -num_asleep)
     return num_asleep

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from decoding.models.cpu import passes, tables
+from decoding.models.cpu import ahead, passes, tables
 
 Table = npt.NDArray[np.int64]
 
@@ -49,10 +49,14 @@ class Team:
 
     def run(self) -> None:
         """Do what the job says. Only one thread at a time may call this."""
-        num_asleep = passes.open_job(self._arguments[0])
-        if num_asleep:
-            self._wake.release(num_asleep)
+        self._open()
         passes.lead(*self._arguments, self._mine)
+
+    def draft(self, *rest: Any) -> int:
+        """Do what the job says, and go on from there: `ahead.draft` tells how, and what it takes besides."""
+        self._open()
+        num_chosen: int = ahead.draft(*self._arguments, self._mine, *rest)
+        return num_chosen
 
     def close(self) -> None:
         """End the helpers. The interpreter must not do it: at its own end it would kill them within compiled code."""
@@ -62,6 +66,11 @@ class Team:
         for helper in self._helpers:
             if helper is not threading.current_thread():
                 helper.join()
+
+    def _open(self) -> None:
+        num_asleep = passes.open_job(self._arguments[0])
+        if num_asleep:
+            self._wake.release(num_asleep)
 
 
 def _help(

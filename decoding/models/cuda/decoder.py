@@ -59,10 +59,8 @@ class CudaDecoder:
         # Set by the row-invariance probe at loading: all steps run at this many rows, padded where there are fewer.
         self.step_width = 1
         self.num_parameters = weights.num_parameters
-        self.num_read_bytes = sum(
-            matrix.nbytes if isinstance(matrix, Tensor) else matrix.num_bytes
-            for matrix in (*(m for layer in weights.layers for m in _matrices(layer)), weights.head)
-        )
+        matrices = (*(matrix for layer in weights.layers for matrix in _matrices(layer)), weights.head)
+        self.num_read_bytes = sum(m.nbytes if isinstance(m, Tensor) else m.num_bytes for m in matrices)
         self._weights = _padded(weights)
         self._rotary = weights.rotary
         self.operations, self._recorder = operations, recorder
@@ -125,8 +123,11 @@ class CudaDecoder:
         """(T, C) of the last step's rows, before the last norm, valid until the next call."""
         return self._hidden
 
-    def draft_ahead(self, token_ids: Sequence[int], cache: KVCache[Blocks], num_tokens: int) -> list[tuple[int, float]]:
+    def draft_ahead(
+        self, token_ids: Sequence[int], cache: KVCache[Blocks], num_tokens: int, least_share: float = 0.0
+    ) -> list[tuple[int, float]]:
         """Greedy tokens that follow, each with its probability; see `language_model.DraftsAhead`."""
+        del least_share  # to look at each token would take longer than to draft it
         assert self._ahead is not None
         found = self._ahead.draft(token_ids, cache, min(num_tokens, MOST_AHEAD))
         cache.commit([*token_ids, *(token_id for token_id, _ in found[:-1])])
