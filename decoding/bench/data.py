@@ -85,6 +85,15 @@ def read_prompts(path: Path, limit: int | None = None) -> list[tuple[str, str]]:
     return [(str(row.value.get("task_id", row.number)), row.text("prompt")) for row in _rows(path, limit)]
 
 
+def read_spec_bench(path: Path, limit: int | None = None) -> list[tuple[str, str]]:
+    """(name, first turn) of Spec-Bench's rows that are about code: `question_id`, `category`, `turns`.
+
+    Xia et al. 2024 (https://arxiv.org/abs/2401.07851); there are ten. Raises `DataError`.
+    """
+    rows = [row for row in _rows(path, None) if row.text("category") == "coding"]
+    return [(str(row.value.get("question_id", row.number)), row.first_text("turns")) for row in rows[:limit]]
+
+
 def read_rewrites(path: Path, limit: int | None = None) -> list[tuple[str, str, str]]:
     """(name, before, after) of rows with these fields: a whole file and its new form. Raises `DataError`."""
     return [(row.text("name"), row.text("before"), row.text("after")) for row in _rows(path, limit)]
@@ -102,6 +111,12 @@ class _Row:
             kind = "it is missing" if field not in self.value else f"found {type(found).__name__}"
             raise DataError(f"{self.path}, row {self.number}: field {field!r} should be a text, {kind}")
         return found
+
+    def first_text(self, field: str) -> str:
+        found = self.value.get(field)
+        if not isinstance(found, list) or not found or not isinstance(found[0], str):
+            raise DataError(f"{self.path}, row {self.number}: field {field!r} should be a list of texts")
+        return found[0]
 
     def objects(self, field: str) -> list[dict[str, Any]]:
         found = self.value.get(field) or []

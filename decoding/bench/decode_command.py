@@ -43,7 +43,8 @@ def add_options(suite: argparse.ArgumentParser) -> None:
         dest="suite_name",
         choices=tasks.SUITES,
         default="builtin",
-        help="what is decoded: prompts; holes in files or insertions of commits, of --data; whole files rewritten",
+        help="what is decoded: prompts, of --data if it is given; holes in files, insertions of commits or the coding"
+        " rows of Spec-Bench, of --data; whole files rewritten",
     )
     suite.add_argument("--data", type=Path, help="rows of the suite's form; our own small sets by default")
     suite.add_argument("--max-tokens", type=int, default=64, metavar="N")

@@ -50,9 +50,11 @@ def read(options: argparse.Namespace, models: ModelSet) -> list[Task]:
 
 
 def _continued(options: argparse.Namespace, models: ModelSet) -> list[Task]:
-    room = models.target.shape.max_len - options.max_tokens - models.target.step_width
-    prompts = data.read_prompts(options.data or PROMPTS, options.limit)
-    return [Task(models.encode(prompt)[-room:]) for _, prompt in prompts]
+    return _cut(data.read_prompts(options.data or PROMPTS, options.limit), options, models)
+
+
+def _spec_bench(options: argparse.Namespace, models: ModelSet) -> list[Task]:
+    return _cut(data.read_spec_bench(_file(options), options.limit), options, models)
 
 
 def _infilling(options: argparse.Namespace, models: ModelSet) -> list[Task]:
@@ -79,7 +81,14 @@ SUITES: dict[str, Suite] = {
     "infilling": _infilling,
     "replay": _replay,
     "rewrites": _rewrites,
+    "spec-bench": _spec_bench,
 }
+
+
+def _cut(prompts: Sequence[tuple[str, str]], options: argparse.Namespace, models: ModelSet) -> list[Task]:
+    """The end of each prompt that the model has room for."""
+    room = models.target.shape.max_len - options.max_tokens - models.target.step_width
+    return [Task(models.encode(prompt)[-room:]) for _, prompt in prompts]
 
 
 def _file(options: argparse.Namespace) -> Path:

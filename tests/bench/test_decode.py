@@ -93,6 +93,12 @@ def test_suites_are_tasks_of_their_files(pair: ModelSet, tmp_path: Path) -> None
     (task,) = found("rewrites", name="r", before=text, after=text.upper())
     assert pair.tokenizer.decode(list(task.answer_ids)) == text.upper()
     assert all(before != after for _, before, after in data.read_rewrites(tasks.REWRITES))
+    (task,) = found("spec-bench", question_id=1, category="coding", turns=[text, "And another one."])
+    assert pair.tokenizer.decode(task.prompt_ids) == text
+    with pytest.raises(TabcastError, match="no prompt"):
+        found("spec-bench", question_id=1, category="writing", turns=[text])
+    with pytest.raises(TabcastError, match="'turns' should be a list of texts"):
+        found("spec-bench", question_id=1, category="coding", turns=text)
     with pytest.raises(TabcastError, match="needs --data"):
         tasks.read(argparse.Namespace(suite_name="replay", data=None, limit=None, max_tokens=8), pair)
 
