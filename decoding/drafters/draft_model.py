@@ -11,6 +11,7 @@ from typing import cast
 
 import torch
 
+from decoding.drafters.follower import Follower
 from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
 from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
 from decoding.sampling import choose
@@ -28,44 +29,39 @@ class DraftModel:
     def __init__(self, model: LanguageModel, cache: Cache, *, name: str = "draft") -> None:
         self.name = name
         self._model = model
-        self._cache = cache
+        self._text = Follower(cache)
         self._request = DraftRequest(prompt_ids=())
-        self._ids: list[int] = []
 
     @property
     def num_bytes(self) -> int:
         """Memory of its keys and values."""
-        return self._cache.num_bytes
+        return self._text.num_bytes
 
     @property
     def num_unread(self) -> int:
         """Tokens that the cache doesn't hold yet."""
-        return len(self._ids) - len(self._cache)
+        return self._text.num_unread
 
     def begin(self, request: DraftRequest) -> None:
         """Keep of the cache what the new prompt begins with."""
         self._request = request
-        self._ids = list(request.prompt_ids)
-        self._cache.roll_back(min(self._cache.common_prefix_len(self._ids), len(self._ids) - 1))
+        self._text.begin(request.prompt_ids)
 
     def observe(self, outcome: Outcome) -> None:
         """Append what was emitted; keys and values of a refused draft are dropped."""
-        start = len(self._ids)
-        self._ids += outcome.emitted_ids
-        read = self._cache.token_ids[start:]
-        agreed = next((i for i, (a, b) in enumerate(zip(read, outcome.emitted_ids, strict=False)) if a != b), len(read))
-        self._cache.roll_back(min(len(self._cache), start + agreed, len(self._ids) - 1))
+        self._text.append(outcome.emitted_ids)
 
     def propose(self, budget: int) -> Draft:
         """A few tokens, one small step each."""
-        room = self._cache.capacity - len(self._ids)
+        text = self._text
+        room = text.cache.capacity - len(text.ids)
         drafted: list[int] = []
-        pending = self._ids[len(self._cache) :]
+        pending = text.pending
         if min(budget, room) > 0 and self._chooses_itself():
             return self._ahead(pending, min(budget, MAX_AHEAD, room))
         for _ in range(min(budget, MAX_DRAFT, room)):
             logits = self._barred(self._read(pending), drafted)
-            token_id = next(iter(choose(logits[None], self._request.sampling, len(self._ids) + len(drafted))))
+            token_id = next(iter(choose(logits[None], self._request.sampling, len(text.ids) + len(drafted))))
             if float(logits.float().softmax(dim=-1)[token_id]) < MIN_PROBABILITY:
                 break
             drafted.append(token_id)
@@ -80,13 +76,14 @@ class DraftModel:
         if not isinstance(self._model, DraftsAhead) or self._request.sampling.temperature > 0:
             return False
         healing = self._request.healing
-        return healing is None or healing.allowed(self._ids[len(self._request.prompt_ids) :]) is None
+        return healing is None or healing.allowed(self._text.answer_ids) is None
 
     def _ahead(self, pending: list[int], num_tokens: int) -> Draft:
         width = self._model.prefill_width
         if more := (len(pending) - 1) // width * width:
             self._read(pending[:more])
-        found = cast(DraftsAhead, self._model).draft_ahead(pending[more:], self._cache, num_tokens, MIN_PROBABILITY)
+        model = cast(DraftsAhead, self._model)
+        found = model.draft_ahead(pending[more:], self._text.cache, num_tokens, MIN_PROBABILITY)
         sure = next((i for i, (_, share) in enumerate(found) if share < MIN_PROBABILITY), len(found))
         return Draft(tuple(token_id for token_id, _ in found[:sure]), self.name if sure else "")
 
@@ -94,7 +91,7 @@ class DraftModel:
         """Logits (V,) after the pending tokens."""
         while True:
             part, pending = pending[: self._model.prefill_width], pending[self._model.prefill_width :]
-            logits = self._model.advance(part, self._cache)
+            logits = self._model.advance(part, self._text.cache)
             if not pending:
                 return logits
 
@@ -102,7 +99,7 @@ class DraftModel:
         """The logits (V,) of what healing allows, −inf elsewhere."""
         if self._request.healing is None:
             return logits
-        allowed = self._request.healing.allowed([*self._ids[len(self._request.prompt_ids) :], *drafted])
+        allowed = self._request.healing.allowed([*self._text.answer_ids, *drafted])
         if allowed is None:
             return logits
         return torch.full_like(logits, -torch.inf).index_copy_(0, torch.tensor(allowed), logits[allowed])

@@ -11,6 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from decoding.drafters.follower import Follower
 from decoding.drafters.likely import draft_of, guesses, least_on
 from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
 from decoding.models.language_model import Cache
@@ -28,32 +29,30 @@ class Parallel:
     def __init__(self, parallel: ParallelModel, cache: Cache) -> None:
         self._parallel = parallel
         self._model = parallel.model
-        self._cache = cache
+        self._text = Follower(cache)
         self._least = least_on(parallel.model.device.type)
         self._request = DraftRequest(prompt_ids=())
-        self._ids: list[int] = []
         self._reach = parallel.num_tokens
 
     @property
     def num_bytes(self) -> int:
         """Memory of its keys and values."""
-        return self._cache.num_bytes
+        return self._text.num_bytes
 
     @property
     def num_unread(self) -> int:
         """Tokens that the cache doesn't hold yet."""
-        return len(self._ids) - len(self._cache)
+        return self._text.num_unread
 
     def begin(self, request: DraftRequest) -> None:
         """Keep of the cache what the new prompt begins with."""
         self._request = request
-        self._ids = list(request.prompt_ids)
+        self._text.begin(request.prompt_ids)
         self._reach = self._parallel.num_tokens
-        self._cache.roll_back(min(self._cache.common_prefix_len(self._ids), len(self._ids) - 1))
 
     def observe(self, outcome: Outcome) -> None:
         """Append what was emitted; the cache never held what was only drafted."""
-        self._ids += outcome.emitted_ids
+        self._text.append(outcome.emitted_ids)
 
     def propose(self, budget: int) -> Draft:
         """Tokens up to where the model is not sure of itself; one pass, with few masks where the last one had too many.
@@ -61,20 +60,19 @@ class Parallel:
         On a CPU a mask takes as long as a token: six tokens of the shipped draft's size 0.33 ms, and two 0.14.
         """
         # A mask at the model's last position would stand for a token that has no place.
-        room = self._model.shape.max_len - len(self._ids)
+        room = self._model.shape.max_len - len(self._text.ids)
         num_tokens = min(budget, self._parallel.num_tokens, room, self._reach)
         if num_tokens < 1:
             return Draft()
         logits = self._read(num_tokens)
         sampling = self._request.sampling
-        if sampling.branch and sampling.branch_at >= len(self._ids):
+        if sampling.branch and sampling.branch_at >= len(self._text.ids):
             return Draft()  # the target takes another token than the likeliest there
-        if self._request.healing is not None:
+        healing = self._request.healing
+        if healing is not None and (allowed := healing.allowed(self._text.answer_ids)) is not None:
             # Only the first row: what may follow depends on what comes before, which the other rows don't know.
-            path = self._ids[len(self._request.prompt_ids) :]
-            if (allowed := self._request.healing.allowed(path)) is not None:
-                logits = _barred(logits[:1], allowed)
-        found = guesses(logits, sampling, len(self._ids))
+            logits = _barred(logits[:1], allowed)
+        found = guesses(logits, sampling, len(self._text.ids))
         draft = draft_of(found, self.name, self._least, are_independent=True)
         if self._model.device.type == "cpu":
             self._reach = len(draft.token_ids) + ROOM
@@ -85,15 +83,15 @@ class Parallel:
 
     def _read(self, num_tokens: int) -> Tensor:
         """Logits (num_tokens, V) of the tokens to come; commits the text, and no mask."""
-        pending = self._ids[len(self._cache) :]
+        pending = self._text.pending
         width = self._model.step_width - (num_tokens - 1)
         while len(pending) > width:
             part = pending[: min(self._model.prefill_width, len(pending) - 1)]
-            self._model.advance(part, self._cache)
+            self._model.advance(part, self._text.cache)
             del pending[: len(part)]
         masks = [self._parallel.mask_id] * (num_tokens - 1)
-        logits = self._model.step([*pending, *masks], self._cache)[len(pending) - 1 :]
-        self._cache.commit(pending)
+        logits = self._model.step([*pending, *masks], self._text.cache)[len(pending) - 1 :]
+        self._text.cache.commit(pending)
         return logits[:, : self._parallel.num_real_ids]
 
 
