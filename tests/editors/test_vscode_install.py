@@ -1,7 +1,8 @@
 """A user without any server lets the extension install the one that is packed in it, and types.
 
-Only with TABCAST_TEST_INSTALL=1 in the environment: pip downloads torch and the rest, about 1 GB. Pip's own variables
-(PIP_CONSTRAINT, PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL) choose where from and which build.
+Only with TABCAST_TEST_INSTALL=1 in the environment: pip downloads torch and the rest, and they take 1.2 GB. Pip's own
+variables (PIP_CONSTRAINT, PIP_FIND_LINKS, PIP_EXTRA_INDEX_URL) choose where from and which build; without the first,
+it is the versions of constraints-cpu.txt.
 """
 
 import os
@@ -44,6 +45,7 @@ def bare(vscode_dir: Path, tmp_path: Path) -> Iterator[Workbench]:
     workbench = Workbench(vscode_dir, tmp_path)
     environment = {
         "PATH": path,
+        "PIP_CONSTRAINT": os.environ.get("PIP_CONSTRAINT") or str(ROOT / "constraints-cpu.txt"),
         "SHELL": "/bin/bash",
         "TABCAST_RUNTIME_DIR": str(tmp_path / "run"),
         "TABCAST_CONFIG": str(tmp_path / "config.toml"),
