@@ -76,7 +76,7 @@ def test_a_used_session_proposes_what_a_new_one_does(models: ModelSet, data: st.
             new.begin(DraftRequest(prompt_ids=text))
             ours, theirs = used.propose(5), new.propose(5)
             assert ours.token_ids == theirs.token_ids
-        assert session.drafters("parallel")[0]._cache.token_ids == text  # type: ignore[attr-defined]
+        assert session.drafters("parallel")[0]._text.cache.token_ids == text  # type: ignore[attr-defined]
 
 
 class Oracle:
