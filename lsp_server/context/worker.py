@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path, PurePath
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from decoding.protocol import ContextFile
 from lsp_server.context.files import Workspace
@@ -38,6 +38,15 @@ STEP_S: Final = 0.001
 REBUILD_S: Final = 120.0
 
 
+class _ToJudge(NamedTuple):
+    """A document that somebody waits to have judged by the rules of these folders."""
+
+    judging: Future[str]
+    file: Path | None
+    name: str
+    folders: tuple[Path, ...]
+
+
 class ContextWorker:
     """Takes work from any thread; its futures never fail but with a bug."""
 
@@ -46,7 +55,7 @@ class ContextWorker:
         self._clock = clock
         self._folders: tuple[Path, ...] = ()
         self._folders_to_be: tuple[Path, ...] = ()
-        self._to_judge: deque[tuple[Future[str], Path | None, str]] = deque()
+        self._to_judge: deque[_ToJudge] = deque()
         self._workspace = Workspace(())
         self._index = SimilarIndex(self._workspace)
         self._edits = RecentEdits()
@@ -66,7 +75,7 @@ class ContextWorker:
         A request waits for this, so it comes between the steps of what is being gathered.
         """
         judging: Future[str] = Future()
-        self._to_judge.append((judging, file, name))
+        self._to_judge.append(_ToJudge(judging, file, name, self._folders_to_be))
         if self._submit(self._judge_waiting).cancelled():
             judging.cancel()
         return judging
@@ -88,7 +97,7 @@ class ContextWorker:
         self._pool.shutdown(wait=False, cancel_futures=True)
         with suppress(IndexError):
             while True:  # the thread takes from it, too
-                self._to_judge.popleft()[0].cancel()
+                self._to_judge.popleft().judging.cancel()
 
     def _submit(self, work: Callable[..., T], *arguments: object) -> Future[T]:
         try:
@@ -112,16 +121,15 @@ class ContextWorker:
         return self._workspace.document_reason(file) if file else secret_reason(PurePath(name))
 
     def _judge_waiting(self) -> None:
-        while self._to_judge:
-            try:
-                judging, file, name = self._to_judge.popleft()
-            except IndexError:  # it was closed just now
-                return
-            if judging.set_running_or_notify_cancel():
-                try:
-                    judging.set_result(self._judge(file, name))
-                except Exception as error:
-                    judging.set_exception(error)
+        """Judge what was asked for since the folders are as they are; new ones come first for the rest."""
+        with suppress(IndexError):  # it may be closed just now
+            while self._to_judge[0].folders == self._folders:
+                judging, file, name, _ = self._to_judge.popleft()
+                if judging.set_running_or_notify_cancel():
+                    try:
+                        judging.set_result(self._judge(file, name))
+                    except Exception as error:
+                        judging.set_exception(error)
 
     def _look(self, document: Document) -> None:
         if not self._judge(document.file, document.path):
@@ -139,8 +147,7 @@ class ContextWorker:
 
     def _between_judgements(self, snippets: Iterator[Snippet | None]) -> Iterator[Snippet]:
         for snippet in snippets:
-            if self._to_judge and self._folders_to_be == self._folders:
-                self._judge_waiting()
+            self._judge_waiting()
             if snippet is not None:
                 yield snippet
 

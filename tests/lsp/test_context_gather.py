@@ -14,6 +14,7 @@ from lsprotocol import types
 from lsp_server.context import gather
 from lsp_server.context.gather import ContextGatherer
 from lsp_server.context.snippets import SOURCES, View
+from lsp_server.context.worker import ContextWorker
 from lsp_server.documents import DocumentStore
 from tests.lsp.conftest import until
 from tests.lsp.test_context_ignore import tree
@@ -160,6 +161,22 @@ async def test_a_judgement_does_not_wait_for_what_is_gathered(editor: Editor, mo
     editor.open(".env", "TOKEN=1\n")
     assert await asyncio.wait_for(editor.context.ignored_by(editor.uri(".env")), 30) == ".env (built in)"
     is_judged.set()
+
+
+def test_a_document_is_judged_by_the_folders_of_its_time(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        tree(tmp_path / name, {".gitignore": f"{name}.py\n", "one.py": "", "two.py": ""})
+    worker, busy = ContextWorker(), threading.Event()
+    worker._submit(busy.wait)
+    judged = []
+    for folder in ("one", "two", "one"):
+        worker.start([(tmp_path / folder).resolve()])
+        judged += [worker.judge((tmp_path / folder / f"{name}.py").resolve(), name) for name in ("one", "two")]
+    judged.append(worker.judge((tmp_path / "two" / "two.py").resolve(), "outside"))
+    busy.set()
+    found = [judging.result(30) for judging in judged]
+    assert found == ["one.py (.gitignore)", "", "", "two.py (.gitignore)", "one.py (.gitignore)", "", ""]
+    worker.close()
 
 
 async def test_nobody_waits_for_a_judgement_after_the_end(editor: Editor) -> None:
