@@ -13,6 +13,8 @@ from lsp_server.syntax import inside, is_header, takes_statements
 
 MAX_DEBOUNCE_S: Final = 0.075
 OVERDUE: Final = 1.5
+# What is open above the cursor is looked for in so much text: lines of generated code may have a million characters.
+MAX_READ_CHARS: Final = 20_000
 _BEGINS: Final = "(.[{,= "
 _HEADER_ENDS: Final = ":{"
 
@@ -47,7 +49,7 @@ def decide(place: Place, *, is_invoked: bool, language: str = "") -> Decision:
 
 
 def _decide_at_line_end(place: Place, language: str) -> Decision:
-    lines = (*place.above, place.head)
+    lines = _nearest((*place.above, place.head))
     if not place.head.strip():
         if takes_statements(inside(lines, language), language):
             return Decision(mode="block", reason="an empty line")
@@ -82,6 +84,17 @@ def indentation(line: str) -> int:
     """The width of the blanks a line begins with; a tab goes to the next multiple of 8, as in Python."""
     expanded = line.expandtabs(8)
     return len(expanded) - len(expanded.lstrip())
+
+
+def _nearest(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """The last of these lines, and of a line that is too long its end."""
+    first, room = len(lines), MAX_READ_CHARS
+    while first > 0 and room > 0:
+        first -= 1
+        room -= len(lines[first]) + 1
+    if room >= 0 or first == len(lines):
+        return lines[first:]
+    return (lines[first][-room:], *lines[first + 1 :])
 
 
 def _has_body(place: Place) -> bool:

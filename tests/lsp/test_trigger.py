@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lsp_server.trigger import debounce_s, decide
+from lsp_server.documents import Place
+from lsp_server.trigger import MAX_READ_CHARS, debounce_s, decide
 from tests.lsp.places import place_at
 
 CASES = [
@@ -84,3 +85,17 @@ def test_debounce(head: str, gap_s: float, since_change_s: float, answer_s: floa
 
 def test_inside_a_word_only_by_hand() -> None:
     assert decide(place_at("foo_|bar"), is_invoked=True).mode == "line"
+
+
+@pytest.mark.parametrize(
+    ("above", "mode"),
+    [
+        (("f(", "a" * (MAX_READ_CHARS - 10)), "line"),
+        (("f(", "a" * MAX_READ_CHARS), "block"),  # so far above nothing is looked for
+        (("f(" + "a" * MAX_READ_CHARS,), "block"),
+        (("a" * MAX_READ_CHARS + "f(",), "line"),
+        (("function a(b){return b.c(1,'x')};" * 30_000 + "f(",) * 40, "line"),
+    ],
+)
+def test_long_lines_are_read_from_their_end(above: tuple[str, ...], mode: str) -> None:
+    assert decide(Place(above=above), is_invoked=False, language="javascript").mode == mode
