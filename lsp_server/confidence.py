@@ -2,19 +2,24 @@
 
 The product of the probabilities of a text's tokens is the model's own estimate of how likely the text is what will be
 written. What is shown ends where it falls below the bound, between words; what follows becomes more probable as soon
-as the user has typed or accepted what comes before it. It must not know documents, the engine or settings.
+as the user has typed or accepted what comes before it. An end within a statement must be surer than one behind it.
+It must not know documents, the engine or settings.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 _LAST_WORD: Final = re.compile(r"\w+\Z")
 # Less than that saves nobody a key.
 MIN_SHOWN_CHARS: Final = 3
+# 0.3 becomes 0.74; 0 and 1 stay what they are.
+OPEN_EXPONENT: Final = 1 / 4
+MAX_TRIES: Final = 24
 
 
 class Likely(NamedTuple):
@@ -24,22 +29,30 @@ class Likely(NamedTuple):
     log_prob: float
 
 
-def cut_unlikely(text: str, likely: Iterable[Likely], num_typed: int, min_confidence: float) -> str:
+def cut_unlikely(
+    text: str,
+    likely: Sequence[Likely],
+    num_typed: int,
+    min_confidence: float,
+    stands: Callable[[str], bool] | None = None,
+) -> str:
     """The beginning of `text` that has at least this probability; all of it where none are told.
 
     `likely` counts from `num_typed` characters before `text`; those stand in the document and are certain by now, and
     so is the token that they break off in.
+    What `stands` says of a text, if it is given, is whether the code parses with it: an earlier end where it does is
+    preferred, and without one the text must be surer.
     """
     if min_confidence <= 0:
         return text
-    end, log_prob = -num_typed, 0.0
-    for num_chars, token_log_prob in likely:
-        if end >= 0:
-            log_prob += token_log_prob
-        if log_prob < math.log(min_confidence):
-            return _LAST_WORD.sub("", text[:end]).rstrip() if _is_inside_word(text, end) else text[:end].rstrip()
-        end += num_chars
-    return text
+    shown = _cut(text, likely, num_typed, min_confidence)
+    if stands is None or not shown or stands(shown):
+        return shown
+    for end in islice(reversed(list(_ends(shown, likely, num_typed))), MAX_TRIES):
+        part = shown[:end].rstrip()
+        if is_worth_showing(part) and stands(part):
+            return part
+    return _cut(text, likely, num_typed, min_confidence**OPEN_EXPONENT)
 
 
 def is_worth_showing(text: str) -> bool:
@@ -49,3 +62,23 @@ def is_worth_showing(text: str) -> bool:
 
 def _is_inside_word(text: str, index: int) -> bool:
     return 0 < index < len(text) and all(char.isalnum() or char == "_" for char in text[index - 1 : index + 1])
+
+
+def _cut(text: str, likely: Iterable[Likely], num_typed: int, bound: float) -> str:
+    end, log_prob = -num_typed, 0.0
+    for num_chars, token_log_prob in likely:
+        if end >= 0:
+            log_prob += token_log_prob
+        if log_prob < math.log(bound):
+            return _LAST_WORD.sub("", text[:end]).rstrip() if _is_inside_word(text, end) else text[:end].rstrip()
+        end += num_chars
+    return text
+
+
+def _ends(text: str, likely: Iterable[Likely], num_typed: int) -> Iterator[int]:
+    """Where tokens end in a text, and no word goes on."""
+    end = -num_typed
+    for num_chars, _ in likely:
+        end += num_chars
+        if 0 < end < len(text) and not _is_inside_word(text, end):
+            yield end

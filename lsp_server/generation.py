@@ -149,7 +149,8 @@ class Generation:
         self._grown.set()
 
     def _suggestion(self, *, is_cut_short: bool, is_finished: bool = False) -> Suggestion:
-        around = Surroundings(place=self.spot.place, mode=self.mode, is_cut_short=is_cut_short)
+        spot = self.spot
+        around = Surroundings(place=spot.place, mode=self.mode, is_cut_short=is_cut_short, language=spot.language)
         text, dropped_by = filter_text(self.written, around)
         return Suggestion(
             spot=self.spot,

@@ -29,6 +29,7 @@ class Spot(NamedTuple):
     uri: str
     line: int
     place: Place
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ class Rest(NamedTuple):
 
 def spot_at(snapshot: Snapshot, cursor: Cursor) -> Spot:
     """The spot of a cursor."""
-    return Spot(snapshot.uri, cursor.line, snapshot.place(cursor))
+    return Spot(snapshot.uri, cursor.line, snapshot.place(cursor), snapshot.language)
 
 
 def typed_between(old: Spot, new: Spot) -> str | None:
@@ -112,7 +113,7 @@ def rest_at(suggestion: Suggestion, spot: Spot, mode: Mode) -> Rest | None:
     more = suggestion.written[len(typed) :]
     if not suggestion.is_finished and find_end(more, spot.place, mode) is None:
         return None
-    text, dropped_by = filter_text(more, Surroundings(place=spot.place, mode=mode))
+    text, dropped_by = filter_text(more, Surroundings(place=spot.place, mode=mode, language=spot.language))
     return Rest(suggestion, text, len(typed), dropped_by)
 
 

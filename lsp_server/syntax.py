@@ -57,6 +57,27 @@ def inside(lines: tuple[str, ...], language: str) -> Inside:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Unclosed:
+    """What of a text belongs to brackets and strings whose other end is not in it."""
+
+    closers: str = ""
+    openers: str = ""
+    text: str = ""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is left open at its end."""
+        return not self.openers and not self.text
+
+
+def unclosed(text: str, language: str) -> Unclosed:
+    """The brackets that a text closes without having opened them, and what it leaves open."""
+    closers: list[str] = []
+    found = _scan(text, language, closers)
+    return Unclosed("".join(closers), found.brackets, found.text)
+
+
 def is_header(lines: tuple[str, ...], language: str = "") -> bool:
     """Whether the last of these lines ends the beginning of a compound statement, so that its body follows."""
     found, last = inside(lines, language), lines[-1].rstrip()
@@ -72,7 +93,8 @@ def takes_statements(found: Inside, language: str) -> bool:
     return not found.text and (not found.brackets or (language not in _HASH_LANGUAGES and found.brackets[-1] == "{"))
 
 
-def _scan(text: str, language: str) -> Inside:
+def _scan(text: str, language: str, closers: list[str] | None = None) -> Inside:
+    """Read a text; closers without an opener go to `closers`."""
     tokens = _HASH_TOKENS if language in _HASH_LANGUAGES else _SLASH_TOKENS
     brackets = ""
     index = statement = 0
@@ -81,7 +103,10 @@ def _scan(text: str, language: str) -> Inside:
         if mark == "\n":
             statement = statement if brackets else index
         elif mark in _PAIRS:
-            brackets = brackets[:-1] if brackets[-1:] == _PAIRS[mark] else brackets
+            is_pair = brackets[-1:] == _PAIRS[mark]
+            brackets = brackets[:-1] if is_pair else brackets
+            if not is_pair and closers is not None:
+                closers.append(mark)
         elif mark in "([{":
             brackets += mark
         elif mark.startswith(("#", "//")):

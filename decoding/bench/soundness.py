@@ -15,6 +15,9 @@ from functools import lru_cache
 # The same two to eighty characters, four times to the text's end; shorter ones may well be meant.
 LOOP = re.compile(r"(.{2,80}?)\1{3,}\s*\Z", re.DOTALL)
 MIN_LOOP_CHARACTERS = 24
+# Numbers that count on are a loop, too, if they do so eight times to the text's end.
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+COUNTING = re.compile(r"(.{2,80}?)\1{7,}\s*\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +51,14 @@ def parses(text: str) -> bool:
 
 
 def loops(text: str) -> bool:
-    """Whether it ends in a loop with a letter or a digit in it, as a small model's greedy text may."""
-    found = LOOP.search(text)
-    if found is None or len(found[0]) < MIN_LOOP_CHARACTERS:
-        return False
-    return any(character.isalnum() for character in found[1])
+    """Whether it ends in a loop with a letter or a digit in it, as a small model's greedy text may.
+
+    Numbers that change don't end a loop: `1, 2, 3, ` is one, if it goes on for long.
+    """
+    for found in (LOOP.search(text), COUNTING.search(NUMBER.sub("0", text))):
+        if found is not None and len(found[0]) >= MIN_LOOP_CHARACTERS:
+            return any(character.isalnum() for character in found[1])
+    return False
 
 
 def summarise(verdicts: Sequence[Verdict]) -> dict[str, float | int | None]:

@@ -2,7 +2,8 @@
 
 For `tabcast bench`, which may not know the filters: one JSON object a line with `prefix`, `suffix` and `text` on
 standard input, one with `text` a line on standard output. With `confidence`, [characters, log-probability] of each
-token of the text, what is improbable is cut, by `min_confidence` or else by the editor's default.
+token of the text, what is improbable is cut, by `min_confidence` or else by the editor's default. Texts are Python
+unless `language` names another.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from lsp_server.confidence import cut_unlikely, is_worth_showing
 from lsp_server.documents import Cursor, Snapshot, split_lines
 from lsp_server.filters import Surroundings, filter_text
+from lsp_server.filters.parsing import judge_of
 from lsp_server.filters.rewriting import rewrite, rewrite_likely
 from lsp_server.settings import Settings
 from lsp_server.trigger import decide
@@ -33,19 +35,22 @@ def shown(
     text: str,
     confidence: Sequence[tuple[int, float]] = (),
     min_confidence: float | None = None,
+    language: str = "python",
 ) -> str:
     """What is left of `text` between `prefix` and `suffix`; "" also where an editor that asks by hand gets nothing."""
     lines = split_lines(prefix + suffix)
     above = split_lines(prefix)
     cursor = Cursor(len(above) - 1, len(above[-1]))
-    snapshot = Snapshot(uri="", version=None, revision=0, language="", lines=tuple(lines), encoding="utf-32")
+    snapshot = Snapshot(uri="", version=None, revision=0, language=language, lines=tuple(lines), encoding="utf-32")
     place = snapshot.place(cursor)
-    decision = decide(place, is_invoked=True)
+    decision = decide(place, is_invoked=True, language=language)
     if decision.mode is None:
         return ""
-    left = filter_text(rewrite(text, place), Surroundings(place=place, mode=decision.mode)).text
+    around = Surroundings(place=place, mode=decision.mode, language=language)
+    left = filter_text(rewrite(text, place), around).text
     bound = Settings().min_confidence if min_confidence is None else min_confidence
     if not confidence or bound <= 0:
         return left
-    left = cut_unlikely(left, rewrite_likely(text, confidence, place), 0, bound)
+    likely = tuple(rewrite_likely(text, confidence, place))
+    left = cut_unlikely(left, likely, 0, bound, judge_of(left, place, language))
     return left if is_worth_showing(left) else ""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from lsp_server.filters.blank import drop_blank
+from lsp_server.filters.broken import cut_broken
 from lsp_server.filters.closers import cut_closers
 from lsp_server.filters.deleted import drop_deleted
 from lsp_server.filters.end import cut_at_end
@@ -33,6 +34,7 @@ FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
     ("repetition", cut_repetition),
     ("next lines", cut_next_lines),
     ("closers", cut_closers),
+    ("broken", cut_broken),
     ("deleted", drop_deleted),
     ("trailing", cut_trailing),
     ("blank", drop_blank),

@@ -9,9 +9,15 @@ from lsp_server.filters.surroundings import Surroundings
 
 # Within a line: the same 4 to 60 characters at least four times in a row.
 _LOOP: Final = re.compile(r"(.{4,60}?)\1{3,}")
-# The same without a letter (`0, 0, 0, `) may well be meant, unless it goes on for long.
+# The same without a letter (`0, 0, 0, `) may well be meant, unless it goes on for long, or nothing ends it.
 _LETTERLESS_LOOP: Final = re.compile(r"([^\n]{1,12}?)\1{3,}")
 MIN_LETTERLESS_CHARS: Final = 40
+MAX_LETTERLESS_PERIOD: Final = 12
+MIN_ENDLESS_REPEATS: Final = 6
+# Numbers that change make no other text of it: `1, 2, 3, ` or `a1 = 1`, `a2 = 2`, where it ends so.
+_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
+MAX_COUNTED_CHARS: Final = 80
+MIN_COUNTED_REPEATS: Final = 8
 # A line of dashes is a ruler, if it is no longer than a line of code.
 _RULER: Final = re.compile(r"\s*(?:#|//|--|\*|;|%)?\s*([^\w\s])\1*\s*")
 MAX_RULER_CHARS: Final = 120
@@ -33,8 +39,9 @@ def cut_repetition(text: str, around: Surroundings) -> str:
     for number, line in enumerate(lines):
         if _has_loop(around.place.head + line if number == 0 else line):
             lines = lines[:number]
-            text = "\n".join(lines).rstrip()
             break
+    lines = _without_counting(lines, around.place.head)
+    text = "\n".join(lines).rstrip() if len(lines) < text.count("\n") + 1 else text
     whole = [around.place.head + lines[0], *lines[1:]] if lines else []
     for start in range(len(lines)):
         for period in range(1, MAX_PERIOD_LINES + 1):
@@ -47,6 +54,32 @@ def _is_copy_of_above(line: str, around: Surroundings) -> bool:
     whole = (around.place.head + line + around.place.tail).strip()
     above = next((line.strip() for line in reversed(around.place.above) if line.strip()), "")
     return whole == above and len(whole) >= MIN_COPIED_CHARS and bool(line.strip())
+
+
+def _without_counting(lines: list[str], head: str) -> list[str]:
+    """Lines up to the one in which an endless loop of numbers begins; of a loop of lines the first stays."""
+    whole = "\n".join((head + lines[0], *lines[1:])).rstrip() if lines else ""
+    for text, max_period, min_repeats in (
+        (whole, MAX_LETTERLESS_PERIOD, MIN_ENDLESS_REPEATS),
+        (_NUMBER.sub("0", whole), MAX_COUNTED_CHARS, MIN_COUNTED_REPEATS),
+    ):
+        if (found := _final_loop(text, max_period, min_repeats)) is not None:
+            start, unit = found
+            return lines[: text.count("\n", 0, start + 1) + ("\n" in unit)]
+    return lines
+
+
+def _final_loop(text: str, max_period: int, min_repeats: int) -> tuple[int, str] | None:
+    """Where a loop with a number in it, and more than one, begins that goes to the text's end; and one turn of it."""
+    for period in range(2, max_period + 1):
+        unit = text[-period:]
+        has_number = any(char.isdigit() for char in unit) and not unit.isdigit()
+        if has_number and text.endswith(unit * min_repeats):
+            start = len(text) - period
+            while start > 0 and text[start - 1] == text[start - 1 + period]:
+                start -= 1
+            return start, text[start : start + period]
+    return None
 
 
 def _has_loop(line: str) -> bool:

@@ -12,10 +12,12 @@ from lsp_server.trigger import Mode
 class Surroundings:
     """The cursor's place and what was asked for there.
 
-    `is_cut_short` if the text ended because tokens or time ran out; `deleted` is what the user deleted here just now.
+    `is_cut_short` if the text ended because tokens or time ran out; `deleted` is what the user deleted here just now;
+    `language` is "" where it isn't known, so that the code around is not judged.
     """
 
     place: Place
     mode: Mode
     is_cut_short: bool = False
     deleted: str = ""
+    language: str = ""

@@ -36,6 +36,27 @@ def test_cut_unlikely(pieces: list[tuple[str, float]], num_typed: int, expected:
     assert cut_unlikely(text, likely(*pieces), num_typed, 0.3) == expected
 
 
+@pytest.mark.parametrize(
+    ("pieces", "whole", "expected"),
+    [
+        ([("x = foo", SURE), ("(", SURE), ("bar", SURE)], ["x = foo"], "x = foo"),
+        ([("x = foo", SURE), ("(", SURE), ("bar)", SURE)], ["x = foo", "x = foo(bar)"], "x = foo(bar)"),
+        ([("x = foo", SURE), ("(", UNSURE), ("bar", UNSURE), (")", SURE)], ["x = foo", "x = foo(bar)"], "x = foo"),
+        ([("if ", SURE), ("x:", SURE)], [], "if x:"),
+        ([("if ", SURE), ("x:", UNSURE)], [], ""),
+        ([("assert ", SURE), ("x(", UNSURE), ("y)", SURE)], ["assert x(y)"], "assert x(y)"),
+        ([("a", SURE), (" = (", SURE)], ["a"], "a = ("),
+        ([("foo_", SURE), ("bar", SURE), ("(", SURE)], ["foo_", "foo_bar"], "foo_bar"),
+    ],
+)
+def test_an_end_within_a_statement_must_be_surer(
+    pieces: list[tuple[str, float]], whole: list[str], expected: str
+) -> None:
+    text = "".join(text for text, _ in pieces)
+    shown = cut_unlikely(text, likely(*pieces), 0, 0.3, whole.__contains__)
+    assert (shown if is_worth_showing(shown) else "") == expected
+
+
 def test_nothing_told_and_no_bound_show_all() -> None:
     assert cut_unlikely("foo", [], 0, 0.3) == "foo"
     assert cut_unlikely("foo", likely(("foo", NO)), 0, 0.0) == "foo"

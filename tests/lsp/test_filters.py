@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.filters import FILTERS, Surroundings, filter_text
+from lsp_server.filters import FILTERS, Surroundings, end, filter_text
 from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.end import find_end
+from lsp_server.filters.parsing import judge_of
 from lsp_server.filters.rewriting import Rewriter, rewrite
 from lsp_server.trigger import Mode
 from tests.lsp.places import place_at
@@ -94,6 +98,16 @@ REPETITION_CASES = [
     ("x = compute(1)\nx = |", "compute(1)", ""),
     ("x = compute(1)\nx = |", "compute(2)", "compute(2)"),
     ("    pass\n    |", "pass", "pass"),
+    (EMPTY, "return [e, 1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1, 1, 1", ""),
+    ("x = [|", "2, 2, 2, 2, 2, 2, 2, 2", ""),
+    (EMPTY, "a = 1\nx = f([2, 2, 2, 2, 2, 2, 2", "a = 1"),
+    (EMPTY, "x = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10", ""),
+    (EMPTY, "x = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]", "x = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"),
+    (EMPTY, "x = [1, 2, 3, 4", "x = [1, 2, 3, 4"),
+    (EMPTY, "x = 1000000000000", "x = 1000000000000"),
+    (EMPTY, "b = []\n" + "".join(f"a{i} = {i}\n" for i in range(9)), "b = []\na0 = 0"),
+    (EMPTY, "".join(f"a{i} = {i}\n" for i in range(5)), "".join(f"a{i} = {i}\n" for i in range(5))),
+    (EMPTY, "".join(f"a{i} = {i}\n" for i in range(9)) + "f()", "".join(f"a{i} = {i}\n" for i in range(9)) + "f()"),
 ]
 
 NEXT_LINE_CASES = [
@@ -118,6 +132,48 @@ CLOSER_CASES = [
     ("x = [|],", "1, 2],", "1, 2"),
     ("foo(|, bar)", "a, bar)", "a"),
     ("foo(|, bar)", "a", "a"),
+]
+
+IN_F = "def f(x):\n    |\n    return x\n"
+DOCSTRING = 'def f():\n    """Say.\n\n    More.\n    """\n    |\n'
+
+BROKEN_CASES = [
+    # What parses stays.
+    (IN_F, "y = foo(x)", "y = foo(x)"),
+    (IN_F, "if x:\n        return 1", "if x:\n        return 1"),
+    ("if a:\n    b\n|\n", "else:\n    c", "else:\n    c"),
+    ("class A:\n    |\n    def f(self): pass\n", "@property", "@property"),
+    ("print(|)\n", '"a")', '"a")'),
+    ('x = "|"\n', 'abc" + "', 'abc" + "'),
+    # Else the longest beginning that does: lines, and words.
+    (IN_F, "y = foo(x, ", "y = foo"),
+    (IN_F, "y = foo(x)\n    z = bar(", "y = foo(x)\n    z = bar"),
+    (IN_F, "y = 1\n    return x[a for a in x)\n    z = 2", "y = 1\n    return x"),
+    (IN_F, "if x:\n        return (x\n    else:\n        y", "if x:\n        return"),
+    (DOCSTRING, "return foo(", "return foo"),
+    ("\tdef f():\n\t\tx\n\t\t|\n\t\ty\n", "foo(", "foo"),
+    ("x = foo(|)\n", "a, b)\ny = (", "a, b)\ny"),
+    ("|", "x = {", "x"),
+    # Else all, if it may still become something: confidence decides.
+    (IN_F, "if x:", "if x:"),
+    (IN_F, "for y in foo(x, ", "for y in foo(x, "),
+    (IN_F, "try:", "try:"),
+    (IN_F, "assert", "assert"),
+    (IN_F, "import", "import"),
+    (IN_F, "async def", "async def"),
+    (IN_F, '"examples/', '"examples/'),
+    ("class A:\n    |\n", "@property", "@property"),
+    ("|", "def f(a, ", "def f(a, "),
+    # Else nothing.
+    (IN_F, "for i in range(len(1):", ""),
+    ("def f(x):\n    y = x\n|\n\nf(1)\n", "      return y", ""),
+    ("def f(x):\n    y = x\n|\n\nf(1)\n", "  return y", ""),
+    ("if a:\n    b\n|\nelse:\n    c\n", "x = 1", ""),
+    ("|\nimport os\n", "    x", ""),
+    # Nothing can be told where the code doesn't parse yet.
+    ("x = foo(|\n", "a, b)\ny = (", "a, b)\ny = ("),
+    ("x = foo(\n    a,\n    |\n", "b, (", "b, ("),
+    ('def f():\n    """Say: |\n', "foo(", "foo("),
 ]
 
 DELETED_CASES = [
@@ -176,6 +232,68 @@ def test_filter(name: str, place: str, text: str, expected: str) -> None:
     assert apply(name, text, place) == expected
 
 
+@pytest.mark.parametrize(("place", "text", "expected"), BROKEN_CASES)
+def test_broken(place: str, text: str, expected: str) -> None:
+    assert apply("broken", text, place, language="python") == expected
+    assert apply("broken", text, place) == text
+    assert apply("broken", text, place, language="typescript") == text
+
+
+@pytest.mark.parametrize(("place", "text", "expected"), BROKEN_CASES)
+def test_what_is_judged_by_the_code_around_is_so_in_the_whole_file(place: str, text: str, expected: str) -> None:
+    """However much stands above and below, if it doesn't take the text for its own."""
+    if place.startswith("|"):
+        return
+    more = "\n".join(f"def f{i}(a, b):\n    return a + b\n\n" for i in range(40))
+    assert apply("broken", text, f"{more}\n{place}\n{more}", language="python") == expected
+
+
+def parses(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("number", range(0, 100, 5))
+def test_judging_by_the_code_around_is_judging_the_file(number: int) -> None:
+    """At each line of a file, with texts that go on rightly and wrongly."""
+    lines = inspect.getsource(end).replace("|", "+").split("\n")
+    number = min(number, len(lines) - 1)
+    above, below = "\n".join(lines[:number]) + "\n", "\n" + "\n".join(lines[number:])
+    indent = lines[number][: len(lines[number]) - len(lines[number].lstrip())]
+    for text in (f"{indent}x = 1", f"{indent}x = (", f"{indent}else:\n{indent}    y", f"{indent}  z", "w = 1"):
+        place = place_at(f"{above}|{below}")
+        stands = judge_of(text, place, "python")
+        if parses(above + below) and stands is not None:
+            assert stands(text) == parses(above + text + below)
+
+
+BALANCE_CASES = [
+    ("x = foo(|)", "a, b", True),
+    ("x = foo(|)", "a, b)", True),
+    ("|", "foo(a, [", False),
+    ("|", "if (x) {", True),
+    ("  |", "if (x) {\n    y(1);\n  }", True),
+    ("  |", "return x;\n  }", False),
+    ("|", 'let s = "a', False),
+    ("foo(a, |", "b, c[", None),
+]
+
+
+@pytest.mark.parametrize(("place", "text", "expected"), BALANCE_CASES)
+def test_in_languages_with_braces_brackets_are_counted(place: str, text: str, expected: bool | None) -> None:
+    stands = judge_of(text, place_at(place), "typescript")
+    assert (stands and stands(text)) is expected
+    assert judge_of(text, place_at(place), "markdown") is None
+
+
+@pytest.mark.parametrize("text", ["(" * 5_000, "-" * 50_000 + "1", "x = '\0'", "x = \ud800", "[" * 300 + "\n" * 300])
+def test_judging_what_is_no_program_does_no_harm(text: str) -> None:
+    assert text.startswith(apply("broken", text, IN_F, language="python"))
+
+
 @pytest.mark.parametrize(("mode", "text", "expected"), UNFINISHED_CASES)
 def test_unfinished(mode: Mode, text: str, expected: str) -> None:
     assert apply("unfinished", text, mode=mode, is_cut_short=True) == expected
@@ -197,10 +315,12 @@ def test_num_replaced(text: str, tail: str, expected: int) -> None:
 
 def test_the_filter_that_dropped_a_text_is_named() -> None:
     def dropped_by(text: str, place: str, mode: Mode) -> str:
-        return filter_text(text, Surroundings(place=place_at(place), mode=mode)).dropped_by
+        around = Surroundings(place=place_at(place), mode=mode, language="python")
+        return filter_text(text, around).dropped_by
 
     assert dropped_by("\n", "x = |", "line") == "end"
     assert dropped_by("return x", "def f():\n    |\n    return x", "block") == "next lines"
+    assert dropped_by("for i in range(len(1):", IN_F, "block") == "broken"
     assert filter_text("1", Surroundings(place=place_at("x = |"), mode="line")) == ("1", "")
 
 
@@ -211,7 +331,8 @@ CODE = st.text(alphabet="ab :()\"'\n\t<|>", max_size=40)
 def test_filters_only_cut_at_the_end(
     before: str, after: str, text: str, mode: Mode, is_cut_short: bool, deleted: str
 ) -> None:
-    around = Surroundings(place=place_at(f"{before}|{after}"), mode=mode, is_cut_short=is_cut_short, deleted=deleted)
+    place = place_at(f"{before}|{after}")
+    around = Surroundings(place=place, mode=mode, is_cut_short=is_cut_short, deleted=deleted, language="python")
     assert text.startswith(filter_text(text, around).text)
 
 

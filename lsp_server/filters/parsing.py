@@ -1,0 +1,152 @@
+"""Whether the code around a cursor can stand with a text at it.
+
+Python is parsed, and nothing of it is run: the statement above the cursor's and what is nested below, so that it takes
+a fraction of a millisecond in a file of any length. Of languages with braces, the brackets and quotes of the line are
+counted. Closers that a text brings along itself count once.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Callable
+from functools import lru_cache, partial
+from itertools import islice
+from typing import Final, NamedTuple
+
+from lsp_server.documents import NUM_LINES_AROUND, Place
+from lsp_server.filters.closers import num_replaced
+from lsp_server.syntax import Unclosed, inside, unclosed
+from lsp_server.trigger import indentation
+
+Stands = Callable[[str], bool]
+"""Whether the code parses with such a text at the cursor."""
+
+# What a line may still become if something is written behind it; `{}` closes its brackets and its string.
+_CONTINUATIONS: Final = (
+    *("{}", "_{}", " _{}", "{} pass", "{}: pass", "_{}: pass", " _{}: pass", "{} pass\nfinally: pass"),
+    *("(): pass", " _(): pass", " def _(): pass", "\ndef _(): pass", "\n_{}: pass"),
+    *(" _ in _: pass", " in _: pass", " _ in _{}", " in _{}", " else _{}", ": _{}", " _ import _", " import _"),
+)
+MAX_CHARS: Final = 20_000
+MAX_TRIES: Final = 24
+MAX_LINES_ENTERED: Final = 2
+_BRACE_LANGUAGES: Final = frozenset(
+    {"javascript", "javascriptreact", "typescript", "typescriptreact", "java", "c", "cpp", "csharp", "go", "json"}
+    | {"jsonc", "kotlin", "swift", "scala", "dart", "php"}
+)
+# A line that goes on with the statement that began above it at the same indentation.
+_GOES_ON: Final = re.compile(r"\s*(?:(?:else|elif|except|finally)\b|[)\]}])")
+_CLOSER_OF: Final = {"(": ")", "[": "]", "{": "}"}
+_END: Final = re.compile(r"\w+|[^\w\s]")
+
+
+def judge_of(text: str, place: Place, language: str) -> Stands | None:
+    """How to judge a text, and what begins it; None where nothing can be told, as in code that doesn't parse yet."""
+    if language == "python":
+        return _judge_python(text, place)
+    if language in _BRACE_LANGUAGES and (before := unclosed(place.head + place.tail, language)).is_closed:
+        return partial(_is_balanced, place, language, before)
+    return None
+
+
+def is_open(text: str, place: Place, stands: Stands) -> bool:
+    """Whether a text that can't stand may if something follows: it ends within a statement, or with a header."""
+    found = unclosed(place.head + text, "python")
+    closing = (found.text if found.text != "#" else "") + "".join(_CLOSER_OF[opener] for opener in found.openers[::-1])
+    line = next((line for line in reversed((place.head + text).split("\n")) if line.strip()), "")
+    blanks = line[: len(line) - len(line.lstrip())]
+    ends = (form.format(closing).replace("\n", "\n" + blanks) for form in _CONTINUATIONS)
+    return any(stands(text + end) for end in ends)
+
+
+def longest_standing(text: str, stands: Stands) -> str:
+    """The longest beginning that can stand: whole lines, and then words of the next few; "" if there is none."""
+    lines = [found.start() for found in re.finditer(r"\n|\Z", text)]
+    last = next((end for end in islice(reversed(lines), MAX_TRIES) if text[:end].strip() and stands(text[:end])), 0)
+    limit = next(islice((end for end in lines if text[last:end].strip()), MAX_LINES_ENTERED - 1, None), len(text))
+    words = [found.end() for found in _END.finditer(text, last, limit)]
+    return text[: next((end for end in islice(reversed(words), MAX_TRIES) if stands(text[:end])), last)]
+
+
+class _Above(NamedTuple):
+    """Lines to begin with, their indentation, and that of the line whose body they are or what it may be at most."""
+
+    lines: tuple[str, ...]
+    width: int
+    outer: int
+
+
+def _judge_python(text: str, place: Place) -> Stands | None:
+    found = inside((*place.above, place.head), "python")
+    if found.text in ('"""', "'''"):
+        return None
+    number = found.statement
+    lines = (*place.above[number:], *(place.head + text).split("\n"))
+    width = indentation(next((line for line in lines if line.strip()), place.head))
+    for is_wide in (False, True):  # a wide look is needed behind a string of several lines
+        above = _above(place.above, number, width, is_wide=is_wide)
+        before, after = _around(place, above)
+        if len(before) + len(after) <= MAX_CHARS and _parses(before + place.tail + after):
+            return partial(_stands, before, place.tail, after)
+    return None
+
+
+def _above(lines: tuple[str, ...], number: int, width: int, *, is_wide: bool) -> _Above:
+    """From the statement above line `number` that is indented so far, or `is_wide` from the first of its block."""
+    start = number
+    for i in range(number - 1, -1, -1):
+        line = lines[i]
+        if not line.strip() or line.lstrip().startswith("#") or indentation(line) > width:
+            continue
+        if indentation(line) < width:
+            if line.rstrip().endswith(":"):
+                return _Above(lines[i + 1 :], width, indentation(line))
+            width = indentation(line)
+            if not _GOES_ON.match(line):
+                return _Above(lines[i:], width, width - 1)
+        start = i
+        if not is_wide and not _GOES_ON.match(line):
+            return _Above(lines[i:], width, width - 1)
+    is_whole = len(lines) < NUM_LINES_AROUND
+    return _Above(lines[start:], 0 if is_whole else width, width - 1)
+
+
+def _around(place: Place, above: _Above) -> tuple[str, str]:
+    """What is parsed before a line's tail and behind it; a statement that follows counts by its indentation."""
+    below: list[str] = []
+    for line in place.below:
+        width = indentation(line)
+        is_outside = width < above.width or (width == above.width and not _GOES_ON.match(line))
+        if is_outside and line.strip() and not line.lstrip().startswith("#"):
+            below += [f"{line[: len(line) - len(line.lstrip())]}pass"] if width > above.outer else []
+            break
+        below.append(line)
+    wrapper = ("if 1:",) if above.width > 0 else ()
+    return "\n".join((*wrapper, *above.lines, place.head)), "\n".join(("", *below))
+
+
+def _is_balanced(place: Place, language: str, before: Unclosed, part: str) -> bool:
+    """Whether it leaves nothing open but a body at its end."""
+    line = place.head + part.rstrip().removesuffix("{") + _left_of(place.tail, part)
+    return unclosed(line, language) == before
+
+
+def _stands(before: str, tail: str, after: str, part: str) -> bool:
+    return _parses(before + part + _left_of(tail, part) + after)
+
+
+def _left_of(tail: str, part: str) -> str:
+    return tail[num_replaced(part, tail) :]
+
+
+@lru_cache(maxsize=512)
+def _parses(source: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what an escape sequence will mean some day
+            ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
