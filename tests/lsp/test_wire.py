@@ -36,7 +36,7 @@ async def test_a_suggestion_at_the_end_of_a_line(any_client: RawClient, runtime:
 
 async def test_snapshots_belong_to_the_moment_of_reading(any_client: RawClient, runtime: FakeRuntime) -> None:
     """Five changes and requests in one piece, then one more change: each request that asks sees its own version."""
-    runtime.script("tail", hold_after=0)
+    runtime.script(" + tail", hold_after=0)
     any_client.send(did_open("x = 0\n"))
     messages = []
     for number in range(1, 6):
@@ -53,7 +53,7 @@ async def test_snapshots_belong_to_the_moment_of_reading(any_client: RawClient, 
     assert await any_client.items(5) == []  # the document changed after the request was read
     assert (await any_client.why())["reason"] == "stale"
     any_client.send(inline(6, 0, 5))
-    assert [item["insertText"] for item in await any_client.items(6)] == ["x = 9tail"]
+    assert [item["insertText"] for item in await any_client.items(6)] == ["x = 9 + tail"]
 
 
 async def test_a_newer_request_supersedes(any_client: RawClient, runtime: FakeRuntime) -> None:
