@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import llvmlite.binding as llvm
+import numba
 from llvmlite import ir
 
 FLOAT, INT8, INT16, INT32, INT64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
@@ -21,7 +22,9 @@ STORED = (FLOAT, INT16, INT8, INT16)
 
 _FEATURES = llvm.get_host_cpu_features()
 _HAS_AVX512 = bool(_FEATURES.get("avx512f"))
-HAS_PAIRS = _HAS_AVX512 and bool(_FEATURES.get("avx512bf16")) and llvm.llvm_version_info[0] >= 16
+# Where numba is told to compile for another processor than this one, LLVM would end the process at its instructions.
+_IS_HOST = not (numba.config.CPU_NAME or numba.config.CPU_FEATURES)  # type: ignore[attr-defined]
+HAS_PAIRS = bool(_FEATURES.get("avx512bf16")) and _HAS_AVX512 and _IS_HOST and llvm.llvm_version_info[0] >= 16
 # Outputs that are computed side by side. Wide registers are also more: eight rows of 32 sums fit into AVX-512's.
 LANES = 32 if _HAS_AVX512 else 16
 MAX_ROWS = 8 if _HAS_AVX512 else 4
