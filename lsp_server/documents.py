@@ -23,6 +23,8 @@ _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CODECS: Final = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2)}
 
 NUM_LINES_AROUND: Final = 50
+# Of longer lines around the cursor's, as generated code has them, what is nearest to the cursor.
+MAX_LINE_CHARS: Final = 10_000
 MAX_DOCUMENT_CHARS: Final = 16_000_000
 
 
@@ -74,10 +76,10 @@ class Snapshot:
         first = max(0, cursor.line - NUM_LINES_AROUND)
         last = cursor.line + 1 + NUM_LINES_AROUND
         return Place(
-            above=tuple(map(without_end, self.lines[first : cursor.line])),
+            above=tuple(without_end(above[-MAX_LINE_CHARS:]) for above in self.lines[first : cursor.line]),
             head=line[: cursor.column],
             tail=line[cursor.column :],
-            below=tuple(map(without_end, self.lines[cursor.line + 1 : last])),
+            below=tuple(without_end(below[:MAX_LINE_CHARS]) for below in self.lines[cursor.line + 1 : last]),
         )
 
 

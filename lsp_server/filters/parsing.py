@@ -44,6 +44,8 @@ _END: Final = re.compile(r"\w+|[^\w\s]")
 
 def judge_of(text: str, place: Place, language: str) -> Stands | None:
     """How to judge a text, and what begins it; None where nothing can be told, as in code that doesn't parse yet."""
+    if len(place.head) + len(place.tail) > MAX_CHARS:
+        return None
     if language == "python":
         return _judge_python(text, place)
     if language in _BRACE_LANGUAGES and (before := unclosed(place.head + place.tail, language)).is_closed:

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from lsp_server import documents
+from lsp_server.documents import Place
+from lsp_server.filters.parsing import judge_of
 from lsp_server.session import Session
 from lsp_server.transport import StreamFrames
 from tests.lsp.raw_client import did_change, did_open, inline, notification, request
@@ -87,6 +89,15 @@ async def test_a_document_that_is_too_large_is_not_served_and_why_says_so(monkey
         editor.send(inline(3, 0, 4))
         await answer(editor, 3)
         assert (await why(editor, 4))["reason"] != "not open"
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])
+def test_a_line_without_end_is_not_parsed(language: str) -> None:
+    """Python's parser takes seconds for a million characters."""
+    long = "abc + 1; " * 10_000
+    assert judge_of("x", Place(head="x = "), language) is not None
+    assert judge_of("x", Place(head=long), language) is None
+    assert judge_of("x", Place(tail=long), language) is None
 
 
 async def test_the_document_that_is_looked_at_was_visited_last() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
 
-from lsp_server.documents import Cursor, DocumentStore, Snapshot, num_units, split_lines, without_end
+from lsp_server.documents import MAX_LINE_CHARS, Cursor, DocumentStore, Snapshot, num_units, split_lines, without_end
 
 ENCODINGS = ("utf-8", "utf-16", "utf-32")
 # Line ends of all kinds, characters of one to four bytes, a form feed (no line end in LSP), a combining accent.
@@ -137,6 +137,14 @@ def test_half_surrogate_pairs_become_replacement_characters() -> None:
 def test_the_place_of_a_cursor() -> None:
     place = snapshot_of("a\r\nbcd\r\ne\r\n").place(Cursor(1, 1))
     assert (place.above, place.head, place.tail, place.below) == (("a",), "b", "cd", ("e", ""))
+
+
+def test_long_lines_around_the_cursor_are_cut_and_its_own_is_not() -> None:
+    text = "a" * 50_000 + "b\r\n" + "h" * 50_000 + "|" + "t" * 50_000 + "\r\nc" + "d" * 50_000
+    place = snapshot_of(text).place(Cursor(1, 50_000))
+    assert (place.above[0][-1], len(place.above[0])) == ("b", MAX_LINE_CHARS - 2)
+    assert (len(place.head), len(place.tail)) == (50_000, 50_001)
+    assert (place.below[0][0], len(place.below[0])) == ("c", MAX_LINE_CHARS)
 
 
 def test_a_document_that_is_too_large_is_not_served_until_it_comes_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
