@@ -22,7 +22,7 @@ from lsp_server.context.ignore import RULE_FILES
 from lsp_server.context.ranking import room_for
 from lsp_server.context.snippets import Document, View
 from lsp_server.context.worker import ContextWorker
-from lsp_server.documents import DocumentStore, Snapshot
+from lsp_server.documents import MAX_LINE_CHARS, DocumentStore, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ WAIT_S: Final = 0.006
 MAX_LINES_MOVED: Final = 30
 MAX_OTHERS: Final = 20
 MAX_RECENT: Final = 10
-# A larger document gives no context to others, and no recent edits: to look through it takes too long.
+# A larger document gives no context to others, and no recent edits: to look through it takes too long, and one with
+# such lines was generated.
 MAX_LINES: Final = 20_000
 SCHEMES: Final = ("file", "untitled", "vscode-notebook-cell")
 
@@ -275,7 +276,8 @@ class ContextGatherer:
         known, revision = self._known.get(uri), self._documents.revision(uri)
         line = self._lines.get(uri, -1)
         if known is None or known.revision != revision:
-            is_small = len(self._documents.lines(uri) or ()) <= MAX_LINES
+            lines = self._documents.lines(uri) or ()
+            is_small = len(lines) <= MAX_LINES and max(map(len, lines), default=0) <= MAX_LINE_CHARS
             snapshot = self._documents.snapshot(uri) if is_small and uri.partition(":")[0] in SCHEMES else None
             if snapshot is None:
                 return None

@@ -21,6 +21,7 @@ MAX_IMPORTS: Final = 60
 MAX_FOLLOWED: Final = 2
 MAX_STATEMENT_LINES: Final = 40
 LINES_AT_ONCE: Final = 100
+MAX_CHARS: Final = 1000
 SOURCE_FOLDERS: Final = ("", "src", "lib", "python")
 SCRIPT_ENDINGS: Final = (".ts", ".tsx", ".js", ".jsx", ".mjs", ".d.ts", "/index.ts", "/index.tsx", "/index.js", "")
 
@@ -96,7 +97,7 @@ def _words(lines: Sequence[str]) -> set[str]:
     """The words of these lines, some lines at a time: one search in a large text would hold up all other threads."""
     found: set[str] = set()
     for first in range(0, len(lines), LINES_AT_ONCE):
-        found.update(_WORD.findall("\n".join(lines[first : first + LINES_AT_ONCE])))
+        found.update(_WORD.findall("\n".join(line[:MAX_CHARS] for line in lines[first : first + LINES_AT_ONCE])))
     return found
 
 
@@ -120,7 +121,7 @@ def find_imports(lines: Sequence[str]) -> list[Import]:
 def find_script_imports(lines: Sequence[str]) -> list[Import]:
     """The relative imports of a JavaScript or TypeScript document. Lines may have their ends."""
     found: list[Import] = []
-    for match in _SCRIPT_FROM.finditer("\n".join(lines[:400])):
+    for match in _SCRIPT_FROM.finditer("\n".join(line[:MAX_CHARS] for line in lines[:400])):
         path = match["path"] or match["module"]
         names = re.sub(r"\btype\b|[{},*]", " ", match["names"] or match["required"] or "")
         found += [Import(path, name, alias or name) for name, alias in _NAMED.findall(names)]

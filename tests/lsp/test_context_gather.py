@@ -249,10 +249,12 @@ async def test_a_large_document_is_no_context(editor: Editor, monkeypatch: pytes
     monkeypatch.setattr(gather, "MAX_LINES", 100)
     editor.open("app.py")
     editor.open("open.py", "def visited():\n    return 'place'\n" * 60)
+    editor.open("long.py", "def visited():\n    return 'place'\n" + "#" * 20_000)
     found = "".join(await editor.files("app.py", 4))
     assert "class Basket" in found
     assert "visited" not in found
-    editor.context.closing(editor.uri("open.py"))
+    for name in ("open.py", "long.py"):
+        editor.context.closing(editor.uri(name))
 
 
 async def test_a_closed_document_was_visited_lately(editor: Editor) -> None:
