@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 BURST_S: Final = 2.0
 PAUSE_S: Final = 0.7
 WAIT_S: Final = 0.006
+WEIGHT: Final = 0.3
 MAX_LINES_MOVED: Final = 30
 MAX_OTHERS: Final = 20
 MAX_RECENT: Final = 10
@@ -92,6 +93,7 @@ class ContextGatherer:
         self._known: dict[str, Document] = {}
         self._bursts: dict[str, _Burst] = {}
         self._ready: _Ready | None = None
+        self._takes_s = 0.0  # a gathering, lately: where that is too long, waiting for it is in vain
         self._num_changes = 0
         self._num_changes_before = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -191,7 +193,7 @@ class ContextGatherer:
         if (found := self._made_for(asked, line)) is not None:
             return found
         gathering = self._gather(asked, snapshot, line, before)
-        done, _ = await asyncio.wait([gathering], timeout=WAIT_S)
+        done, _ = await asyncio.wait([gathering], timeout=WAIT_S if self._takes_s <= WAIT_S else 0)
         return gathering.result() if done and not gathering.cancelled() and not gathering.exception() else None
 
     def _made_for(self, asked: _Asked, line: int) -> Files | None:
@@ -213,10 +215,11 @@ class ContextGatherer:
             sources=asked.sources,
             max_chars=asked.max_chars,
         )
-        num_changes = self._num_changes
+        num_changes, began_s = self._num_changes, time.perf_counter()
         gathering = asyncio.wrap_future(self._worker.gather(view, before))
 
         def keep(done: asyncio.Future[Files]) -> None:
+            self._takes_s += WEIGHT * (time.perf_counter() - began_s - self._takes_s)
             if done.cancelled():
                 return
             if error := done.exception():

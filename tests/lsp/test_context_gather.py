@@ -144,6 +144,18 @@ async def test_a_slow_gathering_is_not_waited_for(editor: Editor, monkeypatch: p
     assert await editor.files("app.py", 5) == found
 
 
+async def test_what_takes_too_long_anyway_is_not_waited_for(editor: Editor) -> None:
+    editor.open("app.py")
+    busy = threading.Event()
+    editor.context._worker._submit(busy.wait)
+    editor.context._takes_s = gather.WAIT_S + 1
+    assert await asyncio.wait_for(editor.files("app.py", 4), gather.WAIT_S / 2) == []
+    busy.set()
+    await until(lambda: editor.context._ready is not None, "the gathering")
+    assert 0 < editor.context._takes_s < gather.WAIT_S
+    assert "class Basket" in "".join(await editor.files("app.py", 4))
+
+
 async def test_a_judgement_does_not_wait_for_what_is_gathered(editor: Editor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gather, "WAIT_S", 0.0)
     editor.open("app.py")
