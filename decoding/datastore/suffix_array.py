@@ -95,25 +95,38 @@ class SuffixArray:
         self._tokens, self._order, self._separator = tokens, order, separator
         # Single items of a memoryview are several times faster than those of an array.
         self._token_view, self._order_view = memoryview(tokens), memoryview(order)  # type: ignore[arg-type]
+        self._ranges: dict[int, tuple[int, int]] = {}
 
     def find(self, recent: Sequence[int], length: int, min_match: int = 1) -> Found:
         """Places that follow the longest end of `recent`, at most `MAX_FOUND`, and `length` tokens behind each."""
         wanted = list(recent[: -DEPTH - 1 : -1])
-        slot = bisect_left(range(len(self._order_view)), wanted, key=self._before)
-        near = range(max(0, slot - 1), min(slot + 1, len(self._order_view)))
-        match_len = max((_common_len(self._before(i), wanted) for i in near), default=0)
+        if not wanted:
+            return Found(0, [])
+        begin, end = self._range_of(wanted[0])
+        slot = bisect_left(self._order_view, wanted, begin, end, key=self._before)
+        near = self._order_view[max(0, slot - 1) : slot + 1]
+        match_len = max((_common_len(self._before(place), wanted) for place in near), default=0)
         if match_len < min_match:
             return Found(0, [])
-        places = self._order[max(0, slot - MAX_FOUND // 2) : slot + MAX_FOUND // 2].astype(np.int64)
-        last = len(self._tokens) - 1
-        before = self._tokens[np.clip(places[:, None] - np.arange(1, match_len + 1), 0, last)]
-        alike = (before == np.array(wanted[:match_len])).all(axis=1) & (places >= match_len) & (places <= last)
-        following = self._tokens[np.minimum(places[alike, None] + np.arange(length), last)].tolist()
+        view, alike, last = self._token_view, wanted[match_len - 1 :: -1], len(self._token_view)
+        following = [
+            view[place : place + length].tolist()
+            for place in self._order_view[max(0, slot - MAX_FOUND // 2) : slot + MAX_FOUND // 2]
+            if match_len <= place < last and view[place - match_len : place].tolist() == alike
+        ]
         return Found(match_len, [self._until_separator(ids) for ids in following])
 
-    def _before(self, slot: int) -> list[int]:
-        """The tokens before the place of this slot, read backwards."""
-        place = self._order_view[slot]
+    def _range_of(self, token_id: int) -> tuple[int, int]:
+        """The slots of the places behind a token, which are asked for again and again."""
+        found = self._ranges.get(token_id)
+        if found is None:
+            begin = bisect_left(self._order_view, [token_id], key=self._before)
+            end = bisect_left(self._order_view, [token_id + 1], begin, key=self._before)
+            found = self._ranges[token_id] = (begin, end)
+        return found
+
+    def _before(self, place: int) -> list[int]:
+        """The tokens before a place, read backwards."""
         ids: list[int] = self._token_view[max(0, place - DEPTH) : place].tolist()
         ids.reverse()
         return ids
