@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 # Where a line comment begins with a number sign; everywhere else it is two slashes.
@@ -24,6 +25,7 @@ _STRING_ENDS: Final = {
     "'''": re.compile(r"(?:\\.|[^\\])*?'''", re.DOTALL),
     "/*": re.compile(r".*?\*/", re.DOTALL),
 }
+LONG_QUOTES: Final = ('"""', "'''")
 _OVER_LINES: Final = frozenset({'"""', "'''", "`", "/*"})
 _PAIRS: Final = {")": "(", "]": "[", "}": "{"}
 _HEADER: Final = re.compile(
@@ -43,13 +45,14 @@ class Inside:
     statement: int = 0
 
 
+@lru_cache(maxsize=8)  # a place is asked about when it is decided, and when texts for it are judged
 def inside(lines: tuple[str, ...], language: str) -> Inside:
     """What is open behind the last of these lines.
 
     They may begin in the middle of a long string, which shows by a quote that ends one.
     """
     found = _scan("\n".join(lines), language)
-    if found.text in ('"""', "'''") and _begins_inside(lines, found.text):
+    if found.text in LONG_QUOTES and _begins_inside(lines, found.text):
         rest = "\n".join(lines).split(found.text, 1)[1]
         num_before = "\n".join(lines).split(found.text, 1)[0].count("\n")
         again = _scan(rest, language)
@@ -76,6 +79,16 @@ def unclosed(text: str, language: str) -> Unclosed:
     closers: list[str] = []
     found = _scan(text, language, closers)
     return Unclosed("".join(closers), found.brackets, found.text)
+
+
+def ends_string(lines: tuple[str, ...]) -> bool:
+    """Whether lines of Python begin within a long string, as far as the first line with its quotes tells."""
+    for quote in LONG_QUOTES:
+        line = next((line for line in lines if quote in line), "")
+        is_opened = line.lstrip().startswith(quote) and line.strip() != quote  # a docstring of what stands above it
+        if line and not is_opened and _begins_inside(lines, quote):
+            return True
+    return False
 
 
 def is_header(lines: tuple[str, ...], language: str = "") -> bool:

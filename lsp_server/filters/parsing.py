@@ -1,8 +1,8 @@
 """Whether the code around a cursor can stand with a text at it.
 
-Python is parsed, and nothing of it is run: the statement above the cursor's and what is nested below, so that it takes
-a fraction of a millisecond in a file of any length. Of languages with braces, the brackets and quotes of the line are
-counted. Closers that a text brings along itself count once.
+Python is parsed, and nothing of it is run: the cursor's statement, and what of those around it goes on with it, so that
+it takes a fraction of a millisecond in a file of any length. Of languages with braces, the brackets and quotes of the
+line are counted. Closers that a text brings along itself count once.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import warnings
 from collections.abc import Callable
 from functools import lru_cache, partial
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from lsp_server.documents import NUM_LINES_AROUND, Place
 from lsp_server.filters.closers import num_replaced
-from lsp_server.syntax import Unclosed, inside, unclosed
+from lsp_server.syntax import LONG_QUOTES, Unclosed, ends_string, inside, unclosed
 from lsp_server.trigger import indentation
 
 Stands = Callable[[str], bool]
@@ -29,7 +29,11 @@ _CONTINUATIONS: Final = (
     *("(): pass", " _(): pass", " def _(): pass", "\ndef _(): pass", "\n_{}: pass"),
     *(" _ in _: pass", " in _: pass", " _ in _{}", " in _{}", " else _{}", ": _{}", " _ import _", " import _"),
 )
-MAX_CHARS: Final = 20_000
+# Of what is above in the same block: nothing, the statement before, or all, which helps behind a long string.
+_Look = Literal["none", "statement", "block"]
+_LOOKS: Final[tuple[_Look, ...]] = ("none", "statement", "block")
+MAX_SCANNED_CHARS: Final = 20_000
+MAX_PARSED_CHARS: Final = 4_000
 MAX_TRIES: Final = 24
 MAX_LINES_ENTERED: Final = 2
 _BRACE_LANGUAGES: Final = frozenset(
@@ -44,7 +48,7 @@ _END: Final = re.compile(r"\w+|[^\w\s]")
 
 def judge_of(text: str, place: Place, language: str) -> Stands | None:
     """How to judge a text, and what begins it; None where nothing can be told, as in code that doesn't parse yet."""
-    if len(place.head) + len(place.tail) > MAX_CHARS:
+    if len(place.head) + len(place.tail) > MAX_PARSED_CHARS:
         return None
     if language == "python":
         return _judge_python(text, place)
@@ -81,23 +85,43 @@ class _Above(NamedTuple):
 
 
 def _judge_python(text: str, place: Place) -> Stands | None:
-    found = inside((*place.above, place.head), "python")
-    if found.text in ('"""', "'''"):
+    number = _statement_line(place)
+    if number is None:
         return None
-    number = found.statement
     lines = (*place.above[number:], *(place.head + text).split("\n"))
-    width = indentation(next((line for line in lines if line.strip()), place.head))
-    for is_wide in (False, True):  # a wide look is needed behind a string of several lines
-        above = _above(place.above, number, width, is_wide=is_wide)
-        before, after = _around(place, above)
-        if len(before) + len(after) <= MAX_CHARS and _parses(before + place.tail + after):
-            return partial(_stands, before, place.tail, after)
+    first = next((line for line in lines if line.strip()), place.head)
+    found = _code_around(place, number, first[: len(first) - len(first.lstrip())], bool(_GOES_ON.match(first)))
+    return None if found is None else partial(_stands, found[0], place.tail, found[1])
+
+
+@lru_cache(maxsize=8)  # a text is judged when it is written, and each time that it is shown
+def _statement_line(place: Place) -> int | None:
+    """Among the lines above and the cursor's, the one that the statement begins on; None within a long string."""
+    if sum(map(len, place.above)) + len(place.head) > MAX_SCANNED_CHARS:
+        return None
+    found = inside((*place.above, place.head), "python")
+    return None if found.text in LONG_QUOTES or ends_string(place.below) else found.statement
+
+
+@lru_cache(maxsize=8)
+def _code_around(place: Place, number: int, blanks: str, goes_on: bool) -> tuple[str, str] | None:
+    """What is parsed before the line's tail and behind it, if it parses; the statement is indented by `blanks`.
+
+    What stands above in the same block is not looked at, unless the statement or what follows it goes on with it.
+    """
+    following = next((line for line in place.below if line.strip() and not line.lstrip().startswith("#")), "")
+    width, next_width = indentation(blanks + "."), indentation(following)
+    is_joined = goes_on or next_width > width or (next_width == width and bool(_GOES_ON.match(following)))
+    for look in _LOOKS[is_joined:]:
+        before, after = _around(place, _above(place.above, number, blanks, look))
+        if len(before) + len(after) <= MAX_PARSED_CHARS and _parses(before + place.tail + after):
+            return before, after
     return None
 
 
-def _above(lines: tuple[str, ...], number: int, width: int, *, is_wide: bool) -> _Above:
-    """From the statement above line `number` that is indented so far, or `is_wide` from the first of its block."""
-    start = number
+def _above(lines: tuple[str, ...], number: int, blanks: str, look: _Look) -> _Above:
+    """What counts of the lines above the statement on line `number`."""
+    start, width = number, indentation(blanks + ".")
     for i in range(number - 1, -1, -1):
         line = lines[i]
         if not line.strip() or line.lstrip().startswith("#") or indentation(line) > width:
@@ -108,8 +132,10 @@ def _above(lines: tuple[str, ...], number: int, width: int, *, is_wide: bool) ->
             width = indentation(line)
             if not _GOES_ON.match(line):
                 return _Above(lines[i:], width, width - 1)
+        elif look == "none" and not line.lstrip().startswith("@"):
+            return _Above((blanks + "pass", *lines[number:]), width, width - 1)
         start = i
-        if not is_wide and not _GOES_ON.match(line):
+        if look != "block" and not _GOES_ON.match(line):
             return _Above(lines[i:], width, width - 1)
     is_whole = len(lines) < NUM_LINES_AROUND
     return _Above(lines[start:], 0 if is_whole else width, width - 1)
@@ -143,7 +169,7 @@ def _left_of(tail: str, part: str) -> str:
     return tail[num_replaced(part, tail) :]
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def _parses(source: str) -> bool:
     try:
         with warnings.catch_warnings():

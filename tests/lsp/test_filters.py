@@ -174,6 +174,10 @@ BROKEN_CASES = [
     ("x = foo(|\n", "a, b)\ny = (", "a, b)\ny = ("),
     ("x = foo(\n    a,\n    |\n", "b, (", "b, ("),
     ('def f():\n    """Say: |\n', "foo(", "foo("),
+    # Nor within a long string, whose beginning may be far above.
+    ('X = """\na\n|\nb\n"""\n', "foo(", "foo("),
+    ('    - one\n    |\n    - two\n    """\n    x = 1\n', "- (", "- ("),
+    ('class A:\n    x: int\n    |\n    y: int\n    """A number."""\n', "z: foo(", "z: foo"),
 ]
 
 DELETED_CASES = [
