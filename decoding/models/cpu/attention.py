@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from decoding.models.cpu.compiling import compiled
-from decoding.models.cpu.intrinsics import call_eleven, exponentiate, largest, read_float, write_float
+from decoding.models.cpu.intrinsics import call_ten, exponentiate, largest, read_float, write_float
 from decoding.models.cpu.products import padded
 from decoding.models.cpu.tables import (
     BUFFER,
@@ -127,8 +127,8 @@ def attend_tile(job, index, kv_head, first, count, mine):
     num_blocks = (live + SLOTS - 1) // SLOTS
     store = (index * kv_heads + kv_head) * capacity
     for block in range(num_blocks):
-        call_eleven(
-            job[MULTIPLY], FLOAT32, mine[QUERIES], size * 4, count,
+        call_ten(
+            job[MULTIPLY + FLOAT32], mine[QUERIES], size * 4, count,
             job[KEYS] + (store + block * SLOTS) * size * 4, SLOTS * 4, LANES * 4, size, SLOTS // LANES,
             mine[SCORES] + block * SLOTS * 4, capacity * 4,
         )  # fmt: skip
@@ -139,8 +139,8 @@ def attend_tile(job, index, kv_head, first, count, mine):
         num_vectors = num_blocks * SLOTS // LANES
         total = exponentiate(scores, num_vectors, largest(scores, num_vectors))
         write_float(mine[QUERIES] + i * 4, np.float32(1.0) / total)
-    call_eleven(
-        job[MULTIPLY], FLOAT32, mine[SCORES], capacity * 4, count, job[VALUES] + store * wide * 4, wide * 4,
+    call_ten(
+        job[MULTIPLY + FLOAT32], mine[SCORES], capacity * 4, count, job[VALUES] + store * wide * 4, wide * 4,
         LANES * 4, live, wide // LANES, mine[TILE], wide * 4,
     )  # fmt: skip
     for i in range(count):

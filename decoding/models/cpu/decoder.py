@@ -19,7 +19,7 @@ from decoding.kv_cache import KVCache
 from decoding.models.cpu import products, tables
 from decoding.models.cpu.packing import Memory, Packed, pack, up
 from decoding.models.cpu.team import Table, Team, give_way_address
-from decoding.models.cpu.vectors import LANES, MAX_ROWS
+from decoding.models.cpu.vectors import FLOAT32, LANES, MAX_ROWS
 from decoding.models.decoder import Shape, Weights
 
 STEP_WIDTH = 16
@@ -158,7 +158,7 @@ class CpuDecoder:
             tables.LOGITS: self._logits.ctypes.data,
             tables.COUNTERS: self._counters.ctypes.data,
             tables.GIVE_WAY: give_way_address(),
-            tables.MULTIPLY: products.multiply_address,
+            **{tables.MULTIPLY + kind: products.multiply_address(kind) for kind in (FLOAT32, *self._packed.kinds)},
         }.items():
             job[column] = value
         return job

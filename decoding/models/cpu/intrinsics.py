@@ -14,7 +14,6 @@ from numba.extending import intrinsic
 from decoding.models.cpu.pairs import add_products
 from decoding.models.cpu.vectors import (
     FLOAT,
-    HAS_PAIRS,
     INT32,
     INT64,
     LANES,
@@ -37,38 +36,38 @@ from decoding.models.cpu.vectors import (
 )
 
 
-@intrinsic
+@intrinsic(prefer_literal=True)
 def multiply_tile(_typing, kind, rows, panels, x, x_stride, w, depth_stride, panel_stride, depth, out, out_stride):
     """A matrix product small enough for the registers.
 
     For each row r, panel p and lane n it stores the sum over k of x[r, k] * w[p, k, n] to out[r, p * LANES + n], one
     fused multiply-add after the other in the order of k. x and out are float32, strides are in bytes; `rows` is at
     most `MAX_ROWS`, `panels` is 1 or `PANELS_FOR[rows]`. Where weights are pairs, so is x, and `depth` counts them.
+    `kind` is a constant, since the code of each kind takes long to compile.
     """
+    if not isinstance(kind, types.IntegerLiteral):
+        return None
+    stored = kind.literal_value
 
     def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
-        kind, rows, panels, *rest = arguments
-        key = builder.add(builder.mul(kind, INT64(MAX_ROWS)), rows)
-        key = builder.add(builder.mul(key, INT64(MAX_PANELS + 1)), panels)
+        _, rows, panels, *rest = arguments
+        key = builder.add(builder.mul(rows, INT64(MAX_PANELS + 1)), panels)
         end = builder.append_basic_block("tile_done")
         nothing = builder.append_basic_block("no_tile")
         switch = builder.switch(key, nothing)
-        for kind in range(len(STORED)):
-            if kind == PAIRS and not HAS_PAIRS:
-                continue
-            for rows in range(1, MAX_ROWS + 1):
-                for panels in {1, PANELS_FOR[rows]}:
-                    block = builder.append_basic_block(f"tile_{kind}_{rows}_{panels}")
-                    switch.add_case(INT64((kind * MAX_ROWS + rows) * (MAX_PANELS + 1) + panels), block)
-                    builder.position_at_end(block)
-                    _tile(builder, kind, rows, panels, *rest)
-                    builder.branch(end)
+        for rows in range(1, MAX_ROWS + 1):
+            for panels in {1, PANELS_FOR[rows]}:
+                block = builder.append_basic_block(f"tile_{rows}_{panels}")
+                switch.add_case(INT64(rows * (MAX_PANELS + 1) + panels), block)
+                builder.position_at_end(block)
+                _tile(builder, stored, rows, panels, *rest)
+                builder.branch(end)
         builder.position_at_end(nothing)
         builder.unreachable()
         builder.position_at_end(end)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 11), codegen
+    return types.void(kind, *[types.intp] * 10), codegen
 
 
 def _tile(
@@ -259,8 +258,8 @@ def give_way(_typing, function):
 
 
 @intrinsic
-def call_eleven(_typing, function, a, b, c, d, e, f, g, h, i, j, k):
-    """Call the compiled function of eleven integers at an address.
+def call_ten(_typing, function, a, b, c, d, e, f, g, h, i, j):
+    """Call the compiled function of ten integers at an address.
 
     The compiler can't see into it, which keeps large code from being compiled anew into each of its callers.
     """
@@ -271,4 +270,4 @@ def call_eleven(_typing, function, a, b, c, d, e, f, g, h, i, j, k):
         builder.call(builder.inttoptr(function, kind.as_pointer()), rest)
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 12), codegen
+    return types.void(*[types.intp] * 11), codegen

@@ -59,6 +59,12 @@ class Packed:
     dtype: torch.dtype
     num_parameters: int
 
+    @property
+    def kinds(self) -> set[int]:
+        """How matrices are stored."""
+        in_layers = self.layers[:, [i * tables.MATRIX + tables.KIND for i in range(4)]]
+        return {int(self.head[tables.KIND]), *in_layers.flatten().tolist()}
+
     def with_layers(self, kept: Sequence[int]) -> Packed:
         """The same weights less the layers that are not kept."""
         per_layer = [

@@ -5,10 +5,12 @@ Each number is one chain of fused multiply-adds in the order of the inputs, what
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from decoding.models.cpu.compiling import compiled, compiled_at_once
-from decoding.models.cpu.intrinsics import call_eleven, multiply_tile, read_float, sum_of_squares, write_float
+from decoding.models.cpu.intrinsics import call_ten, multiply_tile, read_float, sum_of_squares, write_float
 from decoding.models.cpu.pairs import round_to_pairs
 from decoding.models.cpu.tables import ADDRESS, BIAS, FACTORS, INPUTS, KIND, MAX_TASKS, MULTIPLY, ROUNDED
 from decoding.models.cpu.vectors import AT_ONCE, ITEM_BYTES, LANES, MAX_ROWS, PAIRS, PANELS_FOR
@@ -26,32 +28,38 @@ def task_panels(num_panels, num_rows):
     return max(PANELS_FOR[min(num_rows, MAX_ROWS)], num_panels // MAX_TASKS)
 
 
-@compiled_at_once(11)
-def multiply_address(kind, x, x_stride, num_rows, w, depth_stride, panel_stride, depth, num_panels, out, out_stride):
-    """Compute out (num_rows, num_panels * LANES) = x (num_rows, depth) times panels (num_panels, depth, LANES)."""
-    row = 0
-    while row < num_rows:
-        rows = min(num_rows - row, MAX_ROWS)
-        panel = 0
-        while panel < num_panels:
-            panels = PANELS_FOR[rows]
-            if num_panels - panel < panels:
-                panels = 1
-            multiply_tile(
-                kind,
-                rows,
-                panels,
-                x + row * x_stride,
-                x_stride,
-                w + panel * panel_stride,
-                depth_stride,
-                panel_stride,
-                depth,
-                out + row * out_stride + panel * LANES * 4,
-                out_stride,
-            )
-            panel += panels
-        row += rows
+@cache
+def multiply_address(kind: int) -> int:
+    """Where the function stands that multiplies with weights of a kind; compiled when it is first asked for."""
+
+    @compiled_at_once(10)
+    def multiply(x, x_stride, num_rows, w, depth_stride, panel_stride, depth, num_panels, out, out_stride):
+        """Compute out (num_rows, num_panels * LANES) = x (num_rows, depth) times panels (num_panels, depth, LANES)."""
+        row = 0
+        while row < num_rows:
+            rows = min(num_rows - row, MAX_ROWS)
+            panel = 0
+            while panel < num_panels:
+                panels = PANELS_FOR[rows]
+                if num_panels - panel < panels:
+                    panels = 1
+                multiply_tile(
+                    kind,
+                    rows,
+                    panels,
+                    x + row * x_stride,
+                    x_stride,
+                    w + panel * panel_stride,
+                    depth_stride,
+                    panel_stride,
+                    depth,
+                    out + row * out_stride + panel * LANES * 4,
+                    out_stride,
+                )
+                panel += panels
+            row += rows
+
+    return multiply
 
 
 @compiled
@@ -83,8 +91,8 @@ def project(job, matrix, x, x_stride, num_rows, first, num_panels, out, out_stri
     depth = (matrix[INPUTS] + AT_ONCE[kind] - 1) // AT_ONCE[kind]
     depth_stride = LANES * ITEM_BYTES[kind] * AT_ONCE[kind]
     panel_stride = depth_stride * depth
-    call_eleven(
-        job[MULTIPLY], kind, x, x_stride, num_rows, matrix[ADDRESS] + first * panel_stride, depth_stride,
+    call_ten(
+        job[MULTIPLY + kind], x, x_stride, num_rows, matrix[ADDRESS] + first * panel_stride, depth_stride,
         panel_stride, depth, num_panels, out, out_stride,
     )  # fmt: skip
     if matrix[FACTORS] or matrix[BIAS]:

@@ -14,10 +14,11 @@ QKV, OUT, GATE_UP, DOWN = (i * MATRIX for i in range(4))
 INPUT_NORM, POST_NORM, QUERY_NORM, KEY_NORM, LAYER = range(4 * MATRIX, 4 * MATRIX + 5)
 # The job: sizes, then addresses.
 NUM_ROWS, START, NUM_LAYERS, WIDTH, HEADS, KV_HEADS, HEAD_DIM, CAPACITY, NUM_LOGIT_ROWS, BUFFER_STRIDE = range(10)
-TOKENS, KEYS, VALUES, ROTARY, FINAL_NORM, HIDDEN, BUFFER, MIXED, LOGITS, COUNTERS, GIVE_WAY, MULTIPLY = range(10, 22)
+TOKENS, KEYS, VALUES, ROTARY, FINAL_NORM, HIDDEN, BUFFER, MIXED, LOGITS, COUNTERS, GIVE_WAY = range(10, 21)
 # Where a token's embedding lies: panel by panel in the head's matrix where the two are tied, else row by row.
-EMBEDDING, EMBEDDING_KIND, EMBEDDING_LANES = range(22, 25)
-JOB = 25
+EMBEDDING, EMBEDDING_KIND, EMBEDDING_LANES = range(21, 24)
+MULTIPLY = 24  # and on: the function for each kind of weights
+JOB = 28
 # What each thread has for itself.
 NORMED, ROUNDED, SCORES, QUERIES, TILE, THREAD = range(6)
 # What the threads know of each other.
