@@ -183,6 +183,7 @@ async def _ask(client: EngineClient, request: CompletionRequest, place: Place, m
             else:
                 text += part.text
     ms = (time.perf_counter() - started) * 1000
-    around = Surroundings(place=place, mode=mode, is_cut_short=stats.reason == "length")
+    language, is_cut_short = request.tabcast.language or "", stats.reason == "length"
+    around = Surroundings(place=place, mode=mode, is_cut_short=is_cut_short, language=language)
     kept, dropped_by = filter_text(rewrite(text, place), around)
     return Answer(text=kept, stats=stats, ms=ms, reason=f"filter: {dropped_by}" if dropped_by else stats.reason)
