@@ -174,7 +174,9 @@ class _Request:
             return Outcome(reason="filtered", detail="the filter 'deleted' left nothing", engine=stats)
         text = self._probable(rest)
         if not text:
-            return Outcome(reason="below confidence", detail="too little of it is probable, or it ends within a statement", engine=stats)
+            return Outcome(
+                reason="below confidence", detail="too little is probable, or it ends within a statement", engine=stats
+            )
         if not (text := self._replaceable(text)).strip():
             return Outcome(
                 reason="filtered", detail="the editor can't replace the closers behind the cursor", engine=stats
