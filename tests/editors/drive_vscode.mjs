@@ -35,6 +35,20 @@ async function pick(file, place) {
   await page.locator(`.tab.active[data-resource-name="${path.basename(file)}"]`).waitFor();
 }
 
+// The palette's list is made when it opens, so that one may be too early for an extension's commands.
+async function run(title) {
+  for (let tries = 0; tries < 10; tries++) {
+    await ask("F1");
+    await page.locator(".quick-input-widget input").fill(`>${title}`);
+    const row = page.locator(".quick-input-list .monaco-list-row", { hasText: title }).first();
+    if (await row.waitFor({ timeout: 5000 }).then(() => true, () => false)) {
+      break;
+    }
+    await page.keyboard.press("Escape");
+  }
+  await page.keyboard.press("Enter");
+}
+
 const actions = {
   async start() {
     await page.goto(address);
@@ -71,10 +85,18 @@ const actions = {
   },
   // Runs a command by its title, as a user would.
   async command({ title }) {
-    await ask("F1");
-    await page.locator(".quick-input-widget input").fill(`>${title}`);
-    await page.locator(".quick-input-list .monaco-list-row", { hasText: title }).first().waitFor();
-    await page.keyboard.press("Enter");
+    await run(title);
+    await page.locator(".quick-input-widget input").first().waitFor({ state: "hidden" });
+  },
+  // Runs a command that asks, and says what it offers.
+  async choices({ title }) {
+    await run(title);
+    await page.waitForFunction(() => document.querySelector(".quick-input-widget input").value === "");
+    await page.locator(".quick-input-list .monaco-list-row").first().waitFor();
+    return page.locator(".quick-input-list .monaco-list-row .label-name").allTextContents();
+  },
+  async choose({ choice }) {
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: choice }).first().click();
     await page.locator(".quick-input-widget input").first().waitFor({ state: "hidden" });
   },
   // What is in the language status menu, which shows as a hover.

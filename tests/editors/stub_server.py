@@ -121,6 +121,8 @@ def main() -> None:
     parser.add_argument("--version", default=json.loads(MANIFEST.read_text())["version"])
     parser.add_argument("--engine-fails", action="store_true")
     parser.add_argument("command", choices=["lsp"])
+    parser.add_argument("--device")
+    parser.add_argument("--draft")
     build_server(parser.parse_args()).start_io()
 
 

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from decoding.protocol import VERSION
+from lsp_server.cli.parser import build_parser, engine_arguments
 from lsp_server.server import COMMANDS
 from lsp_server.settings import schema
 from tests.editors.conftest import EXTENSION, ROOT
@@ -38,13 +39,30 @@ def test_no_command_is_both_the_extensions_and_the_servers() -> None:
     assert ours.isdisjoint(COMMANDS)
 
 
-def test_a_workspace_chooses_no_program() -> None:
+def test_a_workspace_chooses_no_program_and_logs_no_text() -> None:
     properties = MANIFEST["contributes"]["configuration"]["properties"]
-    about_programs = {name for name in properties if re.search("path|command|argument|executable|env", name)}
-    assert "tabcast.server.path" in about_programs
-    for name in about_programs:
+    of_server = {name for name in properties if name.startswith("tabcast.server.")}
+    about_programs = {name for name in properties if re.search("path|command|argument|executable|env|model", name)}
+    assert about_programs <= of_server
+    for name in {*of_server, "tabcast.trace.server"}:
         assert properties[name]["scope"] == "machine", name
-        assert name in MANIFEST["capabilities"]["untrustedWorkspaces"]["restrictedConfigurations"]
+    limited = MANIFEST["capabilities"]["untrustedWorkspaces"]
+    assert set(limited["restrictedConfigurations"]) == of_server
+    assert (limited["supported"], MANIFEST["extensionKind"]) == ("limited", ["workspace"])
+
+
+def _engine_arguments_with(name: str) -> list[str]:
+    options = build_parser().parse_args(["lsp"])
+    setattr(options, name, "bundled")
+    return [argument for argument in engine_arguments(options) if argument.startswith("--")]
+
+
+def test_every_choice_of_an_engine_is_a_setting() -> None:
+    options = build_parser().parse_args(["lsp"])
+    told = {argument for name in vars(options) for argument in _engine_arguments_with(name)}
+    properties = MANIFEST["contributes"]["configuration"]["properties"]
+    settings = {name.removeprefix("tabcast.server.") for name in properties if name.startswith("tabcast.server.")}
+    assert {f"--{name}" for name in settings - {"path"}} == told
 
 
 def test_the_settings_are_those_of_the_server() -> None:

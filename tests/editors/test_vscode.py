@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,13 @@ import pytest
 
 from tests.editors.conftest import EXTENSION, PACKAGE, STUB
 from tests.editors.vscode import Workbench
-from tests.editors.vscode_steps import expect, see, type_until_ghost, write_program
+from tests.editors.vscode_steps import (
+    expect,
+    pack_python_extension,
+    see,
+    type_until_ghost,
+    write_program,
+)
 from tests.editors.waiting import ask_until, wait_until
 
 pytestmark = pytest.mark.editor
@@ -25,9 +32,10 @@ LINE = "    return alpha + beta"
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace that tries to choose which program is started."""
     folder = tmp_path_factory.mktemp("workspace")
-    intruder = write_program(folder / "tabcast", "touch", str(folder / "was-run"))
+    intruder = write_program(folder / "tabcast", "sh", "-c", f"touch {shlex.quote(str(folder / 'was-run'))}")
     (folder / ".vscode").mkdir()
-    (folder / ".vscode" / "settings.json").write_text(json.dumps({"tabcast.server.path": str(intruder)}))
+    settings = {"tabcast.server.path": str(intruder), "tabcast.server.draft": str(folder)}
+    (folder / ".vscode" / "settings.json").write_text(json.dumps(settings))
     return folder
 
 
@@ -38,8 +46,10 @@ def workbench(vscode_dir: Path, workspace: Path, tmp_path_factory: pytest.TempPa
     program = write_program(home / "stub", *STUB)
     workbench = Workbench(vscode_dir, home)
     try:
-        settings = {"tabcast.server.path": str(program)}
-        workbench.start(workspace, PACKAGE, is_trusted=False, machine_settings=settings, environment={})
+        settings = {"tabcast.server.path": str(program), "tabcast.server.device": "cpu"}
+        (home / "selected").write_text(str(workspace / "tabcast"))
+        python = pack_python_extension(home / "python.vsix", home / "selected")
+        workbench.start(workspace, PACKAGE, python, is_trusted=False, machine_settings=settings, environment={})
         file = workspace / "first.py"
         file.write_text(HEAD + "    " + TAIL)
         workbench.open(file, 2, 5)
@@ -210,6 +220,12 @@ def test_a_server_that_was_killed_is_started_again(workbench: Workbench, file: P
 def test_the_workspace_chose_no_program(workbench: Workbench, workspace: Path) -> None:
     assert workbench.messages() == []
     assert not (workspace / "was-run").exists()
+    (pid,) = workbench.processes("stub_server.py")
+    process = Path("/proc") / str(pid)
+    assert process.joinpath("cmdline").read_text().endswith("\0lsp\0--device\0cpu\0")
+    # Nothing in the workspace can take a module's place.
+    assert process.joinpath("cwd").readlink() == workbench.home
+    assert "PYTHONSAFEPATH=1" in process.joinpath("environ").read_text().split("\0")
 
 
 def test_a_cell_of_a_notebook(workbench: Workbench, workspace: Path) -> None:
@@ -242,6 +258,16 @@ def test_a_program_that_is_not_there_is_told_once(workbench: Workbench, workspac
     wait_until(lambda: "Tabcast: failed" in workbench.status(), "the status")
     workbench.type("r")
     wait_until(lambda: "    r" in workbench.text(), "the key")
+    workbench.clear_messages()
+
+
+def test_what_the_workspace_selected_is_not_run_without_trust(workbench: Workbench, workspace: Path) -> None:
+    workbench.configure({})
+    wait_until(lambda: "no tabcast command was found" in workbench.status(), "the status")
+    assert not (workspace / "was-run").exists()
+    workbench.command("Tabcast: Statistics")
+    wait_until(lambda: workbench.messages() == ["Tabcast: no language server is running."], "the message")
+    assert workbench.buttons() == ["Start"]
     workbench.clear_messages()
 
 

@@ -1,8 +1,12 @@
-"""VS Code's real workbench with the packed extension, the real server and the shipped models."""
+"""VS Code's real workbench with the packed extension, the real server and the shipped models.
+
+`artifacts/vscode.png`, which this makes, is what editors/vscode/picture.png is copied from.
+"""
 
 import os
 import shlex
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +15,8 @@ import pytest
 from tests.conftest import HAS_BUNDLED
 from tests.editors.conftest import PACKAGE, ROOT, TABCAST
 from tests.editors.vscode import Workbench
-from tests.editors.vscode_steps import expect, see, type_until_ghost
-from tests.editors.waiting import wait_until
+from tests.editors.vscode_steps import expect, pack_python_extension, see, type_until_ghost
+from tests.editors.waiting import LIMIT_S, wait_until
 from tests.engines import engine_pids, stop_all
 
 pytestmark = pytest.mark.editor
@@ -47,7 +51,9 @@ def real(vscode_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         "TABCAST_CONFIG": str(home / "config.toml"),
     }
     try:
-        workbench.start(home / "sample", PACKAGE, is_trusted=True, machine_settings=SURE, environment=environment)
+        python = pack_python_extension(home / "python.vsix", home / "selected")
+        folder = home / "sample"
+        workbench.start(folder, PACKAGE, python, is_trusted=True, machine_settings=SURE, environment=environment)
         yield workbench
     finally:
         workbench.close()
@@ -64,6 +70,7 @@ def open_sample(workbench: Workbench, name: str) -> Path:
 
 def test_real_server(real: Workbench) -> None:
     file = open_sample(real, "first.py")
+    wait_until(lambda: "Tabcast: ready" in real.status(), "the engine", 4 * LIMIT_S)
     ghost = type_until_ghost(real, ".")
     real.screenshot(ROOT / "artifacts" / "vscode.png")
     real.press("Tab")
@@ -115,3 +122,30 @@ def test_real_server_goes_on_after_its_engine_was_killed(real: Workbench) -> Non
     type_until_ghost(real, ".")
     assert engine_pids(real.home / "run") != [pid]
     assert real.messages() == []
+
+
+def test_real_server_obeys_the_commands(real: Workbench) -> None:
+    open_sample(real, "commands.py")
+    wait_until(lambda: "Tabcast: ready" in real.status(), "the status")
+    assert "Turn Suggestions Off or On" in real.choices("Tabcast: All Commands")
+    real.choose("Turn Suggestions Off or On")
+    wait_until(lambda: "Tabcast: off" in real.status(), "the status")
+    real.command("Tabcast: Turn Suggestions Off or On")
+    wait_until(lambda: "Tabcast: ready" in real.status(), "the status")
+    assert real.choices("Tabcast: Select Model") == ["tabcast-bundled"]
+    real.choose("tabcast-bundled")
+    (pid,) = real.processes(f"{TABCAST}\0lsp")
+    real.command("Tabcast: Restart Language Server")
+    wait_until(lambda: pid not in real.processes(f"{TABCAST}\0lsp"), "its end")
+    wait_until(lambda: real.processes(f"{TABCAST}\0lsp"), "another server")
+    wait_until(lambda: "Tabcast: ready" in real.status(), "the status")
+    assert real.messages() == []
+
+
+def test_the_selected_python_comes_before_the_path(real: Workbench) -> None:
+    (real.home / "selected").write_text(sys.executable)
+    real.command("Tabcast: Restart Language Server")
+    wait_until(lambda: real.processes(f"{sys.executable}\0-P\0-m\0lsp_server\0lsp"), "its server")
+    (real.home / "selected").unlink()
+    real.command("Tabcast: Restart Language Server")
+    wait_until(lambda: real.processes(f"{TABCAST}\0lsp"), "the other server")

@@ -52,13 +52,12 @@ class Workbench:
     def start(
         self,
         workspace: Path,
-        package: Path,
-        *,
+        *packages: Path,
         is_trusted: bool,
         machine_settings: Mapping[str, Any],
         environment: Mapping[str, str],
     ) -> None:
-        """Install the extension, start the server and the browser, and wait for the workbench."""
+        """Install the extensions, start the server and the browser, and wait for the workbench."""
         data = self.home / "data"
         for kind, settings in (("User", SETTINGS), ("Machine", machine_settings)):
             (data / kind).mkdir(parents=True)
@@ -69,7 +68,7 @@ class Workbench:
         code_server += ["--extensions-dir", str(self.home / "extensions"), "--user-data-dir", str(data)]
         environ = {**os.environ, "HOME": str(self.home), **environment}
         with (self.home / "install.log").open("w") as log:
-            install = [*code_server, "--install-extension", str(package)]
+            install = [*code_server, *(f"--install-extension={package}" for package in packages)]
             subprocess.run(install, check=True, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
         options = ["--auth", "none", "--bind-addr", "127.0.0.1:0", "--disable-telemetry", "--disable-update-check"]
@@ -173,6 +172,14 @@ class Workbench:
     def buttons(self) -> list[str]:
         """What messages let the user choose."""
         return list(self._do("buttons"))
+
+    def choices(self, title: str) -> list[str]:
+        """Run a command of the palette that asks, and return what it offers."""
+        return list(self._do("choices", title=title))
+
+    def choose(self, choice: str) -> None:
+        """Take one of the choices; none of this name leaves it open."""
+        self._do("choose", choice=choice)
 
     def clear_messages(self) -> None:
         """Close all notifications."""

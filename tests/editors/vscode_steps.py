@@ -1,6 +1,8 @@
 """What tests of VS Code do again and again: see, type until there is something to see, compare the whole document."""
 
+import json
 import shlex
+import zipfile
 from pathlib import Path
 
 from tests.editors.vscode import Workbench
@@ -11,6 +13,27 @@ def write_program(file: Path, *argv: str) -> Path:
     """A program of one line that runs another with the arguments it is given."""
     file.write_text(f'#!/bin/sh\nexec {shlex.join(argv)} "$@"\n')
     file.chmod(0o755)
+    return file
+
+
+def pack_python_extension(file: Path, selected: Path) -> Path:
+    """An extension with the name and the interface of the Python extension; a file says which Python is selected."""
+    main = f"""
+const fs = require("fs");
+const selected = {json.dumps(str(selected))};
+const read = () => (fs.existsSync(selected) ? fs.readFileSync(selected, "utf8") : undefined);
+exports.activate = () => ({{
+  environments: {{
+    getActiveEnvironmentPath: () => ({{ path: read() ?? "" }}),
+    resolveEnvironment: async ({{ path }}) =>
+      path ? {{ executable: {{ uri: require("vscode").Uri.file(path) }} }} : undefined,
+  }},
+}});
+"""
+    manifest = {"name": "python", "publisher": "ms-python", "version": "2026.1.0", "main": "main.js"}
+    with zipfile.ZipFile(file, "w") as package:
+        package.writestr("extension/package.json", json.dumps({**manifest, "engines": {"vscode": "^1.91.0"}}))
+        package.writestr("extension/main.js", main)
     return file
 
 

@@ -2,10 +2,17 @@
 
 import * as vscode from "vscode";
 
+import { PAGE_SCHEME, Pages } from "./pages";
 import { statsReport, whyReport, type Why } from "./report";
 import type { Server } from "./server";
 
-const SCHEME = "tabcast";
+const MENU = "tabcast.showMenu";
+
+/** A command as the manifest has it. */
+interface Described {
+  readonly command: string;
+  readonly title: string;
+}
 
 interface Models {
   readonly models: readonly string[];
@@ -13,29 +20,21 @@ interface Models {
   readonly problem: string;
 }
 
-/** Read-only pages with what a command answered. */
-class Reports implements vscode.TextDocumentContentProvider {
-  readonly #texts = new Map<string, string>();
-  readonly #changed = new vscode.EventEmitter<vscode.Uri>();
-  readonly onDidChange = this.#changed.event;
-
-  provideTextDocumentContent(uri: vscode.Uri): string {
-    return this.#texts.get(uri.path) ?? "";
+/** What a command of the server answers; undefined if none runs, which the user is told. */
+async function ask<T>(server: Server, command: string, ...args: unknown[]): Promise<T | undefined> {
+  const answer = await server.execute<T>(`tabcast.server.${command}`, ...args);
+  const [told, start] = ["Tabcast: no language server is running.", "Start"];
+  if (answer === undefined && (await vscode.window.showWarningMessage(told, start)) === start) {
+    await server.restart();
   }
-
-  async show(name: string, text: string): Promise<void> {
-    const uri = vscode.Uri.from({ scheme: SCHEME, path: name });
-    this.#texts.set(uri.path, text);
-    this.#changed.fire(uri);
-    await vscode.window.showTextDocument(await vscode.workspace.openTextDocument(uri), { preview: true });
-  }
+  return answer;
 }
 
 async function selectModel(server: Server): Promise<void> {
-  const offered = await server.execute<Models>("tabcast.server.selectModel");
+  const offered = await ask<Models>(server, "selectModel");
   const choice = offered && (await vscode.window.showQuickPick([...offered.models], { placeHolder: offered.selected }));
   if (choice !== undefined) {
-    const answer = await server.execute<Models>("tabcast.server.selectModel", choice);
+    const answer = await ask<Models>(server, "selectModel", choice);
     if (answer !== undefined && answer.problem !== "") {
       void vscode.window.showErrorMessage(`Tabcast: ${answer.problem}`);
     }
@@ -46,45 +45,37 @@ export function registerCommands(
   server: Server,
   output: vscode.LogOutputChannel,
   install: () => Promise<void>,
+  described: readonly Described[],
 ): vscode.Disposable[] {
-  const reports = new Reports();
+  const pages = new Pages();
   const actions: Record<string, () => unknown> = {
-    toggle: () => server.execute("tabcast.server.toggle"),
+    toggle: () => ask(server, "toggle"),
     why: async () => {
-      const answer = await server.execute<Why>("tabcast.server.why");
-      await reports.show("Tabcast: Why", answer === undefined ? "No language server is running." : whyReport(answer));
+      const answer = await ask<Why>(server, "why");
+      await (answer && pages.show("Tabcast: Why", whyReport(answer)));
     },
     stats: async () => {
-      const answer = await server.execute<object>("tabcast.server.stats");
-      await reports.show("Tabcast: Statistics", answer === undefined ? "No language server is running." : statsReport(answer));
+      const answer = await ask<object>(server, "stats");
+      await (answer && pages.show("Tabcast: Statistics", statsReport(answer)));
     },
     selectModel: () => selectModel(server),
     restartServer: () => server.restart(),
-    restartEngine: () => server.execute("tabcast.server.restartEngine"),
+    restartEngine: () => ask(server, "restartEngine"),
     showOutput: () => {
       output.show();
     },
     installServer: install,
   };
-  const titles: Record<string, string> = {
-    toggle: "Turn Suggestions Off or On",
-    why: "Why Was This Suggested, or Nothing?",
-    stats: "Statistics",
-    selectModel: "Select Model…",
-    restartServer: "Restart Language Server",
-    restartEngine: "Restart Engine",
-    showOutput: "Show Log",
-  };
   const showMenu = async (): Promise<void> => {
-    const items = Object.entries(titles).map(([name, label]) => ({ name, label }));
+    const items = described.filter(({ command }) => command !== MENU).map(({ command, title }) => ({ command, label: title }));
     const choice = await vscode.window.showQuickPick(items, { placeHolder: "Tabcast" });
     if (choice !== undefined) {
-      await actions[choice.name]?.();
+      await vscode.commands.executeCommand(choice.command);
     }
   };
   return [
-    vscode.workspace.registerTextDocumentContentProvider(SCHEME, reports),
-    vscode.commands.registerCommand("tabcast.showMenu", showMenu),
+    vscode.workspace.registerTextDocumentContentProvider(PAGE_SCHEME, pages),
+    vscode.commands.registerCommand(MENU, showMenu),
     ...Object.entries(actions).map(([name, action]) => vscode.commands.registerCommand(`tabcast.${name}`, action)),
   ];
 }

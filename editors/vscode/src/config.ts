@@ -3,7 +3,7 @@
 import * as vscode from "vscode";
 
 /** The settings `tabcast.server.NAME` that become the server's options `--NAME`. */
-export const ENGINE_OPTIONS = ["model", "draft", "device", "dtype"] as const;
+export const ENGINE_OPTIONS = ["model", "draft", "device", "dtype", "quantize"] as const;
 
 function read(name: string): string {
   return vscode.workspace.getConfiguration("tabcast.server").get<string>(name, "").trim();

@@ -8,13 +8,19 @@ import { EngineNotice, GRACE_MS } from "./notice";
 import { Server } from "./server";
 import { StatusItem } from "./status";
 
+/** What is read of package.json. */
+interface Manifest {
+  readonly version: string;
+  readonly contributes: { readonly commands: readonly { readonly command: string; readonly title: string }[] };
+}
+
 let server: Server | undefined;
 
 export function activate(context: vscode.ExtensionContext): void {
   const output = vscode.window.createOutputChannel("Tabcast", { log: true });
   const status = new StatusItem();
   const finder = new Finder(context, output);
-  const { version } = context.extension.packageJSON as { version: string };
+  const { version, contributes } = context.extension.packageJSON as Manifest;
   const restart = (): void => void running.restart();
   const notice = new EngineNotice(GRACE_MS, (reason) => {
     void offerLog(`${reason}.`, output, "Restart Engine", () => void vscode.commands.executeCommand("tabcast.restartEngine"));
@@ -47,7 +53,7 @@ export function activate(context: vscode.ExtensionContext): void {
     status,
     notice,
     running,
-    ...registerCommands(running, output, () => finder.install(restart)),
+    ...registerCommands(running, output, () => finder.install(restart), contributes.commands),
     vscode.workspace.onDidGrantWorkspaceTrust(restart),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("tabcast.server")) {
