@@ -46,10 +46,9 @@ async def find(session: Session, asked: Asked) -> Outcome:
         return Outcome(reason="disabled", detail="the settings turn suggestions off here")
     if not settings.automatic and not is_invoked:
         return Outcome(reason="disabled", detail="the settings turn suggestions off that were not asked for")
-    if kept_out := await _kept_out(session, snapshot.uri):
-        return kept_out
-    if asked.outcome.done():  # while it waited; nobody wants another
-        return await asked.outcome
+    kept_out = await _kept_out(session, snapshot.uri)
+    if kept_out or asked.outcome.done():  # while it waited, and nobody wants another
+        return kept_out or asked.outcome.result()
     request = _Request(session, asked, snapshot, is_invoked=is_invoked)
     decision = decide(request.spot.place, is_invoked=is_invoked, language=snapshot.language)
     if decision.mode is None:
