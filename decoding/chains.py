@@ -40,7 +40,9 @@ class Step:
         self._target, self._cache, self._pending = target, cache, pending
         self._chains = [[*pending, *token_ids] for token_ids in (*(c.token_ids for c in chains), *draft.probes)]
         self._kept, self._num_kept = 0, 0
-        logits = [rows[len(pending) - 1 :] for rows in self._compute()]
+        logits = self._compute()
+        if len(pending) > 1:
+            logits = [rows[len(pending) - 1 :] for rows in logits]
         self.candidates = list(zip(chains, logits, strict=False))
         self.probe_logits = logits[len(chains) :]
 

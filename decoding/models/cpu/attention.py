@@ -101,7 +101,9 @@ def attend(job, phase, index, mine):
     """Attention of all query rows over the slots up to their own; what comes out stands in `MIXED`."""
     kv_heads = job[KV_HEADS]
     num_queries = job[NUM_ROWS] * job[HEADS] // kv_heads
-    step = min(MAX_ROWS, 8 if num_queries >= MANY_QUERIES else 4)
+    most = min(MAX_ROWS, 8 if num_queries >= MANY_QUERIES else 4)
+    num_tiles = (num_queries + most - 1) // most
+    step = (num_queries + num_tiles - 1) // num_tiles  # of five queries three and two, not four and one
     num_tiles = (num_queries + step - 1) // step
     while True:
         task = claim(job, phase)

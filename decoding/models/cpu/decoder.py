@@ -35,6 +35,7 @@ class Slots:
         # By blocks of 64 slots, the same number of all slots of a block side by side.
         self.keys = np.zeros((*stores, shape.head_dim), np.float32)
         self.values = np.zeros((*stores, up(shape.head_dim, LANES)), np.float32)
+        self.addresses = self.keys.ctypes.data, self.values.ctypes.data
 
     @property
     def num_bytes(self) -> int:
@@ -60,6 +61,9 @@ class CpuDecoder:
         self._memory = Memory()
         self._memory.share(packed.memory)
         self._logits = self._memory.zeros(STEP_WIDTH, up(int(packed.head[tables.OUTPUTS]), LANES))
+        # Made once: to make a tensor takes as long as several rows of a small matrix.
+        logits = torch.from_numpy(self._logits)[:, : shape.vocabulary]
+        self._views = [logits[:num_rows] for num_rows in range(STEP_WIDTH + 1)]
         self._hidden = self._memory.zeros(PREFILL_WIDTH, up(shape.width, LANES))
         self._num_stepped = 0
         self._job = self._new_job()
@@ -84,7 +88,7 @@ class CpuDecoder:
         """
         self._run(token_ids, cache, num_logit_rows=len(token_ids))
         self._num_stepped = len(token_ids)
-        return torch.from_numpy(self._logits[: len(token_ids), : self.shape.vocabulary])
+        return self._views[len(token_ids)]
 
     def prefill(self, token_ids: Sequence[int], cache: KVCache[Slots]) -> None:
         """Compute 1 to `prefill_width` tokens and commit them."""
@@ -95,7 +99,7 @@ class CpuDecoder:
         """Compute and commit 1 to `prefill_width` tokens; logits (V,) after the last, valid until the next call."""
         self._run(token_ids, cache, num_logit_rows=1)
         cache.commit(token_ids)
-        return torch.from_numpy(self._logits[0, : self.shape.vocabulary])
+        return self._views[1][0]
 
     def draft_ahead(
         self, token_ids: Sequence[int], cache: KVCache[Slots], num_tokens: int, least_share: float = 0.0
@@ -132,7 +136,7 @@ class CpuDecoder:
         self._counters.fill(0)
         job[tables.NUM_ROWS], job[tables.START], job[tables.NUM_LOGIT_ROWS] = num_rows, start, num_logit_rows
         job[tables.CAPACITY] = cache.capacity
-        job[tables.KEYS], job[tables.VALUES] = cache.store.keys.ctypes.data, cache.store.values.ctypes.data
+        job[tables.KEYS], job[tables.VALUES] = cache.store.addresses
 
     def _new_job(self) -> Table:
         """The job's table, as tables.py describes it."""
