@@ -25,6 +25,12 @@ class InfillingRow:
     suffix: str
     gold: str
 
+    @property
+    def behind(self) -> str:
+        """What an editor has behind the cursor: a hole that takes the end of its line along leaves an empty line."""
+        takes_end = self.gold.endswith("\n") and not self.suffix.startswith(("\n", "\r\n"))
+        return "\n" + self.suffix if takes_end else self.suffix
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayRow:

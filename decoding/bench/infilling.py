@@ -105,7 +105,7 @@ def _only(logits: torch.Tensor, allowed: Sequence[int]) -> torch.Tensor:
 def post_process(command: Sequence[str], answers: Sequence[Answer]) -> list[str]:
     """What an editor would show of each answer: one JSON object a line to the filter process, and one back."""
     lines = "".join(
-        json.dumps({"prefix": answer.row.prompt, "suffix": answer.row.suffix, "text": answer.text}) + "\n"
+        json.dumps({"prefix": answer.row.prompt, "suffix": answer.row.behind, "text": answer.text}) + "\n"
         for answer in answers
     )
     done = subprocess.run(list(command), input=lines, capture_output=True, text=True, check=True)
@@ -142,7 +142,7 @@ def _row(method: str, answers: Sequence[Answer], texts: Sequence[str], special: 
     accepted = [metrics.accepted_prefix(text, gold) for text, gold in pairs]
     characters = sum(len(gold) for gold in golds)
     verdicts = [
-        soundness.judge(answer.row.prompt, text, answer.row.suffix, special)
+        soundness.judge(answer.row.prompt, text, answer.row.behind, special)
         for text, answer in zip(texts, answers, strict=True)
         if text.strip()
     ]

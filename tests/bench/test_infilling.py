@@ -122,6 +122,19 @@ def test_the_shown_text_is_the_front_ends(rows: Path) -> None:
     assert infilling.post_process([*shlex.split(FRONT_END), "filter"], answers) == ["x + 1", "    return x"]
 
 
+def test_a_hole_that_takes_the_lines_end_along_is_an_empty_line_in_an_editor() -> None:
+    """As in HumanEval's single lines, whose gold text ends with the line."""
+    before, behind = "def f(n):\n    if n < 2:\n", "    return True\n"
+    whole = data.InfillingRow(name="t", prompt=before, suffix=behind, gold="        return False\n")
+    part = data.InfillingRow(name="t", prompt=before + "        return", suffix="\n" + behind, gold=" False\n")
+    assert (whole.behind, part.behind) == ("\n" + behind, "\n" + behind)
+    answers = [infilling.Answer(row=whole, text="        return False\n    if n", gold_nats=0.0)]
+    shown = infilling.post_process([*shlex.split(FRONT_END), "filter"], answers)
+    assert shown == ["        return False"]
+    summary = {str(row["method"]): row for row in infilling.summarise(answers, shown)}
+    assert summary["all, shown"]["exact_match_first_line"] == 100
+
+
 def test_mid_line_cursors_are_told_apart(rows: Path) -> None:
     read = data.read_infilling(rows)
     assert [infilling.is_mid_line(row) for row in read] == [True, False]
