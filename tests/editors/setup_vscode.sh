@@ -25,10 +25,18 @@ install_package() {
         fail "apt-get could not install $1 (see $log)"
 }
 
-npm_install() {
-    npm install --ignore-scripts --no-audit --no-fund --no-save --no-package-lock "$@" >>"$log" 2>&1 ||
-        fail "npm could not install ${*: -1} (see $log)"
+# Node.js 20 may wait for ever for a file that io_uring has long read: seen with npm, with no connection open.
+export UV_USE_IO_URING=0
+
+quietly_npm() {
+    local options=(--ignore-scripts --no-audit --no-fund --fetch-timeout=60000)
+    for _ in first second; do
+        timeout 300 npm "$@" "${options[@]}" >>"$log" 2>&1 && return
+    done
+    fail "npm $1 failed twice in $PWD (see $log)"
 }
+
+npm_install() { quietly_npm install --no-save --no-package-lock "$@"; }
 
 command -v npm >/dev/null || install_package npm
 find_chromium >/dev/null || install_package chromium
@@ -48,6 +56,6 @@ fi
 cd "$here/../../editors/vscode"
 export PATH=$dir/bin:$PATH
 if [ ! -e node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
-    npm ci --ignore-scripts --no-audit --no-fund >>"$log" 2>&1 || fail "npm could not install the extension's tools (see $log)"
+    quietly_npm ci
 fi
 npm run package >>"$log" 2>&1 || fail "the extension could not be packed (see $log)"
