@@ -25,9 +25,7 @@ install_package() {
         fail "apt-get could not install $1 (see $log)"
 }
 
-# Node.js 20 may wait for ever for a file that io_uring has long read: seen with npm, with no connection open.
-export UV_USE_IO_URING=0
-
+# A registry that doesn't answer keeps npm waiting for many minutes.
 quietly_npm() {
     local options=(--ignore-scripts --no-audit --no-fund --fetch-timeout=60000)
     for _ in first second; do
