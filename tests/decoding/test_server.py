@@ -166,7 +166,9 @@ async def test_every_method_gives_the_same_tokens(client: aiohttp.ClientSession,
         for method in ("plain", "lookup", "auto", "draft", "combine")
     ]
     assert len({tuple(answer["tabcast"]["token_ids"]) for answer in answers}) == 1
-    assert answers[0]["tabcast"]["tokens_per_step"] == 1.0
+    num_tokens, stopped = len(answers[0]["tabcast"]["token_ids"]), answers[0]["finish_reason"] == "stop"
+    # A stop token takes a step and is none of the answer's; where a random model writes one differs by processor.
+    assert answers[0]["tabcast"]["tokens_per_step"] == round(num_tokens / (num_tokens + stopped), 3)
     assert [bool(answer["tabcast"]["notice"]) for answer in answers] == [False, False, False, True, False]
 
 
