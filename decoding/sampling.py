@@ -14,7 +14,7 @@ al. 2011 ("Parallel random numbers: as easy as 1, 2, 3"), with the mixing functi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -54,7 +54,7 @@ class Score(NamedTuple):
 
 
 def choose(logits: Tensor, sampling: Sampling, position: int) -> Iterable[int]:
-    """The target's token after each row; sampled ones are drawn as they are asked for.
+    """The target's token after each row; on a CPU sampled ones are drawn as they are asked for.
 
     Args:
         logits: (T, V) float, row i predicts the token at `position` + i.
@@ -62,7 +62,10 @@ def choose(logits: Tensor, sampling: Sampling, position: int) -> Iterable[int]:
         position: absolute position of the first predicted token.
     """
     if sampling.temperature > 0:
-        return (sample(row, sampling, position + i) for i, row in enumerate(logits))
+        drawn = ((row, position + i) for i, row in enumerate(logits))
+        if logits.device.type == "cpu":
+            return (sample(row, sampling, at) for row, at in drawn)
+        return _sample_all(list(drawn), sampling)
     chosen = _likeliest(logits)
     if sampling.branch and 0 <= (at := sampling.branch_at - position) < len(chosen):
         chosen[at] = _of_rank(logits[at], sampling.branch)
@@ -78,21 +81,45 @@ def _likeliest(logits: Tensor) -> list[int]:
 
 
 @torch.inference_mode()
+def barred(logits: Tensor, allowed_ids: Sequence[int]) -> Tensor:
+    """`logits` (…, V) of the tokens that are allowed, −inf of all others."""
+    allowed = torch.tensor(allowed_ids, dtype=torch.int64, device=logits.device)
+    return torch.full_like(logits, -torch.inf).index_copy_(-1, allowed, logits[..., allowed])
+
+
+@torch.inference_mode()
 def sample(logits: Tensor, sampling: Sampling, position: int) -> int:
     """Draw the token at `position` from the softmax of `logits` (V,), cut to top-k and top-p.
 
     Rows are looked at one by one, each in the same shape: a vectorised exponential or sum over several rows may round
     the same row differently, depending on which row it is.
     """
+    token_id, is_short = _draw(logits, sampling, position, NUCLEUS)
+    if is_short:
+        token_id, _ = _draw(logits, sampling, position, len(logits))
+    return int(token_id)
+
+
+@torch.inference_mode()
+def _sample_all(rows: Sequence[tuple[Tensor, int]], sampling: Sampling) -> list[int]:
+    """Rows and their positions, all drawn before the host looks at any: one copy from the device for all."""
+    drawn = [torch.stack(_draw(row, sampling, position, NUCLEUS)) for row, position in rows]
+    found = zip(rows, torch.stack(drawn).tolist(), strict=True)
+    return [sample(row, sampling, at) if is_short else token_id for (row, at), (token_id, is_short) in found]
+
+
+def _draw(logits: Tensor, sampling: Sampling, position: int, most: int) -> tuple[Tensor, Tensor]:
+    """The token, and whether the `most` likeliest tokens are too few to hold `top_p`: int64, left where they are."""
     values = logits.to(torch.float64, copy=True).div_(sampling.temperature)
+    is_short = torch.zeros((), dtype=torch.int64, device=logits.device)
     ids: Tensor | None = None
     if 0 < sampling.top_k < len(values):
         values, ids = values.topk(sampling.top_k)
     if sampling.top_p < 1:
-        values, kept = _nucleus(values, sampling.top_p)
+        values, kept, is_short = _nucleus(values, sampling.top_p, most)
         ids = kept if ids is None else ids[kept]
-    best = int((values + gumbel(sampling, position, len(logits), ids, logits.device)).argmax())
-    return best if ids is None else int(ids[best])
+    best = (values + gumbel(sampling, position, len(logits), ids, logits.device)).argmax()
+    return (best if ids is None else ids.take(best)), is_short
 
 
 def score(logits: Tensor, token_id: int, num_likeliest: int = 0) -> Score:
@@ -123,16 +150,16 @@ def _of_rank(logits: Tensor, rank: int) -> int:
     return int(best.indices[-1] if best.values[-1] > -torch.inf else best.indices[0])
 
 
-def _nucleus(values: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """The largest of `values` (N,), fewest whose softmax sums to `top_p` and at least one, and where they stood."""
+def _nucleus(values: Tensor, top_p: float, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The largest of `values` (N,), fewest whose softmax sums to `top_p` and at least one, and where they stood.
+
+    At most `most`, in falling order, those behind the fewest being −inf; and whether they are too few.
+    """
     normaliser = values.logsumexp(dim=-1)
-    kept, order = values.topk(min(NUCLEUS, len(values)))
+    kept, order = values.topk(most) if most < len(values) else values.sort(descending=True)
     cumulative = (kept - normaliser).exp_().cumsum(dim=-1)
-    if len(kept) < len(values) and float(cumulative[-1]) < top_p:
-        kept, order = values.sort(descending=True)
-        cumulative = (kept - normaliser).exp_().cumsum(dim=-1)
-    num_kept = int((cumulative < top_p).sum()) + 1
-    return kept[:num_kept], order[:num_kept]
+    kept[1:].masked_fill_(cumulative[:-1] >= top_p, -torch.inf)
+    return kept, order, ((cumulative[-1] < top_p) & (most < len(values))).long()
 
 
 def _signed(word: int) -> int:

@@ -25,7 +25,7 @@ from decoding.constraint import Healing
 from decoding.drafting import HIDDEN, Draft, Drafter, Outcome
 from decoding.kv_cache import num_prefill_tokens
 from decoding.models.language_model import Cache, LanguageModel
-from decoding.sampling import Sampling, choose
+from decoding.sampling import Sampling, barred, choose
 from decoding.verify import Verdict, verify
 
 
@@ -114,6 +114,4 @@ def _bar(logits: Tensor, healing: Healing, path: Sequence[int], draft_ids: Seque
         allowed = healing.allowed([*path, *draft_ids[:row]])
         if allowed is None:
             return
-        kept = logits[row, allowed].clone()
-        logits[row] = -torch.inf
-        logits[row, allowed] = kept
+        logits[row] = barred(logits[row], allowed)

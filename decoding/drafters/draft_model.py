@@ -14,7 +14,7 @@ import torch
 from decoding.drafters.follower import Follower
 from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
 from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
-from decoding.sampling import choose
+from decoding.sampling import barred, choose
 
 MAX_DRAFT = 4
 MAX_AHEAD = 8  # where the model goes on by itself
@@ -100,6 +100,4 @@ class DraftModel:
         if self._request.healing is None:
             return logits
         allowed = self._request.healing.allowed([*self._text.answer_ids, *drafted])
-        if allowed is None:
-            return logits
-        return torch.full_like(logits, -torch.inf).index_copy_(0, torch.tensor(allowed), logits[allowed])
+        return logits if allowed is None else barred(logits, allowed)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import torch
 from torch import Tensor
 
 from decoding.drafters.follower import Follower
@@ -16,6 +15,7 @@ from decoding.drafters.likely import draft_of, guesses, least_on
 from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
 from decoding.models.language_model import Cache
 from decoding.models.parallel import ParallelModel
+from decoding.sampling import barred
 
 ROOM: Final = 2  # tokens that are asked for beyond as many as the model was sure of the last time
 
@@ -71,7 +71,7 @@ class Parallel:
         healing = self._request.healing
         if healing is not None and (allowed := healing.allowed(self._text.answer_ids)) is not None:
             # Only the first row: what may follow depends on what comes before, which the other rows don't know.
-            logits = _barred(logits[:1], allowed)
+            logits = barred(logits[:1], allowed)
         found = guesses(logits, sampling, len(self._text.ids))
         draft = draft_of(found, self.name, self._least, are_independent=True)
         if self._model.device.type == "cpu":
@@ -93,9 +93,3 @@ class Parallel:
         logits = self._model.step([*pending, *masks], self._text.cache)[len(pending) - 1 :]
         self._text.cache.commit(pending)
         return logits[:, : self._parallel.num_real_ids]
-
-
-def _barred(logits: Tensor, allowed: list[int]) -> Tensor:
-    """The logits (T, V) of what healing allows, −inf elsewhere."""
-    ids = torch.tensor(allowed, device=logits.device)
-    return torch.full_like(logits, -torch.inf).index_copy_(1, ids, logits[:, ids])

@@ -1,0 +1,105 @@
+"""What only a device of its own would notice, on a pretended one: tensors left on the host, and needless fetching."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from decoding.config import EngineConfig
+from decoding.constraint import Healing, TokenIndex
+from decoding.detokenize import token_bytes
+from decoding.drafters import draft_model, likely
+from decoding.drafters.combine import Combined
+from decoding.drafters.registry import ENTRIES
+from decoding.drafting import DraftRequest
+from decoding.models.language_model import DraftsAhead
+from decoding.models.pair import ModelSet, load_pair
+from decoding.sampling import Sampling
+from decoding.sessions import Session
+from decoding.speculate import speculate
+from tests.pretended_gpu import Device, pretended
+from tests.tiny_models import make_tokenizer
+
+PLAIN = Combined([])
+NUM_TOKENS = 8
+SAMPLINGS = {
+    "greedy": Sampling(),
+    "sampled": Sampling(temperature=0.8, seed=4),
+    "nucleus": Sampling(temperature=0.8, top_p=0.9, top_k=50, seed=5),
+    "branch": Sampling(branch=2, branch_at=40),
+}
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
+    monkeypatch.setattr(likely, "LEAST_ELSEWHERE", 0.0)  # random weights are sure of nothing
+    monkeypatch.setattr(draft_model, "MIN_PROBABILITY", 0.0)
+    with pretended(monkeypatch) as found:
+        yield found
+
+
+@pytest.fixture(params=["rehearsed", "torch"])
+def models(request: pytest.FixtureRequest, device: Device, ahead_folders: dict[str, str]) -> ModelSet:
+    folders = {**ahead_folders, "draft": ahead_folders["model"]}  # a draft that is always right
+    config = EngineConfig(**folders, device="cuda", dtype="float32", kernels=request.param)  # type: ignore[arg-type]
+    loaded, _ = load_pair(config)
+    assert not loaded.notices
+    assert loaded.target.device.type == "cuda"
+    return loaded
+
+
+def decoded(
+    models: ModelSet, prompt: list[int], drafter: Combined, sampling: Sampling, healing: Healing | None = None
+) -> list[int]:
+    drafter.begin(
+        DraftRequest(prompt_ids=prompt, hint_ids=(prompt,), max_tokens=NUM_TOKENS, sampling=sampling, healing=healing)
+    )
+    emitted: list[int] = []
+    for outcome in speculate(models.target, models.target.new_cache(), prompt, drafter, sampling, healing):
+        emitted += outcome.emitted_ids
+        if len(emitted) >= NUM_TOKENS:
+            break
+    return emitted[:NUM_TOKENS]
+
+
+def prompt_of(length: int) -> list[int]:
+    rng = random.Random(length)
+    part = [rng.randrange(8, make_tokenizer().get_vocab_size()) for _ in range(7)]
+    return (part * length)[:length]
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
+def test_every_drafter_keeps_to_the_device(
+    models: ModelSet, sampling: Sampling, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompt = prompt_of(40)
+    index = TokenIndex(token_bytes(models.tokenizer))
+    session = Session(models)
+    with caplog.at_level(logging.ERROR):  # a drafter that fails is dropped, and says so
+        for healing in (None, Healing(index, b"a")):
+            plain = decoded(models, prompt, PLAIN, sampling, healing)
+            for method in ENTRIES:
+                drafter = Combined(session.drafters(method))  # type: ignore[arg-type]
+                assert decoded(models, prompt, drafter, sampling, healing) == plain, method
+    assert not [record.exc_text or record.message for record in caplog.records]
+
+
+@pytest.mark.parametrize("sampling", [SAMPLINGS["greedy"], SAMPLINGS["nucleus"]], ids=["greedy", "nucleus"])
+def test_a_round_fetches_once(models: ModelSet, device: Device, sampling: Sampling) -> None:
+    """What was chosen, for all rows at once; what a draft model chooses greedily comes by a copy of its own."""
+    prompt = prompt_of(40)
+    has_ahead = isinstance(models.draft, DraftsAhead) and sampling.temperature == 0
+    ahead = [("draft", 2)] if has_ahead else []
+    for method, most in (("", 1), ("lookup", 1), ("suffix", 1), *ahead):
+        drafter = Combined(Session(models).drafters(method) if method else [])  # type: ignore[arg-type]
+        drafter.begin(DraftRequest(prompt_ids=prompt, max_tokens=NUM_TOKENS, sampling=sampling))
+        fetched = []
+        rounds = speculate(models.target, models.target.new_cache(), prompt, drafter, sampling)
+        while len(fetched) < 6:
+            before = len(device.reads)
+            if next(rounds).emitted_ids:
+                fetched.append([place for place in device.reads[before:] if "operations.py" not in place])
+        assert max(map(len, fetched)) <= most, (method, fetched)
