@@ -17,6 +17,7 @@ from torch import Tensor
 
 from decoding.kv_cache import BLOCK, Blocks, KVCache
 from decoding.models.placement import MAX_CHAINS, CacheEnd, Chains, Place, Tails
+from decoding.models.stages import Rows, Wanted
 
 CHUNK = 64
 
@@ -96,6 +97,11 @@ class Decoder:
         """The model without the layers that are not kept; the weights are shared."""
         layers = [self._weights.layers[i] for i in kept]
         return Decoder(replace(self.shape, layers=len(layers)), replace(self._weights, layers=layers))
+
+    @property
+    def num_layers(self) -> int:
+        """Of the model, or of its stretch of one."""
+        return self.shape.layers
 
     @property
     def device(self) -> torch.device:
@@ -179,17 +185,20 @@ class Decoder:
         return self._forward(token_ids, CacheEnd(cache, len(token_ids), self.shape.heads))
 
     def _forward(self, token_ids: Sequence[int], place: Place) -> Tensor:
-        return self._through(self.embed(token_ids), place)
+        return self._through(self._embed(token_ids), place)
 
     @torch.inference_mode()
-    def embed(self, token_ids: Sequence[int]) -> Tensor:
+    def run_stage(self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Wanted) -> Rows:
+        """See `stages.Stage`."""
+        hidden = self._embed(token_ids) if entry is None else entry.to(self.device)
+        hidden = self._through(hidden, CacheEnd(cache, len(hidden), self.shape.heads))
+        if wanted is Wanted.NOTHING or not self._weights.head.numel():
+            return Rows(hidden, None)
+        return Rows(hidden, self.logits(hidden if wanted is Wanted.ALL else hidden[-1:]))
+
+    def _embed(self, token_ids: Sequence[int]) -> Tensor:
         """Hidden states (T, C) before the first layer."""
         return self._weights.embedding[torch.tensor(token_ids, device=self.device)]
-
-    @torch.inference_mode()
-    def through(self, hidden: Tensor, cache: KVCache[Blocks]) -> Tensor:
-        """Hidden states (T, C) behind the last layer, of rows at the cache's end; writes their slots."""
-        return self._through(hidden, CacheEnd(cache, len(hidden), self.shape.heads))
 
     def _through(self, hidden: Tensor, place: Place) -> Tensor:
         rotary = self._weights.rotary[place.positions]

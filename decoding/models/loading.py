@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -203,7 +204,7 @@ def load_decoder(
     )
     if len(places) > 1:
         weights = quantize_weights(weights, rounding) if rounding else weights
-        return split(shape, weights, [count for _, count in places])
+        return split(shape, weights, [count for _, count in places], partial(_unpacked, engine))
     return assemble(shape, weights, engine)
 
 
@@ -214,6 +215,11 @@ def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | 
         model: CpuDecoder = kernels.build(shape, weights, threads=threads, quantize=engine.quantize)
         return model
     weights = quantize_weights(weights, engine.quantize) if engine.quantize != "none" else weights
+    return _unpacked(engine, shape, weights)
+
+
+def _unpacked(engine: EngineConfig, shape: Shape, weights: Weights) -> Decoder | CudaDecoder:
+    """By recorded passes where the device can, by torch otherwise."""
     return build_recorded(shape, weights, engine.kernels) or Decoder(shape, weights)
 
 

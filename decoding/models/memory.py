@@ -86,10 +86,7 @@ def free_bytes(device: torch.device) -> int | None:
     except (OSError, StopIteration, ValueError):
         return None
     left = [free]
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
+    for limit, used in CONTROL_GROUPS:
         try:
             values = [int((Path("/sys/fs/cgroup") / name).read_text(encoding="ascii")) for name in (limit, used)]
         except (OSError, ValueError):

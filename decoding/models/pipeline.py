@@ -8,14 +8,15 @@ Dimension letters: T rows, V vocabulary, C width of the model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from decoding.kv_cache import Blocks, KVCache
-from decoding.models.decoder import CHUNK, Decoder, Shape, Weights
+from decoding.models.decoder import Shape, Weights
+from decoding.models.stages import Rows, Stage, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,12 @@ class Parts:
 
 
 class Pipeline:
-    """A `LanguageModel` of several decoders, each with a stretch of the layers."""
+    """A `LanguageModel` of several stages, each with a stretch of the layers."""
 
-    def __init__(self, shape: Shape, stages: Sequence[Decoder], num_parameters: int) -> None:
+    def __init__(self, shape: Shape, stages: Sequence[Stage], num_parameters: int) -> None:
         """`shape` is the whole model's."""
         self.shape = shape
-        self.chunk = self.prefill_width = CHUNK
+        self.chunk = self.prefill_width = stages[0].chunk
         self.has_own_threads = False
         self.step_width = 1
         self.num_parameters = num_parameters
@@ -56,7 +57,7 @@ class Pipeline:
     @property
     def num_layers(self) -> tuple[int, ...]:
         """Of each stage."""
-        return tuple(stage.shape.layers for stage in self._stages)
+        return tuple(stage.num_layers for stage in self._stages)
 
     def new_cache(self) -> KVCache[Parts]:
         """An empty cache for one sequence, in parts that lie where their layers do."""
@@ -68,38 +69,43 @@ class Pipeline:
         num_rows = len(token_ids)
         assert 0 < num_rows <= self.step_width
         padded = [*token_ids, *([token_ids[-1]] * (self.step_width - num_rows))]
-        hidden = self._forward(padded, cache)
-        self._hidden = hidden[:num_rows]
-        return self._stages[-1].logits(hidden)[:num_rows]
+        rows = self._run(padded, cache, Wanted.ALL)
+        assert rows.logits is not None
+        self._hidden = rows.hidden[:num_rows]
+        return rows.logits[:num_rows]
 
     def prefill(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> None:
         """Compute one whole absolute chunk and commit it."""
         assert len(token_ids) == self.chunk and len(cache) % self.chunk == 0  # noqa: PT018 - one condition
-        self._forward(token_ids, cache)
+        self._run(token_ids, cache, Wanted.NOTHING)
         cache.commit(token_ids, by_chunk=True)
 
     def advance(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> Tensor:
         """Compute and commit 1 to `chunk` tokens; logits (V,) after the last."""
-        hidden = self._forward(token_ids, cache)
+        rows = self._run(token_ids, cache, Wanted.LAST)
         cache.commit(token_ids)
-        return self._stages[-1].logits(hidden[-1:])[0]
+        assert rows.logits is not None
+        return rows.logits[0]
 
     def hidden(self) -> Tensor | None:
         """(T, C) of the last step's rows, before the last norm, valid until the next call."""
         return self._hidden
 
-    def _forward(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> Tensor:
-        hidden = self._stages[0].embed(token_ids)
+    def _run(self, token_ids: Sequence[int], cache: KVCache[Parts], wanted: Wanted) -> Rows:
+        entry: Tensor | None = None
         for stage, store in zip(self._stages, cache.store.stores, strict=True):
             part = KVCache(store, capacity=cache.capacity)
             part.token_ids = cache.token_ids  # the same end as the whole
-            hidden = stage.through(hidden.to(stage.device), part)
-        return hidden
+            rows = stage.run_stage(token_ids, entry, part, wanted)
+            entry = rows.hidden
+        return rows
 
 
-def split(shape: Shape, weights: Weights, num_layers: Sequence[int]) -> Pipeline:
+def split(
+    shape: Shape, weights: Weights, num_layers: Sequence[int], build: Callable[[Shape, Weights], Stage]
+) -> Pipeline:
     """A pipeline of weights whose layers lie where they are to be computed, so many of them for each stage."""
-    stages: list[Decoder] = []
+    stages: list[Stage] = []
     first = 0
     for count in num_layers:
         layers = weights.layers[first : first + count]
@@ -114,5 +120,5 @@ def split(shape: Shape, weights: Weights, num_layers: Sequence[int]) -> Pipeline
             head=weights.head if first == shape.layers else nothing,
             rotary=weights.rotary.to(device),
         )
-        stages.append(Decoder(replace(shape, layers=count), of_stage))
+        stages.append(build(replace(shape, layers=count), of_stage))
     return Pipeline(shape, stages, weights.num_parameters)

@@ -29,14 +29,18 @@ EACH = GIB + GIB // 4
 def config(tmp_path_factory: pytest.TempPathFactory) -> EngineConfig:
     folder = tmp_path_factory.mktemp("deep") / "model"
     make_model(folder, "qwen2", layers=5)
-    return EngineConfig(model=str(folder), draft="none", dtype="bfloat16", kernels="torch", device="cpu")
+    return EngineConfig(model=str(folder), draft="none", dtype="bfloat16", device="cpu")
 
 
 @pytest.mark.parametrize("devices", ["cpu,cpu", "cpu, cpu, cpu"])
 @pytest.mark.parametrize("quantize", ["none", "int8"])
-def test_several_devices_give_the_tokens_of_one(config: EngineConfig, devices: str, quantize: str) -> None:
-    alone = load_pair(replace(config, quantize=quantize))[0]
-    spread_out, found = load_pair(replace(config, quantize=quantize, devices=devices))
+@pytest.mark.parametrize("kernels", ["torch", "rehearsed"])
+def test_several_devices_give_the_tokens_of_one(
+    config: EngineConfig, devices: str, quantize: str, kernels: str
+) -> None:
+    config = replace(config, quantize=quantize, kernels=kernels)
+    alone = load_pair(config)[0]
+    spread_out, found = load_pair(replace(config, devices=devices))
     assert isinstance(spread_out.target, Pipeline)
     assert sum(spread_out.target.num_layers) == 5
     assert len(spread_out.target.num_layers) == devices.count(",") + 1

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
+import torch
 
 from decoding.config import EngineConfig
 from decoding.constraint import Healing, TokenIndex
@@ -17,6 +19,7 @@ from decoding.drafters.registry import ENTRIES
 from decoding.drafting import DraftRequest
 from decoding.models.language_model import DraftsAhead
 from decoding.models.pair import ModelSet, load_pair
+from decoding.models.pipeline import Pipeline
 from decoding.sampling import Sampling
 from decoding.sessions import Session
 from decoding.speculate import speculate
@@ -103,3 +106,17 @@ def test_a_round_fetches_once(models: ModelSet, device: Device, sampling: Sampli
             if next(rounds).emitted_ids:
                 fetched.append([place for place in device.reads[before:] if "operations.py" not in place])
         assert max(map(len, fetched)) <= most, (method, fetched)
+
+
+@pytest.mark.parametrize("kernels", ["rehearsed", "torch"])
+@pytest.mark.usefixtures("device")
+def test_layers_on_two_devices_give_the_tokens_of_one(ahead_folders: dict[str, str], kernels: str) -> None:
+    config = EngineConfig(model=ahead_folders["model"], draft="none", dtype="float32", kernels=kernels, device="cuda")
+    alone = load_pair(config)[0]
+    spread_out = load_pair(replace(config, devices="cuda:0,cuda:1"))[0]
+    assert isinstance(spread_out.target, Pipeline)
+    assert spread_out.target.device == torch.device("cuda", 1)
+    lookup = Combined(Session(spread_out).drafters("lookup"))
+    for length in (5, 70):
+        prompt = prompt_of(length)
+        assert decoded(spread_out, prompt, lookup, Sampling()) == decoded(alone, prompt, PLAIN, Sampling())

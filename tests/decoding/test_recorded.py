@@ -16,10 +16,11 @@ from decoding.drafters.draft_model import DraftModel
 from decoding.models.cuda.decoder import CHUNK, CudaDecoder
 from decoding.models.cuda.operations import TorchOperations
 from decoding.models.cuda.recording import Replay
-from decoding.models.decoder import Decoder
+from decoding.models.decoder import Decoder, Shape, Weights
 from decoding.models.language_model import DraftsAhead
 from decoding.models.loading import assemble
 from decoding.models.pair import ModelSet
+from decoding.models.pipeline import split
 from decoding.models.row_invariance import probe
 from decoding.sampling import Sampling
 from decoding.sessions import Session
@@ -105,6 +106,34 @@ def test_one_recording_serves_all_sessions_and_lengths() -> None:
         wanted = plain.step(texts[2][at : at + 4], alone)
         alone.commit(texts[2][at : at + 4])
     torch.testing.assert_close(last, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_stages_record_their_own_layers() -> None:
+    deep = replace(TINY, layers=3)
+    sizes, weights = shapes.build(deep, max_len=MAX_LEN, device=CPU, dtype=torch.float32, weight_scale=0.3)
+    counts: list[Counting] = []
+
+    def stage(shape: Shape, part: Weights) -> CudaDecoder:
+        counts.append(Counting())
+        return CudaDecoder(shape, part, TorchOperations(), counts[-1], chunk=64)
+
+    spread_out = split(sizes, weights, [2, 1], stage)
+    alone = CudaDecoder(sizes, weights, TorchOperations(), Counting(), chunk=64)
+    spread_out.step_width = alone.step_width = 4
+    prompt = tokens(64 + 20)
+    ours, theirs = spread_out.new_cache(), alone.new_cache()
+    spread_out.prefill(prompt[:64], ours)
+    alone.prefill(prompt[:64], theirs)
+    for first, count in ((64, 4), (68, 1), (69, 3)):
+        part = prompt[first : first + count]
+        assert torch.equal(spread_out.step(part, ours), alone.step(part, theirs))
+        hidden = spread_out.hidden()
+        assert hidden is not None
+        assert torch.equal(hidden, alone.hidden())  # type: ignore[arg-type]
+        ours.commit(part)
+        theirs.commit(part)
+    assert torch.equal(spread_out.advance(prompt[72:75], ours), alone.advance(prompt[72:75], theirs))
+    assert [count.num_recorded for count in counts] == [3, 3]  # a chunk, a step, and rows of which the last counts
 
 
 def test_a_recording_holds_no_session() -> None:

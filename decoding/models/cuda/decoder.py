@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from enum import Enum
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
@@ -20,6 +19,7 @@ from decoding.kv_cache import BLOCK, Blocks, KVCache
 from decoding.models.cuda.operations import NUM_REAL, STEP_SPLITS, TOKENS, Operations, Spot, whole
 from decoding.models.cuda.recording import Again, Recorder, Replay
 from decoding.models.decoder import Decoder, Shape, Weights
+from decoding.models.stages import Rows, Wanted
 
 CHUNK = 256
 SHORT_CHUNK = 64  # of models that hold less than four of the others
@@ -28,19 +28,15 @@ MOST_AHEAD = 32
 HEAD_ROWS = 64  # the head is padded to so many: matrix libraries are slow where rows of logits begin anywhere
 
 
-class Wanted(Enum):
-    """What a pass is for."""
-
-    ALL = "the logits of every row"
-    LAST = "those of the last real row"
-    NOTHING = "keys and values alone"
-
-
 @dataclass(slots=True)
 class _Pass:
-    """A recorded pass. `logits` (T or 1, V) and `hidden` (T, C), before the last norm, are those of its last replay."""
+    """A recorded pass. `logits` (T or 1, V) and `hidden` (T, C), before the last norm, are those of its last replay.
+
+    `entry` (T, C) is where the states behind the layers before are put, None where the first layer is its own.
+    """
 
     spot: Spot
+    entry: Tensor | None = None
     replay: Replay | None = None
     logits: Tensor | None = None
     hidden: Tensor | None = None
@@ -70,6 +66,11 @@ class CudaDecoder:
         self._on_device: AbstractContextManager[object] = (
             torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
         )
+
+    @property
+    def num_layers(self) -> int:
+        """Of the model, or of its stretch of one."""
+        return self.shape.layers
 
     @property
     def device(self) -> torch.device:
@@ -123,6 +124,13 @@ class CudaDecoder:
         """(T, C) of the last step's rows, before the last norm, valid until the next call."""
         return self._hidden
 
+    def run_stage(self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Wanted) -> Rows:
+        """See `stages.Stage`."""
+        width = self._width_for(len(token_ids)) if wanted is Wanted.LAST else len(token_ids)
+        done = self._run(width, wanted, token_ids, cache, entry=entry)
+        assert done.hidden is not None
+        return Rows(done.hidden, done.logits)
+
     def draft_ahead(
         self, token_ids: Sequence[int], cache: KVCache[Blocks], num_tokens: int, least_share: float = 0.0
     ) -> list[tuple[int, float]]:
@@ -166,17 +174,21 @@ class CudaDecoder:
         cache: KVCache[Blocks],
         passes: dict[tuple[int, Wanted], _Pass] | None = None,
         then: Callable[[_Pass], None] = lambda done: None,
+        *,
+        entry: Tensor | None = None,
     ) -> _Pass:
         """Replay the pass of this width, recorded when it is first asked for; `then` is recorded behind it."""
         passes = self._passes if passes is None else passes
         found = passes.get((width, wanted))
         if found is None:
-            found = passes[width, wanted] = _Pass(
-                Spot(torch.zeros(TOKENS + width, dtype=torch.int64, device=self.device))
-            )
+            words = torch.zeros(TOKENS + width, dtype=torch.int64, device=self.device)
+            found = _Pass(Spot(words), None if entry is None else torch.empty_like(entry, device=self.device))
+            passes[width, wanted] = found
         fill(found.spot, token_ids, cache)
         try:
             with self._on_device:
+                if entry is not None and found.entry is not None:
+                    found.entry.copy_(entry)
                 self._replay(found, wanted, then)
         except BaseException:
             del passes[width, wanted]
@@ -199,7 +211,8 @@ class CudaDecoder:
         """Write the rows' keys and values, and what is wanted into `into`."""
         spot, operations, shape, weights = into.spot, self.operations, self.shape, self._weights
         splits = STEP_SPLITS if len(spot.tokens) < self.prefill_width else whole(spot.blocks.capacity)
-        hidden = F.embedding(spot.tokens, weights.embedding)
+        # A copy, because layers add to it in place and what is recorded is run several times.
+        hidden = F.embedding(spot.tokens, weights.embedding) if into.entry is None else into.entry.clone()
         delta: Tensor | None = None
         for index, layer in enumerate(weights.layers):
             normed = operations.add_norm(hidden, delta, layer.input_norm, shape.norm_eps)
@@ -208,6 +221,10 @@ class CudaDecoder:
             mixed = operations.attend(query, shape, index, spot, splits)
             normed = operations.add_norm(hidden, F.linear(mixed, layer.out), layer.post_norm, shape.norm_eps)
             delta = F.linear(operations.gate(F.linear(normed, layer.gate_up)), layer.down)
+        if not weights.head.numel():  # other layers follow on another device
+            into.hidden = hidden if delta is None else hidden.add_(delta)
+            return
+        into.hidden = hidden
         if wanted is Wanted.NOTHING:
             return
         if wanted is Wanted.LAST:

@@ -1,0 +1,59 @@
+"""A stretch of a model's layers on one device: what it is asked for by a model that is made of several.
+
+Dimension letters: T rows, V vocabulary, C width of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from decoding.kv_cache import Blocks, KVCache
+
+
+class Wanted(Enum):
+    """What a pass is for."""
+
+    ALL = "the logits of every row"
+    LAST = "those of the last real row"
+    NOTHING = "keys and values alone"
+
+
+class Rows(NamedTuple):
+    """What came out of a stage: states (T, C) behind its layers, and of the last stage logits (T or 1, V) if wanted."""
+
+    hidden: Tensor
+    logits: Tensor | None
+
+
+class Stage(Protocol):
+    """Layers that follow one another. The first stage embeds tokens, the last one has a norm and a head."""
+
+    @property
+    def num_layers(self) -> int:
+        """How many."""
+
+    @property
+    def chunk(self) -> int:
+        """Tokens of a prompt that are read together."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What states are stored in."""
+
+    def new_cache(self) -> KVCache[Blocks]:
+        """Keys and values of these layers."""
+
+    def run_stage(self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Wanted) -> Rows:
+        """Compute rows at the cache's end, write their slots and commit nothing; valid until the next call.
+
+        `entry` (T, C) are the states behind the stage before, on its device; None for the first.
+        """
