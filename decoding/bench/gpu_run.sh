@@ -39,7 +39,7 @@ bench() {
 }
 
 bench checks 150 gpu-check --shape "$checked" --draft-shape "$small"
-bench passes-7b 60 passes --shape "$main" --draft-shape "$small" --context "$contexts"
+bench passes-7b 60 passes --shape "$main" --draft-shape "$small" --context "$contexts" --profile 12
 bench lossless-7b 50 decode --shape "$main" --draft-shape "$small" --context "$first" --max-tokens 32 --limit 1 \
     --methods plain,lookup,draft,parallel,lookahead,auto
 bench decode-7b 100 decode --shape "$main" --draft-shape "$small" --context "$first" --max-tokens "$tokens" --limit 1 \

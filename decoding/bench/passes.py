@@ -16,12 +16,17 @@ from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
 from decoding.models.pair import ModelSet
 
 AHEAD = 8
+NUM_PROFILED = 10
+PART_CHARACTERS = 70
 
 
 def add_options(suite: argparse.ArgumentParser) -> None:
     """The options of this suite alone."""
     decode_command.add_shape_options(suite)
     suite.set_defaults(max_tokens=64, baselines=[], prompt_tokens=512)
+    suite.add_argument(
+        "--profile", type=int, default=0, metavar="N", help="also the N largest parts of a step and of a drafted token"
+    )
 
 
 def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
@@ -37,6 +42,43 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
             for row in _of_draft(models.draft, context, copied):
                 yield {**row, "settings": note}
         progress.advance(task)
+    if options.profile:
+        yield from _parts_of_passes(models, contexts[0], options.profile)
+
+
+def _parts_of_passes(models: ModelSet, context: int, most: int) -> Iterator[report.Row]:
+    target, cache = models.target, _filled(models.target, context)
+    yield from _parts("target", target.device, most, lambda: target.step([1] * target.step_width, cache))
+    if isinstance(models.draft, DraftsAhead):
+        draft, own = models.draft, _filled(models.draft, context)
+
+        def ahead() -> None:
+            draft.draft_ahead([1], own, AHEAD)
+            own.roll_back(len(own) - AHEAD)
+
+        yield from _parts(f"draft of {AHEAD}", models.draft.device, most, ahead)
+
+
+def _parts(name: str, device: torch.device, most: int, call: Callable[[], object]) -> Iterator[report.Row]:
+    """Where the time of a pass goes, as torch's profiler sees it: kernels on a GPU, operations on a CPU."""
+    is_gpu = device.type == "cuda"
+    call()
+    activity = torch.profiler.ProfilerActivity.CUDA if is_gpu else torch.profiler.ProfilerActivity.CPU
+    with torch.profiler.profile(activities=[activity]) as seen:
+        for _ in range(NUM_PROFILED):
+            call()
+        if is_gpu:
+            torch.cuda.synchronize(device)
+    found = [
+        (part.self_device_time_total if is_gpu else part.self_cpu_time_total, part.count, part.key)
+        for part in seen.key_averages()
+    ]
+    for micros, count, key in sorted(found, reverse=True)[:most]:
+        yield {
+            "method": f"{name}: {key[:PART_CHARACTERS]}",
+            "ms": round(micros / NUM_PROFILED / 1e3, 4),
+            "calls": round(count / NUM_PROFILED, 1),
+        }
 
 
 def _of_target(model: LanguageModel, context: int, copied: float) -> Iterator[report.Row]:

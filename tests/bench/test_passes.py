@@ -54,6 +54,17 @@ def test_each_kind_of_pass_has_its_row(tmp_path: Path) -> None:
     assert all(row["times_floor"] > 0 for row in rows.values())  # type: ignore[operator]
 
 
+def test_the_largest_parts_of_a_pass(tmp_path: Path) -> None:
+    out = tmp_path / "p.json"
+    assert main(["bench", "passes", *CPU, "--context", "64", "--profile", "3", "--json", str(out)]) == 0
+    rows = rows_of(out)
+    for name in ("target: ", "draft of 8: "):
+        times = [row["ms"] for method, row in rows.items() if method.startswith(name)]
+        assert len(times) == 3
+        assert times == sorted(times, reverse=True)  # type: ignore[type-var]
+    assert any("aten::" in method and row["calls"] for method, row in rows.items())
+
+
 def test_several_contexts_and_rates_in_one_table(tmp_path: Path) -> None:
     out = tmp_path / "d.json"
     rates = ["--synthetic-acceptance", "0,1", "--context", "20,70", "--limit", "1", "--max-tokens", "10"]
