@@ -72,6 +72,17 @@ class Tails:
         self.keys = torch.zeros(shape, dtype=store.keys.dtype, device=store.keys.device)
         self.values = torch.zeros_like(self.keys)
 
+    def keep(self, number: int, num_tokens: int, store: Blocks, start: int) -> None:
+        """Copy the slots of a chain's first tokens, which stand from `start` on, into a cache."""
+        num_main, taken = start // BLOCK, 0
+        while taken < num_tokens:
+            block, slot = divmod(start + taken, BLOCK)
+            count = min(BLOCK - slot, num_tokens - taken)
+            place = (slice(None), slice(None), slice(slot, slot + count))
+            store.keys[:, block][place] = self.keys[:, number, block - num_main][place]
+            store.values[:, block][place] = self.values[:, number, block - num_main][place]
+            taken += count
+
 
 class Chains:
     """Rows of several chains that all begin at the end of a cache, padded to `width` rows."""
@@ -95,6 +106,7 @@ class Chains:
         self._chain = torch.tensor([z for z, length in enumerate(lengths) for _ in range(length)], device=device)
         self._block, self._slot = (in_block + offsets) // BLOCK, (in_block + offsets) % BLOCK
         num_chains, num_tail = len(lengths), -(-(in_block + max(lengths)) // BLOCK)
+        self._room = tails
         self._tails = Stored(tails.keys[:, :num_chains, :num_tail], tails.values[:, :num_chains, :num_tail])
         self._tails.keys[:, :, 0] = store.keys[:, None, self._num_main]
         self._tails.values[:, :, 0] = store.values[:, None, self._num_main]
@@ -116,15 +128,7 @@ class Chains:
 
     def keep(self, number: int, num_tokens: int) -> None:
         """Copy the slots of a chain's first tokens into the cache."""
-        at, taken = self._start, 0
-        while taken < num_tokens:
-            block, slot = divmod(at + taken, BLOCK)
-            count = min(BLOCK - slot, num_tokens - taken)
-            place = (slice(None), slice(None), slice(slot, slot + count))
-            tail = block - self._num_main
-            self._store.keys[:, block][place] = self._tails.keys[:, number, tail][place]
-            self._store.values[:, block][place] = self._tails.values[:, number, tail][place]
-            taken += count
+        self._room.keep(number, num_tokens, self._store, self._start)
 
 
 def _below_one_another(query: Tensor, kv_heads: int) -> Tensor:

@@ -23,7 +23,15 @@ if triton.knobs.runtime.interpret:
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 HOPPER = GPUTarget("cuda", 90, 32)
-TYPES = {"width": "i32", "num_rows": "i32", "layer_offset": "i32", "eps": "fp32", "scale": "fp32", "words": "*i64"}
+TYPES = {
+    "width": "i32",
+    "num_rows": "i32",
+    "layer_offset": "i32",
+    "tail_offset": "i32",
+    "eps": "fp32",
+    "scale": "fp32",
+    "words": "*i64",
+}
 IN_FULL = ("mixed", "highest", "total", "rotary")
 PIECES = {"NEAR": STEP_SPLITS.near, "NUM_NEAR": STEP_SPLITS.num_near, "FAR": STEP_SPLITS.far}
 
@@ -59,17 +67,22 @@ def compiled(tmp_path: Path, kernel: Any, constants: dict[str, Any], warps: int)
         ("_combine", {"HEADS": 28, "HEAD_DIM": 128, **PIECES}, 1),
     ],
 )
-def test_nothing_spills(tmp_path: Path, name: str, constants: dict[str, Any], warps: int) -> None:
-    found = compiled(tmp_path, getattr(kernels, name), constants, warps)
+@pytest.mark.parametrize("is_chains", [False, True])
+def test_nothing_spills(tmp_path: Path, name: str, constants: dict[str, Any], warps: int, is_chains: bool) -> None:
+    kernel = getattr(kernels, name)
+    own = {"IS_CHAINS": is_chains} if "IS_CHAINS" in kernel.arg_names else {}
+    found = compiled(tmp_path, kernel, constants | own, warps)
     assert re.findall(r"STACK:(\d+)", found) == ["0"]
 
 
-@pytest.mark.parametrize(("heads", "kv_heads", "head_dim"), [(28, 4, 128), (40, 8, 128), (14, 2, 64)])
+@pytest.mark.parametrize("heads", [(28, 4, 128), (40, 8, 128), (14, 2, 64)])
 @pytest.mark.parametrize(("queries", "warps", "unit"), [(128, 8, "HGMMA"), (16, 4, "HMMA")])
+@pytest.mark.parametrize("is_chains", [False, True])
 def test_attention_reads_wide_and_uses_the_matrix_unit(
-    tmp_path: Path, heads: int, kv_heads: int, head_dim: int, queries: int, warps: int, unit: str
+    tmp_path: Path, heads: tuple[int, int, int], queries: int, warps: int, unit: str, is_chains: bool
 ) -> None:
-    constants = {"HEADS": heads, "KV_HEADS": kv_heads, "HEAD_DIM": head_dim, "QUERIES": queries, "PRECISION": "tf32"}
+    sizes = dict(zip(("HEADS", "KV_HEADS", "HEAD_DIM"), heads, strict=True))
+    constants = {**sizes, "QUERIES": queries, "PRECISION": "tf32", "IS_CHAINS": is_chains}
     found = compiled(tmp_path, kernels._attend_piece, constants | PIECES, warps)
     assert re.findall(r"STACK:(\d+)", found) == ["0"]
     assert "LDGSTS.E.BYPASS.128" in found

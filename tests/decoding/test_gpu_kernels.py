@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from decoding.kv_cache import BLOCK, Blocks
 from decoding.models.cuda.kernels import TritonOperations
 from decoding.models.cuda.operations import Splits, Spot, TorchOperations, whole
 from decoding.models.decoder import Layer, Shape, rotary_table
+from decoding.models.placement import Tails
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SPLITS = Splits(near=64, num_near=2, far=128)
@@ -185,6 +188,57 @@ def test_a_row_is_the_same_whichever_row_it_is(dtype: torch.dtype, first: int) -
         others[row] = query[i + row]
         again = KERNELS.attend(others, shape, 0, _moved(place, i, num_real=row + 1), SPLITS)
         assert torch.equal(again[row], together[row])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("start", [5, 64, 62, 126])
+@pytest.mark.parametrize("splits", [SPLITS, whole(CAPACITY)], ids=["pieces", "whole"])
+def test_rows_of_chains_are_those_of_steps(dtype: torch.dtype, start: int, splits: Splits) -> None:
+    """To the bit, keys and values too, across a block's and a piece's edge; and the cache stays as it is."""
+    torch.manual_seed(0)
+    shape, width, lengths = make_shape(), 8, [3, 1, 3]
+    layer = make_layer(shape, has_norms=False)
+    rotary = rotary_table(CAPACITY, torch.rand(shape.head_dim // 2)).to(DEVICE)
+    qkv = torch.randn(width, (shape.heads + 2 * shape.kv_heads) * shape.head_dim, device=DEVICE).to(dtype)
+    plain = make_place(shape, start, width, dtype)
+    assert plain.store is not None
+    tails = Tails(plain.store)
+    tails.keys.normal_()  # of earlier passes
+    tails.values.normal_()
+    together = _of_chains(plain, lengths, width, tails)
+    before = plain.store.keys.clone()
+    query = KERNELS.rotate_and_write(qkv, shape, layer, 1, together, rotary)
+    mixed = KERNELS.attend(query, shape, 1, together, splits)
+    assert torch.equal(plain.store.keys, before)
+    first = 0
+    for number, length in enumerate(lengths):
+        alone = _moved(_copied(plain), 0, num_real=length)
+        rows = torch.randn_like(qkv)
+        rows[:length] = qkv[first : first + length]
+        wanted = KERNELS.rotate_and_write(rows, shape, layer, 1, alone, rotary)
+        assert torch.equal(query[first : first + length], wanted[:length])
+        found = KERNELS.attend(wanted, shape, 1, alone, splits)
+        assert torch.equal(mixed[first : first + length], found[:length]), number
+        kept = _copied(plain)
+        tails.keep(number, length, kept.blocks, start)
+        assert torch.equal(kept.blocks.keys[1], alone.blocks.keys[1])
+        assert torch.equal(kept.blocks.values[1], alone.blocks.values[1])
+        first += length
+
+
+def _of_chains(place: Spot, lengths: list[int], width: int, tails: Tails) -> Spot:
+    padding = [0] * (width - sum(lengths))
+    offsets = [i for length in lengths for i in range(length)] + padding
+    owners = [number for number, length in enumerate(lengths) for _ in range(length)] + padding
+    start, _, *addresses = place.words.tolist()
+    words = [start, sum(lengths), *addresses, *([0] * width), *offsets, *owners]
+    return Spot(torch.tensor(words, device=DEVICE), place.store, tails)
+
+
+def _copied(place: Spot) -> Spot:
+    store = copy.deepcopy(place.blocks)
+    start, num_real, *_ = place.words.tolist()
+    return Spot(torch.tensor([start, num_real, store.keys.data_ptr(), store.values.data_ptr()], device=DEVICE), store)
 
 
 def _moved(place: Spot, by: int, num_real: int | None = None) -> Spot:

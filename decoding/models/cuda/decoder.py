@@ -19,6 +19,7 @@ from decoding.kv_cache import BLOCK, Blocks, KVCache
 from decoding.models.cuda.operations import NUM_REAL, STEP_SPLITS, TOKENS, Operations, Spot, whole
 from decoding.models.cuda.recording import Again, Recorder, Replay
 from decoding.models.decoder import Decoder, Shape, Weights
+from decoding.models.placement import MAX_CHAINS, Tails
 from decoding.models.stages import Rows, Wanted
 
 CHUNK = 256
@@ -54,6 +55,8 @@ class CudaDecoder:
         self.has_own_threads = False
         # Set by the row-invariance probe at loading: all steps run at this many rows, padded where there are fewer.
         self.step_width = 1
+        # Of a pass of several; the probe sets it to 1 where rows of chains disagree with rows of steps.
+        self.max_chains = MAX_CHAINS
         self.num_parameters = weights.num_parameters
         matrices = (*(matrix for layer in weights.layers for matrix in _matrices(layer)), weights.head)
         self.num_read_bytes = sum(m.nbytes if isinstance(m, Tensor) else m.num_bytes for m in matrices)
@@ -61,6 +64,9 @@ class CudaDecoder:
         self._rotary = weights.rotary
         self.operations, self._recorder = operations, recorder
         self._passes: dict[tuple[int, Wanted], _Pass] = {}
+        self._chain_passes: dict[tuple[int, Wanted], _Pass] = {}
+        self._tails: Tails | None = None
+        self._chained: KVCache[Blocks] | None = None
         self._hidden: Tensor | None = None
         self._ahead = _Ahead(self) if shape.max_len > MOST_AHEAD else None
         self._on_device: AbstractContextManager[object] = (
@@ -106,6 +112,28 @@ class CudaDecoder:
         assert done.hidden is not None
         self._hidden = done.hidden[:num_rows]
         return done.logits[:num_rows]
+
+    def step_chains(self, chains: Sequence[Sequence[int]], cache: KVCache[Blocks]) -> list[Tensor]:
+        """Logits (T, V) of each of 1 to `max_chains` chains, as `step` gives them; `step_width` rows in all."""
+        lengths = [len(chain) for chain in chains]
+        assert len(chains) <= self.max_chains
+        assert 0 < sum(lengths) <= self.step_width
+        self._tails = self._tails or Tails(cache.store)
+        token_ids = [token_id for chain in chains for token_id in chain]
+        done = self._run(self.step_width, Wanted.ALL, token_ids, cache, self._chain_passes, lengths=lengths)
+        assert done.logits is not None
+        assert done.hidden is not None
+        self._chained = cache
+        self._hidden = done.hidden[: len(token_ids)]
+        return list(done.logits[: len(token_ids)].split(lengths))
+
+    @torch.inference_mode()
+    def keep_chain(self, number: int, num_tokens: int) -> None:
+        """Write the slots of the first tokens of a chain of the last `step_chains` into its cache; commits nothing."""
+        assert self._tails is not None
+        assert self._chained is not None
+        cache, self._chained = self._chained, None
+        self._tails.keep(number, num_tokens, cache.store, len(cache))
 
     def prefill(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> None:
         """Compute one whole absolute chunk and commit it."""
@@ -159,7 +187,7 @@ class CudaDecoder:
     def _sharing(self, weights: Weights, recorder: Recorder) -> CudaDecoder:
         shape = replace(self.shape, layers=len(weights.layers))
         made = CudaDecoder(shape, weights, self.operations, recorder, chunk=self.chunk)
-        made.step_width = self.step_width
+        made.step_width, made.max_chains = self.step_width, self.max_chains
         return made
 
     def _width_for(self, num_rows: int) -> int:
@@ -176,15 +204,20 @@ class CudaDecoder:
         then: Callable[[_Pass], None] = lambda done: None,
         *,
         entry: Tensor | None = None,
+        lengths: Sequence[int] = (),
     ) -> _Pass:
-        """Replay the pass of this width, recorded when it is first asked for; `then` is recorded behind it."""
+        """Replay the pass of this width, recorded when it is first asked for; `then` is recorded behind it.
+
+        `entry` are the states behind the layers before, and `lengths` those of chains.
+        """
         passes = self._passes if passes is None else passes
         found = passes.get((width, wanted))
         if found is None:
-            words = torch.zeros(TOKENS + width, dtype=torch.int64, device=self.device)
-            found = _Pass(Spot(words), None if entry is None else torch.empty_like(entry, device=self.device))
+            words = torch.zeros(TOKENS + width * (3 if lengths else 1), dtype=torch.int64, device=self.device)
+            spot = Spot(words, tails=self._tails if lengths else None)
+            found = _Pass(spot, None if entry is None else torch.empty_like(entry, device=self.device))
             passes[width, wanted] = found
-        fill(found.spot, token_ids, cache)
+        fill(found.spot, token_ids, cache, lengths)
         try:
             with self._on_device:
                 if entry is not None and found.entry is not None:
@@ -210,7 +243,7 @@ class CudaDecoder:
     def _compute(self, into: _Pass, wanted: Wanted) -> None:
         """Write the rows' keys and values, and what is wanted into `into`."""
         spot, operations, shape, weights = into.spot, self.operations, self.shape, self._weights
-        splits = STEP_SPLITS if len(spot.tokens) < self.prefill_width else whole(spot.blocks.capacity)
+        splits = STEP_SPLITS if spot.num_rows < self.prefill_width else whole(spot.blocks.capacity)
         # A copy, because layers add to it in place and what is recorded is run several times.
         hidden = F.embedding(spot.tokens, weights.embedding) if into.entry is None else into.entry.clone()
         delta: Tensor | None = None
@@ -289,19 +322,29 @@ class _Ahead:
         self._count += 1
 
 
-def fill(spot: Spot, token_ids: Sequence[int], cache: KVCache[Blocks]) -> None:
-    """Say where a pass's rows stand, by one small copy; what is missing to its width is padding."""
-    store, width = cache.store, len(spot.words) - TOKENS
+def fill(spot: Spot, token_ids: Sequence[int], cache: KVCache[Blocks], lengths: Sequence[int] = ()) -> None:
+    """Say where a pass's rows stand, by one small copy; what is missing to its width is padding.
+
+    `lengths` are those of chains, whose tokens stand one chain behind the other.
+    """
+    store, width = cache.store, spot.num_rows
     start, num_real = len(cache), len(token_ids)
     assert 0 < num_real <= width
     # The kernels look nowhere: what is out of bounds here would be read from somebody else's memory.
-    if start + num_real > store.capacity:
-        raise IndexError(f"slots {start} to {start + num_real} of {store.capacity}")
-    padding = [token_ids[-1]] * (width - num_real)
-    words = [start, num_real, store.keys.data_ptr(), store.values.data_ptr(), *token_ids, *padding]
+    longest = max(lengths, default=num_real)
+    if start + longest > store.capacity:
+        raise IndexError(f"slots {start} to {start + longest} of {store.capacity}")
+    words = [start, num_real, store.keys.data_ptr(), store.values.data_ptr(), *_padded_to(width, token_ids)]
+    if lengths:
+        words += _padded_to(width, [i for length in lengths for i in range(length)])
+        words += _padded_to(width, [number for number, length in enumerate(lengths) for _ in range(length)])
     # Not pinned: the driver takes a copy of so little at once, so that the next pass may be filled before this one ran.
     spot.words.copy_(torch.tensor(words), non_blocking=True)
     spot.store = store
+
+
+def _padded_to(width: int, items: Sequence[int]) -> list[int]:
+    return [*items, *([items[-1]] * (width - len(items)))]
 
 
 def _matrices(layer: object) -> list[Tensor]:

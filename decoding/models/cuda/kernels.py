@@ -9,18 +9,22 @@ Split along the keys: Dao et al. 2023, "Flash-Decoding"; online softmax: Milakov
 
 # No `from __future__ import annotations`: Triton looks at the annotations of its functions.
 
+from typing import NamedTuple
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from decoding.kv_cache import BLOCK
-from decoding.models.cuda.operations import KEYS, NUM_REAL, START, VALUES, Splits, Spot
+from decoding.models.cuda.operations import KEYS, NUM_REAL, START, TOKENS, VALUES, Splits, Spot
 from decoding.models.decoder import Layer, Shape
+from decoding.models.placement import MAX_CHAINS, TAIL_BLOCKS
 
 # As Triton wants what its functions take from outside.
 _START, _NUM_REAL = tl.constexpr(START), tl.constexpr(NUM_REAL)
 _KEYS, _VALUES, _BLOCK = tl.constexpr(KEYS), tl.constexpr(VALUES), tl.constexpr(BLOCK)
+_TOKENS, _TAIL_BLOCKS, _MAX_CHAINS = tl.constexpr(TOKENS), tl.constexpr(TAIL_BLOCKS), tl.constexpr(MAX_CHAINS)
 
 FEW_QUERIES = 16  # the least that a matrix unit takes
 MOST_QUERIES = 128  # of one program; their sums stay in registers
@@ -46,14 +50,31 @@ def _add_norm(hidden, delta, weight, normed, width, eps, HAS_DELTA: tl.constexpr
 
 
 @triton.jit
+def _positions(words, row, num_rows, IS_CHAINS: tl.constexpr):
+    """Of one row or several; those behind the last real one stand where it does."""
+    if IS_CHAINS:
+        behind = tl.load(words + _TOKENS + num_rows + tl.minimum(row, num_rows - 1))
+    else:
+        behind = tl.minimum(row, tl.load(words + _NUM_REAL) - 1)
+    return tl.load(words + _START) + behind
+
+
+@triton.jit
+def _owners(words, row, num_rows):
+    """The chains of rows."""
+    return tl.load(words + _TOKENS + 2 * num_rows + tl.minimum(row, num_rows - 1))
+
+
+@triton.jit
 def _rotate_and_write(
-    qkv, query, words, rotary, query_norm, key_norm, layer_offset, eps,
+    qkv, query, words, rotary, query_norm, key_norm, tail_keys, tail_values, layer_offset, tail_offset, eps,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, HAS_NORM: tl.constexpr,
+    IS_CHAINS: tl.constexpr,
 ):  # fmt: skip
     """A program a row and head, of queries, keys and values in turn."""
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     num_real = tl.load(words + _NUM_REAL)
-    position = tl.load(words + _START) + tl.minimum(row, num_real - 1)
+    position = _positions(words, row, tl.num_programs(0), IS_CHAINS)
     pair = tl.arange(0, HEAD_DIM // 2)
     source = qkv + (row * (HEADS + 2 * KV_HEADS) + head) * HEAD_DIM
     even, odd = tl.load(source + 2 * pair).to(tl.float32), tl.load(source + 2 * pair + 1).to(tl.float32)
@@ -73,28 +94,57 @@ def _rotate_and_write(
         tl.store(target + 2 * pair, turned_even.to(kind))
         tl.store(target + 2 * pair + 1, turned_odd.to(kind))
     elif row < num_real:
-        store = tl.load(words + tl.where(is_value, _VALUES, _KEYS)).to(tl.pointer_type(kind))
         kv_head = tl.where(is_value, head - HEADS - KV_HEADS, head - HEADS)
-        slot = ((position // _BLOCK) * KV_HEADS + kv_head) * _BLOCK + position % _BLOCK
-        target = store + layer_offset + slot * HEAD_DIM
+        if IS_CHAINS:
+            address = tl.where(is_value, tail_values.to(tl.int64), tail_keys.to(tl.int64))
+            first = _owners(words, row, tl.num_programs(0)) * _TAIL_BLOCKS - tl.load(words + _START) // _BLOCK
+            offset = tail_offset
+        else:
+            address = tl.load(words + tl.where(is_value, _VALUES, _KEYS))
+            first = 0
+            offset = layer_offset
+        slot = ((first + position // _BLOCK) * KV_HEADS + kv_head) * _BLOCK + position % _BLOCK
+        target = address.to(tl.pointer_type(kind)) + offset + slot * HEAD_DIM
         tl.store(target + 2 * pair, turned_even.to(kind))
         tl.store(target + 2 * pair + 1, turned_odd.to(kind))
 
 
 @triton.jit
+def _look(queries, keys, values, may_look, scale, top, weight, sums, PRECISION: tl.constexpr):
+    """Take in the scores and values of a block of slots: the largest score, the shares' sum, and values by shares."""
+    scores = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
+    scores = tl.where(may_look, scores, float("-inf"))
+    higher = tl.maximum(top, tl.max(scores, axis=1))
+    # A row that may look at nothing here keeps −inf, and a difference of two of those is no number.
+    safe = tl.where(higher == float("-inf"), 0.0, higher)
+    shares = tl.exp(scores - safe[:, None])
+    shrink = tl.exp(top - safe)
+    weight = weight * shrink + tl.sum(shares, axis=1)
+    sums = tl.dot(shares.to(queries.dtype), values, sums * shrink[:, None], input_precision=PRECISION)
+    return higher, weight, sums
+
+
+@triton.jit
 def _attend_piece(
-    query, words, mixed, highest, total, layer_offset, scale, num_rows,
+    query, words, tail_keys, tail_values, mixed, highest, total, layer_offset, tail_offset, scale, num_rows,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, QUERIES: tl.constexpr,
-    NEAR: tl.constexpr, NUM_NEAR: tl.constexpr, FAR: tl.constexpr, PRECISION: tl.constexpr,
+    NEAR: tl.constexpr, NUM_NEAR: tl.constexpr, FAR: tl.constexpr, PRECISION: tl.constexpr, IS_CHAINS: tl.constexpr,
 ):  # fmt: skip
-    """A program a piece of the slots, key head and tile of queries; a row's query heads stand side by side in it."""
+    """A program a piece of the slots, key head and tile of queries; a row's query heads stand side by side in it.
+
+    Rows of chains share the slots before the first row's, and look behind them at their own chain's alone: what others
+    see there has no share, so that a row's bits are those of a step of its chain.
+    """
     piece, kv_head, tile = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     GROUPS: tl.constexpr = HEADS // KV_HEADS
-    start, num_real = tl.load(words + _START), tl.load(words + _NUM_REAL)
+    start = tl.load(words + _START)
     member = tile * QUERIES + tl.arange(0, QUERIES)
     row = member // GROUPS
-    position = start + tl.minimum(row, num_real - 1)
-    last = start + tl.minimum((tile * QUERIES + QUERIES - 1) // GROUPS, num_real - 1)
+    position = _positions(words, row, num_rows, IS_CHAINS)
+    if IS_CHAINS:
+        last = tl.max(position, axis=0)
+    else:
+        last = start + tl.minimum((tile * QUERIES + QUERIES - 1) // GROUPS, tl.load(words + _NUM_REAL) - 1)
     is_near = piece < NUM_NEAR
     first_slot = tl.where(is_near, piece * NEAR, NUM_NEAR * NEAR + (piece - NUM_NEAR) * FAR).to(tl.int64)
     end = tl.minimum(first_slot + tl.where(is_near, NEAR, FAR), last + 1)
@@ -110,19 +160,31 @@ def _attend_piece(
         top = tl.full((QUERIES,), float("-inf"), tl.float32)
         weight = tl.zeros((QUERIES,), tl.float32)
         sums = tl.zeros((QUERIES, HEAD_DIM), tl.float32)
-        for slot in range(first_slot, end, _BLOCK):
+        shared_end = end
+        if IS_CHAINS:
+            shared_end = tl.minimum(end, start // _BLOCK * _BLOCK)
+        for slot in range(first_slot, shared_end, _BLOCK):
             block = ((slot // _BLOCK) * KV_HEADS + kv_head) * _BLOCK * HEAD_DIM
-            scores = tl.dot(queries, tl.trans(tl.load(keys + block + tile_at)), input_precision=PRECISION) * scale
-            scores = tl.where((slot + inside)[None, :] <= position[:, None], scores, float("-inf"))
-            higher = tl.maximum(top, tl.max(scores, axis=1))
-            # A row that may look at nothing here keeps −inf, and a difference of two of those is no number.
-            safe = tl.where(higher == float("-inf"), 0.0, higher)
-            shares = tl.exp(scores - safe[:, None])
-            shrink = tl.exp(top - safe)
-            weight = weight * shrink + tl.sum(shares, axis=1)
-            sums = sums * shrink[:, None]
-            sums = tl.dot(shares.to(kind), tl.load(values + block + tile_at), sums, input_precision=PRECISION)
-            top = higher
+            may_look = (slot + inside)[None, :] <= position[:, None]
+            top, weight, sums = _look(
+                queries, tl.load(keys + block + tile_at), tl.load(values + block + tile_at), may_look, scale,
+                top, weight, sums, PRECISION,
+            )  # fmt: skip
+        if IS_CHAINS:
+            owner = _owners(words, row, num_rows)
+            for slot in range(tl.maximum(first_slot, shared_end), end, _BLOCK):
+                block = ((slot // _BLOCK) * KV_HEADS + kv_head) * _BLOCK * HEAD_DIM
+                may_look = (slot + inside)[None, :] <= position[:, None]
+                is_shared = (slot + inside < start)[:, None]
+                for chain in range(_MAX_CHAINS):
+                    tail_block = chain * _TAIL_BLOCKS + slot // _BLOCK - start // _BLOCK
+                    own = tail_offset + (tail_block * KV_HEADS + kv_head) * _BLOCK * HEAD_DIM
+                    key_at = tl.where(is_shared, keys + block + tile_at, tail_keys + own + tile_at)
+                    value_at = tl.where(is_shared, values + block + tile_at, tail_values + own + tile_at)
+                    top, weight, sums = _look(
+                        queries, tl.load(key_at), tl.load(value_at), may_look & (owner == chain)[:, None], scale,
+                        top, weight, sums, PRECISION,
+                    )  # fmt: skip
         at = piece.to(tl.int64) * num_rows * HEADS + at
         tl.store(mixed + at[:, None] * HEAD_DIM + wide[None, :], sums, mask=is_row[:, None])
         tl.store(highest + at, top, mask=is_row)
@@ -133,10 +195,11 @@ def _attend_piece(
 def _combine(
     mixed, highest, total, words, output, num_rows,
     HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, NEAR: tl.constexpr, NUM_NEAR: tl.constexpr, FAR: tl.constexpr,
+    IS_CHAINS: tl.constexpr,
 ):  # fmt: skip
     """A program a row and head: adds the pieces up to the row's own slot, in their order."""
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    position = tl.load(words + _START) + tl.minimum(row, tl.load(words + _NUM_REAL) - 1)
+    position = _positions(words, row, num_rows, IS_CHAINS)
     beyond = position - NUM_NEAR * NEAR
     num_pieces = tl.where(beyond < 0, position // NEAR, NUM_NEAR + beyond // FAR) + 1
     wide, few = tl.arange(0, HEAD_DIM), tl.arange(0, COMBINED_AT_ONCE)
@@ -171,6 +234,21 @@ def _gate(gate_up, output, width, WIDE: tl.constexpr):
     tl.store(output + row * width + at, value.to(output.dtype.element_ty), mask=is_inside)
 
 
+class _Tails(NamedTuple):
+    """What a kernel is told of the tails of chains; anything where there are none."""
+
+    keys: Tensor
+    values: Tensor
+    offset: int
+    are_there: bool
+
+    @classmethod
+    def of(cls, spot: Spot, index: int) -> "_Tails":
+        if spot.tails is None:
+            return cls(spot.blocks.keys, spot.blocks.values, 0, are_there=False)
+        return cls(spot.tails.keys, spot.tails.values, index * spot.tails.keys.stride(0), are_there=True)
+
+
 class TritonOperations:
     """The kernels as `Operations`. Head sizes are powers of two from 16 on, see `fits`."""
 
@@ -196,18 +274,20 @@ class TritonOperations:
     ) -> Tensor:
         """See `Operations`."""
         store, has_norm = spot.blocks, layer.query_norm is not None
+        tails = _Tails.of(spot, index)
         query = torch.empty(len(qkv), shape.heads, shape.head_dim, dtype=store.keys.dtype, device=qkv.device)
         _rotate_and_write[(len(qkv), shape.heads + 2 * shape.kv_heads)](
             qkv, query, spot.words, torch.view_as_real(rotary),
             layer.query_norm if has_norm else qkv, layer.key_norm if has_norm else qkv,
-            index * store.keys.stride(0), shape.norm_eps,
-            HEADS=shape.heads, KV_HEADS=shape.kv_heads, HEAD_DIM=shape.head_dim, HAS_NORM=has_norm, num_warps=1,
+            tails.keys, tails.values, index * store.keys.stride(0), tails.offset, shape.norm_eps,
+            HEADS=shape.heads, KV_HEADS=shape.kv_heads, HEAD_DIM=shape.head_dim, HAS_NORM=has_norm,
+            IS_CHAINS=tails.are_there, num_warps=1,
         )  # fmt: skip
         return query
 
     def attend(self, query: Tensor, shape: Shape, index: int, spot: Spot, splits: Splits) -> Tensor:
         """See `Operations`; a program for each piece of the whole capacity, of which many end at once."""
-        store = spot.blocks
+        store, tails = spot.blocks, _Tails.of(spot, index)
         num_rows, heads, head_dim = query.shape
         num_members = num_rows * heads // shape.kv_heads
         num_pieces = splits.count(store.capacity)
@@ -217,14 +297,17 @@ class TritonOperations:
         highest, total = query.new_empty(2, num_pieces, num_rows, heads, dtype=torch.float32)
         pieces = {"NEAR": splits.near, "NUM_NEAR": splits.num_near, "FAR": splits.far}
         _attend_piece[(num_pieces, shape.kv_heads, triton.cdiv(num_members, queries))](
-            query, spot.words, mixed, highest, total, index * store.keys.stride(0), head_dim**-0.5, num_rows,
+            query, spot.words, tails.keys, tails.values, mixed, highest, total,
+            index * store.keys.stride(0), tails.offset, head_dim**-0.5, num_rows,
             HEADS=heads, KV_HEADS=shape.kv_heads, HEAD_DIM=head_dim, QUERIES=queries, **pieces,
-            PRECISION="ieee" if query.dtype == torch.float32 else "tf32", num_warps=8 if queries > 64 else 4,
+            PRECISION="ieee" if query.dtype == torch.float32 else "tf32", IS_CHAINS=tails.are_there,
+            num_warps=8 if queries > 64 else 4,
         )  # fmt: skip
         output = torch.empty_like(query)
         _combine[(num_rows, heads)](
-            mixed, highest, total, spot.words, output, num_rows, HEADS=heads, HEAD_DIM=head_dim, **pieces, num_warps=1
-        )
+            mixed, highest, total, spot.words, output, num_rows,
+            HEADS=heads, HEAD_DIM=head_dim, **pieces, IS_CHAINS=tails.are_there, num_warps=1,
+        )  # fmt: skip
         return output.view(num_rows, -1)
 
     def gate(self, gate_up: Tensor) -> Tensor:

@@ -14,8 +14,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from decoding.kv_cache import BLOCK, Blocks
-from decoding.models.attention import attend, block_mask
+from decoding.models.attention import Stored, attend, attend_chains, block_mask
 from decoding.models.decoder import Layer, Shape
+from decoding.models.placement import TAIL_BLOCKS, Tails
 
 # Items of `Spot.words`.
 START, NUM_REAL, KEYS, VALUES, TOKENS = range(5)
@@ -28,15 +29,33 @@ class Spot:
     They are the first row's position, how many rows are real and not padding, the addresses of the cache's keys and
     values, and the rows' tokens. `store` is that cache while the pass is asked for, for its shape, and for those who
     compute with tensors and not with addresses.
+    Where rows are of several chains (`language_model.StepsChains`), `tails` is the room for their keys and values, and
+    behind the tokens it says for each row how far it stands behind the first position, and of which chain it is.
     """
 
-    words: Tensor  # (4 + T,) int64
+    words: Tensor  # (4 + T,) int64, of chains (4 + 3 T,)
     store: Blocks | None = None
+    tails: Tails | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """T."""
+        return (len(self.words) - TOKENS) // (1 if self.tails is None else 3)
 
     @property
     def tokens(self) -> Tensor:
         """(T,) token ids."""
-        return self.words[TOKENS:]
+        return self.words[TOKENS : TOKENS + self.num_rows]
+
+    @property
+    def offsets(self) -> Tensor:
+        """(T,) how far rows of chains stand behind the first position."""
+        return self.words[TOKENS + self.num_rows : TOKENS + 2 * self.num_rows]
+
+    @property
+    def owners(self) -> Tensor:
+        """(T,) the numbers of the chains that rows are of."""
+        return self.words[TOKENS + 2 * self.num_rows :]
 
     @property
     def blocks(self) -> Blocks:
@@ -123,25 +142,47 @@ class TorchOperations:
         if layer.query_norm is not None and layer.key_norm is not None:
             query = F.rms_norm(query, (shape.head_dim,), layer.query_norm.float(), shape.norm_eps)
             key = F.rms_norm(key, (shape.head_dim,), layer.key_norm.float(), shape.norm_eps)
-        # Behind the last real row there may be no angles any more.
-        positions = torch.arange(start, start + len(rows), device=qkv.device).clamp_(max=start + num_real - 1)
+        if spot.tails is None:
+            # Behind the last real row there may be no angles any more.
+            positions = torch.arange(start, start + len(rows), device=qkv.device).clamp_(max=start + num_real - 1)
+        else:
+            positions = start + spot.offsets
         turned = torch.view_as_complex(torch.cat((query, key), dim=1).unflatten(-1, (-1, 2)).contiguous())
         turned = torch.view_as_real(turned * rotary[positions]).flatten(-2)
         store = spot.blocks
         blocks, slots = positions[:num_real] // BLOCK, positions[:num_real] % BLOCK
-        store.keys[index][blocks, :, slots] = turned[:num_real, heads:].to(store.keys.dtype)
-        store.values[index][blocks, :, slots] = value[:num_real].to(store.values.dtype)
+        key, value = turned[:num_real, heads:].to(store.keys.dtype), value[:num_real].to(store.values.dtype)
+        if spot.tails is None:
+            store.keys[index][blocks, :, slots] = key
+            store.values[index][blocks, :, slots] = value
+        else:
+            num_main, in_block = divmod(start, BLOCK)
+            owners, tail_blocks = spot.owners[:num_real], blocks - num_main
+            for stored, tail, written in (
+                (store.keys, spot.tails.keys[index], key),
+                (store.values, spot.tails.values[index], value),
+            ):
+                tail[:, 0, :, :in_block] = stored[index, num_main, :, :in_block]
+                tail[owners, tail_blocks, :, slots] = written
         return turned[:, :heads].to(store.keys.dtype)
 
     def attend(self, query: Tensor, shape: Shape, index: int, spot: Spot, splits: Splits) -> Tensor:
         """See `Operations`; in blocks of 64, whatever the splits."""
         start, num_rows = int(spot.words[START]), len(query)
-        groups = shape.heads // shape.kv_heads
-        mask = block_mask(start, num_rows, groups, query.device, torch.float32)
-        num_blocks = min(len(mask), spot.blocks.keys.shape[1])
-        keys, values = spot.blocks.keys[index][:num_blocks], spot.blocks.values[index][:num_blocks]
+        groups, scale = shape.heads // shape.kv_heads, shape.head_dim**-0.5
+        keys, values = spot.blocks.keys[index], spot.blocks.values[index]
         rows = query.transpose(0, 1).reshape(shape.kv_heads, -1, shape.head_dim)
-        mixed = attend(rows, keys, values, mask[:num_blocks], shape.head_dim**-0.5)
+        if spot.tails is None:
+            mask = block_mask(start, num_rows, groups, query.device, torch.float32)[: len(keys)]
+            mixed = attend(rows, keys[: len(mask)], values[: len(mask)], mask, scale)
+        else:
+            num_main, in_block = divmod(start, BLOCK)
+            slots = torch.arange(TAIL_BLOCKS * BLOCK, device=query.device).view(TAIL_BLOCKS, 1, 1, BLOCK)
+            is_behind = slots > (in_block + spot.offsets).repeat(groups).view(1, 1, -1, 1)
+            mask = torch.zeros(is_behind.shape, device=query.device).masked_fill_(is_behind, -torch.inf)
+            main = Stored(keys[:num_main], values[:num_main])
+            tails = Stored(spot.tails.keys[index], spot.tails.values[index])
+            mixed = attend_chains(rows, main, tails, spot.owners.repeat(groups), mask, scale)
         mixed = mixed.view(shape.heads, num_rows, shape.head_dim).transpose(0, 1).reshape(num_rows, -1)
         return mixed.to(query.dtype)
 
