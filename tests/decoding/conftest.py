@@ -27,8 +27,9 @@ FORMS: dict[str, dict[str, str]] = {
     "fp8": {"dtype": "bfloat16", "quantize": "fp8"},
     "float32, torch": {"dtype": "float32", "kernels": "torch"},
     "bfloat16, torch": {"dtype": "bfloat16", "kernels": "torch"},
+    "float32, rehearsed": {"dtype": "float32", "kernels": "rehearsed"},  # a GPU's way
 }
-ONLY_OURS = ("int8", "float32, torch", "bfloat16, torch")
+ONLY_OURS = ("int8", "float32, torch", "bfloat16, torch", "float32, rehearsed")
 SLOW = ("int4", "fp8")  # for one family alone
 
 

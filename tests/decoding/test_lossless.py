@@ -85,7 +85,7 @@ def test_sampled_output_is_the_plain_one_too(llama: ModelSet, rng: random.Random
     assert len(seen) == 5
 
 
-@pytest.mark.parametrize("form", ["bfloat16", "bfloat16, torch"])
+@pytest.mark.parametrize("form", ["bfloat16", "bfloat16, torch", "float32, rehearsed"])
 @pytest.mark.parametrize("method", [*ENTRIES, *map("+".join, combinations(ENTRIES, 2)), "combine"])
 def test_every_drafter_and_every_pair_gives_the_plain_output(
     pairs: dict[tuple[str, str], ModelSet], method: str, form: str, rng: random.Random

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from decoding.chains import max_chains
 from decoding.config import EngineConfig
 from decoding.constraint import Healing, TokenIndex
 from decoding.detokenize import token_bytes
@@ -20,6 +21,7 @@ from decoding.drafting import DraftRequest
 from decoding.models.language_model import DraftsAhead
 from decoding.models.pair import ModelSet, load_pair
 from decoding.models.pipeline import Pipeline
+from decoding.policy import Policy
 from decoding.sampling import Sampling
 from decoding.sessions import Session
 from decoding.speculate import speculate
@@ -80,13 +82,17 @@ def test_every_drafter_keeps_to_the_device(
 ) -> None:
     prompt = prompt_of(40)
     index = TokenIndex(token_bytes(models.tokenizer))
-    session = Session(models)
+    # Rows are taken for cheap, so that all are asked and several chains are verified at once.
+    policy = Policy({1: 1e3, models.target.step_width: 1e3}, {1: 1e-3}, max_chains=max_chains(models.target))
+    session = Session(models, policy)
     with caplog.at_level(logging.ERROR):  # a drafter that fails is dropped, and says so
         for healing in (None, Healing(index, b"a")):
             plain = decoded(models, prompt, PLAIN, sampling, healing)
             for method in ENTRIES:
                 drafter = Combined(session.drafters(method))  # type: ignore[arg-type]
                 assert decoded(models, prompt, drafter, sampling, healing) == plain, method
+            together = Combined(session.drafters("combine"), policy)
+            assert decoded(models, prompt, together, sampling, healing) == plain
     assert not [record.exc_text or record.message for record in caplog.records]
 
 

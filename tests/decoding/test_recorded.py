@@ -146,6 +146,31 @@ def test_a_recording_holds_no_session() -> None:
     assert [done.spot.store for done in passes] == [None] * len(passes)
 
 
+def test_one_recording_serves_all_chains(models: ModelSet) -> None:
+    target = models.target
+    assert isinstance(target, CudaDecoder)
+    assert target.max_chains > 1  # the probe found their rows to agree
+    recorder = Counting()
+    recorded = CudaDecoder(target.shape, target._weights, target.operations, recorder, chunk=target.chunk)
+    recorded.step_width = target.step_width
+    for text, start in ((tokens(70), 63), (tokens(140, 1), 130)):
+        cache, alone = recorded.new_cache(), recorded.new_cache()
+        for each in (cache, alone):
+            recorded.advance(text[:start], each) if start < 64 else recorded.prefill(text[:64], each)
+        chains = [text[-4:], text[-3:-1]]
+        rows = [logits.clone() for logits in recorded.step_chains(chains, cache)]
+        recorded.keep_chain(1, 2)
+        cache.commit(chains[1])
+        for chain, found in zip(chains, rows, strict=True):
+            assert torch.equal(recorded.step(chain, alone), found)
+        alone.commit(chains[1])
+        assert torch.equal(recorded.step([7], cache).clone(), recorded.step([7], alone))
+    assert len(recorded._chain_passes) == 1
+    spots = [done.spot for done in recorded._chain_passes.values()]
+    assert [spot.store for spot in spots] == [None]
+    assert recorded._chained is None
+
+
 def test_padding_writes_nothing_and_the_last_slot_is_reached() -> None:
     recorded, _, _ = built(chunk=64)
     recorded.step_width = 8

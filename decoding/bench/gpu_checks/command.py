@@ -20,6 +20,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "kernels: rows of attention": kernels.attention_rows,
     "kernels: norm, rotation, gate": kernels.fused,
     "model: rows": models.rows_agree,
+    "model: chains": models.chains_agree,
     "model: replay": models.replay_equals_computing,
     "model: near torch's own": models.near_plain,
     "drafters": models.drafters_are_lossless,

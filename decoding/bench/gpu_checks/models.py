@@ -29,6 +29,16 @@ def rows_agree(setting: Setting) -> str:
     return found.describe()
 
 
+def chains_agree(setting: Setting) -> str:
+    """What the probe found of several chains in one pass."""
+    target = _recorded(setting.models.target)
+    probe(target)
+    if target.step_width == 1:
+        raise Skipped("rows don't agree at any width")
+    assert target.max_chains > 1, "rows of chains are not those of steps"
+    return f"{target.max_chains} chains of {target.step_width // target.max_chains} rows, as steps of each"
+
+
 def replay_equals_computing(setting: Setting) -> str:
     """A replayed chunk, steps at several places and a draft's loop, to the bit."""
     target = _recorded(setting.models.target)
