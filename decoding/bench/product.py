@@ -11,7 +11,6 @@ import http.client
 import os
 import re
 import signal
-import sys
 import tempfile
 import time
 from collections import deque
@@ -55,9 +54,9 @@ class Timing:
 def runtime_directory() -> Iterator[Path]:
     """A directory for `TABCAST_RUNTIME_DIR`; engines that were started there are stopped at the end.
 
-    Being terminated is an end, too, so that no engine is left behind.
+    Being terminated is an interrupt like another, so that no engine is left behind: what runs may still end in order.
     """
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with tempfile.TemporaryDirectory(prefix="tabcast-bench-", ignore_cleanup_errors=True) as name:
             try:

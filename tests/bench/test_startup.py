@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -49,3 +52,26 @@ def test_the_runtime_directory_is_removed() -> None:
     with product.runtime_directory() as runtime:
         assert product.find_engine(runtime) is None
     assert not runtime.exists()
+
+
+def test_who_is_terminated_ends_in_order() -> None:
+    """What a run waits for at its end is still done by its other tasks."""
+    ended = []
+
+    async def answer(asked: asyncio.Future[str]) -> None:
+        await asyncio.sleep(0.1)
+        asked.set_result("last")
+
+    async def run() -> None:
+        asked: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        answering = asyncio.create_task(answer(asked))
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(60)
+        finally:
+            ended.append(await asyncio.wait_for(asked, 20))
+            await answering
+
+    with pytest.raises(KeyboardInterrupt), product.runtime_directory():
+        asyncio.run(run())
+    assert ended == ["last"]
