@@ -36,6 +36,11 @@ def pass_ms(call: Callable[[], object], device: torch.device, *, repeats: int = 
         call()
     if device.type != "cuda":
         return statistics.median(_host_ms(call) for _ in range(repeats))
+    with torch.cuda.device(device):
+        return _device_ms(call, device, repeats)
+
+
+def _device_ms(call: Callable[[], object], device: torch.device, repeats: int) -> float:
     events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
     torch.cuda.synchronize(device)
     for event in events[:-1]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -74,6 +75,8 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(options: argparse.Namespace, config: EngineConfig) -> int:
     """Run a suite; Ctrl-C ends it with the rows that are finished. Raises `TabcastError`."""
     console = Console()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what runs in its background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     models = _load(options, config) if options.needs_models else None
     rows: list[report.Row] = []
     is_complete = False

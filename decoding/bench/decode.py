@@ -39,7 +39,7 @@ class Run:
     """One continuation by one method. Prefill, up to the first token, is apart from decoding.
 
     `decoded_tokens` are what `decode_s` and all steps but the first brought; `timeline` has how many tokens were there
-    after how many seconds.
+    after how many seconds. `verify_s` is None where steps go on while the host does.
     """
 
     token_ids: list[int]
@@ -48,7 +48,7 @@ class Run:
     num_steps: int
     decoded_tokens: int
     draft_s: float = 0.0
-    verify_s: float = 0.0
+    verify_s: float | None = 0.0
     drafted: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
     # Of each draft, how many tokens it had, how many of them stood, and how many had matched before it.
@@ -115,7 +115,8 @@ def measure(
 ) -> dict[str, list[list[Run]]]:
     """Runs by method and prompt, `REPEATS` of each after one that is dropped; methods take turns on each prompt.
 
-    Interrupted, it gives the prompts that are finished. `warm_up` is given the dropped runs, by method, to call them.
+    Interrupted, it gives what all methods have finished, whole prompts and repeats of one.
+    `warm_up` is given the dropped runs, by method, to call them.
     """
     runs: dict[str, list[list[Run]]] = {name: [] for name in decoders}
     for name, decode in decoders.items():
@@ -123,12 +124,15 @@ def measure(
     with suppress(KeyboardInterrupt):
         for prompt in prompts:
             of_prompt: dict[str, list[Run]] = {name: [] for name in decoders}
-            for _ in range(REPEATS):
-                for name, decode in decoders.items():
-                    of_prompt[name].append(decode(prompt))
-                    on_run()
-            for name, found in of_prompt.items():
-                runs[name].append(found)
+            try:
+                for _ in range(REPEATS):
+                    for name, decode in decoders.items():
+                        of_prompt[name].append(decode(prompt))
+                        on_run()
+            finally:
+                if num_whole := min(map(len, of_prompt.values())):
+                    for name, found in of_prompt.items():
+                        runs[name].append(found[:num_whole])
     return runs
 
 
@@ -195,7 +199,8 @@ def _timed(inner: Any, drafter: Drafter, prompt_ids: list[int], num_tokens: int)
             break
     run.decode_s = time.perf_counter() - first
     watched.close()
-    run.prefill_s, run.draft_s, run.verify_s = first - began, watched.seconds, target.seconds
+    run.prefill_s, run.draft_s = first - began, watched.seconds
+    run.verify_s = None if target.device.type == "cuda" else target.seconds
     del run.token_ids[num_tokens:]
     return run
 

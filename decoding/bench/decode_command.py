@@ -159,7 +159,7 @@ def _measured(
         if options.synthetic_acceptance or (options.shape and row["method"] in baselines.NAMES):
             row |= {"identical_percent": None, "divergence": None}
         yield {**row, "settings": "; ".join(notes)}
-    if len(runs[decode.PLAIN]) < len(prompts):
+    if sum(map(len, runs[decode.PLAIN])) < decode.REPEATS * len(prompts):
         raise KeyboardInterrupt
 
 

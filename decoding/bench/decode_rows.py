@@ -104,12 +104,11 @@ def _drafts(every: Sequence[Run]) -> dict[str, Any]:
 def _shares(every: Sequence[Run]) -> dict[str, float | None]:
     """Of the whole time; how a baseline spends its own isn't known beyond its prefill."""
     whole_s = sum(run.prefill_s + run.decode_s for run in every)
-    spent = {
-        "prefill": sum(run.prefill_s for run in every),
-        "draft": sum(run.draft_s for run in every),
-        "verify": sum(run.verify_s for run in every),
-    }
-    spent["other"] = whole_s - sum(spent.values())
+    spent = {"prefill": sum(run.prefill_s for run in every), "draft": sum(run.draft_s for run in every)}
+    verify = [run.verify_s for run in every if run.verify_s is not None]
+    if len(verify) == len(every):
+        spent["verify"] = sum(verify)
+        spent["other"] = whole_s - sum(spent.values())
     is_known = any(run.num_steps for run in every)
     return {
         f"{name}_percent": round(100 * seconds / whole_s, 1) if is_known or name == "prefill" else None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 
 from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
-from decoding.models.language_model import Cache, LanguageModel
+from decoding.models.language_model import Cache, LanguageModel, StepsChains
 
 
 class SyntheticTarget:
@@ -29,14 +30,27 @@ class SyntheticTarget:
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], cache: Cache) -> torch.Tensor:
         """As the target's; tokens that were pending are overruled too, but nobody looks at the rows before them."""
-        logits = self._inner.step(token_ids, cache)
-        if len(token_ids) > 1:
-            following = torch.tensor(token_ids[1:], device=logits.device)
-            choices = [self._random.random() < self._acceptance for _ in following]
-            values = [torch.inf if is_chosen else -torch.inf for is_chosen in choices]
-            rows = torch.arange(len(following), device=logits.device)
-            logits[rows, following] = torch.tensor(values, device=logits.device, dtype=logits.dtype)
-        return logits
+        decree = self._decree(token_ids)  # before the step, which a copy to the device would wait for
+        return _overruled(self._inner.step(token_ids, cache), decree)
+
+    @torch.inference_mode()
+    def step_chains(self, chains: Sequence[Sequence[int]], cache: Cache) -> list[torch.Tensor]:
+        """The same of several chains."""
+        decrees = [self._decree(chain) for chain in chains]
+        found = cast(StepsChains, self._inner).step_chains(chains, cache)
+        return [_overruled(logits, decree) for logits, decree in zip(found, decrees, strict=True)]
+
+    def _decree(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """Of each token but the first its number, and what its logit is to be: (2, T - 1) float64."""
+        values = [torch.inf if self._random.random() < self._acceptance else -torch.inf for _ in token_ids[1:]]
+        return torch.tensor([token_ids[1:], values], dtype=torch.float64, device=self._inner.device)
+
+
+def _overruled(logits: torch.Tensor, decree: torch.Tensor) -> torch.Tensor:
+    following, values = decree
+    rows = torch.arange(len(following), device=logits.device)
+    logits[rows, following.long()] = values.to(logits.dtype)
+    return logits
 
 
 class FreeDrafter:

@@ -22,8 +22,11 @@ NUM_COMPARED = 32
 class HasLayers(Protocol):
     """A model that can do without some of its layers."""
 
-    def with_layers(self, kept: Sequence[int]) -> LanguageModel:
-        """The model without the layers that are not kept; the weights are shared."""
+    def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> LanguageModel:
+        """The model without the layers that are not kept; the weights are shared.
+
+        One that is only tried is not prepared for speed.
+        """
 
 
 def has_layers(target: LanguageModel) -> bool:
@@ -44,7 +47,9 @@ def skip_layers(target: LanguageModel, sample_ids: Sequence[int]) -> LanguageMod
     wanted = _choices(target, sample_ids)
     kept = list(range(num_layers))
     agreements = {
-        index: _agreement(_choices(target.with_layers([i for i in kept if i != index]), sample_ids), wanted)
+        index: _agreement(
+            _choices(target.with_layers([i for i in kept if i != index], is_trial=True), sample_ids), wanted
+        )
         for index in kept
     }
     num_left_out = num_layers - max(1, int(num_layers * SHARE_KEPT))

@@ -93,8 +93,9 @@ class Decoder:
         self._tails: Tails | None = None
         self._chains: Chains | None = None
 
-    def with_layers(self, kept: Sequence[int]) -> Decoder:
+    def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> Decoder:
         """The model without the layers that are not kept; the weights are shared."""
+        del is_trial  # nothing is prepared for speed
         layers = [self._weights.layers[i] for i in kept]
         return Decoder(replace(self.shape, layers=len(layers)), replace(self._weights, layers=layers))
 

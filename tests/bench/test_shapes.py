@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from decoding.__main__ import main
 from decoding.bench import decode, decode_rows, shapes, synthetic
+from decoding.chains import max_chains
 from decoding.config import EngineConfig
 from decoding.models.pair import ModelSet
 
@@ -79,6 +80,18 @@ def test_a_rate_between_is_met_on_average(tiny_pair: ModelSet) -> None:
     tokens = list(range(8))
     agreed = [target.step(tokens, cache)[:-1].argmax(-1).tolist() == tokens[1:] for _ in range(200)]
     assert 0.05 < sum(agreed) / len(agreed) < 0.25  # 0.75 to the seventh is 0.13
+
+
+@pytest.mark.parametrize("acceptance", [0.0, 1.0])
+def test_chains_are_judged_at_the_rate_too(acceptance: float) -> None:
+    config = EngineConfig(device="cpu", dtype="float32", kernels="rehearsed")
+    inner = shapes.random_pair("tiny", None, config, 320).target
+    target = synthetic.SyntheticTarget(inner, acceptance)
+    chains, cache = [[1, 2, 3], [1, 5]], inner.new_cache()
+    assert max_chains(target) > 1  # type: ignore[arg-type]
+    for chain, logits in zip(chains, target.step_chains(chains, cache), strict=True):
+        chosen = logits[:-1].argmax(-1).tolist()
+        assert (chosen == chain[1:]) is (acceptance == 1)
 
 
 def test_each_row_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -15,7 +19,7 @@ from decoding.drafters.combine import Combined
 from decoding.drafters.draft_model import DraftModel
 from decoding.models.cuda.decoder import CHUNK, CudaDecoder
 from decoding.models.cuda.operations import TorchOperations
-from decoding.models.cuda.recording import Replay
+from decoding.models.cuda.recording import Graphs, Replay
 from decoding.models.decoder import Decoder, Shape, Weights
 from decoding.models.language_model import DraftsAhead
 from decoding.models.loading import assemble
@@ -106,6 +110,41 @@ def test_one_recording_serves_all_sessions_and_lengths() -> None:
         wanted = plain.step(texts[2][at : at + 4], alone)
         alone.commit(texts[2][at : at + 4])
     torch.testing.assert_close(last, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_graphs_share_a_pool_and_a_stream_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a library that only notes what it is asked for: torch's own capture stream lies on one device for ever."""
+    captures: list[dict[str, Any]] = []
+    streams: list[MagicMock] = []
+
+    @contextmanager
+    def capture(graph: MagicMock, **keywords: Any) -> Iterator[None]:
+        captures.append(keywords)
+        assert not gc.isenabled()
+        yield
+
+    def new_stream() -> MagicMock:
+        streams.append(MagicMock())
+        return streams[-1]
+
+    pool = object()
+    fakes = {
+        "Stream": new_stream,
+        "stream": lambda _: nullcontext(),
+        "current_stream": MagicMock(),
+        "CUDAGraph": lambda: MagicMock(pool=lambda: pool),
+        "graph": capture,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    runs: list[str] = []
+    graphs = Graphs()
+    graphs.record(lambda: runs.append("first"))
+    graphs.record(lambda: runs.append("second"))
+    assert runs == ["first"] * 3 + ["second"] * 3  # warmed up, and captured
+    assert [call["stream"] for call in captures] == streams * 2
+    assert [call["pool"] for call in captures] == [None, pool]
+    assert gc.isenabled()
 
 
 def test_stages_record_their_own_layers() -> None:

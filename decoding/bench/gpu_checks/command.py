@@ -6,8 +6,10 @@ import argparse
 import time
 import traceback
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Final
 
+import torch
 from rich.progress import Progress
 
 from decoding.bench import decode_command, report
@@ -56,7 +58,8 @@ def one(name: str, check: Check, setting: Setting) -> report.Row:
     began = time.perf_counter()
     passed: bool | None = True
     try:
-        found = check(setting)
+        with torch.cuda.device(setting.device) if setting.device.type == "cuda" else nullcontext():
+            found = check(setting)
     except Skipped as reason:
         passed, found = None, f"skipped: {reason}"
     except Exception as problem:  # a check that fails stops no other

@@ -72,8 +72,9 @@ class CpuDecoder:
         self._team = Team(self._job, packed.layers, packed.head, eps, scratch, self._memory)
         weakref.finalize(self, self._team.close)
 
-    def with_layers(self, kept: Sequence[int]) -> CpuDecoder:
+    def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> CpuDecoder:
         """The model without the layers that are not kept; the weights are shared."""
+        del is_trial  # nothing is prepared for speed
         return CpuDecoder(replace(self.shape, layers=len(kept)), self._packed.with_layers(kept), threads=self._threads)
 
     def new_cache(self) -> KVCache[Slots]:

@@ -24,7 +24,7 @@ from decoding.models.stages import Rows, Wanted
 
 CHUNK = 256
 SHORT_CHUNK = 64  # of models that hold less than four of the others
-FEW = 4  # rows of a draft's first pass: what was pending, seldom more than two
+FEW = (1, 4, 16)  # rows of a draft's first pass: what was pending, two of its own or what others proposed
 MOST_AHEAD = 32
 HEAD_ROWS = 64  # the head is padded to so many: matrix libraries are slow where rows of logits begin anywhere
 
@@ -169,10 +169,10 @@ class CudaDecoder:
         cache.commit([*token_ids, *(token_id for token_id, _ in found[:-1])])
         return found
 
-    def with_layers(self, kept: Sequence[int]) -> CudaDecoder:
-        """The same without the other layers; the weights are shared."""
+    def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> CudaDecoder:
+        """The same without the other layers; the weights are shared. What is only tried is not recorded."""
         layers = [self._weights.layers[index] for index in kept]
-        return self._sharing(replace(self._weights, layers=layers), self._recorder)
+        return self._sharing(replace(self._weights, layers=layers), Again() if is_trial else self._recorder)
 
     def unrecorded(self) -> CudaDecoder:
         """The same, computed anew each time: to compare with."""
@@ -191,7 +191,7 @@ class CudaDecoder:
         return made
 
     def _width_for(self, num_rows: int) -> int:
-        return next(width for width in (1, FEW, self.prefill_width) if width >= num_rows)
+        return next(width for width in (*FEW, self.prefill_width) if width >= num_rows)
 
     @torch.inference_mode()
     def _run(

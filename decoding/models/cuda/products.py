@@ -8,6 +8,8 @@ Dimension letters: T rows, N outputs, K inputs.
 
 # No `from __future__ import annotations`: Triton looks at the annotations of its functions.
 
+from contextlib import nullcontext
+
 import torch
 import triton
 import triton.language as tl
@@ -116,7 +118,11 @@ def _add_parts(
 
 def project(rows: Tensor, matrix: QuantizedMatrix, bias: Tensor | None = None, *, kind: str = "") -> Tensor:
     """(T, N) of (T, K) rows, in their own type; `kind` says how fp8 is widened, "" as this GPU does it best."""
-    rows = rows.contiguous()
+    with torch.cuda.device(rows.device) if rows.is_cuda else nullcontext():
+        return _project(rows.contiguous(), matrix, bias, kind)
+
+
+def _project(rows: Tensor, matrix: QuantizedMatrix, bias: Tensor | None, kind: str) -> Tensor:
     num_rows, num_outputs = len(rows), matrix.outputs
     num_columns, num_deep = matrix.data.shape[:2]
     num_parts = min(max(1, PROGRAMS // num_columns), max(1, num_deep // FEWEST_TILES))

@@ -5,7 +5,9 @@ What is recorded reads its inputs from tensors that stay where they are and leav
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -31,25 +33,41 @@ class Again:
 
 
 class Graphs:
-    """CUDA graphs from one pool of memory: what a replay computes on its way may lie where another's did.
+    """CUDA graphs of one device, the current one when they are recorded, from one pool of memory.
 
-    Outputs stay valid, because whoever recorded them holds on to their tensors.
+    What a replay computes on its way may lie where another's outputs do: these are valid until the next replay of any.
     """
 
     def __init__(self) -> None:
         self._pool: Any = None
+        self._stream: Any = None
 
     def record(self, run: Callable[[], None]) -> Replay:
         """See `Recorder`."""
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UPS):
-                run()
-        torch.cuda.current_stream().wait_stream(aside)
+        # One stream for all, since blocks of the pool belong to one; and of our own, since torch's is on one device.
+        stream = self._stream = self._stream or torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            run()
+        try:
+            with torch.cuda.stream(stream), _uncollected():
+                for _ in range(WARM_UPS):
+                    run()
+                with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
+                    run()
+        finally:
+            torch.cuda.current_stream().wait_stream(stream)
         self._pool = self._pool or graph.pool()
         replay: Replay = graph.replay
         return replay
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """A graph that is collected while another is captured ends the capture with an error."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
