@@ -67,6 +67,7 @@ class _Known:
     `invested_ms` of what is booked went into reading the prompt of this answer: until it ends, the drafter may earn it.
     `gain_ms` is what it is expected to save a round: where nothing else was proposed, and beside what was.
     `paid_until` is the number of the round up to which the allowance was paid in.
+    `is_warm` after its first proposal, whose time says nothing: code and tables of the process are touched first there.
     """
 
     credit_ms: float
@@ -78,6 +79,7 @@ class _Known:
     invested_ms: float = 0.0
     num_asked: int = 0
     gain_ms: list[float] = field(default_factory=list)
+    is_warm: bool = False
 
     def leave_out(self, kind: str) -> bool:
         """Count that a draft isn't worth verifying; whether it has been so long that one is to be tried."""
@@ -185,6 +187,9 @@ class Policy:
         if known.is_model and num_drafted == 0:
             known.reliability.count(ASKED, 0, 1, self.language)
         if ms <= 0:
+            return
+        if not known.is_warm:
+            known.is_warm = True
             return
         if num_unread > FEW_TOKENS:
             known.invested_ms += ms

@@ -168,6 +168,14 @@ def test_a_drafter_that_is_never_right_costs_no_more_than_its_allowance(draft_ms
     assert simulate(policy, lambda _: 0.0, draft_ms=draft_ms) < 1.02
 
 
+def test_a_first_proposal_that_took_long_puts_nobody_to_sleep() -> None:
+    """A new process reads its code and fills its tables there; how long a second one takes counts."""
+    policy = Policy({1: 0.2, 8: 0.6})
+    for ms, num_asked in ((5.0, 7), (5.0, 7), (5.0, 0)):
+        assert policy.ask("lookup", 7)[0] == num_asked
+        policy.paid("lookup", ms, num_asked=7, num_drafted=7)
+
+
 @pytest.mark.parametrize(("draft_ms", "most"), [(0.0, 0.45), (0.1, 0.6)])
 def test_a_drafter_that_is_mostly_right_pays(draft_ms: float, most: float) -> None:
     policy = Policy({1: 1.0, 8: 1.7}, {1: draft_ms or 1.0})
