@@ -49,6 +49,7 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
         model=models.name,
         device=str(models.target.device),
         languages=models.languages,
+        context_tokens=models.target.shape.max_len,
         searches_code=registry.SEARCHES_CODE in registry.choose("", models)[0],
     )
     log.info("ready in %.1f s: %s", time.perf_counter() - began, probe.describe())

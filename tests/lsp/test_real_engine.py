@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lsprotocol import types
 from pytest_lsp import ClientServerConfig, LanguageClient
 
 from decoding.protocol import Address
+from tests.conftest import HAS_BUNDLED
 from tests.lsp.conftest import Servers, until
 from tests.lsp.raw_client import RawClient, did_change, did_open, inline, notification
+from tests.lsp.test_context_ignore import tree
+from tests.lsp.test_context_wire import FILES
+from tests.tiny_models import make_model
 
 SERVE_STDIO = "from lsp_server import server; server.run_stdio()"
 SERVE_TCP = "from lsp_server import server; server.run_tcp('127.0.0.1', 0)"
+# Writes down each request before the real client sends it.
+SERVE_NOTING = """
+import json, sys
+from lsp_server import server
+from lsp_server.engine_client import EngineClient
+
+complete = EngineClient.complete
+
+def note_and_complete(self, request):
+    with open(sys.argv[1], "a") as file:
+        file.write(json.dumps(request.to_json()) + "\\n")
+    return complete(self, request)
+
+EngineClient.complete = note_and_complete
+server.run_stdio()
+"""
 URI = "file:///work/project/app.py"
 HEADER = "def add(a, b):\n    "
 ANSWERED = {"shown", "filtered", "below confidence", "typed through", "remembered", "joined"}
@@ -137,3 +159,33 @@ async def test_a_model_that_is_missing_is_named_and_nothing_else_happens(servers
     assert (await client.answer(2))["result"] == {"items": []}
     assert "window/showMessage" not in client.methods()
     await client.close()
+
+
+async def context_sent(servers: Servers, folder: Path) -> list[dict[str, Any]]:
+    """The context files of the first request for a document of a project whose other file it imports."""
+    root, noted = tree(folder / "project", FILES).resolve(), folder / "requests"
+    client = await servers.start("stdio", ("-c", SERVE_NOTING, str(noted)))
+    await client.initialize(rootUri=root.as_uri(), workspaceFolders=[{"uri": root.as_uri(), "name": "project"}])
+    await client.until_engine("ready")
+    uri = (root / "shop/app.py").as_uri()
+    client.send(did_open(FILES["shop/app.py"], uri), inline(1, 6, 4, uri, kind=1))
+    await client.answer(1)
+    await client.close()
+    first: dict[str, Any] = json.loads(noted.read_text(encoding="utf-8").partition("\n")[0])
+    files: list[dict[str, Any]] = first["tabcast"]["context"]
+    return files
+
+
+@pytest.mark.skipif(not HAS_BUNDLED, reason="no bundled model in this checkout")
+async def test_the_shipped_pair_is_sent_no_context(servers: Servers, tmp_path: Path) -> None:
+    assert await context_sent(servers, tmp_path) == []
+
+
+@pytest.mark.parametrize(("context_tokens", "paths"), [(8192, ["shop/models.py"]), (1024, [])])
+async def test_context_is_sent_as_model_and_setting_allow(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, context_tokens: int, paths: list[str]
+) -> None:
+    model = make_model(tmp_path / "model", "llama", max_position_embeddings=8192)
+    for name, value in (("MODEL", model), ("DRAFT", "none"), ("CONTEXT_TOKENS", context_tokens)):
+        monkeypatch.setenv(f"TABCAST_{name}", str(value))
+    assert [file["path"] for file in await context_sent(servers, tmp_path)] == paths
