@@ -11,7 +11,8 @@ import importlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -20,6 +21,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.io_ import StdoutWriter
 
 from decoding.protocol import VERSION, Health
+from lsp_server.client_process import watch_process
 from lsp_server.dialect import replaces_behind_cursor
 from lsp_server.log import set_up_logging, without_values
 from lsp_server.settings import read_settings
@@ -87,6 +89,8 @@ class Front:
         self._options: object = None
         self._client: types.ClientInfo | None = None
         self._session: Session | None = None
+        self._watched_ids: set[int] = set()
+        self.is_client_gone = False
         self.server.feature(types.INITIALIZE)(partial(self._initialize))
         for method, name in NOTIFICATIONS.items():
             self.server.feature(method)(partial(self._notify, name))
@@ -130,6 +134,20 @@ class Front:
             if self._session is not None:
                 await self._session.close()
 
+    def watch_client(self, process_id: int | None) -> None:
+        """End the task that calls this when the editor's process has ended; None is an editor that tells none."""
+        task = asyncio.current_task()
+        if process_id is None or task is None or process_id in self._watched_ids:
+            return
+        self._watched_ids.add(process_id)
+
+        def end() -> None:
+            self.is_client_gone = True
+            with suppress(RuntimeError):  # the event loop has ended by itself
+                task.get_loop().call_soon_threadsafe(task.cancel)
+
+        watch_process(process_id, end)
+
     def _handle_message(self, body: bytes) -> None:
         protocol = self.server.protocol
         try:
@@ -139,6 +157,7 @@ class Front:
 
     def _initialize(self, params: types.InitializeParams) -> None:
         self._options, self._client = params.initialization_options, params.client_info
+        self.watch_client(params.process_id)
         document = params.capabilities.text_document
         has_inline = document is not None and document.inline_completion is not None
         if read_settings(self._options)[0].fills_pop_ups(has_inline=has_inline):
@@ -196,26 +215,41 @@ def own_engine(arguments: Sequence[str] = ()) -> ClientFactory:
     return make_client
 
 
-def run_stdio(make_client: ClientFactory | None = None) -> None:
-    """Serve one editor over standard input and output until it ends."""
+def run_stdio(make_client: ClientFactory | None = None, client_process_id: int | None = None) -> None:
+    """Serve one editor over standard input and output until it ends, or the process that it names."""
     set_up_logging()
     output = sys.stdout.buffer
     sys.stdout = sys.stderr  # a stray print must not break the protocol
-    asyncio.run(_serve_stdio(Front(make_client or own_engine()), output))
+    front = Front(make_client or own_engine())
+    _run(front, _serve_stdio(front, output, client_process_id))
 
 
-def run_tcp(host: str, port: int, make_client: ClientFactory | None = None) -> None:
-    """Serve the first editor that connects, until it ends."""
+def run_tcp(
+    host: str, port: int, make_client: ClientFactory | None = None, client_process_id: int | None = None
+) -> None:
+    """Serve the first editor that connects, until it ends, or the process that it names."""
     set_up_logging()
-    asyncio.run(_serve_tcp(Front(make_client or own_engine()), host, port))
+    front = Front(make_client or own_engine())
+    _run(front, _serve_tcp(front, host, port, client_process_id))
 
 
-async def _serve_stdio(front: Front, output: BinaryIO) -> None:
+def _run(front: Front, serving: Coroutine[Any, Any, None]) -> None:
+    try:
+        asyncio.run(serving)
+    except asyncio.CancelledError:
+        if not front.is_client_gone:
+            raise
+        logger.info("the editor's process has ended")
+
+
+async def _serve_stdio(front: Front, output: BinaryIO, client_process_id: int | None) -> None:
+    front.watch_client(client_process_id)
     front.server.protocol.set_writer(StdoutWriter(output))
     await front.serve(await standard_input(sys.stdin.buffer, output, front.server.thread_pool))
 
 
-async def _serve_tcp(front: Front, host: str, port: int) -> None:
+async def _serve_tcp(front: Front, host: str, port: int, client_process_id: int | None) -> None:
+    front.watch_client(client_process_id)
     connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = (
         asyncio.get_running_loop().create_future()
     )

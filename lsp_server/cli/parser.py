@@ -102,7 +102,16 @@ def _add(
 
 def _add_lsp(commands: Any) -> None:
     command = _add(commands, "lsp", "run the language server, on standard input and output unless --tcp is given")
-    command.add_argument("--tcp", metavar="HOST:PORT", type=_host_and_port, help="listen on this address instead")
+    transport = command.add_mutually_exclusive_group()
+    transport.add_argument("--stdio", action="store_true", help="use standard input and output, as without this option")
+    transport.add_argument("--tcp", metavar="HOST:PORT", type=_host_and_port, help="listen on this address instead")
+    # Ways of talking that libraries of editors may ask for, so that the answer can say what there is instead.
+    transport.add_argument("--node-ipc", action="store_true", help=argparse.SUPPRESS)
+    transport.add_argument("--socket", help=argparse.SUPPRESS)
+    transport.add_argument("--pipe", help=argparse.SUPPRESS)
+    command.add_argument(
+        "--clientProcessId", metavar="N", type=int, dest="client_process_id", help="end when this process has ended"
+    )
     command.add_argument("--settings-schema", action="store_true", help="print the JSON schema of the settings")
     _add_engine_options(command)
 

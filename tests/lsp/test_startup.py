@@ -19,6 +19,7 @@ BEFORE_INITIALIZE = {
     "decoding",
     "decoding.protocol",
     "lsp_server",
+    "lsp_server.client_process",
     "lsp_server.dialect",
     "lsp_server.log",
     "lsp_server.server",
