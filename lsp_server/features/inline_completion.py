@@ -42,7 +42,8 @@ def read(
         read_s=time.perf_counter(),
         outcome=asyncio.get_running_loop().create_future(),
     )
-    session.asked[uri, method] = asked
+    if view is not None:  # of a document that isn't open no end is told, at which it would be forgotten
+        session.asked[uri, method] = asked
     return asked
 
 

@@ -79,6 +79,17 @@ async def test_nothing_is_kept_of_documents_that_are_closed() -> None:
         assert len(session.journal.requests()) <= 50
 
 
+async def test_nothing_is_kept_of_requests_for_documents_that_are_not_open() -> None:
+    async with served() as editor:
+        for number in range(1, NUM_DOCUMENTS + 1):
+            uri = f"file:///work/project/module_{number}.py"
+            editor.send(inline(number, 0, 5, uri=uri))
+            if number % 2:
+                editor.send(notification("$/cancelRequest", {"id": number}))
+            await answer(editor, number)
+        assert kept(editor.front.session) == dict.fromkeys(kept(editor.front.session), 0)
+
+
 async def test_a_document_that_is_too_large_is_not_served_and_why_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "MAX_DOCUMENT_CHARS", 1_000_000)
     async with served() as editor:
