@@ -165,6 +165,8 @@ class SimilarIndex:
             windows.append(window)
             if len(windows) % (LINES_PER_STEP // STRIDE) == 0:
                 yield
+        if file in self._files:  # it was refreshed between two steps, which read it later than this did
+            return
         self._files[file] = _Indexed(read.stamp, len(read.text), windows)
         self.num_bytes += len(read.text)
         self._num_windows += len(windows)

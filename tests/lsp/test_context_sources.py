@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -268,6 +269,30 @@ def test_the_index_follows_files(tmp_path: Path) -> None:
     index.refresh(root / "new.py")
     assert similar(index, root) == []
     assert index.num_files == 1
+
+
+def counts(index: SimilarIndex) -> tuple[int, int, int, dict[int, int]]:
+    return index.num_files, index.num_bytes, index._num_windows, dict(index._frequency)
+
+
+@pytest.mark.parametrize("added", ["", SHOP])
+def test_a_file_that_is_refreshed_while_the_index_is_built_counts_once(tmp_path: Path, added: str) -> None:
+    """Whichever steps it comes between, and whether it changed meanwhile."""
+    long = "".join(f"first_{n} = second_{n} + third_{n} + fourth_{n}\n" for n in range(250))
+    root = tree(tmp_path, {"shop.py": added + long}).resolve()
+    wanted, num_steps, is_over = counts(index_of(root)), 0, False
+    while not is_over:
+        tree(root, {"shop.py": long})
+        index = SimilarIndex(Workspace([root]))
+        build = index.build(frozenset({".py"}), None)
+        is_over = len([*islice(build, num_steps)]) < num_steps
+        tree(root, {"shop.py": added + long})
+        index.refresh(root / "shop.py")
+        for _ in build:
+            pass
+        assert counts(index) == wanted, f"between step {num_steps} and the next"
+        num_steps += 1
+    assert num_steps > 4
 
 
 def test_the_index_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
