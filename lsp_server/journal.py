@@ -5,6 +5,7 @@ It stays in this process's memory. It must not know the wire or what a reason me
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections import Counter, deque
@@ -73,7 +74,7 @@ class Journal:
             "tokensPerStep": round(self._num_tokens / self._num_steps, 2) if self._num_steps else None,
             "latencyMs": {
                 "median": round(statistics.median(latencies), 1) if latencies else None,
-                "p95": round(latencies[int(0.95 * (len(latencies) - 1))], 1) if latencies else None,
+                "p95": round(latencies[math.ceil(0.95 * len(latencies)) - 1], 1) if latencies else None,
             },
         }
 

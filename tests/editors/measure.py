@@ -7,6 +7,7 @@ the editor itself. Each key is typed into another document, so that the engine i
 
 import argparse
 import json
+import math
 import os
 import shlex
 import statistics
@@ -139,7 +140,7 @@ def main() -> int:
             "keys": len(times_ms),
             "shown": len(shown),
             "medianMs": round(statistics.median(shown), 1) if shown else None,
-            "p95Ms": round(shown[int(0.95 * (len(shown) - 1))], 1) if shown else None,
+            "p95Ms": round(shown[math.ceil(0.95 * len(shown)) - 1], 1) if shown else None,
             **others,
         }
         sys.stdout.write(json.dumps(figures) + "\n")
