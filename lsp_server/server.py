@@ -21,16 +21,16 @@ from pygls.exceptions import JsonRpcException, JsonRpcInternalError
 from pygls.io_ import StdoutWriter
 
 from decoding.protocol import VERSION, Health
-from lsp_server.client_process import watch_process
-from lsp_server.dialect import replaces_behind_cursor
 from lsp_server.log import set_up_logging, without_values
+from lsp_server.rpc.client_process import watch_process
+from lsp_server.rpc.client_quirks import replaces_behind_cursor
+from lsp_server.rpc.protocol import DID_ACCEPT_PART, DID_FOCUS, DID_SHOW, WireProtocol, WireServer
+from lsp_server.rpc.transport import Frames, StreamFrames, hand_over, standard_input
 from lsp_server.settings import read_settings
-from lsp_server.transport import Frames, StreamFrames, hand_over, standard_input
-from lsp_server.wire import DID_ACCEPT_PART, DID_FOCUS, DID_SHOW, WireProtocol, WireServer
 
 if TYPE_CHECKING:
-    from lsp_server.engine_client import EngineClient
-    from lsp_server.engine_keeper import ClientFactory
+    from lsp_server.engine.client import EngineClient
+    from lsp_server.engine.supervisor import ClientFactory
     from lsp_server.session import Session
 
 logger = logging.getLogger(__name__)
@@ -105,8 +105,8 @@ class Front:
     def session(self) -> Session:
         """The session, which begins with the first message after `initialize`."""
         if self._session is None:
-            from lsp_server.documents import DocumentStore  # noqa: PLC0415
-            from lsp_server.engine_keeper import EngineKeeper  # noqa: PLC0415
+            from lsp_server.documents.store import DocumentStore  # noqa: PLC0415
+            from lsp_server.engine.supervisor import EngineKeeper  # noqa: PLC0415
             from lsp_server.features.completion import Registration  # noqa: PLC0415
             from lsp_server.features.progress import LoadingProgress  # noqa: PLC0415
             from lsp_server.features.status import Status  # noqa: PLC0415
@@ -208,7 +208,7 @@ def own_engine(arguments: Sequence[str] = ()) -> ClientFactory:
     """The client of the engine that the user's own configuration, environment and command line ask for."""
 
     def make_client(on_health: Callable[[Health], None], model: str) -> EngineClient:
-        from lsp_server.engine_client import EngineClient, EngineSpec  # noqa: PLC0415
+        from lsp_server.engine.client import EngineClient, EngineSpec  # noqa: PLC0415
 
         return EngineClient(EngineSpec.from_environment(arguments, model), on_health)
 

@@ -16,21 +16,21 @@ from lsprotocol import types
 from pygls.uris import to_fs_path
 
 from decoding.protocol import CompletionStats
-from lsp_server.acceptance import Offer, Offers
-from lsp_server.adapters import Adapter
-from lsp_server.adapters.own import OwnEngine
+from lsp_server.completion.acceptance import Offer, Offers
+from lsp_server.completion.in_flight import Writings
 from lsp_server.context.gather import ContextGatherer
-from lsp_server.documents import DocumentStore, Snapshot
-from lsp_server.engine_keeper import EngineKeeper
-from lsp_server.generation import Writings
-from lsp_server.indexing import Wanted, WorkspaceIndexing, is_worth_it
-from lsp_server.journal import Entry, Journal
-from lsp_server.keystrokes import Keystrokes
+from lsp_server.documents.keystrokes import Keystrokes
+from lsp_server.documents.notebooks import Notebooks
+from lsp_server.documents.store import DocumentStore, Snapshot
+from lsp_server.documents.views import View, view_of
+from lsp_server.engine.adapters import Adapter
+from lsp_server.engine.adapters.own import OwnEngine
+from lsp_server.engine.supervisor import EngineKeeper
 from lsp_server.log import without_values
-from lsp_server.notebooks import Notebooks
+from lsp_server.request_log import Entry, Journal
+from lsp_server.rpc.protocol import WireServer
 from lsp_server.settings import Settings
-from lsp_server.views import View, view_of
-from lsp_server.wire import WireServer
+from lsp_server.workspace_index import Wanted, WorkspaceIndexing, is_worth_it
 
 logger = logging.getLogger(__name__)
 

@@ -12,18 +12,7 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from decoding.bench import (
-    bandwidth,
-    baselines,
-    decode,
-    decode_rows,
-    llama_cpp,
-    memory,
-    report,
-    scoring,
-    shapes,
-    tasks,
-)
+from decoding.bench import bandwidth, baselines, decode, decode_rows, llama_cpp, memory, report, scoring, shapes, tasks
 from decoding.bench.tasks import MIN_PROMPT_TOKENS, Task
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError

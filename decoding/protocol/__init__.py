@@ -7,14 +7,7 @@ The engine speaks the OpenAI completions protocol; what that protocol lacks trav
 object named `tabcast` (see `CompletionOptions` for the request and `CompletionStats` for the answer).
 """
 
-from decoding.protocol.address import (
-    Address,
-    engine_directory,
-    is_proven,
-    make_private,
-    prove,
-    runtime_base,
-)
+from decoding.protocol.address import Address, engine_directory, is_proven, make_private, prove, runtime_base
 from decoding.protocol.answers import (
     CompletionStats,
     Confidence,
@@ -46,24 +39,9 @@ from decoding.protocol.constants import (
     Priority,
     Status,
 )
-from decoding.protocol.fields import (
-    ProtocolError,
-)
-from decoding.protocol.messages import (
-    CompletionOptions,
-    CompletionRequest,
-    ContextFile,
-)
-from decoding.protocol.methods import (
-    AUTO,
-    COMBINE,
-    DRAFTERS,
-    METHODS,
-    PLAIN,
-    Method,
-    check_method,
-    drafter_names,
-)
+from decoding.protocol.fields import ProtocolError
+from decoding.protocol.messages import CompletionOptions, CompletionRequest, ContextFile
+from decoding.protocol.methods import AUTO, COMBINE, DRAFTERS, METHODS, PLAIN, Method, check_method, drafter_names
 
 __all__ = [
     "ADDRESS_FILE",

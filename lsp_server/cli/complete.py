@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from decoding.protocol import CompletionRequest, CompletionStats
-from lsp_server.adapters import Wanted
-from lsp_server.adapters.own import OwnEngine
 from lsp_server.cli.connection import connection
 from lsp_server.cli.errors import CommandError
 from lsp_server.cli.parser import engine_arguments
+from lsp_server.completion.trigger import Mode, decide
 from lsp_server.context.budget import cut_around
 from lsp_server.context.masking import mask_around
 from lsp_server.context.paths import locate
-from lsp_server.documents import Cursor, Place, Snapshot, split_lines, without_end
-from lsp_server.engine_client import EngineClient
+from lsp_server.documents.store import Cursor, Place, Snapshot, split_lines, without_end
+from lsp_server.engine.adapters import Wanted
+from lsp_server.engine.adapters.own import OwnEngine
+from lsp_server.engine.client import EngineClient
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.rewriting import rewrite
 from lsp_server.settings import Settings
-from lsp_server.trigger import Mode, decide
 
 # The names that editors send, by file name extension.
 LANGUAGES: Final = {

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from decoding.protocol import EXIT_MODEL, Health
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
-from lsp_server.engine_client import EngineClient, EngineSpec, EngineUnavailable
+from lsp_server.engine.client import EngineClient, EngineSpec, EngineUnavailable
 
 
 @asynccontextmanager

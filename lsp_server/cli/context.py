@@ -18,7 +18,7 @@ from decoding.protocol import ContextFile
 from lsp_server.context.ranking import room_for, room_in
 from lsp_server.context.snippets import SOURCES, Document, View
 from lsp_server.context.worker import ContextWorker
-from lsp_server.documents import split_lines
+from lsp_server.documents.store import split_lines
 
 LANGUAGES = {".py": "python", ".js": "javascript", ".ts": "typescript"}
 

@@ -24,7 +24,7 @@ from lsp_server.cli.connection import connection
 from lsp_server.cli.engine_side import engine_command
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
 from lsp_server.cli.parser import engine_arguments
-from lsp_server.engine_choice import user_config_file
+from lsp_server.engine.model_choice import user_config_file
 
 ENGINE_SIDE_TIMEOUT_S: Final = 300
 EDITOR_TIMEOUT_S: Final = 20

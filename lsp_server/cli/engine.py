@@ -15,7 +15,7 @@ from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_PORT_IN_USE, Address, H
 from lsp_server.cli.connection import connection
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
 from lsp_server.cli.parser import engine_arguments
-from lsp_server.engine_client import EngineClient
+from lsp_server.engine.client import EngineClient
 
 
 def run(options: argparse.Namespace) -> int:

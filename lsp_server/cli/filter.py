@@ -13,13 +13,13 @@ import json
 import sys
 from collections.abc import Sequence
 
-from lsp_server.confidence import cut_unlikely, is_worth_showing
-from lsp_server.documents import Cursor, Snapshot, split_lines
+from lsp_server.completion.trigger import decide
+from lsp_server.documents.store import Cursor, Snapshot, split_lines
 from lsp_server.filters import Surroundings, filter_text
+from lsp_server.filters.confidence import cut_unlikely, is_worth_showing
 from lsp_server.filters.parsing import judge_of
 from lsp_server.filters.rewriting import rewrite, rewrite_likely
 from lsp_server.settings import Settings
-from lsp_server.trigger import decide
 
 
 def run(_options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lsp_server.documents import Cursor, Snapshot, without_end
+from lsp_server.documents.store import Cursor, Snapshot, without_end
 
 
 class Cut(NamedTuple):

@@ -22,7 +22,7 @@ from lsp_server.context.ignore import RULE_FILES
 from lsp_server.context.ranking import room_for
 from lsp_server.context.snippets import Document, View
 from lsp_server.context.worker import ContextWorker
-from lsp_server.documents import MAX_LINE_CHARS, DocumentStore, Snapshot
+from lsp_server.documents.store import MAX_LINE_CHARS, DocumentStore, Snapshot
 
 logger = logging.getLogger(__name__)
 

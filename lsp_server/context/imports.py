@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from lsp_server.context.outline import PYTHON, SCRIPT_LANGUAGES, Definition, outline
 from lsp_server.context.snippets import Snippet, View
-from lsp_server.documents import without_end
+from lsp_server.documents.store import without_end
 
 NUM_LINES_NEAR: Final = 25
 MAX_IMPORTS: Final = 60

@@ -10,7 +10,7 @@ from typing import Final
 
 from lsp_server.context.outline import outline
 from lsp_server.context.snippets import Document, Snippet, View, text_of
-from lsp_server.documents import without_end
+from lsp_server.documents.store import without_end
 
 MAX_OPEN: Final = 20
 

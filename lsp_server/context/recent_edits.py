@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from lsp_server.context.snippets import Document, Snippet, View
-from lsp_server.documents import without_end
+from lsp_server.documents.store import without_end
 
 MAX_HUNKS: Final = 8
 MAX_DOCUMENTS: Final = 20

@@ -12,7 +12,7 @@ from typing import Final, get_args
 from pygls.uris import to_fs_path
 
 from lsp_server.context.paths import locate
-from lsp_server.documents import Snapshot, without_end
+from lsp_server.documents.store import Snapshot, without_end
 from lsp_server.settings import Source
 
 SOURCES: Final[tuple[Source, ...]] = get_args(Source)

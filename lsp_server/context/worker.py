@@ -27,7 +27,7 @@ from lsp_server.context.ranking import choose
 from lsp_server.context.recent_edits import RecentEdits
 from lsp_server.context.similar import SimilarIndex, family_of
 from lsp_server.context.snippets import Document, Snippet, View
-from lsp_server.documents import without_end
+from lsp_server.documents.store import without_end
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

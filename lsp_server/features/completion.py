@@ -11,7 +11,7 @@ from typing import Final
 
 from lsprotocol import types
 
-from lsp_server.documents import Cursor, Snapshot
+from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.features import inline_completion
 from lsp_server.session import Asked, Outcome, Session
 

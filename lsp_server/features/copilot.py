@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lsp_server.acceptance import Offer
+from lsp_server.completion.acceptance import Offer
 from lsp_server.session import Session
 
 

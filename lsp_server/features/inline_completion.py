@@ -13,9 +13,9 @@ import time
 from attrs import evolve
 from lsprotocol import types
 
+from lsp_server.completion.completer import find
 from lsp_server.log import without_values
 from lsp_server.session import Asked, Outcome, Session
-from lsp_server.suggesting import find
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import time
 
 from lsprotocol import types
 
+from lsp_server.documents.keystrokes import may_delete
 from lsp_server.features import configuration, watching
-from lsp_server.keystrokes import may_delete
 from lsp_server.session import Session
 
 
@@ -28,7 +28,7 @@ def initialized(session: Session, _: types.InitializedParams) -> None:
 
 def import_the_rest() -> None:
     """What the first request needs. It stays, so the garbage collector need not go through it in mid-typing again."""
-    for module in ("lsp_server.features.inline_completion", "lsp_server.engine_connection", "pathspec"):
+    for module in ("lsp_server.features.inline_completion", "lsp_server.engine.connection", "pathspec"):
         importlib.import_module(module)
     gc.freeze()
 

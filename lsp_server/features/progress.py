@@ -9,8 +9,8 @@ import uuid
 from lsprotocol import types
 
 from decoding.protocol import Health
+from lsp_server.rpc.protocol import WireServer
 from lsp_server.session import Session
-from lsp_server.wire import WireServer
 
 logger = logging.getLogger(__name__)
 

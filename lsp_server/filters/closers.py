@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from lsp_server.completion.trigger import CLOSERS, is_only_closers
 from lsp_server.filters.surroundings import Surroundings
-from lsp_server.trigger import CLOSERS, is_only_closers
 
 _OPENER_OF: Final = {")": "(", "]": "[", "}": "{"}
 

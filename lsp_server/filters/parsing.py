@@ -15,10 +15,10 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Final, Literal, NamedTuple
 
-from lsp_server.documents import NUM_LINES_AROUND, Place
+from lsp_server.completion.trigger import indentation
+from lsp_server.documents.store import NUM_LINES_AROUND, Place
+from lsp_server.documents.syntax import LONG_QUOTES, Unclosed, ends_string, inside, unclosed
 from lsp_server.filters.closers import num_replaced
-from lsp_server.syntax import LONG_QUOTES, Unclosed, ends_string, inside, unclosed
-from lsp_server.trigger import indentation
 
 Stands = Callable[[str], bool]
 """Whether the code parses with such a text at the cursor."""

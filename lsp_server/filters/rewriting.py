@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from lsp_server.confidence import Likely
-from lsp_server.documents import Place
-from lsp_server.trigger import indentation
+from lsp_server.completion.trigger import indentation
+from lsp_server.documents.store import Place
+from lsp_server.filters.confidence import Likely
 
 DEFAULT_WIDTH: Final = 4
 _RUNS: Final = re.compile(r"\n|[ \t]+|[^ \t\n]+")

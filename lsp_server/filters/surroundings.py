@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lsp_server.documents import Place
-from lsp_server.trigger import Mode
+from lsp_server.completion.trigger import Mode
+from lsp_server.documents.store import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

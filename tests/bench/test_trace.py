@@ -22,7 +22,7 @@ from decoding.bench.data import DataError
 from decoding.bench.lsp_client import Answer
 from decoding.bench.text_units import from_units, offset_of, position_of, to_units
 from decoding.errors import TabcastError
-from lsp_server.documents import DocumentStore
+from lsp_server.documents.store import DocumentStore
 
 FRONT_END = f"--front-end={shlex.join([sys.executable, '-P', '-m', 'lsp_server'])}"
 FAKE = Path(__file__).parent / "fake_server.py"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from decoding.protocol import Address
-from lsp_server.engine_client import EngineClient, EngineSpec
+from lsp_server.engine.client import EngineClient, EngineSpec
 from tests.lsp.fake_engine import Script, read_events
 from tests.lsp.raw_client import RawClient
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lsp_server.documents import Place
+from lsp_server.documents.store import Place
 
 
 def place_at(text: str) -> Place:

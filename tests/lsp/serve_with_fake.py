@@ -14,11 +14,11 @@ from decoding.protocol import Health
 from lsp_server import server
 
 if TYPE_CHECKING:
-    from lsp_server.engine_client import EngineClient
+    from lsp_server.engine.client import EngineClient
 
 
 def make_client(on_health: Callable[[Health], None], model: str = "") -> EngineClient:
-    from lsp_server.engine_client import EngineClient, EngineSpec
+    from lsp_server.engine.client import EngineClient, EngineSpec
 
     fake_engine = Path(__file__).with_name("fake_engine.py")
     if model not in ("", "other"):

@@ -6,9 +6,9 @@ import pytest
 from lsprotocol import types
 
 from lsp_server import session
-from lsp_server.acceptance import Offers
-from lsp_server.documents import Cursor, DocumentStore
-from lsp_server.items import make_item
+from lsp_server.completion.acceptance import Offers
+from lsp_server.completion.items import make_item
+from lsp_server.documents.store import Cursor, DocumentStore
 from tests.lsp.raw_client import URI, did_change, did_open, inline, request
 from tests.lsp.test_bounds import answer, served
 

@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from lsp_server import documents
-from lsp_server.documents import Place
+from lsp_server.documents import store
+from lsp_server.documents.store import Place
 from lsp_server.filters.parsing import judge_of
+from lsp_server.rpc.transport import StreamFrames
 from lsp_server.session import Session
-from lsp_server.transport import StreamFrames
 from tests.lsp.raw_client import did_change, did_open, inline, notification, request
 from tests.lsp.test_sequences import Editor
 
@@ -91,7 +91,7 @@ async def test_nothing_is_kept_of_requests_for_documents_that_are_not_open() -> 
 
 
 async def test_a_document_that_is_too_large_is_not_served_and_why_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_DOCUMENT_CHARS", 1_000_000)
+    monkeypatch.setattr(store, "MAX_DOCUMENT_CHARS", 1_000_000)
     async with served() as editor:
         editor.send(did_open("x = 1\n" * 200_000), inline(1, 0, 5))
         assert (await answer(editor, 1))["result"] == {"items": []}

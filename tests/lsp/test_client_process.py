@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from lsp_server import client_process
+from lsp_server.rpc import client_process
 from tests.lsp.conftest import SERVE, FakeRuntime, Servers
 from tests.lsp.raw_client import request
 

@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
 
-from lsp_server.dialect import replaces_behind_cursor
-from lsp_server.documents import Cursor, DocumentStore, Place
+from lsp_server.completion.items import before_replaced, make_item
+from lsp_server.documents.store import Cursor, DocumentStore, Place
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.closers import num_replaced
-from lsp_server.items import before_replaced, make_item
+from lsp_server.rpc.client_quirks import replaces_behind_cursor
 from tests.lsp.conftest import FakeRuntime, Servers
 from tests.lsp.raw_client import RawClient, did_change, did_open, inline
 

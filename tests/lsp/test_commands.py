@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lsp_server.engine_choice import choose_model, offered_models
+from lsp_server.engine.model_choice import choose_model, offered_models
 from tests.lsp.conftest import FakeRuntime, Servers, until
 from tests.lsp.raw_client import URI, RawClient, did_change, did_open, inline, notification
 

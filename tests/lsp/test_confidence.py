@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.confidence import Likely, cut_unlikely, is_worth_showing
+from lsp_server.filters.confidence import Likely, cut_unlikely, is_worth_showing
 
 SURE, UNSURE, NO = -0.01, -0.6, -5.0
 

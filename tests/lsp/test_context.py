@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lsp_server.context.budget import cut_around
 from lsp_server.context.paths import locate
-from lsp_server.documents import Cursor
+from lsp_server.documents.store import Cursor
 from tests.lsp.test_documents import snapshot_of
 
 LONG = "".join(f"line {number:04}\n" for number in range(1000))

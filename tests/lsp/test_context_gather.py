@@ -15,7 +15,7 @@ from lsp_server.context import gather
 from lsp_server.context.gather import ContextGatherer
 from lsp_server.context.snippets import SOURCES, View
 from lsp_server.context.worker import ContextWorker
-from lsp_server.documents import DocumentStore
+from lsp_server.documents.store import DocumentStore
 from tests.lsp.conftest import until
 from tests.lsp.test_context_ignore import tree
 

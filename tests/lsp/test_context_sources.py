@@ -19,7 +19,7 @@ from lsp_server.context.ranking import MAX_CHARS, MIN_CONTEXT_TOKENS, choose, ro
 from lsp_server.context.recent_edits import DIFF_PATH, RecentEdits, diff
 from lsp_server.context.similar import MAX_BYTES, SimilarIndex
 from lsp_server.context.snippets import Document, Snippet, View
-from lsp_server.documents import split_lines
+from lsp_server.documents.store import split_lines
 from tests.lsp.test_context_ignore import tree
 
 ROOT = Path("/project")

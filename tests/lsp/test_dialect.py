@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lsp_server.dialect import AUTOMATIC, BY_HAND, TriggerDialect
+from lsp_server.rpc.client_quirks import AUTOMATIC, BY_HAND, TriggerDialect
 
 
 class Client:

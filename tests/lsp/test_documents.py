@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
 
-from lsp_server.documents import MAX_LINE_CHARS, Cursor, DocumentStore, Snapshot, num_units, split_lines, without_end
+from lsp_server.documents.store import (
+    MAX_LINE_CHARS,
+    Cursor,
+    DocumentStore,
+    Snapshot,
+    num_units,
+    split_lines,
+    without_end,
+)
 
 ENCODINGS = ("utf-8", "utf-16", "utf-32")
 # Line ends of all kinds, characters of one to four bytes, a form feed (no line end in LSP), a combining accent.
@@ -148,7 +156,7 @@ def test_long_lines_around_the_cursor_are_cut_and_its_own_is_not() -> None:
 
 
 def test_a_document_that_is_too_large_is_not_served_until_it_comes_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lsp_server.documents.MAX_DOCUMENT_CHARS", 10)
+    monkeypatch.setattr("lsp_server.documents.store.MAX_DOCUMENT_CHARS", 10)
     store = opened("0123456789")
     assert store.snapshot(URI) is not None
     point = types.Position(0, 10)

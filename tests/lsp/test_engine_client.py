@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from decoding.protocol import Address, CompletionRequest, CompletionStats, Health
-from lsp_server.engine_client import EngineClient, EngineUnavailable
-from lsp_server.engine_stream import Delta
+from lsp_server.engine.client import EngineClient, EngineUnavailable
+from lsp_server.engine.stream import Delta
 from tests.lsp.conftest import FakeRuntime, until
 
 REQUEST = CompletionRequest(prompt="def secret_thing():\n")

@@ -13,9 +13,9 @@ import filelock
 import pytest
 
 from decoding.protocol import ENGINE_LOCK_FILE, Address
-from lsp_server import engine_connection
-from lsp_server.engine_client import SILENT, EngineUnavailable
-from lsp_server.engine_process import end_engine
+from lsp_server.engine import connection
+from lsp_server.engine.client import SILENT, EngineUnavailable
+from lsp_server.engine.process import end_engine
 from tests.lsp.conftest import FakeRuntime, Servers, until
 from tests.lsp.raw_client import RawClient, did_change, did_open, inline
 from tests.lsp.test_engine_client import MakeClient, text_of
@@ -23,7 +23,7 @@ from tests.lsp.test_engine_client import MakeClient, text_of
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_connection, "HEALTH_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(connection, "HEALTH_TIMEOUT_S", 0.3)
 
 
 async def stopped_engine(runtime: FakeRuntime, make_client: MakeClient) -> int:

@@ -13,8 +13,8 @@ import pytest
 
 from decoding.config import datastores_directory
 from decoding.datastore.files import listed
-from lsp_server import indexing
-from lsp_server.indexing import Wanted, WorkspaceIndexing, command_for, is_worth_it
+from lsp_server import workspace_index
+from lsp_server.workspace_index import Wanted, WorkspaceIndexing, command_for, is_worth_it
 from tests.lsp.conftest import FakeRuntime, Servers, until
 
 MADE = 'import sys; print(\'{"files": 3, "made": "now"}\')'
@@ -60,14 +60,14 @@ async def test_it_is_made_in_a_pause_and_again_after_work(tmp_path: Path) -> Non
     bench.indexing.follow()
     await asyncio.sleep(0.02)
     assert (bench.state(), bench.started) == ("waiting", [])  # somebody types
-    bench.now_s += indexing.QUIET_S
+    bench.now_s += workspace_index.QUIET_S
     await until(lambda: bench.state() == "ready")
     assert bench.indexing.figures() == {"state": "ready", "files": 3}
-    bench.now_s += indexing.REFRESH_S
+    bench.now_s += workspace_index.REFRESH_S
     await asyncio.sleep(0.02)
     assert len(bench.started) == 1  # nobody asked for anything since
     bench.asked_s = bench.now_s
-    bench.now_s += indexing.QUIET_S
+    bench.now_s += workspace_index.QUIET_S
     await until(lambda: len(bench.started) == 2)
     await bench.indexing.close()
 
@@ -75,7 +75,7 @@ async def test_it_is_made_in_a_pause_and_again_after_work(tmp_path: Path) -> Non
 async def test_nothing_runs_where_it_is_not_wanted(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.is_wanted = False
-    bench.now_s += indexing.QUIET_S
+    bench.now_s += workspace_index.QUIET_S
     bench.indexing.follow()
     await asyncio.sleep(0.02)
     assert (bench.state(), bench.started) == ("off", [])
@@ -88,7 +88,7 @@ async def test_nothing_runs_where_it_is_not_wanted(tmp_path: Path) -> None:
 async def test_a_failure_is_a_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for program, problem in ((FAILS, "no room is left"), ("print('nonsense')", "Expecting value")):
         bench = Bench(tmp_path, program)
-        bench.now_s += indexing.QUIET_S
+        bench.now_s += workspace_index.QUIET_S
         with caplog.at_level(logging.WARNING):
             bench.indexing.follow()
             await until(lambda bench=bench: bench.state() == "failed")  # type: ignore[misc]
@@ -100,7 +100,7 @@ async def test_a_failure_is_a_line_in_the_log(tmp_path: Path, caplog: pytest.Log
 
 async def test_closing_ends_the_process(tmp_path: Path) -> None:
     bench = Bench(tmp_path, WAITS)
-    bench.now_s += indexing.QUIET_S
+    bench.now_s += workspace_index.QUIET_S
     bench.indexing.follow()
     log = tmp_path / "log"
     await until(lambda: log.exists() and log.read_text() == "runs")

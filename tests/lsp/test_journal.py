@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lsp_server.journal import Entry, Journal
+from lsp_server.request_log import Entry, Journal
 
 
 def journal_of(*latencies_ms: float) -> Journal:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from lsprotocol import types
 
-from lsp_server.documents import Cursor
-from lsp_server.keystrokes import Keystrokes, may_delete
-from lsp_server.read_only import is_read_only
+from lsp_server.documents.keystrokes import Keystrokes, may_delete
+from lsp_server.documents.read_only import is_read_only
+from lsp_server.documents.store import Cursor
 from tests.lsp.test_documents import snapshot_of
 
 TEXT = "def f():\n    return one + two\n    \n"

@@ -29,7 +29,7 @@ SERVE_TCP = "from lsp_server import server; server.run_tcp('127.0.0.1', 0)"
 SERVE_NOTING = """
 import json, sys
 from lsp_server import server
-from lsp_server.engine_client import EngineClient
+from lsp_server.engine.client import EngineClient
 
 complete = EngineClient.complete
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from lsprotocol import types
 
 from decoding.protocol import CompletionRequest, CompletionStats, Health
-from lsp_server.documents import DocumentStore
-from lsp_server.engine_client import EngineClient, EngineUnavailable
-from lsp_server.engine_stream import Delta, Part
+from lsp_server.documents.store import DocumentStore
+from lsp_server.engine.client import EngineClient, EngineUnavailable
+from lsp_server.engine.stream import Delta, Part
+from lsp_server.rpc.transport import StreamFrames
 from lsp_server.server import Front
-from lsp_server.transport import StreamFrames
 from tests.lsp.raw_client import URI, did_open, inline, notification, request
 from tests.lsp.test_documents import position_of
 

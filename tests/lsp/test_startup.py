@@ -19,13 +19,14 @@ BEFORE_INITIALIZE = {
     "decoding",
     "decoding.protocol",
     "lsp_server",
-    "lsp_server.client_process",
-    "lsp_server.dialect",
+    "lsp_server.rpc.client_process",
+    "lsp_server.rpc",
+    "lsp_server.rpc.client_quirks",
     "lsp_server.log",
     "lsp_server.server",
     "lsp_server.settings",
-    "lsp_server.transport",
-    "lsp_server.wire",
+    "lsp_server.rpc.transport",
+    "lsp_server.rpc.protocol",
 }
 # Heavy or foreign modules that may come later or never.
 NOT_BEFORE_INITIALIZE = {"aiohttp", "filelock", "platformdirs", "rich", "numpy", "torch", "transformers"}
@@ -33,7 +34,7 @@ NOT_BEFORE_INITIALIZE = {"aiohttp", "filelock", "platformdirs", "rich", "numpy",
 LIST_MODULES = """
 import json, sys
 from lsp_server import server
-from lsp_server.wire import WireProtocol
+from lsp_server.rpc.protocol import WireProtocol
 from pathlib import Path
 
 send = WireProtocol._send_response

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.documents import Cursor
-from lsp_server.suggestions import Memory, Suggestion, accepted, rest_at, spot_at
+from lsp_server.completion.cache import Memory, Suggestion, accepted, rest_at, spot_at
+from lsp_server.documents.store import Cursor
 from tests.lsp.test_documents import snapshot_of
 
 

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from lsp_server import transport
-from lsp_server.transport import Frames, StreamFrames, ThreadFrames, hand_over, standard_input
+from lsp_server.rpc import transport
+from lsp_server.rpc.transport import Frames, StreamFrames, ThreadFrames, hand_over, standard_input
 
 
 def frame(body: bytes, header: bytes = b"Content-Length: %d\r\n\r\n") -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lsp_server.documents import Place
-from lsp_server.trigger import MAX_READ_CHARS, debounce_s, decide
+from lsp_server.completion.trigger import MAX_READ_CHARS, debounce_s, decide
+from lsp_server.documents.store import Place
 from tests.lsp.places import place_at
 
 CASES = [

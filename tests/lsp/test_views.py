@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from lsprotocol import types
 
-from lsp_server.documents import DocumentStore, Snapshot
-from lsp_server.items import make_item
-from lsp_server.notebooks import Notebooks
-from lsp_server.views import view_of
+from lsp_server.completion.items import make_item
+from lsp_server.documents.notebooks import Notebooks
+from lsp_server.documents.store import DocumentStore, Snapshot
+from lsp_server.documents.views import view_of
 from tests.lsp.conftest import FakeRuntime, Servers
 from tests.lsp.raw_client import RawClient, did_change, did_open, inline, notification
 

@@ -27,7 +27,7 @@ from lsp_server.cli.demo.outcome import Comparison, Outcome, Shown
 from lsp_server.cli.demo.scenes import PROJECT, SCENES, Scene
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
 from lsp_server.cli.parser import engine_arguments
-from lsp_server.engine_client import EngineClient
+from lsp_server.engine.client import EngineClient
 
 COMPARED_TOKENS: Final = 48
 

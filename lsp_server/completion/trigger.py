@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from lsp_server.documents import Place
-from lsp_server.syntax import inside, is_header, takes_statements
+from lsp_server.documents.store import Place
+from lsp_server.documents.syntax import inside, is_header, takes_statements
 
 MAX_DEBOUNCE_S: Final = 0.075
 OVERDUE: Final = 1.5

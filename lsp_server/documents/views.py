@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from lsprotocol import types
 
-from lsp_server.documents import Cursor, Snapshot, without_end
+from lsp_server.documents.store import Cursor, Snapshot, without_end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

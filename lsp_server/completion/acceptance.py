@@ -16,7 +16,7 @@ from typing import Final
 
 from lsprotocol import types
 
-from lsp_server.documents import Cursor, Snapshot, without_end
+from lsp_server.documents.store import Cursor, Snapshot, without_end
 
 ACCEPTED_COMMAND: Final = "tabcast.server.accepted"
 MAX_OFFERS: Final = 100

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decoding.protocol import CompletionOptions, CompletionRequest
-from lsp_server.adapters import Wanted
+from lsp_server.engine.adapters import Wanted
 
 
 class OwnEngine:

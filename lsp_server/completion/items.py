@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lsprotocol import types
 
-from lsp_server.documents import Cursor, Snapshot
+from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.filters.closers import num_replaced
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from decoding.protocol import PROTOCOL_VERSION, Address, Health, is_proven
-from lsp_server.engine_stream import EngineUnavailable, refusal
+from lsp_server.engine.stream import EngineUnavailable, refusal
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from decoding.protocol import CompletionRequest, ContextFile
-from lsp_server.trigger import Mode
+from lsp_server.completion.trigger import Mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

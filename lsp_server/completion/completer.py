@@ -15,20 +15,20 @@ from typing import Final
 
 from lsprotocol import types
 
-from lsp_server.asking import Shown, begin, look_ahead, request_for, text_around
-from lsp_server.confidence import cut_unlikely, is_worth_showing
-from lsp_server.documents import Cursor, Snapshot
-from lsp_server.engine_client import EngineUnavailable
+from lsp_server.completion.cache import Rest, spot_at
+from lsp_server.completion.in_flight import Generation, written_choices
+from lsp_server.completion.items import before_replaced, make_item
+from lsp_server.completion.request import Shown, begin, look_ahead, request_for, text_around
+from lsp_server.completion.trigger import Mode, debounce_s, decide
+from lsp_server.documents.read_only import is_read_only
+from lsp_server.documents.store import Cursor, Snapshot
+from lsp_server.engine.client import EngineUnavailable
 from lsp_server.filters import Surroundings, filter_text
+from lsp_server.filters.confidence import cut_unlikely, is_worth_showing
 from lsp_server.filters.deleted import drop_deleted
 from lsp_server.filters.parsing import judge_of
 from lsp_server.filters.rewriting import rewrite
-from lsp_server.generation import Generation, written_choices
-from lsp_server.items import before_replaced, make_item
-from lsp_server.read_only import is_read_only
 from lsp_server.session import Asked, Outcome, Session
-from lsp_server.suggestions import Rest, spot_at
-from lsp_server.trigger import Mode, debounce_s, decide
 
 MAX_TURNS: Final = 3
 MAX_CANDIDATES: Final = 3

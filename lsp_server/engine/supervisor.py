@@ -13,9 +13,9 @@ from contextlib import aclosing
 from typing import Final
 
 from decoding.protocol import CompletionRequest, Health
-from lsp_server.engine_choice import EngineSpec
-from lsp_server.engine_client import EngineClient, EngineUnavailable
-from lsp_server.engine_stream import Part
+from lsp_server.engine.client import EngineClient, EngineUnavailable
+from lsp_server.engine.model_choice import EngineSpec
+from lsp_server.engine.stream import Part
 from lsp_server.log import without_values
 
 logger = logging.getLogger(__name__)

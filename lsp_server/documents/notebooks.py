@@ -10,7 +10,7 @@ from typing import Final
 
 from lsprotocol import types
 
-from lsp_server.documents import DocumentStore, without_end
+from lsp_server.documents.store import DocumentStore, without_end
 
 MAX_LINES_ABOVE: Final = 1000
 

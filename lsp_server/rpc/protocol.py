@@ -25,8 +25,8 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol
 from pygls.protocol.json_rpc import JsonRPCNotification
 
-from lsp_server.dialect import TriggerDialect
 from lsp_server.log import without_values
+from lsp_server.rpc.client_quirks import TriggerDialect
 
 logger = logging.getLogger(__name__)
 

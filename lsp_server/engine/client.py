@@ -23,10 +23,10 @@ from decoding.protocol import (
     Health,
     make_private,
 )
-from lsp_server.engine_choice import EngineSpec
-from lsp_server.engine_connection import EngineConnection
-from lsp_server.engine_process import StartedEngine, StartPolicy, end_engine, start_engine
-from lsp_server.engine_stream import EngineUnavailable, Part, deltas
+from lsp_server.engine.connection import EngineConnection
+from lsp_server.engine.model_choice import EngineSpec
+from lsp_server.engine.process import StartedEngine, StartPolicy, end_engine, start_engine
+from lsp_server.engine.stream import EngineUnavailable, Part, deltas
 
 if TYPE_CHECKING:
     from filelock import FileLock

@@ -12,7 +12,7 @@ from typing import Final
 
 from lsprotocol import types
 
-from lsp_server.documents import Cursor, Snapshot, find_cursor
+from lsp_server.documents.store import Cursor, Snapshot, find_cursor
 
 RIGHT_AFTER_S: Final = 1.0
 A_MOMENT_S: Final = 10.0

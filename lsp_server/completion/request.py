@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from decoding.protocol import CompletionRequest
-from lsp_server.adapters import Wanted
+from lsp_server.completion.cache import accepted, spot_at
+from lsp_server.completion.in_flight import Generation
+from lsp_server.completion.trigger import Mode, decide
 from lsp_server.context.budget import Cut, cut_around
 from lsp_server.context.masking import mask_around
 from lsp_server.context.paths import locate
-from lsp_server.documents import Cursor, Place, Snapshot
+from lsp_server.documents.store import Cursor, Place, Snapshot
+from lsp_server.engine.adapters import Wanted
 from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.end import find_end
-from lsp_server.generation import Generation
 from lsp_server.session import Session
-from lsp_server.suggestions import accepted, spot_at
-from lsp_server.trigger import Mode, decide
 
 
 class Shown(NamedTuple):

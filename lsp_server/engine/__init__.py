@@ -1,0 +1,1 @@
+"""Finds, starts, watches and asks an engine."""

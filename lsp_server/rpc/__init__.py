@@ -1,0 +1,1 @@
+"""Speaks JSON-RPC with editors: frames, the protocol, and how clients differ."""
