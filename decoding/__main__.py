@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from decoding import config as configuration
-from decoding import model_commands
+from decoding.cli import models as model_commands
 from decoding.errors import AlreadyRunning, ModelError, TabcastError
 from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_MODEL, EXIT_PORT_IN_USE, EXIT_USAGE, VERSION
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             return bench.run(options, config)
         if options.command == "models":
             return model_commands.run(options, config)
-        from decoding import inspect_models  # noqa: PLC0415 - brings torch
+        from decoding.cli import inspect_models  # noqa: PLC0415 - brings torch
 
         report = inspect_models.doctor(config)
         print(json.dumps(report, indent=1) if options.json else inspect_models.as_text(report))  # noqa: T201
@@ -47,11 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _serve(config: configuration.EngineConfig, options: argparse.Namespace) -> int:
-    from decoding import serving  # noqa: PLC0415 - brings aiohttp
+    from decoding.service import lifecycle  # noqa: PLC0415 - brings aiohttp
 
     try:
-        return serving.serve(config, options.runtime_dir, options.port)
-    except serving.PortInUse as error:
+        return lifecycle.serve(config, options.runtime_dir, options.port)
+    except lifecycle.PortInUse as error:
         print(f"tabcast: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_PORT_IN_USE
     except AlreadyRunning as error:

@@ -15,13 +15,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from decoding.drafters.combine import Combined
 from decoding.drafters.draft_model import DraftModel
 from decoding.drafters.prompt_lookup import PromptLookup
-from decoding.drafting import Drafter, DraftRequest
 from decoding.errors import ModelError, RequestError
-from decoding.models import block_cache
-from decoding.models.generic import GenericModel
-from decoding.models.row_invariance import probe
-from decoding.sampling import Sampling
-from decoding.speculate import speculate
+from decoding.models.probing.row_invariance import probe
+from decoding.models.transformers import cache
+from decoding.models.transformers.model import GenericModel
+from decoding.speculation.drafting import Drafter, DraftRequest
+from decoding.speculation.sampling import Sampling
+from decoding.speculation.speculate import speculate
 
 KEPT_AS = "_tabcast"
 
@@ -130,7 +130,7 @@ def _borrowed(model: PreTrainedModel, vocabulary: int, max_len: int) -> Iterator
             known = (key, wrapped, wrapped.shape)
             setattr(model, KEPT_AS, known)
         elif known[1].can_roll_back:
-            model.eval().set_attn_implementation(block_cache.NAME)
+            model.eval().set_attn_implementation(cache.NAME)
         wrapped = known[1]
         wrapped.shape = replace(known[2], max_len=min(max_len, known[2].max_len))
         yield wrapped

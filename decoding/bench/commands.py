@@ -13,13 +13,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from decoding.bench import data, decode_command, infilling, lookup, passes, product_commands, recording, replay, report
+from decoding.bench import live_commands
 from decoding.bench.gpu_checks import command as gpu_checks
-from decoding.bench.suggest import CONTEXTS, MAX_BLOCK_TOKENS, ContextProcess, FilterProcess, Suggester
+from decoding.bench.harness import data, recorded_session
+from decoding.bench.report import report
+from decoding.bench.suites import decode_command, infilling, lookup, passes, replay
+from decoding.bench.suites.suggestions import CONTEXTS, MAX_BLOCK_TOKENS, ContextProcess, FilterProcess, Suggester
 from decoding.config import EngineConfig
-from decoding.detokenize import special_names
 from decoding.errors import TabcastError
-from decoding.models.pair import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.text.detokenize import special_names
 
 Suite = Callable[[argparse.Namespace, ModelSet, Progress], Iterable[report.Row]]
 OwnEngineSuite = Callable[[argparse.Namespace, None, Progress], Iterable[report.Row]]
@@ -62,11 +65,11 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--recording", type=Path, metavar="FILE", help="an editing session to draw the clock's gaps from"
     )
     lookup.add_options(_add_own_engine(suites, "lookup", lookup.run, "what finding drafts in code costs the host"))
-    suite = _add_own_engine(suites, "trace", product_commands.run_trace, "a recorded editing session, played again")
-    product_commands.add_trace_options(suite)
-    _add_own_engine(suites, "startup", product_commands.run_startup, "the time to a first suggestion, cold and warm")
+    suite = _add_own_engine(suites, "trace", live_commands.run_trace, "a recorded editing session, played again")
+    live_commands.add_trace_options(suite)
+    _add_own_engine(suites, "startup", live_commands.run_startup, "the time to a first suggestion, cold and warm")
     suite = _add_own_engine(
-        suites, "endurance", product_commands.run_endurance, "thousands of requests, and the memory they leave behind"
+        suites, "endurance", live_commands.run_endurance, "thousands of requests, and the memory they leave behind"
     )
     suite.add_argument("--requests", type=int, default=10_000, metavar="N")
     return list(suites.choices.values())
@@ -158,7 +161,7 @@ def _infilling(options: argparse.Namespace, models: ModelSet, progress: Progress
 def _replay(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
     gaps_ms: Sequence[float] = replay.KEY_GAPS_MS
     if options.recording:
-        gaps_ms = recording.key_gaps_ms(recording.read_recording(options.recording))
+        gaps_ms = recorded_session.key_gaps_ms(recorded_session.read_recording(options.recording))
     rows = [row for path in options.data for row in data.read_replay(path, options.limit) if row.gold.strip()]
     if not rows:
         raise TabcastError("no row inserts anything")

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from decoding.drafters.merging import Candidate, choose_chains, merge
-from decoding.drafting import NOTHING, Draft, Drafter, DraftRequest, Outcome
-from decoding.policy import FEW_TOKENS, Policy
-from decoding.reliability import checked_language
+from decoding.drafters.chain_selection import Candidate, choose_chains, merge
+from decoding.policy.calibration import checked_language
+from decoding.policy.policy import FEW_TOKENS, Policy
+from decoding.speculation.drafting import NOTHING, Draft, Drafter, DraftRequest, Outcome
 
 log = logging.getLogger(__name__)
 

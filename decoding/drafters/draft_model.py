@@ -11,10 +11,10 @@ from typing import cast
 
 import torch
 
-from decoding.drafters.follower import Follower
-from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.drafters.draft_cache import Follower
 from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
-from decoding.sampling import barred, choose
+from decoding.speculation.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.speculation.sampling import barred, choose
 
 MAX_DRAFT = 4
 MAX_AHEAD = 8  # where the model goes on by itself

@@ -12,9 +12,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from decoding.drafters.likely import Guess, draft_of, guesses, least_on
-from decoding.drafting import HIDDEN, Draft, DraftRequest, Outcome
+from decoding.drafters.draft_from_logits import Guess, draft_of, guesses, least_on
 from decoding.models.heads import Heads
+from decoding.speculation.drafting import HIDDEN, Draft, DraftRequest, Outcome
 
 NEEDS: Final = frozenset((HIDDEN,))
 

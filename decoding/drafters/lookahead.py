@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 
-from decoding.constraint import Healing
-from decoding.drafting import PROBES, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import PROBES, Draft, DraftRequest, Outcome
+from decoding.text.token_healing import Healing
 
 WINDOW = 6
 NGRAM = 4

@@ -10,12 +10,12 @@ from typing import Final
 
 from torch import Tensor
 
-from decoding.drafters.follower import Follower
-from decoding.drafters.likely import draft_of, guesses, least_on
-from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.drafters.draft_cache import Follower
+from decoding.drafters.draft_from_logits import draft_of, guesses, least_on
 from decoding.models.language_model import Cache
 from decoding.models.parallel import ParallelModel
-from decoding.sampling import barred
+from decoding.speculation.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.speculation.sampling import barred
 
 ROOM: Final = 2  # tokens that are asked for beyond as many as the model was sure of the last time
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from decoding.drafters.candidates import as_draft, in_own_text, vote
-from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.drafters.chain_scoring import as_draft, in_own_text, vote
+from decoding.speculation.drafting import NOTHING, Draft, DraftRequest, Outcome
 
 MAX_MATCH = 8
 MIN_MATCH = 2

@@ -21,10 +21,10 @@ from decoding.drafters.prompt_lookup import PromptLookup
 from decoding.drafters.self_draft import has_layers, self_draft, skip_layers
 from decoding.drafters.suffix import Suffix
 from decoding.drafters.suffix_automaton import LiveText
-from decoding.drafting import Drafter
 from decoding.models.language_model import Cache
-from decoding.models.pair import ModelSet
+from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method, drafter_names
+from decoding.speculation.drafting import Drafter
 
 # What `auto` is, by the kind of device; see the decisions in ARCHITECTURE.md for the figures.
 BEST: Final[Mapping[str, tuple[str, ...]]] = {"cpu": ("lookup", "draft")}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from decoding.datastore.suffix_array import DEPTH, SuffixArray
-from decoding.drafters.candidates import (
+from decoding.drafters.chain_scoring import (
     MAX_RIVALS,
     MIN_PROBABILITY,
     Chain,
@@ -24,7 +24,7 @@ from decoding.drafters.candidates import (
 )
 from decoding.drafters.prompt_lookup import common_prefix_len
 from decoding.drafters.suffix_automaton import Automaton, LiveText, Writer
-from decoding.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import NOTHING, Draft, DraftRequest, Outcome
 
 MIN_MATCH: Final = 2
 MAX_DRAFT: Final = 16

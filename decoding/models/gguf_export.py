@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from decoding.errors import ModelError
-from decoding.models.loading import load_tokenizer, read_config
-from decoding.models.rope import inverse_frequencies
+from decoding.models.loading.decoder_loading import load_tokenizer, read_config
+from decoding.models.torch.rope import inverse_frequencies
 
 TYPES = ("bf16", "q8_0", "f32")
 ADVICE = "GGUF files need the `gguf` package: pip install 'tabcast[bench]'"

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from decoding.errors import ModelError
-from decoding.models.tensors import Tensors
+from decoding.models.weights.tensors import Tensors
 
 FOLDER: Final = "heads"  # beside a target's own files
 DESCRIPTION_FILE: Final = "heads.json"

@@ -84,7 +84,7 @@ class LanguageModel(Protocol):
 
 
 class StepsChains(Protocol):
-    """A model with a pass for several chains that all begin at a cache's end (decoding/chains.py).
+    """A model with a pass for several chains that all begin at a cache's end (decoding/speculation/step.py).
 
     Each has a tail of its own, so that every row is to the bit what `step` gives for that chain alone.
     """

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from decoding.models.decoder import Layer, Weights
+from decoding.models.torch.decoder import Layer, Weights
 
 TILE_OUTPUTS: Final = 64
 TILE_INPUTS: Final = 128
@@ -148,7 +148,7 @@ def is_quantized(weights: object) -> bool:
 def _kernels() -> ModuleType | None:
     """The kernels for GPUs, where Triton is."""
     try:
-        from decoding.models.cuda import products  # noqa: PLC0415 - brings Triton
+        from decoding.models.cuda import quantized_matmul  # noqa: PLC0415 - brings Triton
     except ImportError:
         return None
-    return products
+    return quantized_matmul

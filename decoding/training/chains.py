@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from decoding.training import gains
-from decoding.training.own_text import Continue
+from decoding.training import evaluate_draft
+from decoding.training.on_policy import Continue
 
 
 class Written(NamedTuple):
@@ -26,12 +26,12 @@ def write_on(teacher: PreTrainedModel, prompts: Sequence[list[int]], go_on: Cont
     written = []
     for prompt in prompts:
         ids = torch.tensor([prompt], device=teacher.device)
-        wanted = go_on(ids, gains.NEW_TOKENS).to(teacher.device)
+        wanted = go_on(ids, evaluate_draft.NEW_TOKENS).to(teacher.device)
         written.append(Written(prompt, wanted[0].cpu(), torch.cat([ids, wanted], dim=1)))
     return written
 
 
-def agreement_of(right: Sequence[Sequence[int]]) -> gains.Agreement:
+def agreement_of(right: Sequence[Sequence[int]]) -> evaluate_draft.Agreement:
     """What guesses are worth.
 
     Args:
@@ -45,4 +45,4 @@ def agreement_of(right: Sequence[Sequence[int]]) -> gains.Agreement:
             num_steps += 1
     found = [count for places in right for count in places]
     share = sum(count > 0 for count in found) / len(found)
-    return gains.Agreement(share=share, tokens_per_step=len(found) / num_steps)
+    return evaluate_draft.Agreement(share=share, tokens_per_step=len(found) / num_steps)

@@ -13,8 +13,19 @@ import torch
 
 from decoding.config import model_folder
 from decoding.errors import TabcastError
-from decoding.models.loading import load_tokenizer
-from decoding.training import corpus, draft, online_command, pack, pretrain, prune, samples, schedule, screening, stages
+from decoding.models.loading.decoder_loading import load_tokenizer
+from decoding.training import (
+    corpus,
+    draft,
+    filtering,
+    online_command,
+    pack,
+    pretrain,
+    prune,
+    samples,
+    schedule,
+    train_pair,
+)
 from decoding.training import tokenizer as training_tokenizer
 from decoding.training.export import export
 
@@ -56,7 +67,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         default="suffix_first",
         help="suffix_first as the engine asks it, or prefix_first in the classic layout, cut anywhere",
     )
-    for name, size in stages.CPU_SIZE.items():
+    for name, size in train_pair.CPU_SIZE.items():
         step.add_argument(f"--{name.replace('_', '-')}", type=int, default=size)
     _add_run(step)
     step = steps.add_parser("draft", help="make a draft for a target out of it, on your own code")
@@ -73,7 +84,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     for name in prune.Size.__slots__:
         step.add_argument(f"--{name.replace('_', '-')}", type=int, help="of what is cut out of the target")
     _add_run(step)
-    stages.add_parser(steps)
+    train_pair.add_parser(steps)
     online_command.add_parser(steps)
     step = steps.add_parser("pack", help="store a model in int8, in files below 16 MB")
     _add(step, _pack, model="model folder", out="folder for the packed model")
@@ -105,7 +116,7 @@ def _add_run(step: argparse.ArgumentParser) -> None:
 
 def _corpus(options: argparse.Namespace) -> None:
     try:
-        evaluation = screening.evaluation_runs(options.evaluation)
+        evaluation = filtering.evaluation_runs(options.evaluation)
     except (OSError, ValueError) as error:
         raise TabcastError(f"an evaluation file can't be read: {error}") from None
     dropped = corpus.Dropped()
@@ -143,7 +154,7 @@ def _target(options: argparse.Namespace) -> None:
     if options.init is not None:
         model = draft.load_model(model_folder(options.init, "target"), options.device)
     else:
-        size = {name: getattr(options, name) for name in stages.CPU_SIZE}
+        size = {name: getattr(options, name) for name in train_pair.CPU_SIZE}
         model = pretrain.new_model(form, **size, max_len=options.row_len).to(options.device)
     model.config.tabcast = {**getattr(model.config, "tabcast", {}), "fim_order": options.fim_order}
     log.info("%.2f M parameters", model.num_parameters() / 1e6)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from decoding.errors import TabcastError
-from decoding.training import duplicates, screening
+from decoding.training import duplicates, filtering
 
 log = logging.getLogger(__name__)
 
@@ -98,11 +98,11 @@ def collect(
 
 
 def _reason_to_drop(text: str, copies: duplicates.NearCopies, evaluation: frozenset[int]) -> str:
-    if not screening.is_worth_learning(text):
+    if not filtering.is_worth_learning(text):
         return "generated or data"
-    if screening.holds_secret(text):
+    if filtering.holds_secret(text):
         return "secret"
-    if screening.overlaps(text, evaluation):
+    if filtering.overlaps(text, evaluation):
         return "evaluation set"
     return "near copy" if copies.is_near_copy(text) else ""
 

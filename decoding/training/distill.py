@@ -17,8 +17,8 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from decoding.training.feed import Feed
-from decoding.training.own_text import Continue
+from decoding.training.dataloader import Feed
+from decoding.training.on_policy import Continue
 from decoding.training.pretrain import LOGIT_ROWS, Loss, hidden_states
 
 OWN_EVERY = 2

@@ -19,14 +19,14 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from decoding.errors import TabcastError
-from decoding.fim import find_layout
-from decoding.models.loading import begin_token_ids, load_tokenizer, num_token_ids, read_config
+from decoding.models.loading.decoder_loading import begin_token_ids, load_tokenizer, num_token_ids, read_config
 from decoding.models.parallel import MAX_TOKENS
-from decoding.training import corpus, gains, heads, pack, parallel, pretrain, prune
+from decoding.text.prompt_layout import find_layout
+from decoding.training import corpus, evaluate_draft, heads, pack, parallel, pretrain, prune
 from decoding.training.chains import Written, write_on
 from decoding.training.distill import OwnContinuations, continue_greedily, distillation_loss
 from decoding.training.export import export
-from decoding.training.own_text import Continue, EngineContinuation
+from decoding.training.on_policy import Continue, EngineContinuation
 from decoding.training.samples import Form, Samples
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Wanted:
 
     target: Path
     out: Path
-    kind: str = gains.MODEL
+    kind: str = evaluate_draft.MODEL
     begin_with: Path | None = None
     size: dict[str, int] | None = None
     num_tokens: int | None = None
@@ -61,9 +61,9 @@ class Wanted:
 class Made:
     """What the draft is worth on held-out files, before and after training, and whether that is finished."""
 
-    before: gains.Agreement
-    after: gains.Agreement
-    speed: gains.Speed
+    before: evaluate_draft.Agreement
+    after: evaluate_draft.Agreement
+    speed: evaluate_draft.Speed
     is_finished: bool
 
 
@@ -79,7 +79,7 @@ def train(wanted: Wanted, data: Path, recipe: pretrain.Recipe, checkpoint: Path)
     form = form_of(wanted.target)
     row_len = min(wanted.row_len, int(read_config(wanted.target).get("max_position_embeddings") or wanted.row_len))
     files, held_out = read_data(data)
-    prompts = gains.prompts_of(held_out, form, max_len=row_len - gains.NEW_TOKENS)
+    prompts = evaluate_draft.prompts_of(held_out, form, max_len=row_len - evaluate_draft.NEW_TOKENS)
     teacher = load_model(wanted.target, wanted.device, _teacher_type(wanted.device))
     feed = Samples(files, form, row_len=row_len, seed=wanted.seed)
     torch.manual_seed(wanted.seed)
@@ -98,7 +98,7 @@ def train(wanted: Wanted, data: Path, recipe: pretrain.Recipe, checkpoint: Path)
         )
     student.write(wanted.out)
     del teacher, own, student, go_on
-    speed = gains.speed(wanted.target, wanted.out, prompts, device=wanted.device, kind=wanted.kind)
+    speed = evaluate_draft.speed(wanted.target, wanted.out, prompts, device=wanted.device, kind=wanted.kind)
     log.info("on %d held-out prompts, before: %s", len(prompts), before)
     log.info("on %d held-out prompts, after:  %s", len(prompts), after)
     log.info("decoding with it takes place at %.2f times the speed of plain decoding", speed.speedup)
@@ -178,7 +178,7 @@ class Student:
 
     module: torch.nn.Module
     loss: pretrain.Loss
-    measure: Callable[[Sequence[Written]], gains.Agreement]
+    measure: Callable[[Sequence[Written]], evaluate_draft.Agreement]
     write: Callable[[Path], None]
 
 
@@ -187,7 +187,7 @@ def _small_model(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, form: 
     return Student(
         module=model,
         loss=distillation_loss(teacher),
-        measure=lambda written: gains.agreement(teacher, model, [found.prompt for found in written]),
+        measure=lambda written: evaluate_draft.agreement(teacher, model, [found.prompt for found in written]),
         write=lambda out: export(model, wanted.target, out),
     )
 
@@ -217,7 +217,7 @@ def _heads(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, _form: Form)
     )
 
 
-STUDENTS = {gains.MODEL: _small_model, gains.PARALLEL: _parallel_model, gains.HEADS: _heads}
+STUDENTS = {evaluate_draft.MODEL: _small_model, evaluate_draft.PARALLEL: _parallel_model, evaluate_draft.HEADS: _heads}
 
 
 def _millions(model: torch.nn.Module) -> str:

@@ -24,9 +24,9 @@ from transformers import PreTrainedModel
 from decoding.errors import TabcastError
 from decoding.models.heads import DESCRIPTION_FILE, EPS, FORMAT, WEIGHTS_FILE, identity, read_description
 from decoding.training.chains import Written, agreement_of
+from decoding.training.dataloader import Feed
+from decoding.training.evaluate_draft import Agreement
 from decoding.training.export import write_folder
-from decoding.training.feed import Feed
-from decoding.training.gains import Agreement
 from decoding.training.pretrain import Loss, hidden_states
 
 NUM_HEADS = 4

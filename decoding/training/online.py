@@ -24,11 +24,11 @@ import torch
 from filelock import FileLock, Timeout
 from transformers import PreTrainedModel
 
-from decoding.adaptation import Home, Written
 from decoding.errors import TabcastError
-from decoding.models.loading import load_tokenizer, read_config, why_not_alike
-from decoding.models.memory import count_parameters, free_bytes, needed_bytes
-from decoding.training import gains, pretrain
+from decoding.models.loading.decoder_loading import load_tokenizer, read_config, why_not_alike
+from decoding.models.loading.memory import count_parameters, free_bytes, needed_bytes
+from decoding.storage.adaptation import Home, Written
+from decoding.training import evaluate_draft, pretrain
 from decoding.training.checkpoint import TrainingError
 from decoding.training.distill import distillation_loss
 from decoding.training.draft import BYTES_PER_TRAINED_PARAMETER, load_model
@@ -69,9 +69,9 @@ class Adapted:
     the one of them that the engine takes from its next start on.
     """
 
-    first: gains.Agreement
-    before: gains.Agreement
-    after: gains.Agreement
+    first: evaluate_draft.Agreement
+    before: evaluate_draft.Agreement
+    after: evaluate_draft.Agreement
     kept: str
     num_learnt_from: int
     num_held_out: int
@@ -216,7 +216,7 @@ def _learn(
 
 
 @torch.no_grad()
-def agreement(draft: PreTrainedModel, answers: Sequence[Written]) -> gains.Agreement:
+def agreement(draft: PreTrainedModel, answers: Sequence[Written]) -> evaluate_draft.Agreement:
     """How much of what the target wrote the draft guesses, with all before it known."""
     draft.eval()
     most = draft.config.max_position_embeddings
@@ -229,8 +229,8 @@ def agreement(draft: PreTrainedModel, answers: Sequence[Written]) -> gains.Agree
             guessed = draft.lm_head(hidden_states(draft, ids)[0, -num_answered - 1 : -1]).argmax(-1)
         found: list[bool] = (guessed == ids[0, -num_answered:]).tolist()
         stood += found
-        num_steps += gains.steps_for(found)
-    return gains.Agreement(share=sum(stood) / len(stood), tokens_per_step=len(stood) / num_steps)
+        num_steps += evaluate_draft.steps_for(found)
+    return evaluate_draft.Agreement(share=sum(stood) / len(stood), tokens_per_step=len(stood) / num_steps)
 
 
 def _write_report(home: Home, made: Adapted) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from decoding import config as configuration
-from decoding.adaptation import Home
 from decoding.errors import TabcastError
-from decoding.learner import IDLE_S, MIN_NEW_ANSWERS
+from decoding.service.learner import IDLE_S, MIN_NEW_ANSWERS
+from decoding.storage.adaptation import Home
 from decoding.training import online
 
 log = logging.getLogger(__name__)

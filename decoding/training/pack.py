@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from decoding.errors import TabcastError
-from decoding.models.int8_files import FACTORS, PATTERN, restore_rows, round_rows
+from decoding.models.weights.int8_files import FACTORS, PATTERN, restore_rows, round_rows
 from decoding.training.export import copy_tokenizer, export, write_folder
 
 MAX_FILE_BYTES = 15_000_000

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from decoding.models.parallel import MaskForm
 from decoding.training.chains import Written, agreement_of
 from decoding.training.distill import divergence
-from decoding.training.gains import Agreement
+from decoding.training.evaluate_draft import Agreement
 from decoding.training.pretrain import Loss, hidden_states
 
 NUM_TOKENS = 6

@@ -20,8 +20,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from decoding.training import checkpoint, corpus, progress
 from decoding.training.checkpoint import TrainingError
-from decoding.training.cuts import Cut
-from decoding.training.feed import Feed
+from decoding.training.dataloader import Feed
+from decoding.training.fim_splits import Cut
 from decoding.training.samples import Form, Surroundings, encode_sample
 from decoding.training.schedule import Length, Schedule
 

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from decoding.fim import Layout, find_layout, lay_out
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
+from decoding.text.prompt_layout import Layout, find_layout, lay_out
 from decoding.training.corpus import SourceFile
-from decoding.training.cuts import Cut, choose_cut, cut_anywhere, windows
+from decoding.training.fim_splits import Cut, choose_cut, cut_anywhere, windows
 
 REPOSITORY_SHARE = 0.6
 PATH_SHARE = 0.93

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from decoding.config import EngineConfig
-from decoding.models.pair import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_pair
 from tests.tiny_models import make_model
 
 

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from decoding.__main__ import main
-from decoding.bench import baselines, data, decode, decode_rows, scoring, tasks
+from decoding.bench.harness import baselines, data, decode_prompts
+from decoding.bench.metrics import likelihood
+from decoding.bench.suites import decode, decode_rows
 from decoding.errors import TabcastError
-from decoding.models.pair import ModelSet
+from decoding.models.loading.model_set import ModelSet
 
 PROMPT = list(range(20, 60)) * 2
 
@@ -50,7 +52,7 @@ def test_a_method_that_diverges_is_told(pair: ModelSet) -> None:
         return run
 
     runs = decode.measure([PROMPT], {**plain, "wrong": wrong})
-    gaps = {row["method"]: row for row in decode_rows.rows(runs, [PROMPT], partial(scoring.logit_gap, pair.target))}
+    gaps = {row["method"]: row for row in decode_rows.rows(runs, [PROMPT], partial(likelihood.logit_gap, pair.target))}
     assert gaps["wrong"]["identical_percent"] == 0
     assert gaps["plain"]["divergence"] is None
     found = gaps["wrong"]["divergence"]
@@ -58,7 +60,7 @@ def test_a_method_that_diverges_is_told(pair: ModelSet) -> None:
     assert found["logit_gap"] > 0
     ours = runs[decode.PLAIN][0][0].token_ids
     before = [*PROMPT, *ours[:7]]
-    logits = next(scoring.logits_before(pair.target, pair.target.new_cache(), before, [0]))
+    logits = next(likelihood.logits_before(pair.target, pair.target.new_cache(), before, [0]))
     assert int(logits.argmax()) == ours[7]
     assert found["logit_gap"] == pytest.approx(float(logits[ours[7]] - logits[ours[7] + 1]), abs=1e-3)
 
@@ -81,18 +83,18 @@ def test_a_given_text_is_what_every_method_writes(pair: ModelSet) -> None:
 
 
 def test_suites_are_tasks_of_their_files(pair: ModelSet, tmp_path: Path) -> None:
-    def found(suite: str, **row: object) -> list[tasks.Task]:
+    def found(suite: str, **row: object) -> list[decode_prompts.Task]:
         file = tmp_path / f"{suite}.jsonl"
         file.write_text(json.dumps(row) + "\n", encoding="utf-8")
         options = argparse.Namespace(suite_name=suite, data=file, limit=None, max_tokens=8)
-        return tasks.read(options, pair)
+        return decode_prompts.read(options, pair)
 
     text = "def add(a, b):\n    return a + b\n"
     (task,) = found("infilling", prompt=text, suffix=text, canonical_solution="x")
     assert not task.answer_ids
     (task,) = found("rewrites", name="r", before=text, after=text.upper())
     assert pair.tokenizer.decode(list(task.answer_ids)) == text.upper()
-    assert all(before != after for _, before, after in data.read_rewrites(tasks.REWRITES))
+    assert all(before != after for _, before, after in data.read_rewrites(decode_prompts.REWRITES))
     (task,) = found("spec-bench", question_id=1, category="coding", turns=[text, "And another one."])
     assert pair.tokenizer.decode(task.prompt_ids) == text
     with pytest.raises(TabcastError, match="no prompt"):
@@ -100,7 +102,7 @@ def test_suites_are_tasks_of_their_files(pair: ModelSet, tmp_path: Path) -> None
     with pytest.raises(TabcastError, match="'turns' should be a list of texts"):
         found("spec-bench", question_id=1, category="coding", turns=text)
     with pytest.raises(TabcastError, match="needs --data"):
-        tasks.read(argparse.Namespace(suite_name="replay", data=None, limit=None, max_tokens=8), pair)
+        decode_prompts.read(argparse.Namespace(suite_name="replay", data=None, limit=None, max_tokens=8), pair)
 
 
 def test_an_interrupted_run_keeps_what_all_have_finished(pair: ModelSet) -> None:

@@ -10,7 +10,7 @@ import random
 import pytest
 from aiohttp import web
 
-from decoding.bench import endurance
+from decoding.bench.suites import endurance
 from decoding.errors import TabcastError
 from decoding.protocol import Address, CompletionRequest
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from decoding.__main__ import main
-from decoding.bench import shapes
 from decoding.bench.gpu_checks import command, models
 from decoding.bench.gpu_checks.setting import Setting
+from decoding.bench.harness import random_models
 from decoding.config import EngineConfig
 from decoding.models.cuda.decoder import CudaDecoder
 from decoding.models.cuda.recording import Replay
@@ -23,7 +23,7 @@ CONFIG = EngineConfig(device="cpu", dtype="float32", kernels="rehearsed", thread
 @pytest.fixture(scope="module")
 def setting() -> Iterator[Setting]:
     threads = torch.get_num_threads()
-    yield Setting(models=shapes.random_pair("tiny", "smaller", CONFIG, 320), config=CONFIG)
+    yield Setting(models=random_models.random_pair("tiny", "smaller", CONFIG, 320), config=CONFIG)
     torch.set_num_threads(threads)
 
 

@@ -16,11 +16,12 @@ import torch.nn.functional as F  # noqa: N812
 from transformers import AutoModelForCausalLM
 
 from decoding.__main__ import main
-from decoding.bench import data, infilling
-from decoding.complete import HealedPrompt, prompt_tokens
-from decoding.models.pair import ModelSet
+from decoding.bench.harness import data
+from decoding.bench.suites import infilling
+from decoding.completion.completion import HealedPrompt, prompt_tokens
+from decoding.completion.sessions import Session
+from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest
-from decoding.sessions import Session
 
 ROWS = [
     {"task_id": "t/0", "prompt": "def f(x):\n    y = ", "suffix": "\n    return y\n", "canonical_solution": "x + 1"},

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from decoding.bench import decode, decode_command, llama_cpp
+from decoding.bench.harness import llama_cpp
+from decoding.bench.suites import decode, decode_command
 from decoding.errors import TabcastError
 from decoding.models import gguf_export
-from decoding.models.pair import ModelSet
+from decoding.models.loading.model_set import ModelSet
 from tests.tiny_models import make_model
 
 PROMPT = list(range(20, 60)) * 2

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from decoding.__main__ import main
-from decoding.bench import lookup
+from decoding.bench.suites import lookup
 
 
 def write_code(folder: Path, num_files: int) -> None:

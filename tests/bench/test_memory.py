@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from decoding.bench import memory
+from decoding.bench.metrics import memory
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells resident memory so")

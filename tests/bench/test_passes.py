@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from decoding.__main__ import main
-from decoding.bench import bandwidth, decode_rows, shapes
+from decoding.bench.harness import random_models
+from decoding.bench.metrics import bandwidth
+from decoding.bench.suites import decode_rows
 from decoding.config import EngineConfig
 
 CPU = ["--device", "cpu", "--dtype", "float32", "--shape", "tiny", "--draft-shape", "smaller"]
@@ -26,7 +28,7 @@ def rows_of(path: Path) -> dict[str, dict[str, object]]:
 
 
 def test_what_a_pass_must_read() -> None:
-    model = shapes.random_pair(
+    model = random_models.random_pair(
         "tiny", None, EngineConfig(device="cpu", dtype="float32", kernels="rehearsed"), 320
     ).target
     # Per layer (4 + 2 * 2) heads of 8, 32 * 32, three matrices of 32 * 64; a head of 500 * 32; keys and values.

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from decoding.__main__ import main
-from decoding.bench import data, recording, replay
-from decoding.bench.suggest import ContextProcess, FilterProcess, Suggester
-from decoding.models.pair import ModelSet
+from decoding.bench.harness import data, recorded_session
+from decoding.bench.suites import replay
+from decoding.bench.suites.suggestions import ContextProcess, FilterProcess, Suggester
+from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import ScoredToken
 
 FRONT_END = [sys.executable, "-P", "-m", "lsp_server"]
@@ -170,11 +171,11 @@ def test_the_gaps_of_a_recording(tmp_path: Path) -> None:
     times = [1000, 1100, 1130, 9000, 9250]
     log: list[dict[str, object]] = [{"kind": "setContent", "id": 0, "time": 0, "content": "", "v": 1}]
     log += [{"kind": "changed", "id": 0, "time": time, "edit": [[0, 0, "a"]]} for time in times]
-    fetch = {"sourceId": recording.FETCH, "kind": "start", "requestId": 0}
+    fetch = {"sourceId": recorded_session.FETCH, "kind": "start", "requestId": 0}
     log.append({"kind": "documentEvent", "id": 0, "time": 9300, "data": fetch})
     path = tmp_path / "session.json"
     path.write_text(json.dumps({"log": log}), encoding="utf-8")
-    assert recording.key_gaps_ms(recording.read_recording(path)) == [100, 30, 250]
+    assert recorded_session.key_gaps_ms(recorded_session.read_recording(path)) == [100, 30, 250]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from decoding.bench import plots, report
+from decoding.bench.report import plots, report
 
 ROWS: list[report.Row] = [
     {

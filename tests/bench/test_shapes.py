@@ -10,24 +10,29 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from decoding.__main__ import main
-from decoding.bench import decode, decode_rows, shapes, synthetic
-from decoding.chains import max_chains
+from decoding.bench.harness import random_models, synthetic
+from decoding.bench.suites import decode, decode_rows
 from decoding.config import EngineConfig
-from decoding.models.pair import ModelSet
+from decoding.models.loading.model_set import ModelSet
+from decoding.speculation.step import max_chains
 
-TINY = shapes.ModelShape(layers=2, width=32, heads=4, kv_heads=2, feed_forward=64, vocabulary=500)
-SMALLER = shapes.ModelShape(layers=1, width=16, heads=2, kv_heads=1, feed_forward=32, vocabulary=500, is_tied=True)
+TINY = random_models.ModelShape(layers=2, width=32, heads=4, kv_heads=2, feed_forward=64, vocabulary=500)
+SMALLER = random_models.ModelShape(
+    layers=1, width=16, heads=2, kv_heads=1, feed_forward=32, vocabulary=500, is_tied=True
+)
 CPU = ["--device", "cpu", "--dtype", "float32"]
 
 
 @pytest.fixture(autouse=True)
 def named_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shapes, "SHAPES", {**shapes.SHAPES, "tiny": TINY, "smaller": SMALLER})
+    monkeypatch.setattr(random_models, "SHAPES", {**random_models.SHAPES, "tiny": TINY, "smaller": SMALLER})
 
 
 @pytest.fixture
 def tiny_pair() -> ModelSet:
-    return shapes.random_pair("tiny", "smaller", EngineConfig(device="cpu", dtype="float32", kernels="torch"), 256)
+    return random_models.random_pair(
+        "tiny", "smaller", EngineConfig(device="cpu", dtype="float32", kernels="torch"), 256
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,18 +46,18 @@ def tiny_pair() -> ModelSet:
     ],
 )
 def test_real_sizes(name: str, billions: float) -> None:
-    shape = shapes.SHAPES[name]
+    shape = random_models.SHAPES[name]
     attention = 2 * shape.width * (shape.width + shape.kv_heads * shape.head_dim)
     layer = attention + 3 * shape.width * shape.feed_forward
     count = shape.layers * layer + shape.vocabulary * shape.width * (1 if shape.is_tied else 2)
     assert count / 1e9 == pytest.approx(billions, rel=0.01)
     with torch.device("meta"):
-        theirs = AutoModelForCausalLM.from_config(shapes.transformers_config(shape))
+        theirs = AutoModelForCausalLM.from_config(random_models.transformers_config(shape))
     assert theirs.num_parameters() == pytest.approx(count, rel=0.001)  # norms and biases are not in the count
 
 
 def test_a_random_pair_decodes_and_is_the_same_each_time(tiny_pair: ModelSet) -> None:
-    again = shapes.random_pair("tiny", None, EngineConfig(device="cpu", dtype="float32", kernels="torch"), 256)
+    again = random_models.random_pair("tiny", None, EngineConfig(device="cpu", dtype="float32", kernels="torch"), 256)
     prompt = list(range(40))
     ours = decode.methods(tiny_pair, ["plain", "draft"], 12)
     assert ours["plain"](prompt).token_ids == decode.methods(again, ["plain"], 12)["plain"](prompt).token_ids
@@ -85,7 +90,7 @@ def test_a_rate_between_is_met_on_average(tiny_pair: ModelSet) -> None:
 @pytest.mark.parametrize("acceptance", [0.0, 1.0])
 def test_chains_are_judged_at_the_rate_too(acceptance: float) -> None:
     config = EngineConfig(device="cpu", dtype="float32", kernels="rehearsed")
-    inner = shapes.random_pair("tiny", None, config, 320).target
+    inner = random_models.random_pair("tiny", None, config, 320).target
     target = synthetic.SyntheticTarget(inner, acceptance)
     chains, cache = [[1, 2, 3], [1, 5]], inner.new_cache()
     assert max_chains(target) > 1  # type: ignore[arg-type]

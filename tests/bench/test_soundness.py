@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from decoding.bench.soundness import Verdict, judge, loops, parses, summarise
+from decoding.bench.metrics.quality import Verdict, judge, loops, parses, summarise
 
 
 @pytest.mark.parametrize(

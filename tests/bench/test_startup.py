@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from decoding.__main__ import main
-from decoding.bench import product, startup
+from decoding.bench.harness import live_server
+from decoding.bench.suites import startup
 
 FRONT_END = f"--front-end={shlex.join([sys.executable, '-P', '-m', 'lsp_server'])}"
 
@@ -49,8 +50,8 @@ def test_an_engine_that_fails_is_explained(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_the_runtime_directory_is_removed() -> None:
-    with product.runtime_directory() as runtime:
-        assert product.find_engine(runtime) is None
+    with live_server.runtime_directory() as runtime:
+        assert live_server.find_engine(runtime) is None
     assert not runtime.exists()
 
 
@@ -72,6 +73,6 @@ def test_who_is_terminated_ends_in_order() -> None:
             ended.append(await asyncio.wait_for(asked, 20))
             await answering
 
-    with pytest.raises(KeyboardInterrupt), product.runtime_directory():
+    with pytest.raises(KeyboardInterrupt), live_server.runtime_directory():
         asyncio.run(run())
     assert ended == ["last"]

@@ -17,10 +17,12 @@ from lsprotocol import types
 from rich.console import Console
 
 from decoding.__main__ import main
-from decoding.bench import keystrokes, product, recording, report, trace, trace_judge, trace_workload
-from decoding.bench.data import DataError
-from decoding.bench.lsp_client import Answer
-from decoding.bench.text_units import from_units, offset_of, position_of, to_units
+from decoding.bench.harness import live_server, recorded_session
+from decoding.bench.harness.data import DataError
+from decoding.bench.harness.lsp_client import Answer
+from decoding.bench.harness.text_units import from_units, offset_of, position_of, to_units
+from decoding.bench.report import report
+from decoding.bench.suites import trace, trace_judge, trace_keystrokes, trace_workload
 from decoding.errors import TabcastError
 from lsp_server.documents.store import DocumentStore
 
@@ -29,7 +31,7 @@ FAKE = Path(__file__).parent / "fake_server.py"
 
 
 def fetch(time: int, number: int, end: str = "") -> dict[str, Any]:
-    data = {"sourceId": recording.FETCH, "kind": "end" if end else "start", "requestId": number}
+    data = {"sourceId": recorded_session.FETCH, "kind": "end" if end else "start", "requestId": number}
     if end:
         return {"kind": "event", "time": time, "data": {**data, "error": end}}
     return {"kind": "documentEvent", "id": 0, "time": time, "data": {**data, "context": {"triggerKind": 0}}}
@@ -61,23 +63,23 @@ def session(tmp_path: Path) -> Path:
 
 def play(session: Path, mode: str) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
-    trace.run([sys.executable, str(FAKE), mode], recording.read_recording(session), 2.0, rows)
+    trace.run([sys.executable, str(FAKE), mode], recorded_session.read_recording(session), 2.0, rows)
     assert [row["method"] for row in rows] == ["all requests", "with a suggestion"]
     return rows[0]
 
 
 def test_the_recording_is_read_in_its_order(session: Path) -> None:
-    events = recording.read_recording(session)
+    events = recorded_session.read_recording(session)
     assert [type(event).__name__ for event in events] == [
         *("Opened", "Edited", "Asked", "Edited", "Cancelled", "Asked", "Cancelled")
     ]
     assert [event.at_ms for event in events] == [0, 0, 10, 300, 301, 310, 600]
     opened, first = events[0], events[1]
-    assert isinstance(opened, recording.Opened)
-    assert isinstance(first, recording.Edited)
+    assert isinstance(opened, recorded_session.Opened)
+    assert isinstance(first, recorded_session.Edited)
     assert opened.path == "src/a b.ts"
     assert from_units(first.apply(to_units(opened.text))) == "t = '😀!'\n"
-    assert [event.offset for event in events if isinstance(event, recording.Asked)] == [8, 9]
+    assert [event.offset for event in events if isinstance(event, recorded_session.Asked)] == [8, 9]
 
 
 def test_an_honest_server_has_no_faults(session: Path) -> None:
@@ -153,7 +155,7 @@ def test_the_front_ends_share_is_read_from_its_log() -> None:
     )
     requests = [trace_judge.Request(id=i, units="", offset=0, sent_s=1.0) for i in range(3)]
     answers = {i: [Answer(at_s=1.1, order=i, result={"items": []})] for i in range(3)}
-    row, _, memory = trace_judge.summarise(trace_judge.Played(requests), answers, {}, product.request_timings(log))
+    row, _, memory = trace_judge.summarise(trace_judge.Played(requests), answers, {}, live_server.request_timings(log))
     assert (row["front_end_p50_ms"], row["front_end_p99_ms"], row["front_end_percent"]) == (1, 3, 4.4)
     assert (row["paused"], row["pause_p99_ms"], row["reasons"]) == (1, 50, {"shown": 2, "typed through": 1})
     assert (memory["method"], memory["count"], memory["p99_ms"], memory["front_end_p99_ms"]) == (
@@ -162,20 +164,20 @@ def test_the_front_ends_share_is_read_from_its_log() -> None:
 
 
 def test_a_heavier_session_is_the_same_one_in_longer_files(session: Path) -> None:
-    events = recording.read_recording(session)
+    events = recorded_session.read_recording(session)
     larger = trace_workload.enlarge(events, num_lines=50, num_open=3)
     others, rest = larger[:3], larger[3:]
-    assert all(isinstance(other, recording.Opened) and other.text.count("\n") > 100 for other in others)
-    assert len({other.document for other in others if isinstance(other, recording.Opened)} - {0}) == 3
+    assert all(isinstance(other, recorded_session.Opened) and other.text.count("\n") > 100 for other in others)
+    assert len({other.document for other in others if isinstance(other, recorded_session.Opened)} - {0}) == 3
     texts = []
     for played in (events, rest):
         units = ""
         for event in played:
-            if isinstance(event, recording.Opened):
+            if isinstance(event, recorded_session.Opened):
                 units = to_units(event.text)
-            elif isinstance(event, recording.Edited):
+            elif isinstance(event, recorded_session.Edited):
                 units = event.apply(units)
-            elif isinstance(event, recording.Asked):
+            elif isinstance(event, recorded_session.Asked):
                 texts.append((units[event.offset - 3 : event.offset], units.count("\n")))
     assert [head for head, _ in texts[:2]] == [head for head, _ in texts[2:]]
     assert [num - 50 for _, num in texts[2:]] == [num for _, num in texts[:2]]
@@ -187,7 +189,7 @@ def test_no_file_is_written_outside_of_the_workspace(tmp_path: Path) -> None:
     folder.mkdir()
     player = trace.Player(cast(Any, None), "python", folder=folder)
     for path, is_inside in (("a/b.py", True), ("../c.py", False), (str(tmp_path / "d.py"), False)):
-        uri = player._place(recording.Opened(at_ms=0, document=0, path=path, text="x"))
+        uri = player._place(recorded_session.Opened(at_ms=0, document=0, path=path, text="x"))
         assert uri.startswith(folder.as_uri()) == is_inside
     assert [file.name for file in tmp_path.rglob("*.py")] == ["b.py"]
 
@@ -195,30 +197,30 @@ def test_no_file_is_written_outside_of_the_workspace(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "kind"),
     [
-        (("f()", 2), ("f(a)", 3), keystrokes.WITHIN_LINE),
-        (("f", 1), ("f()", 2), keystrokes.TEXT_BEHIND),  # the editor closed the bracket
-        (("f()", 2), ("f()", 3), keystrokes.TEXT_BEHIND),  # the closing bracket was typed over
-        (("f", 1), ("f\n  ", 4), keystrokes.OTHER),
-        (("fg", 2), ("f", 1), keystrokes.OTHER),
-        (("f", 1), ("f", 1), keystrokes.OTHER),
-        (("f\ng", 1), ("f\ngh", 4), keystrokes.OTHER),
-        (None, ("f", 1), keystrokes.OTHER),
+        (("f()", 2), ("f(a)", 3), trace_keystrokes.WITHIN_LINE),
+        (("f", 1), ("f()", 2), trace_keystrokes.TEXT_BEHIND),  # the editor closed the bracket
+        (("f()", 2), ("f()", 3), trace_keystrokes.TEXT_BEHIND),  # the closing bracket was typed over
+        (("f", 1), ("f\n  ", 4), trace_keystrokes.OTHER),
+        (("fg", 2), ("f", 1), trace_keystrokes.OTHER),
+        (("f", 1), ("f", 1), trace_keystrokes.OTHER),
+        (("f\ng", 1), ("f\ngh", 4), trace_keystrokes.OTHER),
+        (None, ("f", 1), trace_keystrokes.OTHER),
     ],
 )
 def test_kinds_of_keys(before: tuple[str, int] | None, after: tuple[str, int], kind: str) -> None:
-    assert keystrokes.kind_of(before, after) == kind
+    assert trace_keystrokes.kind_of(before, after) == kind
 
 
 def test_the_cost_of_keys_by_kind() -> None:
     costs = [
-        (keystrokes.WITHIN_LINE, 1),
-        (keystrokes.WITHIN_LINE, 9),
-        (keystrokes.WITHIN_LINE, 2),
-        (keystrokes.OTHER, 80),
+        (trace_keystrokes.WITHIN_LINE, 1),
+        (trace_keystrokes.WITHIN_LINE, 9),
+        (trace_keystrokes.WITHIN_LINE, 2),
+        (trace_keystrokes.OTHER, 80),
     ]
-    rows = {row["method"]: row for row in keystrokes.rows(costs)}
-    assert set(rows) == {keystrokes.WITHIN_LINE, keystrokes.OTHER}
-    within = rows[keystrokes.WITHIN_LINE]
+    rows = {row["method"]: row for row in trace_keystrokes.rows(costs)}
+    assert set(rows) == {trace_keystrokes.WITHIN_LINE, trace_keystrokes.OTHER}
+    within = rows[trace_keystrokes.WITHIN_LINE]
     assert (within["count"], within["prefilled_tokens_median"], within["prefilled_tokens_p90"]) == (3, 2, 9)
 
 
@@ -237,7 +239,7 @@ def test_positions_are_the_servers(pieces: list[str], draw: st.DataObject) -> No
     store.change(types.DidChangeTextDocumentParams(text_document=identity, content_changes=[change]))
     snapshot = store.snapshot("a")
     assert snapshot is not None
-    edited = recording.Edited(at_ms=0, document=0, edits=((first, last, "Z"),))
+    edited = recorded_session.Edited(at_ms=0, document=0, edits=((first, last, "Z"),))
     assert snapshot.text == from_units(edited.apply(units))
 
 
@@ -279,7 +281,7 @@ def test_bad_recordings_are_explained(tmp_path: Path, content: str, message: str
     path = tmp_path / "session.json"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError) as caught:
-        recording.read_recording(path)
+        recorded_session.read_recording(path)
     assert message in str(caught.value)
 
 
@@ -297,7 +299,7 @@ def test_bad_options(session: Path, capsys: pytest.CaptureFixture[str], tmp_path
 @pytest.mark.skipif("TABCAST_EVAL_DIR" not in os.environ, reason="TABCAST_EVAL_DIR names no evaluation files")
 def test_the_published_recording_is_read() -> None:
     folder = Path(os.environ["TABCAST_EVAL_DIR"]) / "edit-recording"
-    events = recording.read_recording(next(folder.glob("*.json.gz")))
-    assert sum(isinstance(event, recording.Edited) for event in events) == 3247
-    assert sum(isinstance(event, recording.Asked) for event in events) == 3033
-    assert sum(isinstance(event, recording.Cancelled) for event in events) == 1745
+    events = recorded_session.read_recording(next(folder.glob("*.json.gz")))
+    assert sum(isinstance(event, recorded_session.Edited) for event in events) == 3247
+    assert sum(isinstance(event, recorded_session.Asked) for event in events) == 3033
+    assert sum(isinstance(event, recorded_session.Cancelled) for event in events) == 1745

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from decoding.config import EngineConfig
-from decoding.drafting import Draft, DraftRequest, Outcome
 from decoding.models.heads import DESCRIPTION_FILE, WEIGHTS_FILE, identity
-from decoding.models.pair import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.speculation.drafting import Draft, DraftRequest, Outcome
 from tests.conftest import MadeOnDemand
 from tests.tiny_models import FAMILIES, SETTINGS, make_model, make_tokenizer
 
@@ -96,8 +96,8 @@ def rng() -> random.Random:
 
 def decode(models: ModelSet, prompt_ids: list[int], drafter: object, num_tokens: int, **keywords: object) -> list[int]:
     """Greedy tokens of a cold run."""
-    from decoding.sampling import Sampling
-    from decoding.speculate import speculate
+    from decoding.speculation.sampling import Sampling
+    from decoding.speculation.speculate import speculate
 
     cache = keywords.pop("cache", None) or models.target.new_cache()
     sampling = keywords.pop("sampling", None) or Sampling()

@@ -11,14 +11,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from decoding import adaptation
-from decoding.adaptation import Home, Ring, is_same_place
+from decoding.completion.sessions import SessionPool
 from decoding.config import EngineConfig
-from decoding.jobs import ChoiceDone, EngineState, Job
-from decoding.models.pair import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_pair
 from decoding.protocol import CompletionRequest
-from decoding.sessions import SessionPool
-from decoding.worker import Worker, _ring
+from decoding.service.jobs import ChoiceDone, EngineState, Job
+from decoding.service.worker import Worker, _ring
+from decoding.storage import adaptation
+from decoding.storage.adaptation import Home, Ring, is_same_place
 from tests.decoding.test_server import Engine, post, start, wait_until
 from tests.tiny_models import make_model
 

@@ -10,21 +10,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
-from decoding.constraint import Healing
-from decoding.drafters import likely
+from decoding.drafters import draft_from_logits
 from decoding.drafters.combine import Combined
+from decoding.drafters.draft_from_logits import Guess, draft_of
 from decoding.drafters.heads import HeadsDrafter
-from decoding.drafters.likely import Guess, draft_of
 from decoding.drafters.parallel import Parallel
-from decoding.drafting import Draft, DraftRequest, Outcome
 from decoding.kv_cache import KVCache
 from decoding.models.heads import Heads, HeadWeights
-from decoding.models.pair import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_pair
 from decoding.models.parallel import ParallelModel
-from decoding.sampling import Sampling
-from decoding.sessions import Session
-from decoding.speculate import speculate
+from decoding.speculation.drafting import Draft, DraftRequest, Outcome
+from decoding.speculation.sampling import Sampling
+from decoding.speculation.speculate import speculate
+from decoding.text.token_healing import Healing
 from tests.decoding.conftest import FORMS, decode
 from tests.tiny_models import make_tokenizer
 
@@ -44,7 +44,7 @@ def models(request: pytest.FixtureRequest, ahead_folders: dict[str, str]) -> Mod
 @pytest.fixture
 def _unsure_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random weights are sure of nothing: let them propose all the same."""
-    monkeypatch.setattr(likely, "LEAST", {"cpu": 0.0})
+    monkeypatch.setattr(draft_from_logits, "LEAST", {"cpu": 0.0})
 
 
 @pytest.mark.usefixtures("_unsure_too")

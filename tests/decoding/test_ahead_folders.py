@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from decoding.cli.inspect_models import show_model
 from decoding.config import BUNDLED, EngineConfig
 from decoding.errors import ModelError
-from decoding.inspect_models import show_model
-from decoding.models.pair import load_pair
+from decoding.models.loading.model_set import load_pair
 from decoding.models.parallel import MaskForm, mask_form
 from tests.decoding.conftest import make_heads
 from tests.tiny_models import make_tokenizer

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from decoding.answer import _Unshown
-from decoding.complete import Piece, answers, prompt_tokens, with_seed
-from decoding.models.pair import ModelSet
+from decoding.completion.answer import _Unshown
+from decoding.completion.completion import Piece, answers, prompt_tokens, with_seed
+from decoding.completion.sessions import Session
+from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest, ScoredToken, logprobs_to_json
-from decoding.sessions import Session
 from tests.tiny_models import TEXT
 
 PROMPT = TEXT[:180]
@@ -79,7 +79,7 @@ def test_scores_are_the_models_own(llama: ModelSet) -> None:
 
 
 def test_nothing_is_scored_unless_asked_for(llama: ModelSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("decoding.answer.score", lambda *_: 1 / 0)
+    monkeypatch.setattr("decoding.completion.answer.score", lambda *_: 1 / 0)
     (pieces,) = ask(llama).values()
     assert tokens_of(pieces) == []
     with pytest.raises(ZeroDivisionError):

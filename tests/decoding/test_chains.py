@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from decoding.chains import MOST, Step, max_chains, tidy
 from decoding.drafters.combine import Combined
-from decoding.drafting import HIDDEN, PROBES, Draft, Outcome
 from decoding.models.language_model import LanguageModel
-from decoding.models.pair import ModelSet
-from decoding.sampling import Sampling
+from decoding.models.loading.model_set import ModelSet
+from decoding.speculation.drafting import HIDDEN, PROBES, Draft, Outcome
+from decoding.speculation.sampling import Sampling
+from decoding.speculation.step import MOST, Step, max_chains, tidy
 from tests.decoding.conftest import FORMS, ScriptedDrafter, decode
 from tests.tiny_models import FAMILIES
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoding.complete import complete, prompt_tokens
-from decoding.constraint import Healing, TokenIndex, take_back
-from decoding.detokenize import token_bytes
-from decoding.models.pair import ModelSet
+from decoding.completion.completion import complete, prompt_tokens
+from decoding.completion.sessions import Session
+from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest
-from decoding.sessions import Session
+from decoding.text.detokenize import token_bytes
+from decoding.text.token_healing import Healing, TokenIndex, take_back
 from tests.tiny_models import TEXT, make_tokenizer
 
 TOKENS = [b"", b"a", b"ab", b"abc", b"b", b"bc", b".", b".app", b".append", b" ", b"    ", b"        ", b"p", b"\n"]

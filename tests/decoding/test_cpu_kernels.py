@@ -17,10 +17,10 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from decoding.config import EngineConfig
 from decoding.models.cpu.compiling import tidy
 from decoding.models.cpu.decoder import PREFILL_WIDTH, STEP_WIDTH, CpuDecoder
-from decoding.models.cpu.vectors import HAS_PAIRS
-from decoding.models.decoder import Decoder
+from decoding.models.cpu.simd import HAS_PAIRS
 from decoding.models.language_model import Cache, LanguageModel
-from decoding.models.loading import load_decoder
+from decoding.models.loading.decoder_loading import load_decoder
+from decoding.models.torch.decoder import Decoder
 from tests.tiny_models import FAMILIES, make_model
 
 OURS = [name for name, line in FAMILIES.items() if line.is_ours]

@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from decoding.__main__ import main
+from decoding.completion.sessions import Session
 from decoding.config import datastores_directory
 from decoding.datastore import files
 from decoding.datastore.build import build, read_texts
 from decoding.datastore.command import add_parser
 from decoding.datastore.files import LOOK_AGAIN_S, DatastoreError, Datastores, Manifest
 from decoding.datastore.suffix_array import sort_places
-from decoding.drafting import DraftRequest
-from decoding.models.loading import load_tokenizer
-from decoding.models.pair import ModelSet
-from decoding.sessions import Session
+from decoding.models.loading.decoder_loading import load_tokenizer
+from decoding.models.loading.model_set import ModelSet
+from decoding.speculation.drafting import DraftRequest
 
 WORDS = {"a": 0, "b": 1}
 OTHERS = {"a": 1, "b": 0}

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decoding.constraint import Healing, TokenIndex
 from decoding.drafters.draft_model import DraftModel
 from decoding.drafters.prompt_lookup import (
     GOES_ON,
@@ -19,9 +18,10 @@ from decoding.drafters.prompt_lookup import (
     PromptLookup,
     common_prefix_len,
 )
-from decoding.drafting import Draft, DraftRequest, Outcome
-from decoding.models.pair import ModelSet
-from decoding.sampling import Sampling
+from decoding.models.loading.model_set import ModelSet
+from decoding.speculation.drafting import Draft, DraftRequest, Outcome
+from decoding.speculation.sampling import Sampling
+from decoding.text.token_healing import Healing, TokenIndex
 from tests.decoding.conftest import decode
 
 

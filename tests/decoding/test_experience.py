@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from decoding import experience
-from decoding.models.pair import ModelSet
-from decoding.sessions import KEEP_EVERY, SessionPool, experience_key
+from decoding.completion.sessions import KEEP_EVERY, SessionPool, experience_key
+from decoding.models.loading.model_set import ModelSet
+from decoding.storage import policy_state
 
 
 def pool(models: ModelSet, *, remembers: bool = True) -> SessionPool:
@@ -31,14 +31,14 @@ def test_a_pool_goes_on_from_what_the_last_one_learnt(llama: ModelSet) -> None:
     first = pool(llama)
     before = belief(first)
     teach(first)
-    assert not experience.path().exists()
+    assert not policy_state.path().exists()
     for _ in range(KEEP_EVERY):
         first.give_back(first.lease("", [1, 2, 3]))
     assert belief(pool(llama)) == pytest.approx(belief(first), abs=1e-3)
     assert belief(pool(llama)) < before / 2
     assert belief(pool(llama, remembers=False)) == before
-    kept = experience.path().read_text(encoding="utf-8")
-    assert list(experience.path().parent.iterdir()) == [experience.path()]  # nothing is left beside it
+    kept = policy_state.path().read_text(encoding="utf-8")
+    assert list(policy_state.path().parent.iterdir()) == [policy_state.path()]  # nothing is left beside it
     assert set(json.loads(kept)) == {experience_key(llama)}
 
 
@@ -47,29 +47,29 @@ def test_a_pool_that_remembers_nothing_writes_nothing(llama: ModelSet) -> None:
     teach(quiet)
     quiet.keep_experience()
     pool(llama).keep_experience()  # and neither does one that was never used
-    assert not experience.path().exists()
+    assert not policy_state.path().exists()
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"k": ', "[" * 100_000, '"' + "x" * (1 << 20) + '"'])
 def test_a_broken_file_is_as_none_and_is_replaced(llama: ModelSet, content: str) -> None:
-    experience.path().write_text(content, encoding="utf-8")
-    assert experience.read("k") is None
-    experience.keep("k", {"a": 1})
-    assert experience.read("k") == {"a": 1}
+    policy_state.path().write_text(content, encoding="utf-8")
+    assert policy_state.read("k") is None
+    policy_state.keep("k", {"a": 1})
+    assert policy_state.read("k") == {"a": 1}
 
 
 def test_few_sets_are_kept_the_latest_of_them() -> None:
-    for i in range(experience.MAX_SETS + 3):
-        experience.keep(f"set {i}", i)
-    assert experience.read("set 0") is None
-    assert experience.read(f"set {experience.MAX_SETS + 2}") == experience.MAX_SETS + 2
-    experience.keep("set 5", "again")
-    experience.keep("another", 0)
-    assert experience.read("set 5") == "again"
+    for i in range(policy_state.MAX_SETS + 3):
+        policy_state.keep(f"set {i}", i)
+    assert policy_state.read("set 0") is None
+    assert policy_state.read(f"set {policy_state.MAX_SETS + 2}") == policy_state.MAX_SETS + 2
+    policy_state.keep("set 5", "again")
+    policy_state.keep("another", 0)
+    assert policy_state.read("set 5") == "again"
 
 
 def test_a_place_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv(experience.VARIABLE, os.fspath(tmp_path / "file" / "below.json"))
-    experience.keep("k", 1)
-    assert experience.read("k") is None
+    monkeypatch.setenv(policy_state.VARIABLE, os.fspath(tmp_path / "file" / "below.json"))
+    policy_state.keep("k", 1)
+    assert policy_state.read("k") is None

@@ -12,10 +12,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from decoding.config import load
 from decoding.errors import ConfigError
-from decoding.fim import Layout, find_layout, lay_out
-from decoding.fim_templates import TEMPLATES
-from decoding.models.loading import begin_token_ids, load_tokenizer
+from decoding.models.loading.decoder_loading import begin_token_ids, load_tokenizer
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
+from decoding.text.fim_templates import TEMPLATES
+from decoding.text.prompt_layout import Layout, find_layout, lay_out
 from tests.tiny_models import make_tokenizer
 
 CURSOR = CompletionRequest(prompt="def f(x):\n  re", suffix="\n\nf(1)\n")

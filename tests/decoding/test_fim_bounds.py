@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from decoding import fim
-from decoding.fim import Layout, find_layout, lay_out
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
+from decoding.text import prompt_layout
+from decoding.text.prompt_layout import Layout, find_layout, lay_out
 from tests.tiny_models import make_tokenizer
 
 BUDGET = 400
@@ -54,7 +54,7 @@ def test_what_fits_is_laid_out_as_if_nothing_were_cut(
 ) -> None:
     request = request_of(*CASES[name])
     found = lay_out(request, layout, Encoder(), BUDGET)
-    monkeypatch.setattr(fim, "CHARACTERS_PER_TOKEN", 1_000_000)
+    monkeypatch.setattr(prompt_layout, "CHARACTERS_PER_TOKEN", 1_000_000)
     assert found == lay_out(request, layout, Encoder(), BUDGET)
 
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import decoding
 from decoding.errors import RequestError
 from decoding.generation import Generated
-from decoding.sampling import Sampling
+from decoding.speculation.sampling import Sampling
 from tests.tiny_models import FAMILIES, make_model
 
 README = Path(__file__).parents[2] / "README.md"

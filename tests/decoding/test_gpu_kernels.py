@@ -13,8 +13,8 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from decoding.kv_cache import BLOCK, Blocks
 from decoding.models.cuda.kernels import TritonOperations
 from decoding.models.cuda.operations import Splits, Spot, TorchOperations, whole
-from decoding.models.decoder import Layer, Shape, rotary_table
-from decoding.models.placement import Tails
+from decoding.models.torch.decoder import Layer, Shape, rotary_table
+from decoding.models.torch.row_placement import Tails
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SPLITS = Splits(near=64, num_near=2, far=128)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from decoding import hub
 from decoding.__main__ import main
 from decoding.config import EngineConfig, load
 from decoding.errors import ModelError
-from decoding.models.pair import load_pair
+from decoding.models.loading.model_set import load_pair
+from decoding.storage import hub
 from tests.decoding.hub_stand_in import COMMIT, NAME, StandIn, serve
 from tests.tiny_models import make_model
 

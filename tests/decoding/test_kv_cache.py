@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decoding.kv_cache import BLOCK, num_prefill_tokens
-from decoding.models import row_invariance
-from decoding.models.attention import attend, block_mask
-from decoding.models.pair import ModelSet
+from decoding.models.loading.model_set import ModelSet
+from decoding.models.probing import row_invariance
+from decoding.models.torch.attention import attend, block_mask
 from tests.tiny_models import FAMILIES
 
 

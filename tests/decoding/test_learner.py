@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from decoding.adaptation import Home, Ring
 from decoding.config import EngineConfig
-from decoding.learner import BUSY_S, IDLE_S, MIN_NEW_ANSWERS, Learner
+from decoding.service.learner import BUSY_S, IDLE_S, MIN_NEW_ANSWERS, Learner
+from decoding.storage.adaptation import Home, Ring
 
 
 class Process:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from decoding.drafters.lookahead import GUESSES, NGRAM, WINDOW, Lookahead
-from decoding.drafting import Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import Draft, DraftRequest, Outcome
 
 
 def choose(token_id: int) -> int:

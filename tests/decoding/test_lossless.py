@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from decoding.chains import max_chains
+from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
 from decoding.drafters.combine import Combined
 from decoding.drafters.registry import ENTRIES
 from decoding.models.cpu.decoder import CpuDecoder
-from decoding.models.pair import ModelSet, load_pair
-from decoding.policy import Policy
-from decoding.sampling import Sampling
-from decoding.sessions import Session
+from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.policy.policy import Policy
+from decoding.speculation.sampling import Sampling
+from decoding.speculation.step import max_chains
 from tests.conftest import HAS_BUNDLED
 from tests.decoding.conftest import FORMS, ScriptedDrafter, decode, is_tried
 from tests.tiny_models import FAMILIES

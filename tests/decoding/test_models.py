@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
 from decoding.drafters.combine import Combined
 from decoding.errors import ConfigError, ModelError
-from decoding.models import memory, pair
-from decoding.models.catalogue import RECOMMENDATIONS, largest_that_fits
-from decoding.models.pair import choose_device, load_pair
-from decoding.sessions import Session
+from decoding.models.loading import memory, model_set
+from decoding.models.loading.model_set import choose_device, load_pair
+from decoding.models.recommended import RECOMMENDATIONS, largest_that_fits
 from decoding.training import tokenizer as training_tokenizer
 from tests.decoding.conftest import decode
 from tests.tiny_models import VOCABULARY, make_model
@@ -69,8 +69,8 @@ def test_a_draft_that_will_not_do_is_left_out_with_the_reason(
 def test_a_model_that_does_not_fit_is_refused_before_it_is_read(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pair, "free_bytes", lambda _device: 100_000)
-    monkeypatch.setattr(pair, "load_decoder", lambda *_, **__: pytest.fail("weights were read"))
+    monkeypatch.setattr(model_set, "free_bytes", lambda _device: 100_000)
+    monkeypatch.setattr(model_set, "load_decoder", lambda *_, **__: pytest.fail("weights were read"))
     with pytest.raises(ModelError) as caught:
         load_pair(EngineConfig(model=str(tiny_model), device="cpu"))
     for part in ("GiB", "cpu has 0.0 GiB free", "tabcast models use bundled"):

@@ -12,12 +12,12 @@ import torch
 from decoding.config import EngineConfig
 from decoding.drafters.prompt_lookup import PromptLookup
 from decoding.errors import ConfigError, ModelError
-from decoding.models import devices as devices_module
-from decoding.models.devices import choose_devices
-from decoding.models.memory import spreading_needs
-from decoding.models.pair import load_pair
-from decoding.models.pipeline import Pipeline
-from decoding.models.spreading import GIB, WORKING_BYTES, Needs, spread
+from decoding.models.loading import devices as devices_module
+from decoding.models.loading.devices import choose_devices
+from decoding.models.loading.memory import spreading_needs
+from decoding.models.loading.model_set import load_pair
+from decoding.models.sharding.layer_split import GIB, WORKING_BYTES, Needs, spread
+from decoding.models.sharding.pipeline import Pipeline
 from tests.decoding.conftest import decode
 from tests.tiny_models import make_model
 

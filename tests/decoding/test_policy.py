@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 import pytest
 
+from decoding.completion.sessions import Session
+from decoding.drafters.chain_selection import Candidate, choose_chains, merge
 from decoding.drafters.combine import NUM_SKIPPED, Combined
-from decoding.drafters.merging import Candidate, choose_chains, merge
-from decoding.drafting import Draft, DraftRequest, Outcome
-from decoding.models.pair import ModelSet
-from decoding.policy import TRIAL_AFTER, Policy, best_length
-from decoding.reliability import MAX_LANGUAGES, Reliability, checked_language
-from decoding.sessions import Session
-from decoding.step_costs import StepCosts, interpolate
+from decoding.models.loading.model_set import ModelSet
+from decoding.policy.calibration import MAX_LANGUAGES, Reliability, checked_language
+from decoding.policy.policy import TRIAL_AFTER, Policy, best_length
+from decoding.policy.step_costs import StepCosts, interpolate
+from decoding.speculation.drafting import Draft, DraftRequest, Outcome
 from tests.decoding.conftest import ScriptedDrafter, decode
 
 FLAT = [1.0] * 8

@@ -10,21 +10,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from decoding.chains import max_chains
+from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
-from decoding.constraint import Healing, TokenIndex
-from decoding.detokenize import token_bytes
-from decoding.drafters import draft_model, likely
+from decoding.drafters import draft_from_logits, draft_model
 from decoding.drafters.combine import Combined
 from decoding.drafters.registry import ENTRIES
-from decoding.drafting import DraftRequest
 from decoding.models.language_model import DraftsAhead
-from decoding.models.pair import ModelSet, load_pair
-from decoding.models.pipeline import Pipeline
-from decoding.policy import Policy
-from decoding.sampling import Sampling
-from decoding.sessions import Session
-from decoding.speculate import speculate
+from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.sharding.pipeline import Pipeline
+from decoding.policy.policy import Policy
+from decoding.speculation.drafting import DraftRequest
+from decoding.speculation.sampling import Sampling
+from decoding.speculation.speculate import speculate
+from decoding.speculation.step import max_chains
+from decoding.text.detokenize import token_bytes
+from decoding.text.token_healing import Healing, TokenIndex
 from tests.pretended_gpu import Device, pretended
 from tests.tiny_models import make_tokenizer
 
@@ -40,7 +40,7 @@ SAMPLINGS = {
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
-    monkeypatch.setattr(likely, "LEAST_ELSEWHERE", 0.0)  # random weights are sure of nothing
+    monkeypatch.setattr(draft_from_logits, "LEAST_ELSEWHERE", 0.0)  # random weights are sure of nothing
     monkeypatch.setattr(draft_model, "MIN_PROBABILITY", 0.0)
     with pretended(monkeypatch) as found:
         yield found

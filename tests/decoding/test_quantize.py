@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 
 from decoding.__main__ import main
+from decoding.cli.inspect_models import doctor
 from decoding.config import EngineConfig
-from decoding.inspect_models import doctor
-from decoding.models.agreement import choices, percent_alike
 from decoding.models.cpu.decoder import CpuDecoder
-from decoding.models.memory import weight_bytes
-from decoding.models.pair import draft_config, load_pair
+from decoding.models.loading.memory import weight_bytes
+from decoding.models.loading.model_set import draft_config, load_pair
+from decoding.models.probing.agreement import choices, percent_alike
 from decoding.models.quantize import BYTES_PER_WEIGHT, quantize
 
 # The largest share of the norm that rounding may take from normally distributed weights.

@@ -13,24 +13,24 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from decoding.bench import shapes
+from decoding.bench.harness import random_models
+from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
 from decoding.drafters.combine import Combined
 from decoding.drafters.draft_model import DraftModel
 from decoding.models.cuda.decoder import CHUNK, CudaDecoder
 from decoding.models.cuda.operations import TorchOperations
 from decoding.models.cuda.recording import Graphs, Replay
-from decoding.models.decoder import Decoder, Shape, Weights
 from decoding.models.language_model import DraftsAhead
-from decoding.models.loading import assemble
-from decoding.models.pair import ModelSet
-from decoding.models.pipeline import split
-from decoding.models.row_invariance import probe
-from decoding.sampling import Sampling
-from decoding.sessions import Session
+from decoding.models.loading.decoder_loading import assemble
+from decoding.models.loading.model_set import ModelSet
+from decoding.models.probing.row_invariance import probe
+from decoding.models.sharding.pipeline import split
+from decoding.models.torch.decoder import Decoder, Shape, Weights
+from decoding.speculation.sampling import Sampling
 from tests.decoding.conftest import ScriptedDrafter, decode
 
-TINY = shapes.ModelShape(layers=2, width=32, heads=4, kv_heads=2, feed_forward=64, vocabulary=500)
+TINY = random_models.ModelShape(layers=2, width=32, heads=4, kv_heads=2, feed_forward=64, vocabulary=500)
 TIED = replace(TINY, is_tied=True, layers=1)
 CPU = torch.device("cpu")
 MAX_LEN = 320
@@ -55,8 +55,8 @@ class Counting:
         return replay
 
 
-def built(shape: shapes.ModelShape = TINY, **keywords: Any) -> tuple[CudaDecoder, Decoder, Counting]:
-    sizes, weights = shapes.build(shape, max_len=MAX_LEN, device=CPU, dtype=torch.float32, weight_scale=0.3)
+def built(shape: random_models.ModelShape = TINY, **keywords: Any) -> tuple[CudaDecoder, Decoder, Counting]:
+    sizes, weights = random_models.build(shape, max_len=MAX_LEN, device=CPU, dtype=torch.float32, weight_scale=0.3)
     counting = Counting()
     return CudaDecoder(sizes, weights, TorchOperations(), counting, **keywords), Decoder(sizes, weights), counting
 
@@ -69,14 +69,14 @@ def tokens(count: int, seed: int = 0) -> list[int]:
 @pytest.fixture
 def models() -> ModelSet:
     config = EngineConfig(device="cpu", dtype="float32", kernels="rehearsed")
-    made = shapes.random_pair("tiny", "smaller", config, MAX_LEN)
+    made = random_models.random_pair("tiny", "smaller", config, MAX_LEN)
     assert isinstance(made.target, CudaDecoder)
     assert isinstance(made.draft, CudaDecoder)
     return made
 
 
 @pytest.mark.parametrize("shape", [TINY, TIED], ids=["untied", "tied"])
-def test_a_replay_gives_the_plain_forward_pass(shape: shapes.ModelShape) -> None:
+def test_a_replay_gives_the_plain_forward_pass(shape: random_models.ModelShape) -> None:
     recorded, plain, counting = built(shape, chunk=64)
     recorded.step_width = plain.step_width = 8
     prompt = tokens(64 + 30)
@@ -149,7 +149,7 @@ def test_graphs_share_a_pool_and_a_stream_of_their_own(monkeypatch: pytest.Monke
 
 def test_stages_record_their_own_layers() -> None:
     deep = replace(TINY, layers=3)
-    sizes, weights = shapes.build(deep, max_len=MAX_LEN, device=CPU, dtype=torch.float32, weight_scale=0.3)
+    sizes, weights = random_models.build(deep, max_len=MAX_LEN, device=CPU, dtype=torch.float32, weight_scale=0.3)
     counts: list[Counting] = []
 
     def stage(shape: Shape, part: Weights) -> CudaDecoder:
@@ -249,7 +249,7 @@ def test_drafting_ahead_is_the_loop_of_single_steps(num_pending: int) -> None:
 
 
 def test_a_draft_ends_where_the_model_is_not_sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    from decoding.drafting import DraftRequest, Outcome
+    from decoding.speculation.drafting import DraftRequest, Outcome
 
     recorded, _, _ = built(chunk=64)
     drafter = DraftModel(recorded, recorded.new_cache())
@@ -294,14 +294,14 @@ def test_speculation_gives_the_plain_output_cold_and_warm(models: ModelSet) -> N
 @pytest.mark.parametrize("quantize", ["int8", "int4", "fp8"])
 def test_rounded_weights_are_decoded_losslessly(quantize: str) -> None:
     config = EngineConfig(device="cpu", dtype="float32", kernels="rehearsed", quantize=quantize)
-    models = shapes.random_pair("tiny", "smaller", config, MAX_LEN)
+    models = random_models.random_pair("tiny", "smaller", config, MAX_LEN)
     plain = decode(models, tokens(70), PLAIN, 16)
     assert decode(models, tokens(70), Combined(Session(models).drafters("draft")), 16) == plain
 
 
 def test_the_settings_choose_it() -> None:
     def made(kernels: str, max_len: int) -> Any:
-        built = shapes.build(TINY, max_len=max_len, device=CPU, dtype=torch.float32)
+        built = random_models.build(TINY, max_len=max_len, device=CPU, dtype=torch.float32)
         return assemble(*built, EngineConfig(device="cpu", kernels=kernels))
 
     assert isinstance(made("torch", MAX_LEN), Decoder)

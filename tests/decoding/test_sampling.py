@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from decoding.drafters.combine import Combined
-from decoding.drafting import Drafter
 from decoding.kv_cache import KVCache
-from decoding.sampling import Sampling, choose, gumbel, sample, score
-from decoding.speculate import speculate
-from decoding.verify import verify
+from decoding.speculation.drafting import Drafter
+from decoding.speculation.sampling import Sampling, choose, gumbel, sample, score
+from decoding.speculation.speculate import speculate
+from decoding.speculation.verify import verify
 from tests.decoding.conftest import ScriptedDrafter
 
 VOCABULARY = 8
@@ -128,7 +128,7 @@ def test_drafts_leave_the_distribution_and_each_draw_as_they_are(cut: Sampling) 
 
 def test_the_mixing_function_is_splitmix64s() -> None:
     """Against the published one in whole numbers: signed words and masks must not have changed it."""
-    from decoding import sampling
+    from decoding.speculation import sampling
 
     def reference(word: int) -> int:
         word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % 2**64

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from decoding.drafters.self_draft import has_layers, self_draft, skip_layers
-from decoding.drafting import DraftRequest
-from decoding.models.pair import ModelSet
+from decoding.models.loading.model_set import ModelSet
+from decoding.speculation.drafting import DraftRequest
 
 SAMPLE = [5, 9, 12, 7, 30, 2, 41, 8, 5, 9, 13, 22]
 

@@ -306,7 +306,7 @@ def test_a_broken_model_folder_is_told_in_one_line(tiny_model: Path, tmp_path: P
 
     from decoding.config import EngineConfig
     from decoding.errors import ModelError
-    from decoding.models.pair import load_pair
+    from decoding.models.loading.model_set import load_pair
 
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from decoding.complete import complete, prompt_tokens
+from decoding.completion.completion import complete, prompt_tokens
+from decoding.completion.sessions import MIN_SHARED, Session, SessionPool, cache_budget_bytes
 from decoding.drafters import registry
-from decoding.drafting import DraftRequest
-from decoding.models.pair import ModelSet
-from decoding.policy import Policy
+from decoding.models.loading.model_set import ModelSet
+from decoding.policy.policy import Policy
 from decoding.protocol import DRAFTERS, CompletionOptions, CompletionRequest
-from decoding.sessions import MIN_SHARED, Session, SessionPool, cache_budget_bytes
+from decoding.speculation.drafting import DraftRequest
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decoding.constraint import Healing, TokenIndex
 from decoding.datastore.suffix_array import DEPTH, MAX_FOUND, SuffixArray, sort_places
 from decoding.drafters import suffix
 from decoding.drafters.combine import Combined
 from decoding.drafters.suffix import Suffix
 from decoding.drafters.suffix_automaton import ROOT, LiveText
-from decoding.drafting import Draft, DraftRequest, Outcome
-from decoding.models.pair import ModelSet
-from decoding.sampling import Sampling
+from decoding.models.loading.model_set import ModelSet
+from decoding.speculation.drafting import Draft, DraftRequest, Outcome
+from decoding.speculation.sampling import Sampling
+from decoding.text.token_healing import Healing, TokenIndex
 from tests.decoding.conftest import decode
 
 SEPARATOR = 9

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoding.detokenize import Detokenizer, token_bytes
 from decoding.errors import ModelError
-from decoding.fim import find_layout, lay_out
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
-from decoding.stops import TextStops, is_loop
+from decoding.text.detokenize import Detokenizer, token_bytes
+from decoding.text.prompt_layout import find_layout, lay_out
+from decoding.text.stops import TextStops, is_loop
 from tests.tiny_models import make_tokenizer
 
 
@@ -155,7 +155,7 @@ def test_an_unknown_order_is_refused() -> None:
 
 
 def test_names_of_special_tokens_in_a_file_are_text(tiny_model: Path) -> None:
-    from decoding.models.loading import load_tokenizer
+    from decoding.models.loading.decoder_loading import load_tokenizer
 
     ids = load_tokenizer(tiny_model).encode("a <|endoftext|> b", add_special_tokens=False).ids
     assert 0 not in ids

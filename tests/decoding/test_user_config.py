@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from decoding.errors import ConfigError
-from decoding.user_config import set_engine_values
+from decoding.storage.user_config import set_engine_values
 
 VALUES = {"model": 'C:\\models\\"mine"', "draft": "none"}
 OTHER = "[models.x]\nmodel = 'y'\n"

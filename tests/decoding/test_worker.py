@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-from decoding.complete import HealedPrompt, Piece, complete, prompt_tokens
-from decoding.jobs import ChoiceDone, Delta, EngineState, Event, Job, JobDone, Mailbox
-from decoding.models.pair import ModelSet
+from decoding.completion.completion import HealedPrompt, Piece, complete, prompt_tokens
+from decoding.completion.sessions import Session, SessionPool
+from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats, ScoredToken
-from decoding.sessions import Session, SessionPool
-from decoding.turns import Running
-from decoding.worker import MAX_WAITING, MAX_WAITING_IDLE, Worker
+from decoding.service.jobs import ChoiceDone, Delta, EngineState, Event, Job, JobDone, Mailbox
+from decoding.service.running_job import Running
+from decoding.service.worker import MAX_WAITING, MAX_WAITING_IDLE, Worker
 
 
 class Client:
@@ -267,7 +267,7 @@ def test_turns_are_fair(llama: ModelSet, state: EngineState) -> None:
     mailbox = Mailbox()
     jobs = [Job(CompletionRequest(prompt=name * 30, max_tokens=12, seed=1), lambda _: None) for name in "abc"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("decoding.worker.Running", Counted)
+        patch.setattr("decoding.service.worker.Running", Counted)
         for job in jobs:
             mailbox.put(job)
         mailbox.put(None)
@@ -388,7 +388,7 @@ def test_a_drafter_that_fails_and_a_request_that_cannot_be_laid_out_harm_nobody(
 ) -> None:
     healthy = client.ask("import os\n").wait()
     with monkeypatch.context() as patch:
-        patch.setattr("decoding.turns.prompt_tokens", lambda *_: 1 / 0)
+        patch.setattr("decoding.service.running_job.prompt_tokens", lambda *_: 1 / 0)
         failed = client.ask("import os\n").wait()
     assert "ZeroDivisionError" in failed.error
     refused = client.ask("x", max_tokens=4000).wait()
@@ -428,9 +428,9 @@ def test_ten_thousand_requests_leave_nothing_behind(llama: ModelSet, state: Engi
 
     num_cancelled = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("decoding.turns.answers", stubbed)
-        patch.setattr("decoding.turns.prompt_tokens", lambda *_: HealedPrompt([1, 2, 3], b""))
-        patch.setattr("decoding.worker.log", logging.getLogger("silent"))
+        patch.setattr("decoding.service.running_job.answers", stubbed)
+        patch.setattr("decoding.service.running_job.prompt_tokens", lambda *_: HealedPrompt([1, 2, 3], b""))
+        patch.setattr("decoding.service.worker.log", logging.getLogger("silent"))
         logging.getLogger("silent").disabled = True
         for i in range(10_000):
             options = CompletionOptions(session=f"{rng.randrange(40)}.py", priority=rng.choice(["normal", "idle"]))

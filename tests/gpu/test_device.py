@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from decoding.bench import shapes
 from decoding.bench.gpu_checks import command
 from decoding.bench.gpu_checks.setting import Setting
+from decoding.bench.harness import random_models
 from decoding.config import EngineConfig
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
@@ -25,7 +25,9 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture(scope="module", params=["none", "fp8", "int8", "int4"])
 def setting(request: pytest.FixtureRequest) -> Setting:
     config = EngineConfig(device="cuda", quantize=request.param)
-    return Setting(models=shapes.random_pair("qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b", config, 1228), config=config)
+    return Setting(
+        models=random_models.random_pair("qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b", config, 1228), config=config
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in command.CHECKS if not name.startswith("engine")])
@@ -37,7 +39,7 @@ def test_check(name: str, setting: Setting) -> None:
 @pytest.mark.parametrize("name", [name for name in command.CHECKS if name.startswith("engine")])
 def test_check_of_the_engine(name: str) -> None:
     config = EngineConfig(device="cuda")
-    made = shapes.random_pair("qwen2.5-coder-0.5b", None, config, 600)
+    made = random_models.random_pair("qwen2.5-coder-0.5b", None, config, 600)
     row = command.one(name, command.CHECKS[name], Setting(models=made, config=config))
     assert row["passed"] is not False, row["found"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from decoding.__main__ import main
 from decoding.errors import TabcastError
-from decoding.training import corpus, duplicates, screening
+from decoding.training import corpus, duplicates, filtering
 from decoding.training import tokenizer as training_tokenizer
 from tests.tiny_models import make_tokenizer
 from tests.training.conftest import NAMES, SOURCE
@@ -85,7 +85,7 @@ def test_a_file_that_holds_an_evaluation_row_is_left_out(sources: Path, tmp_path
     rows = tmp_path / "rows.jsonl.gz"
     with gzip.open(rows, "wt", encoding="utf-8") as out:
         out.write(json.dumps({"id": 1, "prompt": SOURCE.format(name="area_area", number=0)}) + "\n")
-    evaluation = screening.evaluation_runs([rows])
+    evaluation = filtering.evaluation_runs([rows])
     kept = {file.path for file in corpus.collect(roots=[sources], evaluation=evaluation)}
     assert "area.py" not in kept
     assert "angle.py" in kept
@@ -100,12 +100,12 @@ def test_a_file_that_holds_an_evaluation_row_is_left_out(sources: Path, tmp_path
     ],
 )
 def test_secrets_are_seen(text: str) -> None:
-    assert screening.holds_secret(text)
+    assert filtering.holds_secret(text)
 
 
 @pytest.mark.parametrize("text", ["-----BEGIN PRIVATE KEY-----", "sk-short", "the AKIA prefix", "task-" + "a" * 40])
 def test_talk_about_secrets_is_none(text: str) -> None:
-    assert not screening.holds_secret(text)
+    assert not filtering.holds_secret(text)
 
 
 def test_the_split_is_by_package_and_the_manifest_says_what_was_read(tmp_path: Path) -> None:

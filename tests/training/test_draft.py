@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from decoding.__main__ import main
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
-from decoding.models.pair import load_pair
-from decoding.training import corpus, distill, draft, export, gains, pack, pretrain, prune, samples
+from decoding.models.loading.model_set import load_pair
+from decoding.training import corpus, distill, draft, evaluate_draft, export, pack, pretrain, prune, samples
 from decoding.training.checkpoint import TrainingError
 from decoding.training.samples import Form
 from decoding.training.schedule import Length
@@ -48,7 +48,7 @@ def test_half_of_the_batches_end_in_the_teachers_own_words(form: Form, files: li
     [("", 0), ("0", 1), ("1", 1), ("00", 2), ("10", 1), ("1111", 1), ("11111", 1), ("111111", 2), ("1101", 2)],
 )
 def test_a_step_emits_what_stands_of_four_proposals_and_one_more(stood: str, steps: int) -> None:
-    assert gains.steps_for([mark == "1" for mark in stood]) == steps
+    assert evaluate_draft.steps_for([mark == "1" for mark in stood]) == steps
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
@@ -93,8 +93,8 @@ def test_a_size_that_is_not_within_the_model_is_refused(form: Form, size: dict[s
 
 
 def _measure_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gains, "NUM_PROMPTS", 2)
-    monkeypatch.setattr(gains, "NEW_TOKENS", 16)
+    monkeypatch.setattr(evaluate_draft, "NUM_PROMPTS", 2)
+    monkeypatch.setattr(evaluate_draft, "NEW_TOKENS", 16)
 
 
 def test_distilling_raises_the_acceptance_on_held_out_files(

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from decoding.__main__ import main
 from decoding.config import EngineConfig
 from decoding.models.heads import WEIGHTS_FILE, read_description
-from decoding.models.pair import load_pair
+from decoding.models.loading.model_set import load_pair
 from decoding.models.parallel import MaskForm, mask_form
-from decoding.training import chains, draft, export, gains, heads, parallel, pretrain
+from decoding.training import chains, draft, evaluate_draft, export, heads, parallel, pretrain
 from decoding.training.samples import Form
 from decoding.training.schedule import Length
 from tests.training.conftest import new_small_model
@@ -24,8 +24,8 @@ KINDS = ("parallel", "heads")
 
 @pytest.fixture(autouse=True)
 def _measure_little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gains, "NUM_PROMPTS", 2)
-    monkeypatch.setattr(gains, "NEW_TOKENS", 16)
+    monkeypatch.setattr(evaluate_draft, "NUM_PROMPTS", 2)
+    monkeypatch.setattr(evaluate_draft, "NEW_TOKENS", 16)
     monkeypatch.setattr(heads, "COUNTED_ROWS", 8)
 
 
@@ -98,7 +98,7 @@ def test_a_run_that_pauses_gives_the_weights_of_one_that_does_not(
         draft.train(wanted, sources, recipe, tmp_path / f"{name}.pt")
         return load_file(next((tmp_path / name).glob("*.safetensors")))
 
-    monkeypatch.setattr(gains, "speed", lambda *_, **__: gains.Speed(speedup=1.0, is_identical=True))
+    monkeypatch.setattr(evaluate_draft, "speed", lambda *_, **__: evaluate_draft.Speed(speedup=1.0, is_identical=True))
     whole = train("whole", 4)
     is_over = pretrain.Schedule.is_stretch_over
     with monkeypatch.context() as pausing:

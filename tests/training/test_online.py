@@ -15,10 +15,10 @@ from filelock import FileLock
 from transformers import PreTrainedModel
 
 from decoding.__main__ import main
-from decoding.adaptation import Home, Ring
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
-from decoding.models.pair import load_pair
+from decoding.models.loading.model_set import load_pair
+from decoding.storage.adaptation import Home, Ring
 from decoding.training import distill, online, samples
 from decoding.training.checkpoint import TrainingError
 from decoding.training.corpus import SourceFile

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from decoding.__main__ import main
 from decoding.config import EngineConfig
 from decoding.errors import ModelError, TabcastError
-from decoding.models.loading import load_tokenizer
-from decoding.models.pair import load_pair
-from decoding.models.tensors import Tensors
+from decoding.models.loading.decoder_loading import load_tokenizer
+from decoding.models.loading.model_set import load_pair
+from decoding.models.weights.tensors import Tensors
 from decoding.training import pack
 from decoding.training.draft import load_model
 from decoding.training.samples import Form

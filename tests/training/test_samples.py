@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from decoding.fim import find_layout
 from decoding.protocol import ContextFile
-from decoding.training import corpus, cuts, samples
-from decoding.training.cuts import Cut
-from decoding.training.feed import ParallelFeed
+from decoding.text.prompt_layout import find_layout
+from decoding.training import corpus, fim_splits, samples
+from decoding.training.dataloader import ParallelFeed
+from decoding.training.fim_splits import Cut
 from decoding.training.samples import Form, Surroundings, encode_sample
 from tests.training.conftest import SOURCE
 
@@ -49,7 +49,7 @@ def test_the_classic_layout_has_what_is_typed_before_the_suffix(form: Form) -> N
 
 def test_cuts_anywhere_leave_nothing_out() -> None:
     rng = random.Random(3)
-    made = [cuts.cut_anywhere(TEXT, rng) for _ in range(200)]
+    made = [fim_splits.cut_anywhere(TEXT, rng) for _ in range(200)]
     assert all(cut.prefix + (cut.middle or "") + cut.suffix == TEXT for cut in made)
     assert 70 < sum(cut.middle is None for cut in made) < 130
 
@@ -74,7 +74,7 @@ def test_cuts_put_the_text_back_together_and_are_of_every_kind() -> None:
     rng = random.Random(0)
     kinds = set()
     for _ in range(500):
-        cut = cuts.choose_cut(TEXT, rng)
+        cut = fim_splits.choose_cut(TEXT, rng)
         assert TEXT.startswith(cut.prefix + (cut.middle or "") + cut.suffix)
         kinds.add("plain" if cut.middle is None else "nothing missing" if not cut.middle else "some")
         if cut.middle and cut.prefix.endswith("float:") and cut.middle.count("\n") > 2:
@@ -88,7 +88,7 @@ def test_cuts_put_the_text_back_together_and_are_of_every_kind() -> None:
 
 def test_windows_are_the_whole_text() -> None:
     text = TEXT * 20
-    pieces = list(cuts.windows(text, random.Random(1)))
+    pieces = list(fim_splits.windows(text, random.Random(1)))
     assert len(pieces) > 2
     assert text.startswith("".join(pieces))
     assert all(piece.endswith("\n") for piece in pieces)

@@ -12,10 +12,11 @@ from typing import Final
 import torch
 from rich.progress import Progress
 
-from decoding.bench import decode_command, report
 from decoding.bench.gpu_checks import engine, kernels, models
 from decoding.bench.gpu_checks.setting import Check, Setting, Skipped
-from decoding.models.pair import ModelSet
+from decoding.bench.report import report
+from decoding.bench.suites import decode_command
+from decoding.models.loading.model_set import ModelSet
 
 CHECKS: Final[Mapping[str, Check]] = {
     "kernels: attention": kernels.attention,

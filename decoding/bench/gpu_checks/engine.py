@@ -17,12 +17,12 @@ from typing import Any
 import torch
 
 from decoding.bench.gpu_checks.setting import Setting, Skipped
+from decoding.completion.sessions import SessionPool
 from decoding.config import BUNDLED
-from decoding.jobs import Delta, EngineState, Event, Job, JobDone
-from decoding.models.pair import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_pair
 from decoding.protocol import Address, CompletionOptions, CompletionRequest
-from decoding.sessions import SessionPool
-from decoding.worker import Worker
+from decoding.service.jobs import Delta, EngineState, Event, Job, JobDone
+from decoding.service.worker import Worker
 
 PROMPT = "import os\n\n\ndef area(width, height):\n    return "
 NUM_TOKENS = 48

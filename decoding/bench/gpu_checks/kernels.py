@@ -12,7 +12,7 @@ from decoding.bench.gpu_checks.setting import Setting, Skipped, error
 from decoding.kv_cache import BLOCK, Blocks
 from decoding.models.cuda.decoder import CudaDecoder
 from decoding.models.cuda.operations import STEP_SPLITS, Operations, Spot, TorchOperations, whole
-from decoding.models.decoder import Layer, Shape
+from decoding.models.torch.decoder import Layer, Shape
 
 TOLERANCE = 1e-2  # of bfloat16
 WIDTH = 16

@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 
 from decoding.bench.gpu_checks.setting import GREEDY, Setting, Skipped, decode, error, random_ids
+from decoding.completion.sessions import Session
 from decoding.drafters import registry
 from decoding.drafters.combine import Combined
 from decoding.models.cuda.decoder import CudaDecoder
-from decoding.models.decoder import Decoder
 from decoding.models.language_model import LanguageModel
-from decoding.models.row_invariance import probe
+from decoding.models.probing.row_invariance import probe
+from decoding.models.torch.decoder import Decoder
 from decoding.protocol import AUTO, COMBINE, DRAFTERS
-from decoding.sampling import Sampling, choose
-from decoding.sessions import Session
+from decoding.speculation.sampling import Sampling, choose
 
 NUM_TOKENS = 24
 # Of bfloat16 logits by other kernels in another order, over the depth of a model.

@@ -10,11 +10,11 @@ import torch
 
 from decoding.config import EngineConfig
 from decoding.drafters.combine import Combined
-from decoding.drafting import DraftRequest
 from decoding.models.language_model import Cache
-from decoding.models.pair import ModelSet
-from decoding.sampling import Sampling
-from decoding.speculate import speculate
+from decoding.models.loading.model_set import ModelSet
+from decoding.speculation.drafting import DraftRequest
+from decoding.speculation.sampling import Sampling
+from decoding.speculation.speculate import speculate
 
 GREEDY = Sampling()
 

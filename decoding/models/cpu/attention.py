@@ -11,8 +11,7 @@ import numpy as np
 
 from decoding.models.cpu.compiling import compiled
 from decoding.models.cpu.intrinsics import call_ten, exponentiate, largest, read_float, write_float
-from decoding.models.cpu.products import padded
-from decoding.models.cpu.tables import (
+from decoding.models.cpu.job_layout import (
     BUFFER,
     BUFFER_STRIDE,
     CAPACITY,
@@ -34,8 +33,9 @@ from decoding.models.cpu.tables import (
     TILE,
     VALUES,
 )
+from decoding.models.cpu.matmul import padded
+from decoding.models.cpu.simd import FLOAT32, LANES, MAX_ROWS
 from decoding.models.cpu.tasks import await_all, claim, finish
-from decoding.models.cpu.vectors import FLOAT32, LANES, MAX_ROWS
 
 
 @compiled

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from decoding.kv_cache import KVCache
-from decoding.models.cpu import products, tables
+from decoding.models.cpu import job_layout, matmul
 from decoding.models.cpu.packing import Memory, Packed, pack, up
-from decoding.models.cpu.team import Table, Team, give_way_address
-from decoding.models.cpu.vectors import FLOAT32, LANES, MAX_ROWS
-from decoding.models.decoder import Shape, Weights
+from decoding.models.cpu.simd import FLOAT32, LANES, MAX_ROWS
+from decoding.models.cpu.thread_team import Table, Team, give_way_address
+from decoding.models.torch.decoder import Shape, Weights
 
 STEP_WIDTH = 16
 PREFILL_WIDTH = 64
@@ -30,7 +30,7 @@ class Slots:
     """Keys and values of one sequence in float32; the system gives memory to pages only when they are written."""
 
     def __init__(self, shape: Shape) -> None:
-        self.capacity = up(shape.max_len, tables.SLOTS)
+        self.capacity = up(shape.max_len, job_layout.SLOTS)
         stores = (shape.layers, shape.kv_heads, self.capacity)
         # By blocks of 64 slots, the same number of all slots of a block side by side.
         self.keys = np.zeros((*stores, shape.head_dim), np.float32)
@@ -60,7 +60,7 @@ class CpuDecoder:
         self._threads = threads
         self._memory = Memory()
         self._memory.share(packed.memory)
-        self._logits = self._memory.zeros(STEP_WIDTH, up(int(packed.head[tables.OUTPUTS]), LANES))
+        self._logits = self._memory.zeros(STEP_WIDTH, up(int(packed.head[job_layout.OUTPUTS]), LANES))
         # Made once: to make a tensor takes as long as several rows of a small matrix.
         logits = torch.from_numpy(self._logits)[:, : shape.vocabulary]
         self._views = [logits[:num_rows] for num_rows in range(STEP_WIDTH + 1)]
@@ -135,9 +135,13 @@ class CpuDecoder:
         job = self._job
         self._tokens[:num_rows] = token_ids
         self._counters.fill(0)
-        job[tables.NUM_ROWS], job[tables.START], job[tables.NUM_LOGIT_ROWS] = num_rows, start, num_logit_rows
-        job[tables.CAPACITY] = cache.capacity
-        job[tables.KEYS], job[tables.VALUES] = cache.store.addresses
+        job[job_layout.NUM_ROWS], job[job_layout.START], job[job_layout.NUM_LOGIT_ROWS] = (
+            num_rows,
+            start,
+            num_logit_rows,
+        )
+        job[job_layout.CAPACITY] = cache.capacity
+        job[job_layout.KEYS], job[job_layout.VALUES] = cache.store.addresses
 
     def _new_job(self) -> Table:
         """The job's table, as tables.py describes it."""
@@ -145,39 +149,39 @@ class CpuDecoder:
         inner = up((shape.heads + 2 * shape.kv_heads) * shape.head_dim, LANES)
         buffer_width = max(inner, self._packed.widest + LANES)
         self._tokens = memory.hold(np.zeros(PREFILL_WIDTH, np.int64))
-        num_phases = 2 + tables.PHASES * shape.layers
-        self._counters = memory.hold(np.zeros(2 * num_phases * tables.COUNTER_BYTES // 8, np.int64))
-        job = np.zeros(tables.JOB, np.int64)
+        num_phases = 2 + job_layout.PHASES * shape.layers
+        self._counters = memory.hold(np.zeros(2 * num_phases * job_layout.COUNTER_BYTES // 8, np.int64))
+        job = np.zeros(job_layout.JOB, np.int64)
         for column, value in {
             **self._packed.job,
-            tables.NUM_LAYERS: shape.layers,
-            tables.WIDTH: shape.width,
-            tables.HEADS: shape.heads,
-            tables.KV_HEADS: shape.kv_heads,
-            tables.HEAD_DIM: shape.head_dim,
-            tables.BUFFER_STRIDE: buffer_width * 4,
-            tables.TOKENS: self._tokens.ctypes.data,
-            tables.HIDDEN: self._hidden.ctypes.data,
-            tables.BUFFER: memory.zeros(PREFILL_WIDTH, buffer_width).ctypes.data,
-            tables.MIXED: memory.zeros(PREFILL_WIDTH, up(shape.heads * shape.head_dim, LANES)).ctypes.data,
-            tables.LOGITS: self._logits.ctypes.data,
-            tables.COUNTERS: self._counters.ctypes.data,
-            tables.GIVE_WAY: give_way_address(),
-            **{tables.MULTIPLY + kind: products.multiply_address(kind) for kind in (FLOAT32, *self._packed.kinds)},
+            job_layout.NUM_LAYERS: shape.layers,
+            job_layout.WIDTH: shape.width,
+            job_layout.HEADS: shape.heads,
+            job_layout.KV_HEADS: shape.kv_heads,
+            job_layout.HEAD_DIM: shape.head_dim,
+            job_layout.BUFFER_STRIDE: buffer_width * 4,
+            job_layout.TOKENS: self._tokens.ctypes.data,
+            job_layout.HIDDEN: self._hidden.ctypes.data,
+            job_layout.BUFFER: memory.zeros(PREFILL_WIDTH, buffer_width).ctypes.data,
+            job_layout.MIXED: memory.zeros(PREFILL_WIDTH, up(shape.heads * shape.head_dim, LANES)).ctypes.data,
+            job_layout.LOGITS: self._logits.ctypes.data,
+            job_layout.COUNTERS: self._counters.ctypes.data,
+            job_layout.GIVE_WAY: give_way_address(),
+            **{job_layout.MULTIPLY + kind: matmul.multiply_address(kind) for kind in (FLOAT32, *self._packed.kinds)},
         }.items():
             job[column] = value
         return job
 
     def _scratch(self) -> Table:
         shape, memory = self.shape, self._memory
-        mine = np.zeros(tables.THREAD, np.int64)
-        mine[tables.NORMED] = memory.zeros(PREFILL_WIDTH, up(shape.width, LANES)).ctypes.data
+        mine = np.zeros(job_layout.THREAD, np.int64)
+        mine[job_layout.NORMED] = memory.zeros(PREFILL_WIDTH, up(shape.width, LANES)).ctypes.data
         rounded = np.zeros((PREFILL_WIDTH, up(self._packed.deepest, LANES)), np.int16)
-        mine[tables.ROUNDED] = memory.hold(rounded).ctypes.data
-        mine[tables.SCORES] = memory.zeros(MAX_ROWS, up(shape.max_len, tables.SLOTS)).ctypes.data
-        mine[tables.QUERIES] = memory.zeros(MAX_ROWS, shape.head_dim).ctypes.data
-        tile = max(PREFILL_WIDTH * tables.TILE_PANELS * LANES, MAX_ROWS * up(shape.head_dim, LANES))
-        mine[tables.TILE] = memory.zeros(tile).ctypes.data
+        mine[job_layout.ROUNDED] = memory.hold(rounded).ctypes.data
+        mine[job_layout.SCORES] = memory.zeros(MAX_ROWS, up(shape.max_len, job_layout.SLOTS)).ctypes.data
+        mine[job_layout.QUERIES] = memory.zeros(MAX_ROWS, shape.head_dim).ctypes.data
+        tile = max(PREFILL_WIDTH * job_layout.TILE_PANELS * LANES, MAX_ROWS * up(shape.head_dim, LANES))
+        mine[job_layout.TILE] = memory.zeros(tile).ctypes.data
         return mine
 
 

@@ -11,8 +11,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from decoding.models.cpu.pairs import add_products
-from decoding.models.cpu.vectors import (
+from decoding.models.cpu.bf16_dot import add_products
+from decoding.models.cpu.simd import (
     FLOAT,
     INT32,
     INT64,

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from decoding.models.cpu import tables
-from decoding.models.cpu.team import Table
-from decoding.models.cpu.vectors import AT_ONCE, BFLOAT16, FLOAT32, HAS_PAIRS, INT_8, LANES, PAIRS
-from decoding.models.decoder import Layer, Weights
+from decoding.models.cpu import job_layout
+from decoding.models.cpu.simd import AT_ONCE, BFLOAT16, FLOAT32, HAS_PAIRS, INT_8, LANES, PAIRS
+from decoding.models.cpu.thread_team import Table
+from decoding.models.torch.decoder import Layer, Weights
 
 
 class Memory:
@@ -62,13 +62,16 @@ class Packed:
     @property
     def kinds(self) -> set[int]:
         """How matrices are stored."""
-        in_layers = self.layers[:, [i * tables.MATRIX + tables.KIND for i in range(4)]]
-        return {int(self.head[tables.KIND]), *in_layers.flatten().tolist()}
+        in_layers = self.layers[:, [i * job_layout.MATRIX + job_layout.KIND for i in range(4)]]
+        return {int(self.head[job_layout.KIND]), *in_layers.flatten().tolist()}
 
     def with_layers(self, kept: Sequence[int]) -> Packed:
         """The same weights less the layers that are not kept."""
         per_layer = [
-            sum(int(row[i * tables.MATRIX + tables.INPUTS] * row[i * tables.MATRIX + tables.OUTPUTS]) for i in range(4))
+            sum(
+                int(row[i * job_layout.MATRIX + job_layout.INPUTS] * row[i * job_layout.MATRIX + job_layout.OUTPUTS])
+                for i in range(4)
+            )
             for row in self.layers
         ]
         left_out = sum(per_layer) - sum(per_layer[i] for i in kept)
@@ -82,11 +85,11 @@ def pack(weights: Weights, quantize: str) -> Packed:
     stored = None if weights.is_tied and not is_int8 else memory.hold(_stored(weights.embedding))
     layers = [_layer(memory, layer, is_int8=is_int8) for layer in weights.layers]
     job = {
-        tables.ROTARY: memory.hold(torch.view_as_real(weights.rotary).numpy()).ctypes.data,
-        tables.FINAL_NORM: memory.floats(weights.norm),
-        tables.EMBEDDING: head[tables.ADDRESS] if stored is None else stored.ctypes.data,
-        tables.EMBEDDING_KIND: head[tables.KIND] if stored is None else _kind(weights.embedding.dtype),
-        tables.EMBEDDING_LANES: LANES if stored is None else 1,
+        job_layout.ROTARY: memory.hold(torch.view_as_real(weights.rotary).numpy()).ctypes.data,
+        job_layout.FINAL_NORM: memory.floats(weights.norm),
+        job_layout.EMBEDDING: head[job_layout.ADDRESS] if stored is None else stored.ctypes.data,
+        job_layout.EMBEDDING_KIND: head[job_layout.KIND] if stored is None else _kind(weights.embedding.dtype),
+        job_layout.EMBEDDING_LANES: LANES if stored is None else 1,
     }
     return Packed(
         np.stack(layers),
@@ -101,38 +104,38 @@ def pack(weights: Weights, quantize: str) -> Packed:
 
 
 def _layer(memory: Memory, layer: Layer, *, is_int8: bool) -> Table:
-    row = np.zeros(tables.LAYER, np.int64)
+    row = np.zeros(job_layout.LAYER, np.int64)
     matrices = {
-        tables.QKV: (layer.qkv, layer.qkv_bias),
-        tables.OUT: (layer.out, None),
-        tables.GATE_UP: (_alternating(layer.gate_up), None),
-        tables.DOWN: (layer.down, None),
+        job_layout.QKV: (layer.qkv, layer.qkv_bias),
+        job_layout.OUT: (layer.out, None),
+        job_layout.GATE_UP: (_alternating(layer.gate_up), None),
+        job_layout.DOWN: (layer.down, None),
     }
     for column, (weights, bias) in matrices.items():
-        row[column : column + tables.MATRIX] = _matrix(memory, weights, bias, is_int8=is_int8)
+        row[column : column + job_layout.MATRIX] = _matrix(memory, weights, bias, is_int8=is_int8)
     norms = (layer.input_norm, layer.post_norm, layer.query_norm, layer.key_norm)
-    row[tables.INPUT_NORM :] = [0 if norm is None else memory.floats(norm) for norm in norms]
+    row[job_layout.INPUT_NORM :] = [0 if norm is None else memory.floats(norm) for norm in norms]
     return row
 
 
 def _matrix(memory: Memory, weights: Tensor, bias: Tensor | None, *, is_int8: bool) -> Table:
     """Pack (outputs, inputs) weights by panels; returns the row that describes them."""
     outputs, inputs = weights.shape
-    row = np.zeros(tables.MATRIX, np.int64)
+    row = np.zeros(job_layout.MATRIX, np.int64)
     kind = INT_8 if is_int8 else _kind(weights.dtype)
     if is_int8:
         factors = (weights.float().abs().amax(dim=1) / 127).clamp_min(1e-12)
         weights = (weights.float() / factors.unsqueeze(1)).round().to(torch.int8)
-        row[tables.FACTORS] = memory.floats(factors)
+        row[job_layout.FACTORS] = memory.floats(factors)
     if kind == BFLOAT16 and HAS_PAIRS:
         kind = PAIRS
     side = AT_ONCE[kind]
     wide = torch.zeros(up(outputs, LANES), up(inputs, side), dtype=weights.dtype)
     wide[:outputs, :inputs] = weights
     panels = wide.view(-1, LANES, wide.shape[1] // side, side).transpose(1, 2).contiguous()
-    row[tables.ADDRESS] = memory.hold(_stored(panels)).ctypes.data
-    row[tables.KIND], row[tables.INPUTS], row[tables.OUTPUTS] = kind, inputs, outputs
-    row[tables.BIAS] = 0 if bias is None else memory.floats(bias)
+    row[job_layout.ADDRESS] = memory.hold(_stored(panels)).ctypes.data
+    row[job_layout.KIND], row[job_layout.INPUTS], row[job_layout.OUTPUTS] = kind, inputs, outputs
+    row[job_layout.BIAS] = 0 if bias is None else memory.floats(bias)
     return row
 
 

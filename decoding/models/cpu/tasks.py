@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decoding.models.cpu.compiling import compiled
 from decoding.models.cpu.intrinsics import atomic_add, atomic_read, give_way
-from decoding.models.cpu.tables import COUNTER_BYTES, COUNTERS, GIVE_WAY, SPINS
+from decoding.models.cpu.job_layout import COUNTER_BYTES, COUNTERS, GIVE_WAY, SPINS
 
 
 @compiled

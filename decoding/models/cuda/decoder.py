@@ -18,9 +18,9 @@ from torch import Tensor
 from decoding.kv_cache import BLOCK, Blocks, KVCache
 from decoding.models.cuda.operations import NUM_REAL, STEP_SPLITS, TOKENS, Operations, Spot, whole
 from decoding.models.cuda.recording import Again, Recorder, Replay
-from decoding.models.decoder import Decoder, Shape, Weights
-from decoding.models.placement import MAX_CHAINS, Tails
-from decoding.models.stages import Rows, Wanted
+from decoding.models.torch.decoder import Decoder, Shape, Weights
+from decoding.models.torch.row_placement import MAX_CHAINS, Tails
+from decoding.models.torch.stage import Rows, Wanted
 
 CHUNK = 256
 SHORT_CHUNK = 64  # of models that hold less than four of the others

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from decoding.kv_cache import BLOCK
 from decoding.models.cuda.operations import KEYS, NUM_REAL, START, TOKENS, VALUES, Splits, Spot
-from decoding.models.decoder import Layer, Shape
-from decoding.models.placement import MAX_CHAINS, TAIL_BLOCKS
+from decoding.models.torch.decoder import Layer, Shape
+from decoding.models.torch.row_placement import MAX_CHAINS, TAIL_BLOCKS
 
 # As Triton wants what its functions take from outside.
 _START, _NUM_REAL = tl.constexpr(START), tl.constexpr(NUM_REAL)

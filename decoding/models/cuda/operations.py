@@ -14,9 +14,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from decoding.kv_cache import BLOCK, Blocks
-from decoding.models.attention import Stored, attend, attend_chains, block_mask
-from decoding.models.decoder import Layer, Shape
-from decoding.models.placement import TAIL_BLOCKS, Tails
+from decoding.models.torch.attention import Stored, attend, attend_chains, block_mask
+from decoding.models.torch.decoder import Layer, Shape
+from decoding.models.torch.row_placement import TAIL_BLOCKS, Tails
 
 # Items of `Spot.words`.
 START, NUM_REAL, KEYS, VALUES, TOKENS = range(5)

@@ -1,0 +1,1 @@
+"""Holds what suites measure with: live servers, recorded sessions, prompts, baselines."""

@@ -1,0 +1,79 @@
+"""Acceptance by decree: rounds at real size can be timed although no weights, and so no likely drafts, are at hand.
+
+The target still computes every row; only its choice at a drafted token's place is overruled. What comes out is not
+the target's own text, and nothing but time may be read from it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+
+from decoding.models.language_model import Cache, LanguageModel, StepsChains
+from decoding.speculation.drafting import NOTHING, Draft, DraftRequest, Outcome
+
+
+class SyntheticTarget:
+    """A target that agrees with each drafted token at a set rate, whatever its logits say."""
+
+    def __init__(self, inner: LanguageModel, acceptance: float) -> None:
+        self._inner = inner
+        self._acceptance = acceptance
+        self._random = random.Random(0)  # noqa: S311 - no secret
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    @torch.inference_mode()
+    def step(self, token_ids: Sequence[int], cache: Cache) -> torch.Tensor:
+        """As the target's; tokens that were pending are overruled too, but nobody looks at the rows before them."""
+        decree = self._decree(token_ids)  # before the step, which a copy to the device would wait for
+        return _overruled(self._inner.step(token_ids, cache), decree)
+
+    @torch.inference_mode()
+    def step_chains(self, chains: Sequence[Sequence[int]], cache: Cache) -> list[torch.Tensor]:
+        """The same of several chains."""
+        decrees = [self._decree(chain) for chain in chains]
+        found = cast(StepsChains, self._inner).step_chains(chains, cache)
+        return [_overruled(logits, decree) for logits, decree in zip(found, decrees, strict=True)]
+
+    def _decree(self, token_ids: Sequence[int]) -> torch.Tensor:
+        """Of each token but the first its number, and what its logit is to be: (2, T - 1) float64."""
+        values = [torch.inf if self._random.random() < self._acceptance else -torch.inf for _ in token_ids[1:]]
+        return torch.tensor([token_ids[1:], values], dtype=torch.float64, device=self._inner.device)
+
+
+def _overruled(logits: torch.Tensor, decree: torch.Tensor) -> torch.Tensor:
+    following, values = decree
+    rows = torch.arange(len(following), device=logits.device)
+    logits[rows, following.long()] = values.to(logits.dtype)
+    return logits
+
+
+class FreeDrafter:
+    """Random tokens that cost nothing and fill the step: the bound for what any drafter can reach at that rate."""
+
+    name = "free"
+    needs = NOTHING
+
+    def __init__(self, vocabulary: int) -> None:
+        self._vocabulary = vocabulary
+        self._random = random.Random(1)  # noqa: S311 - no secret
+
+    num_unread = 0
+
+    def begin(self, request: DraftRequest) -> None:
+        """Nothing to learn."""
+
+    def observe(self, outcome: Outcome) -> None:
+        """Nothing to learn."""
+
+    def propose(self, budget: int) -> Draft:
+        """As many tokens as fit."""
+        return Draft(tuple(self._random.randrange(self._vocabulary) for _ in range(budget)), self.name)
+
+    def close(self) -> None:
+        """Nothing is kept."""

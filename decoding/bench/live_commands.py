@@ -1,0 +1,85 @@
+"""The command line of the suites that drive the whole product: `tabcast bench trace`, `startup` and `endurance`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.progress import Progress
+
+from decoding.bench.harness import recorded_session
+from decoding.bench.report import report
+from decoding.bench.suites import endurance, startup, trace, trace_workload
+from decoding.errors import TabcastError
+from decoding.models.loading.model_set import ModelSet
+
+
+def add_trace_options(suite: argparse.ArgumentParser) -> None:
+    """Those of `trace`."""
+    suite.add_argument("--data", type=Path, required=True, metavar="RECORDING", help="a workspace recording of VS Code")
+    suite.add_argument(
+        "--speed", type=_positive, default=1.0, metavar="X", help="so many times as fast as it was recorded"
+    )
+    suite.add_argument("--minutes", type=_positive, metavar="M", help="only the recording's first M minutes")
+    suite.add_argument("--lines", type=_count, default=0, metavar="N", help="so many lines more in each file worked in")
+    suite.add_argument("--open-files", type=_count, default=0, metavar="N", help="so many files more that are open")
+
+
+def run_trace(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
+    """Play a recording."""
+    command = _language_server(options)
+    events = recorded_session.read_recording(options.data)
+    if options.minutes:
+        events = [event for event in events if event.at_ms <= options.minutes * 60_000]
+        if not any(isinstance(event, recorded_session.Asked) for event in events):
+            raise TabcastError(f"{options.data}: no completion request in the first {options.minutes:g} minutes")
+    events = trace_workload.enlarge(events, num_lines=options.lines, num_open=options.open_files)
+    task = progress.add_task("playing", total=len(events))
+    rows: list[report.Row] = []
+    try:
+        trace.run(command, events, options.speed, rows, lambda: progress.advance(task))
+    finally:
+        yield from rows
+
+
+def run_startup(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
+    """Start again and again."""
+    task = progress.add_task("starting", total=2 * startup.REPEATS)
+    yield from startup.run(_language_server(options), startup.REPEATS, lambda: progress.advance(task))
+
+
+def run_endurance(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
+    """Ask an engine of its own again and again."""
+    task = progress.add_task("asking", total=options.requests)
+    yield from endurance.run(_engine_arguments(options), options.requests, lambda: progress.advance(task))
+
+
+def _language_server(options: argparse.Namespace) -> list[str]:
+    """The command that starts the language server with this engine; paths become absolute, as it runs elsewhere."""
+    if not options.front_end:
+        raise TabcastError("this suite drives the language server: run it by the command `tabcast bench`")
+    return [*options.front_end, "lsp", *_engine_arguments(options)]
+
+
+def _engine_arguments(options: argparse.Namespace) -> list[str]:
+    arguments: list[str] = []
+    for name in ("model", "draft", "device", "dtype", "quantize"):
+        value = getattr(options, name, None)
+        if value is not None:
+            arguments += [f"--{name}", str(Path(value).absolute()) if Path(value).is_dir() else value]
+    return arguments
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, got {text}")
+    return value

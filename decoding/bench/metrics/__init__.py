@@ -1,0 +1,1 @@
+"""Counts: quality, likelihood, memory and bandwidth."""

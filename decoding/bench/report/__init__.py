@@ -1,0 +1,1 @@
+"""Shows figures as a table, JSON or a page."""

@@ -1,0 +1,266 @@
+"""`tabcast bench decode` as a command: its options, the decoders that they ask for, and its rows."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from rich.progress import Progress
+
+from decoding.bench.harness import baselines, decode_prompts, llama_cpp, random_models
+from decoding.bench.harness.decode_prompts import MIN_PROMPT_TOKENS, Task
+from decoding.bench.metrics import bandwidth, likelihood, memory
+from decoding.bench.report import report
+from decoding.bench.suites import decode, decode_rows
+from decoding.config import EngineConfig
+from decoding.errors import TabcastError
+from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.probing.agreement import choices, percent_alike
+from decoding.protocol import ProtocolError, check_method
+
+METHODS_HELP = f"of {', '.join(decode.ALL_METHODS)}; drafters together are joined by +; all: each of them"
+RANDOM_PROMPTS = 2
+ROOM = 64
+
+
+def add_options(suite: argparse.ArgumentParser) -> None:
+    """The options of this suite alone."""
+    suite.add_argument(
+        "--suite",
+        dest="suite_name",
+        choices=decode_prompts.SUITES,
+        default="builtin",
+        help="what is decoded: prompts, of --data if it is given; holes in files, insertions of commits or the coding"
+        " rows of Spec-Bench, of --data; whole files rewritten",
+    )
+    suite.add_argument("--data", type=Path, help="rows of the suite's form; our own small sets by default")
+    suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
+    suite.add_argument(
+        "--methods", type=_parse_methods, default=list(decode.USUAL_METHODS), metavar="A,B+C", help=METHODS_HELP
+    )
+    suite.add_argument("--baselines", type=parse_baselines, default=[], metavar="A,B")
+    add_shape_options(suite)
+    suite.add_argument("--prompt-tokens", type=int, default=512, metavar="N", help="with --shape: of random prompts")
+    suite.add_argument(
+        "--synthetic-acceptance",
+        type=_parse_shares,
+        default=[],
+        metavar="P,Q",
+        help="drafted tokens stand at these rates, by decree",
+    )
+
+
+def add_shape_options(suite: argparse.ArgumentParser) -> None:
+    """Options for models of random weights, of suites that time and don't judge."""
+    suite.add_argument(
+        "--shape", choices=random_models.SHAPES, help="random weights at this model's size, for step times"
+    )
+    suite.add_argument("--draft-shape", choices=random_models.SHAPES, help="with --shape: a draft model, random too")
+    suite.add_argument(
+        "--context", type=_parse_counts, default=[], metavar="N,M", help="with --shape: lengths of random prompts"
+    )
+
+
+def contexts(options: argparse.Namespace) -> list[int]:
+    """The lengths of prompts to measure at."""
+    return options.context or [options.prompt_tokens]
+
+
+def load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:
+    """The pair that the options name. Raises `TabcastError`."""
+    if options.shape is None:
+        if options.draft_shape is not None:
+            raise TabcastError("--draft-shape goes with --shape; --draft names a model folder")
+        return load_pair(config)[0]
+    if (least := min(contexts(options))) < MIN_PROMPT_TOKENS:
+        name = "--context" if options.context else "--prompt-tokens"
+        raise TabcastError(f"{name} must be {MIN_PROMPT_TOKENS} or more, not {least}")
+    if any(name in llama_cpp.NAMES for name in options.baselines):
+        raise TabcastError("llama.cpp reads a model folder: --shape has none")
+    max_len = max(contexts(options)) + options.max_tokens + ROOM
+    return random_models.random_pair(options.shape, options.draft_shape, config, max_len)
+
+
+def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
+    """Measure, and yield a row a method, for each context if there are several. Raises `TabcastError`."""
+    lengths: list[int | None] = [*options.context] if options.shape is not None else []
+    copied = bandwidth.copy_bytes_per_s(models.target.device) if models.target.device.type == "cuda" else None
+    with ExitStack() as stack:
+        theirs = _baselines(options, models, stack)
+        for number, length in enumerate(lengths or [None]):
+            found = _prompts(options, models, length)
+            prompts = [task.prompt_ids for task in found]
+            given = {tuple(task.prompt_ids): task.answer_ids for task in found if task.answer_ids}
+            # The others' time with a longer context is no news, and takes long.
+            decoders = _decoders(options, models, {} if number or given else theirs, given)
+            for row in _measured(options, models, prompts, decoders, progress):
+                if length is not None and len(lengths) > 1:
+                    row["method"] += f", {length} tokens"
+                if copied is None:
+                    yield row
+                else:
+                    floor_ms = _floor_ms(models, len(prompts[0]) + options.max_tokens, copied)
+                    yield row | decode_rows.beside_floor(row, floor_ms)
+
+
+def _decoders(
+    options: argparse.Namespace,
+    models: ModelSet,
+    theirs: Mapping[str, baselines.Generate],
+    given: Mapping[tuple[int, ...], Sequence[int]],
+) -> dict[str, decode.Decode]:
+    names = [decode.PLAIN, *(name for name in options.methods if name != decode.PLAIN)]
+    rates: list[float] = options.synthetic_acceptance
+    decoders = decode.methods(models, names, options.max_tokens, rates[0] if rates else None, given)
+    if len(rates) > 1:
+        plain = {name: decoders[name] for name in (decode.PLAIN_FASTEST, decode.PLAIN)}
+        decoders = plain | {
+            f"{name} at {rate:g}": made
+            for rate in rates
+            for name, made in decode.methods(models, names, options.max_tokens, rate).items()
+            if name not in plain
+        }
+    return decoders | {name: decode.from_baseline(generate) for name, generate in theirs.items()}
+
+
+def _measured(
+    options: argparse.Namespace,
+    models: ModelSet,
+    prompts: list[list[int]],
+    decoders: dict[str, decode.Decode],
+    progress: Progress,
+) -> Iterable[report.Row]:
+    task = progress.add_task("decoding", total=len(prompts) * len(decoders) * decode.REPEATS)
+    peaks: dict[str, float | None] = {}
+
+    def warm_up(name: str, call: Callable[[], object]) -> None:
+        peaks[name] = memory.peak_growth_mb(call, models.target.device)
+
+    runs = decode.measure(prompts, decoders, lambda: progress.advance(task), warm_up)
+    if not runs[decode.PLAIN]:
+        raise KeyboardInterrupt
+    gap = partial(likelihood.logit_gap, models.target)
+    rounded = _agreement(options.selected, models, prompts) if options.shape is None else []
+    for row in decode_rows.rows(runs, prompts, gap):
+        row["peak_growth_mb"] = peaks[row["method"]]
+        notes = [*_invented(options), *rounded, *([text] if (text := _settings(row["method"])) else [])]
+        # Neither is a claim about the engine: transformers' random weights are others, and a decree makes its own text.
+        if options.synthetic_acceptance or (options.shape and row["method"] in baselines.NAMES):
+            row |= {"identical_percent": None, "divergence": None}
+        yield {**row, "settings": "; ".join(notes)}
+    if sum(map(len, runs[decode.PLAIN])) < decode.REPEATS * len(prompts):
+        raise KeyboardInterrupt
+
+
+def _floor_ms(models: ModelSet, num_live: int, copied: float) -> float | None:
+    floor_bytes = bandwidth.floor_bytes(models.target, num_live)
+    return None if floor_bytes is None else 1e3 * floor_bytes / copied
+
+
+def _agreement(config: EngineConfig, models: ModelSet, prompts: Sequence[list[int]]) -> list[str]:
+    """How often a rounded target chooses what the full one does, over all of the prompts' tokens."""
+    if config.quantize == "none":
+        return []
+    try:
+        full = load_pair(replace(config, quantize="none", draft="none"))[0]
+    except TabcastError as error:
+        return [f"{config.quantize}, not compared with full weights: {error}"]
+    alike = percent_alike(*([choices(one.target, prompt) for prompt in prompts] for one in (models, full)))
+    return [f"{config.quantize}: {alike:g} % of choices as with full weights"]
+
+
+def _invented(options: argparse.Namespace) -> list[str]:
+    """What each row has to say of itself where it was measured on no real model."""
+    weights = [] if options.shape is None else ["random weights"]
+    rates = ", ".join(f"{rate:g}" for rate in options.synthetic_acceptance)
+    weights += ["the text is given"] if options.suite_name == "rewrites" else []
+    return [*weights, f"synthetic acceptance of {rates}"] if rates else weights
+
+
+def _prompts(options: argparse.Namespace, models: ModelSet, length: int | None = None) -> list[Task]:
+    if options.shape is not None:
+        drawn = random.Random(0)  # noqa: S311 - any tokens will do
+        vocabulary = models.target.shape.vocabulary
+        count = options.limit or RANDOM_PROMPTS
+        num_tokens = length or options.prompt_tokens
+        return [Task([drawn.randrange(vocabulary) for _ in range(num_tokens)]) for _ in range(count)]
+    return decode_prompts.read(options, models)
+
+
+def _baselines(options: argparse.Namespace, models: ModelSet, stack: ExitStack) -> dict[str, baselines.Generate]:
+    config: EngineConfig = options.selected
+    found: dict[str, baselines.Generate] = {}
+    if of_transformers := [name for name in options.baselines if name in baselines.NAMES]:
+        device, dtype = models.target.device, models.target.dtype
+        if options.shape is None:
+            theirs = baselines.load(config.model_path, config.draft_path, device, dtype)
+        else:
+            draft = options.draft_shape and random_models.transformers_config(random_models.SHAPES[options.draft_shape])
+            target = random_models.transformers_config(random_models.SHAPES[options.shape])
+            theirs = baselines.load_random(target, draft, device, dtype)
+        found |= baselines.generators(of_transformers, theirs, options.max_tokens)
+    if of_llama_cpp := [name for name in options.baselines if name in llama_cpp.NAMES]:
+        found |= stack.enter_context(
+            llama_cpp.generators(
+                config.model_path,
+                config.draft_path,
+                of_llama_cpp,
+                num_tokens=options.max_tokens,
+                max_len=models.target.shape.max_len,
+            )
+        )
+    return found
+
+
+def _settings(method: str) -> str:
+    if method in baselines.NAMES:
+        return baselines.describe(method)
+    return llama_cpp.describe(method) if method in llama_cpp.NAMES else ""
+
+
+def _parse_shares(text: str) -> list[float]:
+    return [_parse_share(word) for word in text.split(",")]
+
+
+def _parse_counts(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def _parse_share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return share
+
+
+def _parse_methods(text: str) -> list[str]:
+    names = list(decode.ALL_METHODS) if text == "all" else [word.strip() for word in text.split(",") if word.strip()]
+    try:
+        return [check_method(name) for name in names]
+    except ProtocolError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _names(known: Iterable[str], groups: Mapping[str, Sequence[str]]) -> Callable[[str], list[str]]:
+    allowed = list(known)
+
+    def parse(text: str) -> list[str]:
+        words = allowed if text == "all" else [word.strip() for word in text.split(",") if word.strip()]
+        names = [name for word in words for name in groups.get(word, [word])]
+        for name in names:
+            if name not in allowed:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join([*groups, *allowed])}, all")
+        return names
+
+    return parse
+
+
+parse_baselines = _names((*baselines.NAMES, *llama_cpp.NAMES), {llama_cpp.SELECTOR: llama_cpp.NAMES})

@@ -1,0 +1,168 @@
+"""`tabcast bench passes`: the time of each kind of pass beside the time that its bytes take at the memory's speed.
+
+The rounds of `bench decode` are made of these; where they are slow, this says which part is.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from rich.progress import Progress
+
+from decoding.bench.metrics import bandwidth
+from decoding.bench.report import report
+from decoding.bench.suites import decode_command
+from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
+from decoding.models.loading.model_set import ModelSet
+
+AHEAD = 8
+NUM_PROFILED = 10
+PART_CHARACTERS = 70
+
+
+def add_options(suite: argparse.ArgumentParser) -> None:
+    """The options of this suite alone."""
+    decode_command.add_shape_options(suite)
+    suite.set_defaults(max_tokens=64, baselines=[], prompt_tokens=512)
+    suite.add_argument(
+        "--profile", type=int, default=0, metavar="N", help="also the N largest parts of a step and of a drafted token"
+    )
+
+
+def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
+    """A row a pass and context."""
+    contexts = decode_command.contexts(options)
+    task = progress.add_task("timing", total=len(contexts))
+    copied = bandwidth.copy_bytes_per_s(models.target.device)
+    note = f"random tokens; a copy moves {copied / 1e9:.0f} GB/s, read and written"
+    for context in contexts:
+        for row in _of_target(models.target, context, copied):
+            yield {**row, "settings": note}
+        if models.draft is not None:
+            for row in _of_draft(models.draft, context, copied):
+                yield {**row, "settings": note}
+        progress.advance(task)
+    if options.profile:
+        yield from _parts_of_passes(models, contexts[0], options.profile)
+
+
+def _parts_of_passes(models: ModelSet, context: int, most: int) -> Iterator[report.Row]:
+    target, cache = models.target, _filled(models.target, context)
+    yield from _parts("target", target.device, most, lambda: target.step([1] * target.step_width, cache))
+    if isinstance(models.draft, DraftsAhead):
+        draft, own = models.draft, _filled(models.draft, context)
+
+        def ahead() -> None:
+            draft.draft_ahead([1], own, AHEAD)
+            own.roll_back(len(own) - AHEAD)
+
+        yield from _parts(f"draft of {AHEAD}", models.draft.device, most, ahead)
+
+
+def _parts(name: str, device: torch.device, most: int, call: Callable[[], object]) -> Iterator[report.Row]:
+    """Where the time of a pass goes, as torch's profiler sees it: kernels on a GPU, operations on a CPU."""
+    is_gpu = device.type == "cuda"
+    call()
+    activity = torch.profiler.ProfilerActivity.CUDA if is_gpu else torch.profiler.ProfilerActivity.CPU
+    with torch.profiler.profile(activities=[activity]) as seen:
+        for _ in range(NUM_PROFILED):
+            call()
+        if is_gpu:
+            torch.cuda.synchronize(device)
+    found = [
+        (part.self_device_time_total if is_gpu else part.self_cpu_time_total, part.count, part.key)
+        for part in seen.key_averages()
+    ]
+    for micros, count, key in sorted(found, reverse=True)[:most]:
+        yield {
+            "method": f"{name}: {key[:PART_CHARACTERS]}",
+            "ms": round(micros / NUM_PROFILED / 1e3, 4),
+            "calls": round(count / NUM_PROFILED, 1),
+        }
+
+
+def _of_target(model: LanguageModel, context: int, copied: float) -> Iterator[report.Row]:
+    cache = _filled(model, context)
+    width = model.step_width
+    for rows in sorted({1, width}, reverse=True):
+        model.step_width = rows
+
+        def step(rows: int = rows) -> object:
+            return model.step([1] * rows, cache)
+
+        yield _row(f"target, step of {rows}", model, context, copied, step)
+    model.step_width = width
+    yield _row("target, step and choice", model, context, copied, lambda: _chosen(model, width, cache))
+    if len(cache) % model.chunk == 0 and context >= model.chunk:
+        cache.roll_back(len(cache) - model.chunk)
+        cache.num_chunked = len(cache)
+        chunk = [1] * model.chunk
+
+        def prefill() -> None:
+            model.prefill(chunk, cache)
+            cache.roll_back(len(cache) - model.chunk)
+
+        yield _row(f"target, chunk of {model.chunk}", model, context, copied, prefill)
+
+
+def _of_draft(model: LanguageModel, context: int, copied: float) -> Iterator[report.Row]:
+    cache = _filled(model, context)
+    end = len(cache)
+
+    def one() -> None:
+        model.advance([1], cache)
+        cache.roll_back(end)
+
+    yield _row("draft, a token", model, context, copied, one)
+    if isinstance(model, DraftsAhead):
+        ahead = model
+
+        def several() -> None:
+            ahead.draft_ahead([1], cache, AHEAD)
+            cache.roll_back(end)
+
+        row = _row(f"draft, {AHEAD} tokens ahead, each", model, context, copied, several, count=AHEAD)
+        yield row
+    if model.step_width > 1:
+        yield _row(
+            f"draft, {model.step_width} rows at once",
+            model,
+            context,
+            copied,
+            lambda: _chosen(model, model.step_width, cache),
+        )
+
+
+def _chosen(model: LanguageModel, rows: int, cache: Cache) -> list[int]:
+    """A step and the answer, fetched."""
+    ids: list[int] = model.step([1] * rows, cache).argmax(dim=-1).tolist()
+    return ids
+
+
+def _filled(model: LanguageModel, context: int) -> Cache:
+    """A cache of so many tokens, in whole chunks where the context is."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(model.shape.vocabulary, (context,), generator=generator).tolist()
+    cache = model.new_cache()
+    while len(cache) + model.chunk <= context:
+        model.prefill(ids[len(cache) : len(cache) + model.chunk], cache)
+    while len(cache) < context:
+        model.advance(ids[len(cache) : len(cache) + model.prefill_width], cache)
+    return cache
+
+
+def _row(
+    name: str, model: LanguageModel, context: int, copied: float, call: Callable[[], object], *, count: int = 1
+) -> report.Row:
+    ms = bandwidth.pass_ms(call, model.device) / count
+    floor_bytes = bandwidth.floor_bytes(model, context)
+    floor_ms = None if floor_bytes is None else 1e3 * floor_bytes / copied
+    return {
+        "method": f"{name}, {context} tokens",
+        "ms": round(ms, 4),
+        "floor_ms": None if floor_ms is None else round(floor_ms, 4),
+        "times_floor": None if floor_ms is None else round(ms / floor_ms, 3),
+        "read_mb": None if floor_bytes is None else round(floor_bytes / 1e6, 1),
+    }

@@ -1,0 +1,1 @@
+"""Implements the subcommands of `tabcast` that need the engine's code."""

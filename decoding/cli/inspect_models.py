@@ -1,0 +1,203 @@
+"""What `tabcast doctor` and `tabcast models` say of this machine and its models."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from decoding.config import BUNDLED, EngineConfig, model_folder
+from decoding.datastore import command as datastores
+from decoding.errors import TabcastError
+from decoding.models.heads import FOLDER as HEADS
+from decoding.models.heads import identity, read_description
+from decoding.models.language_model import LanguageModel
+from decoding.models.loading.decoder_loading import load_tokenizer, num_token_ids, read_config, why_not_ours
+from decoding.models.loading.memory import count_parameters, free_bytes, needed_bytes
+from decoding.models.loading.model_set import ModelSet, choose_device, load_pair
+from decoding.models.parallel import FOLDER as PARALLEL
+from decoding.models.parallel import mask_form
+from decoding.models.probing.agreement import choices, percent_alike
+from decoding.models.recommended import RECOMMENDATIONS
+from decoding.models.sharding.layer_split import GIB
+from decoding.models.sharding.pipeline import Pipeline
+from decoding.storage.hub import pulled_models
+from decoding.text.prompt_layout import find_layout
+
+Row = dict[str, Any]
+
+SAMPLE_TOKENS = 256
+
+
+def doctor(config: EngineConfig) -> list[Row]:
+    """Checks in the order that they depend on each other: `name`, `ok`, `detail`, `advice`."""
+    rows = [
+        _row("python", True, platform.python_version()),
+        _row("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads"),
+        _row("transformers", True, transformers.__version__),
+    ]
+    try:
+        device, dtype = choose_device(config)
+        rows.append(_row("device", True, _describe_device(device, dtype)))
+        models, probe = load_pair(config)
+    except TabcastError as error:
+        advice = "name a complete model folder with --model, or none for the shipped pair"
+        return [*rows, _row("models", False, str(error), advice)]
+    draft = f", draft {models.draft.num_parameters / 1e6:.1f} M" if models.draft else ", no draft model"
+    size = f"{models.name}: target {models.target.num_parameters / 1e6:.1f} M parameters{draft}"
+    rows.append(_row("models", True, f"{size}, {models.target.shape.max_len} tokens"))
+    if models.draft is not None:
+        rows.append(_row("draft model", True, f"a step takes {models.draft_step_ms[1]:.2f} ms"))
+    steps = ", ".join(f"{ms:.2f} ms at {width}" for width, ms in models.step_ms.items())
+    rows.append(_row("steps", True, f"{steps} rows"))
+    rows += [_row("draft model", False, notice, "name another with --draft, or none") for notice in models.notices]
+    rows.append(_row("folders of code", True, datastores.describe()))
+    rows.append(_row("keys and values", True, _describe_cache(models.target)))
+    if config.quantize != "none":
+        rows.append(_row("rounded weights", True, _describe_agreement(config, models)))
+    if probe.notice:
+        advice = "a model that verifies drafts is faster: 'tabcast models' lists some"
+    else:
+        advice = "" if probe.width > 1 else "no width was found at which rows agree: decoding is plain on this machine"
+    rows.append(_row("row invariance", probe.width > 1 or bool(probe.notice), probe.describe(), advice))
+    return rows
+
+
+def _describe_cache(target: LanguageModel) -> str:
+    places = ""
+    if isinstance(target, Pipeline):
+        places = f"; layers on {len(target.num_layers)} devices: {', '.join(map(str, target.num_layers))}"
+    return f"{target.new_cache().num_bytes / 1e6:.0f} MB for a sequence of {target.shape.max_len} tokens{places}"
+
+
+def _describe_agreement(config: EngineConfig, models: ModelSet) -> str:
+    """How often the rounded target chooses what the full one does, where there is room for both."""
+    sample = models.encode(Path(__file__).read_text(encoding="utf-8"))[:SAMPLE_TOKENS]
+    try:
+        full = load_pair(replace(config, quantize="none", draft="none"))[0]
+    except TabcastError as error:
+        return f"{config.quantize}, not compared with the full ones: {error}"
+    alike = percent_alike([choices(models.target, sample)], [choices(full.target, sample)])
+    return f"{config.quantize}, chooses what the full ones do at {alike:.1f} % of {len(sample)} tokens"
+
+
+def list_models(config: EngineConfig) -> list[Row]:
+    """The models at hand, then those that are recommended.
+
+    `name`, `role`, `path`, `selected`, `note`; at hand also `architecture` and `megabytes`, or `ok` False and `error`;
+    of the others `needs_gib` and whether it `fits`.
+    """
+    places = [("bundled", "target", BUNDLED / "target"), ("bundled", "draft", BUNDLED / "draft")]
+    places += [(pulled.name, "pulled", pulled.folder) for pulled in pulled_models()]
+    known = {path for _, _, path in places}
+    chosen = {"target": (config.model, config.model_path), "draft": (config.draft, config.draft_path)}
+    for role, (name, path) in chosen.items():
+        if path is not None and path not in known:
+            places.append((name, role, path))
+    selected = {config.model_path, config.draft_path}
+    rows = [_model_row(name, role, path, selected=path in selected) for name, role, path in places]
+    return rows + _recommended_rows(config, {name for name, _, _ in places})
+
+
+def show_model(name: str, config: EngineConfig) -> Row:
+    """What a model is, what it needs, and how this machine would run it. Raises `ModelError`."""
+    folder = model_folder(name, "target")
+    declared, tokenizer = read_config(folder), load_tokenizer(folder)
+    device, dtype = choose_device(config)
+    own = declared.get("tabcast") or {}
+    names = f"{declared.get('_name_or_path', '')} {folder.name}"
+    template = find_layout(tokenizer.get_vocab(), own, (), model_name=names, chosen=config.fim).template
+    free, needed = free_bytes(device), needed_bytes(folder, declared, dtype, config.context_tokens)
+    reason = why_not_ours(declared, config.context_tokens)
+    return {
+        "name": name or "bundled",
+        "path": str(folder),
+        "architecture": declared["model_type"],
+        "parameters": f"{count_parameters(folder) / 1e6:.1f} M",
+        "tokens": num_token_ids(tokenizer),
+        "context": declared.get("max_position_embeddings", ""),
+        "languages": list(own.get("languages") or ()) or "not declared",
+        "middle": "none: it gets the text before the cursor alone" if template is None else " ".join(template.parts),
+        "order": "" if template is None else template.order.replace("_", " "),
+        "drafters": _drafters_of(folder),
+        "computed_by": f"transformers ({reason})" if reason else "our own forward pass",
+        "device": _describe_device(device, dtype),
+        "memory": f"{needed / GIB:.2f} GiB needed" + ("" if free is None else f", {free / GIB:.1f} GiB free"),
+        "ok": free is None or needed <= free,
+    }
+
+
+def _drafters_of(folder: Path) -> list[str] | str:
+    """What drafts for the model of a folder without being named: what lies in it, or beside the shipped target."""
+    place = BUNDLED if folder == BUNDLED / "target" else folder
+    found = ["draft"] if place == BUNDLED else []
+    if (place / PARALLEL).is_dir():
+        found.append(PARALLEL)
+    if (place / HEADS).is_dir():
+        try:
+            is_fit = read_description(place / HEADS)["target"] == identity(folder)
+        except TabcastError as error:
+            return [*found, f"heads that can't be read ({error})"]
+        found.append("heads" if is_fit else "heads that were made for other weights")
+    try:
+        form = mask_form(read_config(folder), folder)
+    except TabcastError:
+        return found or "none of its own"
+    return [*found, f"it is itself a parallel draft of {form.num_tokens} tokens a pass"]
+
+
+def _recommended_rows(config: EngineConfig, at_hand: set[str]) -> list[Row]:
+    device, _ = choose_device(config)
+    free = free_bytes(device)
+    rows: list[Row] = []
+    for item in RECOMMENDATIONS:
+        if item.target in at_hand:
+            continue
+        fits = free is None or item.needs_gib * GIB <= free
+        slow = ", slow without a GPU" if device.type == "cpu" else ""
+        note = f"fits here{slow}" if fits else f"more than the {free / GIB:.1f} GiB that are free here" if free else ""
+        draft = f" with {item.draft.split('/')[-1]}" if item.draft else ""
+        rows.append(
+            {
+                "name": item.target,
+                "role": "to pull",
+                "path": "",
+                "selected": False,
+                "draft": item.draft,
+                "needs_gib": item.needs_gib,
+                "fits": fits,
+                "note": f"{item.licence}{draft}; {note}",
+            }
+        )
+    return rows
+
+
+def as_text(rows: list[Row]) -> str:
+    """One line a row, for people."""
+    return "\n".join("  ".join(str(value) for value in row.values() if value != "") for row in rows)
+
+
+def _model_row(name: str, role: str, path: Path, *, selected: bool) -> Row:
+    row: Row = {"name": name, "role": role, "path": str(path), "selected": selected}
+    try:
+        architecture = str(read_config(path)["model_type"])
+    except TabcastError as error:
+        return {**row, "ok": False, "error": str(error)}
+    num_bytes = sum(file.stat().st_size for file in path.glob("*.safetensors"))
+    return {**row, "architecture": architecture, "megabytes": round(num_bytes / 1e6, 1), "note": architecture}
+
+
+def _describe_device(device: torch.device, dtype: torch.dtype) -> str:
+    name = str(dtype).removeprefix("torch.")
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return f"{torch.cuda.get_device_name(device)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, {name}"
+    return f"{device.type}, {name}"
+
+
+def _row(name: str, ok: bool, detail: str, advice: str = "") -> Row:
+    return {"name": name, "ok": ok, "detail": detail, "advice": advice}

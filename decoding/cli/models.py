@@ -1,0 +1,249 @@
+"""`tabcast models`: which models there are, fetching one, choosing one, looking at one, taking one away.
+
+Loads no weights. What takes time says so on standard error; `--json` prints one value on standard output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from decoding.config import BUNDLED_NAMES, METHOD_NO_DRAFT, EngineConfig, is_hub_name, model_folder, user_config_path
+from decoding.datastore import command as datastores
+from decoding.errors import ModelError, TabcastError
+from decoding.models.recommended import RECOMMENDATIONS
+from decoding.storage import hub
+from decoding.storage.user_config import set_engine_values
+
+EPILOG: Final = """\
+NAME is a model of the Hugging Face hub (owner/model) that was pulled, a folder (./models/mine), or bundled.
+
+examples:
+  tabcast models                                          what there is, and what this machine can hold
+  tabcast models pull Qwen/Qwen2.5-Coder-1.5B             fetch it; a second pull goes on where one was cut off
+  tabcast models use Qwen/Qwen2.5-Coder-7B --draft Qwen/Qwen2.5-Coder-0.5B
+  tabcast models use bundled                              back to the shipped pair
+  tabcast models index ~/src/library                      a datastore of code to draft from
+"""
+
+Value = dict[str, Any] | list[dict[str, Any]]
+
+
+def add_parser(commands: Any) -> list[argparse.ArgumentParser]:
+    """The command line; the parsers that take an engine's options are returned."""
+    models = commands.add_parser(
+        "models",
+        help="the models at hand",
+        description="List, fetch, choose, look at and remove models; index code to draft from.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = models.add_subparsers(dest="action", metavar="ACTION")
+    models.set_defaults(action="list", json=False, model=None, draft=None, device=None, dtype=None)
+    listed = actions.add_parser("list", help="the models at hand and those that are recommended; the default")
+    pull = actions.add_parser("pull", help="fetch a model from the Hugging Face hub")
+    pull.add_argument("name", metavar="NAME", help="owner/model")
+    pull.add_argument("--revision", help="branch, tag or commit instead of the main branch")
+    use = actions.add_parser("use", help="write a model into the user's config.toml")
+    use.add_argument("name", metavar="NAME")
+    use.add_argument("--draft", metavar="NAME", help="its draft model, or none; the recommended one if it was pulled")
+    show = actions.add_parser("show", help="say what a model is, what it needs and how it would be run")
+    show.add_argument("name", metavar="NAME", nargs="?", help="the one that the settings choose if left out")
+    remove = actions.add_parser("remove", help="delete what pull made")
+    remove.add_argument("name", metavar="NAME")
+    remove.add_argument("--yes", "-y", action="store_true", help="do not ask")
+    export = actions.add_parser("export", help="write the target as a GGUF file, for llama.cpp")
+    export.add_argument("--gguf", type=Path, metavar="FILE", help="what to write")
+    export.add_argument("--type", choices=["bf16", "q8_0", "f32"], default="bf16", help="of the matrices")
+    index = datastores.add_parser(actions)
+    for action in (models, listed, pull, use, show, remove, index):
+        # What stands before the action's name must not be undone by the action's own default.
+        default = False if action is models else argparse.SUPPRESS
+        action.add_argument("--json", action="store_true", help="print JSON", default=default)
+    return [models, listed, show, export, index]
+
+
+def run(options: argparse.Namespace, config: EngineConfig) -> int:
+    """Run one action; its exit code. Raises `TabcastError`."""
+    actions: Mapping[str, Callable[[argparse.Namespace, EngineConfig], Value]] = {
+        "list": _list,
+        "pull": _pull,
+        "use": _use,
+        "show": _show,
+        "remove": _remove,
+        "index": _index,
+    }
+    if options.action == "export":
+        return _export(options, config)
+    value = actions[options.action](options, config)
+    if options.json:
+        print(json.dumps(value, indent=1))
+    elif isinstance(value, list):
+        print(_table(value))
+    else:
+        print(
+            "\n".join(
+                f"{name.replace('_', ' '):<12} {_plain(item)}"
+                for name, item in value.items()
+                if item not in ("", True, False)
+            )
+        )
+    rows = value if isinstance(value, list) else [value]
+    return 0 if all(row.get("ok", True) or not row.get("selected", True) for row in rows) else 1
+
+
+def _list(_options: argparse.Namespace, config: EngineConfig) -> Value:
+    from decoding.cli import inspect_models  # noqa: PLC0415 - brings torch
+
+    return inspect_models.list_models(config)
+
+
+def _show(options: argparse.Namespace, config: EngineConfig) -> Value:
+    from decoding.cli import inspect_models  # noqa: PLC0415 - brings torch
+
+    return inspect_models.show_model(options.name or config.model, config)
+
+
+def _pull(options: argparse.Namespace, _config: EngineConfig) -> Value:
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # there is one here
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub.utils import logging as hub_logging  # noqa: PLC0415 - half a second
+
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    pulled = hub.pull(options.name, options.revision, _Progress())
+    if not options.json:
+        print(f"'tabcast models use {pulled.name}' makes it the model that completes.", file=sys.stderr)
+    return _describe(pulled)
+
+
+class _Progress:
+    """A line for each file; on a terminal it is written again as the file grows."""
+
+    def __init__(self) -> None:
+        self._file = ""
+
+    def __call__(self, file: str, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            line = f"{100 * done // max(total, 1):3} % of {hub.as_size(total)}: {file}"
+            print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K", end=end, file=sys.stderr, flush=True)
+        elif file != self._file:
+            print(f"{file} ({hub.as_size(done)} of {hub.as_size(total)} are there)", file=sys.stderr, flush=True)
+        self._file = file
+
+
+def _use(options: argparse.Namespace, _config: EngineConfig) -> Value:
+    from decoding.models.loading.decoder_loading import load_tokenizer, read_config, why_not_alike  # noqa: PLC0415 - brings torch
+
+    is_bundled = options.name in BUNDLED_NAMES
+    draft = options.draft or ("bundled" if is_bundled else _recommended_draft(options.name))
+    folder = model_folder(options.name, "target")
+    read_config(folder)
+    if draft != METHOD_NO_DRAFT:
+        read_config(model_folder(draft, "draft"))
+        problem = why_not_alike(load_tokenizer(folder), load_tokenizer(model_folder(draft, "draft")))
+        if problem:
+            raise ModelError(f"{draft} can't draft for {options.name}, because it has another tokenizer: {problem}")
+    path = user_config_path(os.environ)
+    values = {"model": _written(options.name), "draft": _written(draft)}
+    set_engine_values(path, values)
+    if not options.json:
+        print("Editors that start from now on use it; 'tabcast engine stop' ends a running engine.", file=sys.stderr)
+    return {**values, "file": str(path)}
+
+
+def _remove(options: argparse.Namespace, config: EngineConfig) -> Value:
+    folder = model_folder(options.name, "target")
+    pulled = hub.read_record(folder) if is_hub_name(options.name) else None
+    if pulled is None:
+        raise ModelError(f"{options.name} was not pulled, so nothing is removed")
+    if not options.yes:
+        print(f"Remove {pulled.name} ({pulled.num_bytes / 1e6:.1f} MB) from {folder}? [y/N] ", end="", file=sys.stderr)
+        sys.stderr.flush()
+        if sys.stdin is None or sys.stdin.readline().strip().lower() not in ("y", "yes"):
+            raise TabcastError("nothing was removed (--yes does without the question)")
+    if folder in (config.model_path, config.draft_path) and not options.json:
+        print("It was the chosen one; 'tabcast models use' chooses another.", file=sys.stderr)
+    return _describe(hub.remove(options.name))
+
+
+def _index(options: argparse.Namespace, config: EngineConfig) -> Value:
+    from decoding.models.loading.decoder_loading import load_tokenizer  # noqa: PLC0415 - brings torch
+
+    return datastores.run(options, lambda: load_tokenizer(config.model_path))
+
+
+def _export(options: argparse.Namespace, config: EngineConfig) -> int:
+    from decoding.models import gguf_export  # noqa: PLC0415 - brings torch
+
+    if options.gguf is None:
+        raise TabcastError("models export needs --gguf FILE")
+    try:
+        gguf_export.export(config.model_path, options.gguf, options.type)
+    except OSError as error:
+        raise TabcastError(f"{options.gguf} can't be written: {error.strerror}") from None
+    print(f"{options.gguf}: {options.gguf.stat().st_size / 1e6:.1f} MB, {options.type}")
+    return 0
+
+
+def _recommended_draft(name: str) -> str:
+    """The recommended draft of a recommended target where it was pulled."""
+    draft = next((item.draft for item in RECOMMENDATIONS if item.target == name), "")
+    pulled = hub.read_record(model_folder(draft, "draft")) if draft else None
+    return draft if pulled is not None and pulled.is_complete else METHOD_NO_DRAFT
+
+
+def _written(name: str) -> str:
+    """As settings want it: folders absolute, because the engine runs in one of its own."""
+    if name in (*BUNDLED_NAMES, METHOD_NO_DRAFT) or is_hub_name(name):
+        return name
+    return str(Path(name).expanduser().absolute())
+
+
+def _describe(pulled: hub.Pulled) -> dict[str, Any]:
+    return {
+        "name": pulled.name,
+        "path": str(pulled.folder),
+        "revision": pulled.revision,
+        "files": len(pulled.files),
+        "megabytes": round(pulled.num_bytes / 1e6, 1),
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Columns for people: mark, name, role, size, what there is to say."""
+    cells = [
+        (
+            "*" if row["selected"] else " ",
+            row["name"],
+            row["role"],
+            _size(row),
+            row.get("error") or row["note"],
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[column]) for line in cells) for column in range(4)]
+    return "\n".join(
+        "  ".join([*(cell.ljust(width) for cell, width in zip(line, widths, strict=False)), line[4]]).rstrip()
+        for line in cells
+    )
+
+
+def _size(row: dict[str, Any]) -> str:
+    """Of the files at hand; of a model that isn't, the memory it needs."""
+    if "megabytes" in row:
+        return f"{row['megabytes']:.0f} MB" if row["megabytes"] >= 1 else f"{row['megabytes'] * 1e3:.0f} kB"
+    return f"{row['needs_gib']:.0f} GiB" if "needs_gib" in row else "-"
+
+
+def _plain(item: object) -> str:
+    return ", ".join(map(str, item)) if isinstance(item, (list, tuple)) else str(item)

@@ -1,0 +1,1 @@
+"""Answers one request: sessions, the completion itself, and its text."""

@@ -1,0 +1,204 @@
+"""One request: layout, cache, speculation, text, stops; and its `n` answers, each different.
+
+Generators, so that the caller can stop between any two steps.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from decoding.completion.answer import Answer
+from decoding.completion.sessions import Session
+from decoding.errors import RequestError
+from decoding.models.loading.model_set import ModelSet
+from decoding.protocol import CompletionRequest, CompletionStats, ScoredToken
+from decoding.speculation.drafting import DraftRequest
+from decoding.speculation.sampling import Sampling
+from decoding.speculation.speculate import speculate
+from decoding.text.prompt_layout import lay_out
+from decoding.text.token_healing import Healing, take_back
+
+MIN_PROMPT_TOKENS = 32
+# Hints are advice: what a tokenizer takes longer than a step for is not worth reading.
+MAX_HINT_CHARACTERS = 20_000
+MAX_HINTS = 32
+# Of `n` answers, this many times as many are tried until they differ.
+MAX_TRIES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What a step brought: text to show and what it was worth, what was computed, and at the end the statistics."""
+
+    text: str = ""
+    tokens: tuple[ScoredToken, ...] = ()
+    num_prefilled: int = 0
+    num_steps: int = 0
+    num_tokens: int = 0
+    draft_ms: float = 0.0
+    stats: CompletionStats | None = None
+
+
+class HealedPrompt(NamedTuple):
+    """The prompt's tokens as the model sees them, and the bytes that were taken back from their end."""
+
+    ids: list[int]
+    rest: bytes
+
+
+def prompt_tokens(models: ModelSet, request: CompletionRequest) -> HealedPrompt:
+    """Lay the prompt out and heal its end. Raises `RequestError` if the answer asked for leaves it no room."""
+    budget = models.target.shape.max_len - request.max_tokens
+    if budget < MIN_PROMPT_TOKENS:
+        raise RequestError(
+            f"max_tokens {request.max_tokens} leaves no room for the prompt: "
+            f"this model holds {models.target.shape.max_len} tokens"
+        )
+    ids, num_typed, cursor = lay_out(request, models.layout, models.encode, budget)
+    rest = take_back(ids[:cursor], num_typed, models.index) if request.tabcast.heal else b""
+    return HealedPrompt([*ids[: cursor - 1], *ids[cursor:]] if rest else ids, rest)
+
+
+def with_seed(request: CompletionRequest) -> CompletionRequest:
+    """The request with a seed drawn, where it is to be sampled and names none; small enough for any JSON reader."""
+    if request.temperature == 0 or request.seed is not None:
+        return request
+    return replace(request, seed=secrets.randbits(53))
+
+
+def answers(
+    models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt
+) -> Iterator[tuple[int, Piece]]:
+    """Pieces of up to `n` different answers, one after the other, each with its number.
+
+    They share the prompt's cache. From the second on, text is held back until it differs from all answers before; an
+    answer that never does is left out and another one tried, a bounded number of times.
+    """
+    finished: list[str] = []
+    for attempt in range(request.n * MAX_TRIES if request.n > 1 else 1):
+        held = Piece()
+        shown = ""
+        for piece in complete(models, session, request, prompt, attempt):
+            held = replace(held, text=held.text + piece.text, tokens=held.tokens + piece.tokens)
+            shown += piece.text
+            is_new = not any(text.startswith(shown) for text in finished)
+            if is_new or (piece.stats and shown not in finished):
+                yield len(finished), replace(piece, text=held.text, tokens=held.tokens)
+                held = Piece()
+            else:
+                yield len(finished), replace(piece, text="", tokens=(), stats=None)
+        if shown not in finished:
+            finished.append(shown)
+        if len(finished) == request.n:
+            return
+
+
+def complete(
+    models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt, attempt: int = 0
+) -> Iterator[Piece]:
+    """Yield a piece after each prefill chunk and each step; the last has the statistics.
+
+    Args:
+        models: what to decode with.
+        session: whose cache to use; nobody else may use it meanwhile.
+        request: what is asked, with a seed if it is to be sampled.
+        prompt: the request's `prompt_tokens`.
+        attempt: sampled, the number of its noise; greedy, the rank of its first token among the likeliest.
+    """
+    clock = _Clock()
+    prompt_ids = prompt.ids
+    old_text = session.old_text(prompt_ids)
+    num_cached = num_read = session.cache.reuse(prompt_ids, models.target.chunk)
+    sampling = _sampling(request, len(prompt_ids), attempt)
+    healing = Healing(models.index, prompt.rest) if prompt.rest else None
+    hints = [models.encode(text[:MAX_HINT_CHARACTERS]) for text in request.tabcast.draft_texts[:MAX_HINTS]]
+    method = request.tabcast.method
+    drafter = session.drafter(method)
+    drafter.begin(
+        DraftRequest(
+            prompt_ids=prompt_ids,
+            hint_ids=[*hints, old_text],
+            max_tokens=request.max_tokens,
+            sampling=sampling,
+            healing=healing,
+            language=request.tabcast.language,
+        )
+    )
+    answer = Answer(models, request, num_skipped=len(prompt.rest))
+    rounds = speculate(models.target, session.cache, prompt_ids, drafter, sampling, healing)
+    with closing(rounds), closing(drafter):  # type: ignore[type-var]
+        try:
+            for outcome in rounds:
+                num_steps, num_tokens = answer.num_steps, len(answer.token_ids)
+                shown = answer.take(outcome) if outcome.emitted_ids else None
+                num_before, num_read = num_read, min(len(session.cache), len(prompt_ids))
+                clock.stop(is_prefill=num_steps == 0)
+                yield Piece(
+                    text=shown.text if shown else "",
+                    tokens=shown.tokens if shown else (),
+                    num_prefilled=num_read - num_before,
+                    num_steps=answer.num_steps - num_steps,
+                    num_tokens=len(answer.token_ids) - num_tokens,
+                    draft_ms=drafter.take_draft_ms(),
+                )
+                clock.start()
+                if answer.reason:
+                    break
+        finally:
+            session.remember(prompt_ids, answer.token_ids)
+    last = answer.flush()
+    stats = _stats(request, prompt, answer, num_cached, clock)
+    yield Piece(text=last.text, tokens=last.tokens, stats=replace(stats, notice=session.notice(method)))
+
+
+def _sampling(request: CompletionRequest, prompt_len: int, attempt: int) -> Sampling:
+    if request.temperature == 0:
+        return Sampling(branch=attempt, branch_at=prompt_len)
+    return Sampling(
+        temperature=request.temperature,
+        top_k=request.top_k,
+        top_p=request.top_p,
+        seed=request.seed or 0,
+        stream=attempt,
+    )
+
+
+class _Clock:
+    """Milliseconds of prefill and of decoding; what others do between two steps is not counted."""
+
+    def __init__(self) -> None:
+        self.prefill_ms = self.decode_ms = 0.0
+        self.start()
+
+    def start(self) -> None:
+        self._began = time.perf_counter()
+
+    def stop(self, *, is_prefill: bool) -> None:
+        """The step that brings the first token still reads the prompt."""
+        passed_ms = (time.perf_counter() - self._began) * 1e3
+        if is_prefill:
+            self.prefill_ms += passed_ms
+        else:
+            self.decode_ms += passed_ms
+
+
+def _stats(
+    request: CompletionRequest, prompt: HealedPrompt, answer: Answer, num_cached: int, clock: _Clock
+) -> CompletionStats:
+    return CompletionStats(
+        tokens=len(answer.token_ids),
+        steps=answer.num_steps,
+        prompt_tokens=len(prompt.ids),
+        cached_tokens=num_cached,
+        prefill_ms=round(clock.prefill_ms, 3),
+        decode_ms=round(clock.decode_ms, 3),
+        reason=answer.reason or "context",
+        seed=request.seed if request.temperature > 0 else None,
+        token_ids=tuple(answer.token_ids),
+        drafters=answer.drafters,
+    )

@@ -1,0 +1,241 @@
+"""One forward pass of the Llama family on a CPU: what a thread does, phase by phase.
+
+All threads run `forward` at once (tasks.py). Which thread did a task makes no difference to its numbers, and every
+number of a row is computed by one chain of operations that depends on that row and the slots up to it alone: a row's
+place, its neighbours and the live length change nothing, to the bit.
+Widths are padded to whole panels of `LANES`; dimension letters as in decoder.py.
+"""
+
+from __future__ import annotations
+
+from decoding.models.cpu.attention import attend, turn_and_keep
+from decoding.models.cpu.compiling import compiled
+from decoding.models.cpu.intrinsics import (
+    atomic_add,
+    atomic_read,
+    gated,
+    give_way,
+    read_float,
+    read_int,
+    read_weight,
+    write_float,
+)
+from decoding.models.cpu.job_layout import (
+    ASLEEP,
+    BUFFER,
+    BUFFER_STRIDE,
+    COUNTER_BYTES,
+    DOWN,
+    EMBEDDING,
+    EMBEDDING_KIND,
+    EMBEDDING_LANES,
+    FINAL_NORM,
+    GATE_UP,
+    GENERATION,
+    GIVE_WAY,
+    HEAD_DIM,
+    HEADS,
+    HIDDEN,
+    INPUT_NORM,
+    INSIDE,
+    LOGITS,
+    MATRIX,
+    MIXED,
+    NORMED,
+    NUM_LAYERS,
+    NUM_LOGIT_ROWS,
+    NUM_ROWS,
+    OPEN,
+    OUT,
+    OUTPUTS,
+    PATIENCE,
+    PHASES,
+    POST_NORM,
+    QKV,
+    SPINS,
+    TILE,
+    TILE_PANELS,
+    TOKENS,
+    WIDTH,
+)
+from decoding.models.cpu.matmul import item, normalise, padded, project, taken_by, task_panels
+from decoding.models.cpu.simd import ITEM_BYTES, LANES
+from decoding.models.cpu.tasks import await_all, claim, finish
+
+
+@compiled
+def embed(job, phase):
+    """Hidden states of the job's tokens."""
+    kind, width, lanes = job[EMBEDDING_KIND], job[WIDTH], job[EMBEDDING_LANES]
+    size = ITEM_BYTES[kind]
+    stride = padded(width) * 4
+    while True:
+        row = claim(job, phase)
+        if row >= job[NUM_ROWS]:
+            break
+        token = read_int(job[TOKENS] + row * 8)
+        for i in range(width):
+            source = job[EMBEDDING] + item(kind, lanes, width, token, i) * size
+            write_float(job[HIDDEN] + row * stride + 4 * i, read_weight(source, kind))
+        finish(job, phase)
+    await_all(job, phase, job[NUM_ROWS])
+
+
+@compiled
+def project_normed(job, phase, matrix, norm, eps, mine, num_rows, out, out_stride):
+    """The last `num_rows` hidden states, normed, times a matrix, to `out`: queries, keys and values, or logits."""
+    width = job[WIDTH]
+    stride = padded(width) * 4
+    num_panels = padded(matrix[OUTPUTS]) // LANES
+    step = task_panels(num_panels, num_rows)
+    num_tasks = (num_panels + step - 1) // step
+    hidden = job[HIDDEN] + (job[NUM_ROWS] - num_rows) * stride
+    x = x_stride = 0
+    while True:
+        task = claim(job, phase)
+        if task >= num_tasks:
+            break
+        if not x:
+            normalise(hidden, stride, num_rows, width, norm, eps, mine[NORMED], stride)
+            x, x_stride = taken_by(matrix, mine[NORMED], stride, num_rows, mine)
+        first = task * step
+        project(
+            job, matrix, x, x_stride, num_rows, first, min(step, num_panels - first),
+            out + first * LANES * 4, out_stride,
+        )  # fmt: skip
+        finish(job, phase)
+    await_all(job, phase, num_tasks)
+
+
+@compiled
+def add_projected(job, phase, matrix, rows, rows_stride, mine):
+    """Add a matrix times rows of numbers to the hidden states."""
+    num_rows = job[NUM_ROWS]
+    stride = padded(job[WIDTH]) * 4
+    num_panels = padded(matrix[OUTPUTS]) // LANES
+    step = min(TILE_PANELS, task_panels(num_panels, num_rows))
+    num_tasks = (num_panels + step - 1) // step
+    x = x_stride = 0
+    while True:
+        task = claim(job, phase)
+        if task >= num_tasks:
+            break
+        if not x:
+            x, x_stride = taken_by(matrix, rows, rows_stride, num_rows, mine)
+        first = task * step
+        count = min(step, num_panels - first)
+        project(job, matrix, x, x_stride, num_rows, first, count, mine[TILE], count * LANES * 4)
+        for row in range(num_rows):
+            target = job[HIDDEN] + row * stride + first * LANES * 4
+            source = mine[TILE] + row * count * LANES * 4
+            for i in range(count * LANES):
+                write_float(target + 4 * i, read_float(target + 4 * i) + read_float(source + 4 * i))
+        finish(job, phase)
+    await_all(job, phase, num_tasks)
+
+
+@compiled
+def feed_forward(job, phase, matrix, norm, eps, mine):
+    """SwiGLU of all rows to the buffer; panels of gate and up take turns in the matrix."""
+    num_rows, width = job[NUM_ROWS], job[WIDTH]
+    stride = padded(width) * 4
+    num_pairs = padded(matrix[OUTPUTS]) // LANES // 2
+    step = min(TILE_PANELS // 2, task_panels(num_pairs, num_rows))
+    num_tasks = (num_pairs + step - 1) // step
+    x = x_stride = 0
+    while True:
+        task = claim(job, phase)
+        if task >= num_tasks:
+            break
+        if not x:
+            normalise(job[HIDDEN], stride, num_rows, width, norm, eps, mine[NORMED], stride)
+            x, x_stride = taken_by(matrix, mine[NORMED], stride, num_rows, mine)
+        first = task * step
+        count = min(step, num_pairs - first)
+        project(job, matrix, x, x_stride, num_rows, 2 * first, 2 * count, mine[TILE], 2 * count * LANES * 4)
+        for row in range(num_rows):
+            for pair in range(count):
+                gate = mine[TILE] + (row * count + pair) * 2 * LANES * 4
+                target = job[BUFFER] + row * job[BUFFER_STRIDE] + (first + pair) * LANES * 4
+                gated(gate, gate + LANES * 4, target)
+        finish(job, phase)
+    await_all(job, phase, num_tasks)
+
+
+@compiled
+def forward(job, layers, head, eps, mine):
+    """One thread's part of a pass over the job's rows.
+
+    Args:
+        job: (JOB,) int64.
+        layers: (L, LAYER) int64.
+        head: (MATRIX,) int64.
+        eps: of the norms, float32.
+        mine: (THREAD,) int64, scratch of this thread.
+    """
+    embed(job, 0)
+    phase = 1
+    for index in range(job[NUM_LAYERS]):
+        layer = layers[index]
+        project_normed(
+            job, phase, layer[QKV : QKV + MATRIX], layer[INPUT_NORM], eps, mine,
+            job[NUM_ROWS], job[BUFFER], job[BUFFER_STRIDE],
+        )  # fmt: skip
+        turn_and_keep(job, phase + 1, index, layer, eps)
+        attend(job, phase + 2, index, mine)
+        mixed_stride = padded(job[HEADS] * job[HEAD_DIM]) * 4
+        add_projected(job, phase + 3, layer[OUT : OUT + MATRIX], job[MIXED], mixed_stride, mine)
+        feed_forward(job, phase + 4, layer[GATE_UP : GATE_UP + MATRIX], layer[POST_NORM], eps, mine)
+        add_projected(job, phase + 5, layer[DOWN : DOWN + MATRIX], job[BUFFER], job[BUFFER_STRIDE], mine)
+        phase += PHASES
+    if job[NUM_LOGIT_ROWS]:
+        logits_stride = padded(head[OUTPUTS]) * 4
+        project_normed(job, phase, head, job[FINAL_NORM], eps, mine, job[NUM_LOGIT_ROWS], job[LOGITS], logits_stride)
+
+
+@compiled
+def lead(state, job, layers, head, eps, mine):
+    """Run a job that was opened with `open_job`; return when it is done and nobody works on it any more."""
+    forward(job, layers, head, eps, mine)
+    atomic_add(state.ctypes.data + OPEN * COUNTER_BYTES, -1)
+    while atomic_read(state.ctypes.data + INSIDE * COUNTER_BYTES):
+        give_way(job[GIVE_WAY])
+
+
+@compiled
+def open_again(state):
+    """Let those take part that are awake."""
+    address = state.ctypes.data
+    atomic_add(address + GENERATION * COUNTER_BYTES, 1)
+    atomic_add(address + OPEN * COUNTER_BYTES, 1)
+
+
+@compiled
+def open_job(state):
+    """Let others take part in the job from now on; return how many of them sleep and must be woken."""
+    open_again(state)
+    address = state.ctypes.data
+    num_asleep = atomic_read(address + ASLEEP * COUNTER_BYTES)
+    atomic_add(address + ASLEEP * COUNTER_BYTES, -num_asleep)
+    return num_asleep
+
+
+@compiled
+def take_part(state, job, layers, head, eps, mine, last_generation):
+    """Work on jobs as they are opened; return the last one's generation when none has come for a while."""
+    address = state.ctypes.data
+    looks = 0
+    while looks < PATIENCE:
+        looks += 1
+        generation = atomic_read(address + GENERATION * COUNTER_BYTES)
+        if generation != last_generation:
+            atomic_add(address + INSIDE * COUNTER_BYTES, 1)
+            if atomic_read(address + OPEN * COUNTER_BYTES):
+                last_generation = atomic_read(address + GENERATION * COUNTER_BYTES)
+                forward(job, layers, head, eps, mine)
+                looks = 0
+            atomic_add(address + INSIDE * COUNTER_BYTES, -1)
+        if looks > SPINS:
+            give_way(job[GIVE_WAY])
+    atomic_add(address + ASLEEP * COUNTER_BYTES, 1)
+    return last_generation

@@ -1,0 +1,118 @@
+"""Matrix products of the CPU kernels, and the norms before them.
+
+Each number is one chain of fused multiply-adds in the order of the inputs, whatever else is computed beside it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from decoding.models.cpu.bf16_dot import round_to_pairs
+from decoding.models.cpu.compiling import compiled, compiled_at_once
+from decoding.models.cpu.intrinsics import call_ten, multiply_tile, read_float, sum_of_squares, write_float
+from decoding.models.cpu.job_layout import ADDRESS, BIAS, FACTORS, INPUTS, KIND, MAX_TASKS, MULTIPLY, ROUNDED
+from decoding.models.cpu.simd import AT_ONCE, ITEM_BYTES, LANES, MAX_ROWS, PAIRS, PANELS_FOR
+
+
+@compiled
+def padded(size):
+    """`size` rounded up to whole panels."""
+    return (size + LANES - 1) // LANES * LANES
+
+
+@compiled
+def task_panels(num_panels, num_rows):
+    """How many panels make a task: what a tile takes at once, and of large matrices so many that tasks stay few."""
+    return max(PANELS_FOR[min(num_rows, MAX_ROWS)], num_panels // MAX_TASKS)
+
+
+@cache
+def multiply_address(kind: int) -> int:
+    """Where the function stands that multiplies with weights of a kind; compiled when it is first asked for."""
+
+    @compiled_at_once(10)
+    def multiply(x, x_stride, num_rows, w, depth_stride, panel_stride, depth, num_panels, out, out_stride):
+        """Compute out (num_rows, num_panels * LANES) = x (num_rows, depth) times panels (num_panels, depth, LANES)."""
+        row = 0
+        while row < num_rows:
+            rows = min(num_rows - row, MAX_ROWS)
+            panel = 0
+            while panel < num_panels:
+                panels = PANELS_FOR[rows]
+                if num_panels - panel < panels:
+                    panels = 1
+                multiply_tile(
+                    kind,
+                    rows,
+                    panels,
+                    x + row * x_stride,
+                    x_stride,
+                    w + panel * panel_stride,
+                    depth_stride,
+                    panel_stride,
+                    depth,
+                    out + row * out_stride + panel * LANES * 4,
+                    out_stride,
+                )
+                panel += panels
+            row += rows
+
+    return multiply
+
+
+@compiled
+def item(kind, lanes, inputs, output, number):
+    """Where the weight of an output's input stands in a matrix of panels of so many lanes, counted in weights."""
+    side = AT_ONCE[kind]
+    depth = (inputs + side - 1) // side
+    return ((output // lanes * depth + number // side) * lanes + output % lanes) * side + number % side
+
+
+@compiled
+def taken_by(matrix, x, x_stride, num_rows, mine):
+    """Rows of x, padded with zeros to whole panels, as the matrix wants them: address and stride in bytes.
+
+    To be multiplied with pairs they are rounded to bfloat16, as the weights are.
+    """
+    if matrix[KIND] != PAIRS:
+        return x, x_stride
+    width = padded(matrix[INPUTS])
+    for row in range(num_rows):
+        round_to_pairs(x + row * x_stride, width // LANES, mine[ROUNDED] + row * width * 2)
+    return mine[ROUNDED], width * 2
+
+
+@compiled
+def project(job, matrix, x, x_stride, num_rows, first, num_panels, out, out_stride):
+    """Compute x, as `taken_by` gave it, times panels `first` to `first + num_panels`, with factors and biases."""
+    kind = matrix[KIND]
+    depth = (matrix[INPUTS] + AT_ONCE[kind] - 1) // AT_ONCE[kind]
+    depth_stride = LANES * ITEM_BYTES[kind] * AT_ONCE[kind]
+    panel_stride = depth_stride * depth
+    call_ten(
+        job[MULTIPLY + kind], x, x_stride, num_rows, matrix[ADDRESS] + first * panel_stride, depth_stride,
+        panel_stride, depth, num_panels, out, out_stride,
+    )  # fmt: skip
+    if matrix[FACTORS] or matrix[BIAS]:
+        for row in range(num_rows):
+            for lane in range(num_panels * LANES):
+                at = out + row * out_stride + lane * 4
+                value = read_float(at)
+                offset = (first * LANES + lane) * 4
+                if matrix[FACTORS]:
+                    value *= read_float(matrix[FACTORS] + offset)
+                if matrix[BIAS]:
+                    value += read_float(matrix[BIAS] + offset)
+                write_float(at, value)
+
+
+@compiled
+def normalise(x, x_stride, num_rows, width, weight, eps, out, out_stride):
+    """RMS norm of rows (Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467); padding of x is 0 and stays 0."""
+    for row in range(num_rows):
+        source, target = x + row * x_stride, out + row * out_stride
+        scale = np.float32(1.0) / np.sqrt(sum_of_squares(source, padded(width) // LANES) / np.float32(width) + eps)
+        for i in range(width):
+            write_float(target + 4 * i, read_float(source + 4 * i) * scale * read_float(weight + 4 * i))

@@ -1,0 +1,1 @@
+"""Turns model folders into the models that an engine decodes with."""

@@ -1,0 +1,127 @@
+"""Whether a model fits, before any of it is loaded: what its files say of its size, and what the device has free."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from decoding.errors import ModelError
+from decoding.models.quantize import BYTES_PER_WEIGHT, HEAD_KIND
+from decoding.models.recommended import largest_that_fits
+from decoding.models.sharding.layer_split import GIB, Needs
+
+# Activations, the allocator's rest, and what a layer takes twice while it is read.
+OVERHEAD: Final = 1.1
+MAX_HEADER_BYTES: Final = 100 * 2**20
+# Limit and use of a container's memory, in the new form and the old.
+CONTROL_GROUPS: Final = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+
+
+def count_parameters(folder: Path) -> int:
+    """Weights in the folder's safetensors files, read from their heads alone. Raises `ModelError` for a broken file."""
+    return sum(math.prod(shape) for path in folder.glob("*.safetensors") for shape in _shapes(path))
+
+
+def needed_bytes(
+    folder: Path, config: Mapping[str, Any], dtype: torch.dtype, num_tokens: int, quantize: str = "none"
+) -> int:
+    """Weights in `dtype` or rounded, and keys and values of one sequence of `num_tokens`."""
+    weights = weight_bytes(count_parameters(folder), config, dtype, quantize)
+    return int(OVERHEAD * weights) + cache_bytes(config, dtype, num_tokens)
+
+
+def weight_bytes(num_parameters: int, config: Mapping[str, Any], dtype: torch.dtype, quantize: str = "none") -> int:
+    """Of all weights: rounded, the embedding stays as it is, and a head that is tied to it becomes one of its own."""
+    if quantize == "none":
+        return num_parameters * dtype.itemsize
+    embedding = int(config.get("vocab_size") or 0) * int(config.get("hidden_size") or 0)
+    layers = num_parameters - embedding * (1 if config.get("tie_word_embeddings") else 2)
+    head = embedding * BYTES_PER_WEIGHT[HEAD_KIND[quantize]]
+    return int(embedding * dtype.itemsize + head + max(0, layers) * BYTES_PER_WEIGHT[quantize])
+
+
+def spreading_needs(
+    config: Mapping[str, Any], num_parameters: int, dtype: torch.dtype, num_tokens: int, quantize: str = "none"
+) -> Needs:
+    """The same by layers, for a model that is spread over devices; a head that is tied is copied to the last."""
+    num_layers = int(config.get("num_hidden_layers") or 1)
+    num_embedded = int(config.get("vocab_size") or 0) * int(config.get("hidden_size") or 0)
+    embedding = num_embedded * dtype.itemsize
+    head = embedding if quantize == "none" else int(num_embedded * BYTES_PER_WEIGHT[HEAD_KIND[quantize]])
+    is_copied = quantize == "none" and config.get("tie_word_embeddings")
+    whole = weight_bytes(num_parameters, config, dtype, quantize) + (head if is_copied else 0)
+    return Needs(
+        num_layers=num_layers,
+        layer=int(OVERHEAD * (whole - embedding - head)) // num_layers,
+        cached=cache_bytes(config, dtype, num_tokens) // num_layers,
+        first=int(OVERHEAD * embedding),
+        last=int(OVERHEAD * head),
+    )
+
+
+def cache_bytes(config: Mapping[str, Any], dtype: torch.dtype, num_tokens: int) -> int:
+    """Keys and values of one sequence."""
+    heads = int(config.get("num_attention_heads") or 0)
+    head_dim = int(config.get("head_dim") or int(config.get("hidden_size") or 0) // max(heads, 1))
+    kv_heads = int(config.get("num_key_value_heads") or heads)
+    return 2 * int(config.get("num_hidden_layers") or 0) * kv_heads * head_dim * num_tokens * dtype.itemsize
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What a new process could have on the device; None where the system doesn't tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+    left = [free]
+    for limit, used in CONTROL_GROUPS:
+        try:
+            values = [int((Path("/sys/fs/cgroup") / name).read_text(encoding="ascii")) for name in (limit, used)]
+        except (OSError, ValueError):
+            continue  # no such control group, or no limit
+        left.append(values[0] - values[1])
+    return max(0, min(left))
+
+
+def check_fit(needs: Sequence[tuple[str, int]], device: torch.device, free: int | None) -> None:
+    """Raise `ModelError` with the numbers and a recommendation if the models together don't fit.
+
+    Args:
+        needs: name and bytes of each model.
+        device: where they go.
+        free: bytes that it has; None lets everything pass.
+    """
+    total = sum(num_bytes for _, num_bytes in needs)
+    if free is None or total <= free:
+        return
+    listed = " and ".join(f"{name} {num_bytes / GIB:.1f}" for name, num_bytes in needs)
+    better = largest_that_fits(free / GIB)
+    raise ModelError(
+        f"the models need {total / GIB:.1f} GiB ({listed}), and {device} has {free / GIB:.1f} GiB free;"
+        f" what fits is {better.names}: tabcast models use {better.target}"
+    )
+
+
+def _shapes(path: Path) -> list[list[int]]:
+    """Shapes of a file's tensors (https://github.com/huggingface/safetensors#format)."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > MAX_HEADER_BYTES:
+                raise ValueError("the head is too long")
+            head = json.loads(file.read(length))
+        return [list(map(int, tensor["shape"])) for name, tensor in head.items() if name != "__metadata__"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise ModelError(f"{path}: not a safetensors file, or cut short ({error})") from None

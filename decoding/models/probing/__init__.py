@@ -1,0 +1,1 @@
+"""Measures a loaded model: row invariance, step times, agreement."""

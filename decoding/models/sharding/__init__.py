@@ -1,0 +1,1 @@
+"""Spreads the layers of a target over several devices."""

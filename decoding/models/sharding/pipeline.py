@@ -1,0 +1,124 @@
+"""A model whose layers lie on several devices, one stage behind another: for targets larger than one of them.
+
+A pass goes through the stages in their order, and only the rows' hidden states move between devices; keys and values
+stay with their layers. It computes what one device would, operation for operation.
+Pipelines of layers: Huang et al. 2019 (https://arxiv.org/abs/1811.06965), here with one sequence and nothing in flight.
+Dimension letters: T rows, V vocabulary, C width of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from decoding.kv_cache import Blocks, KVCache
+from decoding.models.torch.decoder import Shape, Weights
+from decoding.models.torch.stage import Rows, Stage, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Keys and values of each stage."""
+
+    stores: tuple[Blocks, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """On all devices."""
+        return sum(store.num_bytes for store in self.stores)
+
+
+class Pipeline:
+    """A `LanguageModel` of several stages, each with a stretch of the layers."""
+
+    def __init__(self, shape: Shape, stages: Sequence[Stage], num_parameters: int) -> None:
+        """`shape` is the whole model's."""
+        self.shape = shape
+        self.chunk = self.prefill_width = stages[0].chunk
+        self.has_own_threads = False
+        self.step_width = 1
+        self.num_parameters = num_parameters
+        self._stages = tuple(stages)
+        self._hidden: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the logits come out."""
+        return self._stages[-1].device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the embedding is stored in."""
+        return self._stages[0].dtype
+
+    @property
+    def num_layers(self) -> tuple[int, ...]:
+        """Of each stage."""
+        return tuple(stage.num_layers for stage in self._stages)
+
+    def new_cache(self) -> KVCache[Parts]:
+        """An empty cache for one sequence, in parts that lie where their layers do."""
+        stores = tuple(stage.new_cache().store for stage in self._stages)
+        return KVCache(Parts(stores), capacity=stores[0].capacity)
+
+    def step(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> Tensor:
+        """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
+        num_rows = len(token_ids)
+        assert 0 < num_rows <= self.step_width
+        padded = [*token_ids, *([token_ids[-1]] * (self.step_width - num_rows))]
+        rows = self._run(padded, cache, Wanted.ALL)
+        assert rows.logits is not None
+        self._hidden = rows.hidden[:num_rows]
+        return rows.logits[:num_rows]
+
+    def prefill(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> None:
+        """Compute one whole absolute chunk and commit it."""
+        assert len(token_ids) == self.chunk and len(cache) % self.chunk == 0  # noqa: PT018 - one condition
+        self._run(token_ids, cache, Wanted.NOTHING)
+        cache.commit(token_ids, by_chunk=True)
+
+    def advance(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> Tensor:
+        """Compute and commit 1 to `chunk` tokens; logits (V,) after the last."""
+        rows = self._run(token_ids, cache, Wanted.LAST)
+        cache.commit(token_ids)
+        assert rows.logits is not None
+        return rows.logits[0]
+
+    def hidden(self) -> Tensor | None:
+        """(T, C) of the last step's rows, before the last norm, valid until the next call."""
+        return self._hidden
+
+    def _run(self, token_ids: Sequence[int], cache: KVCache[Parts], wanted: Wanted) -> Rows:
+        entry: Tensor | None = None
+        for stage, store in zip(self._stages, cache.store.stores, strict=True):
+            part = KVCache(store, capacity=cache.capacity)
+            part.token_ids = cache.token_ids  # the same end as the whole
+            rows = stage.run_stage(token_ids, entry, part, wanted)
+            entry = rows.hidden
+        return rows
+
+
+def split(
+    shape: Shape, weights: Weights, num_layers: Sequence[int], build: Callable[[Shape, Weights], Stage]
+) -> Pipeline:
+    """A pipeline of weights whose layers lie where they are to be computed, so many of them for each stage."""
+    stages: list[Stage] = []
+    first = 0
+    for count in num_layers:
+        layers = weights.layers[first : first + count]
+        first += count
+        # Only the first stage embeds, and only the last one has a norm and a head; the others have empty ones.
+        device = layers[0].input_norm.device
+        nothing = torch.empty(0, shape.width, dtype=weights.embedding.dtype, device=device)
+        of_stage = Weights(
+            embedding=weights.embedding if not stages else nothing,
+            layers=layers,
+            norm=weights.norm if first == shape.layers else nothing[0:0].flatten(),
+            head=weights.head if first == shape.layers else nothing,
+            rotary=weights.rotary.to(device),
+        )
+        stages.append(build(replace(shape, layers=count), of_stage))
+    return Pipeline(shape, stages, weights.num_parameters)

@@ -1,0 +1,1 @@
+"""Computes the Llama family with plain torch, on any device."""

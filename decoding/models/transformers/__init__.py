@@ -1,0 +1,1 @@
+"""Runs any causal language model of the transformers library."""

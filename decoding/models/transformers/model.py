@@ -1,0 +1,290 @@
+"""Any causal language model of transformers behind the same seam as our own forward pass.
+
+Three ways, the first that gives the model's own logits is taken:
+1. its attention is ours (`block_cache.py`): rows agree, the cache is rolled back, drafts are verified;
+2. its own attention and cache, which only goes forward: one token a step, rebuilt where it would have to go back;
+3. as 2, and the prompt is read token by token too, for models that can't go on from a state by several tokens.
+So a family that nobody has tried here is slower, or refused, and never wrong. Code from a model's folder never runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers.cache_utils import get_layer_types_and_kwargs
+from transformers.utils import logging as transformers_logging
+
+from decoding.errors import ModelError
+from decoding.kv_cache import BLOCK, KVCache
+from decoding.models.transformers import cache as block_cache
+from decoding.models.transformers.cache import BlockStore
+
+log = logging.getLogger(__name__)
+
+CHUNK: Final = 64
+# Padded rows of a step may stand behind the last position; a table of learned positions must hold them.
+MARGIN: Final = 16
+NUM_CHECKED: Final = 8
+MAX_ERROR: Final = 300
+ATTENDING: Final = {"full_attention", "sliding_attention", "chunked_attention", "dummy"}
+EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+# Of the logits' own size, median of the rows' norms: what rounding may do, and no wrong mask or position leaves.
+TOLERANCE: Final = {torch.float32: 0.01, torch.float16: 0.05, torch.bfloat16: 0.15}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenericShape:
+    """See `language_model.Sizes`."""
+
+    vocabulary: int
+    max_len: int
+
+
+class ForwardStore:
+    """A cache of transformers that only goes forward, and how many tokens it has seen."""
+
+    def __init__(self, config: Any) -> None:
+        self._config = config
+        self.reset()
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that it takes by now."""
+        held = [value for layer in self.cache.layers for value in vars(layer).values()]
+        parts = [part for value in held for part in (value.values() if isinstance(value, dict) else [value])]
+        return sum(part.numel() * part.element_size() for part in parts if isinstance(part, Tensor))
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.cache = DynamicCache(config=self._config)
+        self.num_seen = 0
+
+
+Store = BlockStore | ForwardStore
+
+
+def load_generic(
+    folder: Path, *, vocabulary: int, max_len: int, device: torch.device, dtype: torch.dtype
+) -> GenericModel:
+    """Read a model folder with transformers; nothing is fetched, and no code that lies beside the weights is run.
+
+    Raises:
+        ModelError: transformers doesn't know the architecture, or weights are missing, misshapen or not safetensors.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config.get("model_type") not in CONFIG_MAPPING:
+        code = ", and code that lies beside the weights is never run" if "auto_map" in config else ""
+        raise ModelError(f"{folder}: transformers knows no model_type {config.get('model_type')!r}{code}")
+    transformers_logging.disable_progress_bar()  # the engine shows its own
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{folder}: {' '.join(str(error).split())[:MAX_ERROR]}") from None
+    model, found = loaded
+    # transformers makes up what a file lacks, at random, and warns: such a model would compute nonsense.
+    if lacking := sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]])):
+        others = f" (and {len(lacking) - 1} more)" if lacking[1:] else ""
+        raise ModelError(
+            f"{folder} is not a complete model folder: tensor {lacking[0]}{others} is missing or misshapen"
+        )
+    return GenericModel(model.to(device), vocabulary=vocabulary, max_len=max_len)
+
+
+class GenericModel:
+    """A causal language model of transformers; `notice` says why it can't verify drafts, "" where it can."""
+
+    def __init__(self, model: PreTrainedModel, *, vocabulary: int, max_len: int) -> None:
+        """Take the first way that gives the model's own logits.
+
+        Args:
+            model: on its device, in its dtype; its attention is replaced where that works.
+            vocabulary: how many ids the tokenizer has; logits behind them are padding.
+            max_len: of prompt and answer together, bounded by the model's own.
+
+        Raises:
+            ModelError: no way gives the model's own logits.
+        """
+        self._model = model.eval()
+        self._config = model.config.get_text_config(decoder=True)
+        self.shape = GenericShape(
+            vocabulary=min(vocabulary, self._config.vocab_size), max_len=min(max_len, _num_positions(self._config))
+        )
+        self.chunk = self.prefill_width = CHUNK
+        self.has_own_threads = False
+        self.step_width = 1
+        parameters = inspect.signature(model.forward).parameters
+        self._cache_name = "cache_params" if "cache_params" in parameters else "past_key_values"
+        self._keeps_logits = "logits_to_keep" in parameters
+        self._by_token = False
+        self.can_roll_back = True
+        self.notice = ""
+        self._choose_way()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return torch.device(self._model.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are stored in."""
+        dtype: torch.dtype = self._model.dtype
+        return dtype
+
+    @property
+    def num_parameters(self) -> int:
+        """Counted once where weights are tied."""
+        return sum(parameter.numel() for parameter in self._model.parameters())
+
+    def new_cache(self) -> KVCache[Store]:
+        """An empty cache for one sequence."""
+        capacity = -(-self.shape.max_len // BLOCK) * BLOCK + BLOCK
+        if not self.can_roll_back:
+            return KVCache(ForwardStore(self._config), capacity=capacity, can_roll_back=False)
+        return KVCache(BlockStore(len(self._layer_types), capacity), capacity=capacity)
+
+    @torch.inference_mode()
+    def step(self, token_ids: Sequence[int], cache: KVCache[Store]) -> Tensor:
+        """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
+        num_rows = len(token_ids)
+        assert 0 < num_rows <= self.step_width
+        padded = [*token_ids, *([token_ids[-1]] * (self.step_width - num_rows))]
+        return self._forward(padded, cache, len(padded))[:num_rows]
+
+    @torch.inference_mode()
+    def prefill(self, token_ids: Sequence[int], cache: KVCache[Store]) -> None:
+        """Compute one whole absolute chunk and commit it."""
+        assert len(token_ids) == self.chunk and len(cache) % self.chunk == 0  # noqa: PT018 - one condition
+        self._forward(token_ids, cache, 1)
+        cache.commit(token_ids, by_chunk=True)
+
+    @torch.inference_mode()
+    def advance(self, token_ids: Sequence[int], cache: KVCache[Store]) -> Tensor:
+        """Compute and commit 1 to `chunk` tokens; logits (V,) after the last."""
+        logits = self._forward(token_ids, cache, 1)
+        cache.commit(token_ids)
+        return logits[0]
+
+    def hidden(self) -> None:
+        """What stands before the last norm is not told alike by all families."""
+
+    def _forward(self, token_ids: Sequence[int], cache: KVCache[Store], num_logits: int) -> Tensor:
+        """Logits (num_logits, V) of the last of the tokens; writes their slots and commits nothing."""
+        store = cache.store
+        if isinstance(store, BlockStore):
+            store.seek(len(cache))
+            return self._run(token_ids, store, num_logits)
+        if store.num_seen != len(cache):
+            self._rebuild(store, cache)
+        return self._run_forward(token_ids, store, num_logits)
+
+    def _rebuild(self, store: ForwardStore, cache: KVCache[Store]) -> None:
+        """Compute what the cache should hold, in the pieces in which it was computed first."""
+        store.reset()
+        for start in range(0, cache.num_chunked, self.chunk):
+            self._run_forward(cache.token_ids[start : start + self.chunk], store, 1)
+        for token_id in cache.token_ids[cache.num_chunked :]:
+            self._run_forward([token_id], store, 1)
+
+    def _run_forward(self, token_ids: Sequence[int], store: ForwardStore, num_logits: int) -> Tensor:
+        pieces = [[token_id] for token_id in token_ids] if self._by_token else [token_ids]
+        logits = torch.cat([self._run(piece, store, min(num_logits, len(piece))) for piece in pieces])
+        store.num_seen += len(token_ids)
+        return logits[-num_logits:]
+
+    def _run(self, token_ids: Sequence[int], store: Store, num_logits: int) -> Tensor:
+        keywords: dict[str, Any] = {self._cache_name: store.cache, "use_cache": True}
+        if self._keeps_logits:
+            keywords["logits_to_keep"] = num_logits
+        ids = torch.tensor([list(token_ids)], device=self.device)
+        logits: Tensor = self._model(input_ids=ids, **keywords).logits[0]
+        return logits[-num_logits:, : self.shape.vocabulary]
+
+    @torch.inference_mode()
+    def _choose_way(self) -> None:
+        rng = random.Random(0)  # noqa: S311 - any tokens will do
+        kind = self._config.model_type
+        if self.shape.max_len < self.chunk + NUM_CHECKED:
+            raise ModelError(f"this {kind} model holds only {self.shape.max_len} tokens")
+        token_ids = [rng.randrange(self.shape.vocabulary) for _ in range(self.chunk + NUM_CHECKED)]
+        expected = self._model(input_ids=torch.tensor([token_ids], device=self.device), use_cache=False).logits[0]
+        expected = expected[-NUM_CHECKED:, : self.shape.vocabulary].float()
+        problem = self._try_blocks(token_ids, expected)
+        if not problem:
+            if any(getattr(self._config, name, 0) for name in EXPERTS):
+                self.notice = f"{kind} models decode plainly, one token a step: rows that share an expert disagree"
+            return
+        self.can_roll_back = False
+        self.notice = f"{kind} models decode plainly, one token a step, and reread the prompt at each change: {problem}"
+        for self._by_token in (False, True):
+            if problem := self._try_out(token_ids, expected):
+                log.info("%s, %s: %s", kind, "by token" if self._by_token else "by chunk", problem)
+            else:
+                return
+        raise ModelError(f"{kind} models can't be decoded token by token here ({problem})")
+
+    def _try_blocks(self, token_ids: list[int], expected: Tensor) -> str:
+        """Put our attention in; say why it must not be, having put the old one back, or "" where it gave the same."""
+        self._layer_types = [str(kind) for kind in get_layer_types_and_kwargs(self._config)[0]]
+        if self._cache_name != "past_key_values" or (others := sorted({*self._layer_types} - ATTENDING)):
+            kinds = ", ".join(others) if self._cache_name == "past_key_values" else "recurrent"
+            return f"their state can't be rolled back ({kinds.replace('_', ' ')})"
+        usual = self._config._attn_implementation
+        block_cache.register()
+        try:
+            self._model.set_attn_implementation(block_cache.NAME)
+            num_before = block_cache.ATTENTION.num_calls
+            problem = self._try_out(token_ids, expected)
+            if block_cache.ATTENTION.num_calls == num_before:
+                problem = problem or "the table of attention functions is not asked"
+        except (ValueError, TypeError) as error:
+            problem = str(error)
+        if problem:
+            log.info("%s: %s", self._config.model_type, problem)
+            self._model.set_attn_implementation(usual)
+            return "their attention can't be replaced by one whose rows agree"
+        return ""
+
+    def _try_out(self, token_ids: list[int], expected: Tensor) -> str:
+        """Compare the last logits, one step each behind the prefill, with the expected (NUM_CHECKED, V)."""
+        cache = self.new_cache()
+        rows: list[Tensor] = []
+        try:
+            # In two, because going on from a state by several tokens is what some recurrent models get wrong.
+            for start in range(0, self.chunk, self.chunk // 2):
+                self.advance(token_ids[start : start + self.chunk // 2], cache)
+            for token_id in token_ids[self.chunk :]:
+                rows.append(self.step([token_id], cache)[0].float())
+                cache.commit([token_id])
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
+        errors = (torch.stack(rows) - expected).norm(dim=-1) / expected.norm(dim=-1)
+        typical = float(errors.median())
+        return "" if typical < TOLERANCE.get(self.dtype, 0.15) else f"logits differ by {typical:.3f} of their size"
+
+
+def _num_positions(config: Any) -> int:
+    """How long a sequence may be; rotary angles that change with the length stay on this side of the change."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
+    if isinstance(rope, dict) and rope.get("rope_type") in ("dynamic", "longrope"):
+        positions = min(positions, rope.get("original_max_position_embeddings") or positions)
+    return int(positions) - MARGIN

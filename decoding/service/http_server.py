@@ -1,0 +1,221 @@
+"""The engine's HTTP side: OpenAI completions on loopback, for those who know the token.
+
+The io thread; it imports no torch, so that it answers `/health` while the compute thread imports it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from decoding.protocol import (
+    MAX_REQUEST_BYTES,
+    Address,
+    CompletionRequest,
+    ProtocolError,
+    ScoredToken,
+    confidence_to_json,
+    logprobs_to_json,
+    prove,
+)
+from decoding.service.jobs import ChoiceDone, Delta, EngineState, Event, Job, JobDone, Mailbox
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+LENGTH_REASONS = ("length", "context", "superseded", "dropped")
+
+
+class EngineServer:
+    """Routes and their rules. `on_stop` is called when a client asks the engine to exit."""
+
+    def __init__(self, address: Address, mailbox: Mailbox, state: EngineState, on_stop: Callable[[], None]) -> None:
+        self._address = address
+        self._mailbox = mailbox
+        self._state = state
+        self._on_stop = on_stop
+        self._num_open = 0
+        self._last_used = time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the last request that knew the token ended."""
+        return 0.0 if self._num_open else time.monotonic() - self._last_used
+
+    def application(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(middlewares=[self._guard], client_max_size=MAX_REQUEST_BYTES)
+        app.add_routes(
+            [
+                web.get("/health", self._health),
+                web.get("/metrics", self._metrics),
+                web.get("/v1/models", self._models),
+                web.post("/v1/completions", self._completions),
+                web.post("/v1/tabcast/stop", self._stop),
+            ]
+        )
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """No foreign name for this host, no browser page, no stranger."""
+        port = self._address.port
+        if request.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}") or "Origin" in request.headers:
+            return _error(403, "forbidden", "requests from web pages and for other hosts are refused")
+        if request.path == "/health":
+            return await handler(request)
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(given.encode(), self._address.token.encode()):
+            return _error(401, "unauthorized", "the token is missing or wrong (`tabcast engine env` prints it)")
+        self._num_open += 1
+        try:
+            return await handler(request)
+        except web.HTTPRequestEntityTooLarge:
+            return _error(413, "too_large", f"a request has at most {MAX_REQUEST_BYTES} bytes")
+        finally:
+            self._num_open -= 1
+            self._last_used = time.monotonic()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        nonce = request.query.get("nonce", "")[:128]
+        health = self._state.health.to_json()
+        proof = prove(self._address.token, nonce, self._address.port) if nonce else ""
+        return web.json_response({**health, "pid": self._address.pid, "proof": proof})
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        lines = [f"tabcast_{name} {value:g}" for name, value in sorted(self._state.counters().items())]
+        lines.append(f"tabcast_ready {int(self._state.health.status == 'ready')}")
+        return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
+
+    async def _models(self, _request: web.Request) -> web.Response:
+        health = self._state.health
+        data = [{"id": health.model, "object": "model", "created": 0, "owned_by": "local"}] if health.model else []
+        return web.json_response({"object": "list", "data": data})
+
+    async def _stop(self, _request: web.Request) -> web.Response:
+        asyncio.get_running_loop().call_later(0.05, self._on_stop)
+        return web.json_response({"stopping": True})
+
+    async def _completions(self, request: web.Request) -> web.StreamResponse:
+        health = self._state.health
+        if health.status != "ready":
+            return _error(503, health.status, health.detail, {"Retry-After": "1"})
+        try:
+            asked = CompletionRequest.from_json(json.loads(await request.read()))
+        except ProtocolError as error:
+            return _error(400, "invalid_request", str(error))
+        except ValueError as error:
+            return _error(400, "invalid_request", f"the body is not JSON: {error}")
+        head = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time())}
+        head["model"] = health.model
+        events = self._events(asked)
+        first = await anext(events)
+        if isinstance(first, JobDone):
+            await events.aclose()
+            return _error(first.status, "failed", first.error)
+        if asked.stream:
+            return await _send_stream(request, head, asked, first, events)
+        return await _send_whole(head, asked, first, events)
+
+    async def _events(self, asked: CompletionRequest) -> AsyncGenerator[Event, None]:
+        """Hand the request to the compute thread; closing this, or the client going away, cancels it."""
+        loop = asyncio.get_running_loop()
+        arrived: asyncio.Queue[Event] = asyncio.Queue()
+
+        def deliver(event: Event) -> None:
+            try:
+                loop.call_soon_threadsafe(arrived.put_nowait, event)
+            except RuntimeError:
+                log.debug("an event came after the loop was closed")
+
+        job = Job(asked, deliver)
+        self._state.count("requests_total")
+        self._mailbox.put(job)
+        try:
+            while True:
+                event = await arrived.get()
+                yield event
+                if isinstance(event, JobDone):
+                    return
+        finally:
+            job.is_cancelled = True
+
+
+async def _send_stream(
+    request: web.Request, head: dict[str, Any], asked: CompletionRequest, first: Event, events: AsyncIterator[Event]
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+    await response.prepare(request)
+    event = first
+    offsets = [0] * asked.n
+    while not isinstance(event, JobDone):
+        if isinstance(event, Delta):
+            choice = _delta(event.choice, event.text, event.tokens, asked, offsets[event.choice])
+            offsets[event.choice] += sum(len(token.text) for token in event.tokens)
+        else:
+            choice = _done(event)
+        await response.write(f"data: {json.dumps({**head, 'choices': [choice]})}\n\n".encode())
+        event = await anext(events)
+    if event.error:
+        body = {"error": {"message": event.error, "type": "engine_error", "code": "failed"}}
+        await response.write(f"data: {json.dumps(body)}\n\n".encode())
+    await response.write(b"data: [DONE]\n\n")
+    await response.write_eof()
+    return response
+
+
+async def _send_whole(
+    head: dict[str, Any], asked: CompletionRequest, first: Event, events: AsyncIterator[Event]
+) -> web.Response:
+    texts = [""] * asked.n
+    tokens: list[tuple[ScoredToken, ...]] = [()] * asked.n
+    choices: dict[int, dict[str, Any]] = {}
+    event = first
+    while not isinstance(event, JobDone):
+        if isinstance(event, Delta):
+            texts[event.choice] += event.text
+            tokens[event.choice] += event.tokens
+        else:
+            choices[event.choice] = _done(event)
+        event = await anext(events)
+    if event.error:
+        return _error(event.status, "failed", event.error)
+    for index, choice in choices.items():
+        whole = _delta(index, texts[index], tokens[index], asked, 0)
+        choice.update(text=texts[index], logprobs=whole["logprobs"])
+        choice["tabcast"] |= whole.get("tabcast", {})
+    done = [choices[index]["tabcast"] for index in sorted(choices)]
+    prompt, completion = done[0]["prompt_tokens"] if done else 0, sum(stats["tokens"] for stats in done)
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return web.json_response({**head, "choices": [choices[index] for index in sorted(choices)], "usage": usage})
+
+
+def _delta(
+    index: int, text: str, tokens: Sequence[ScoredToken], asked: CompletionRequest, offset: int
+) -> dict[str, Any]:
+    """A choice, or a piece of one that begins at a character offset; scores only where they were asked for."""
+    logprobs = None if asked.logprobs is None else logprobs_to_json(tokens, offset)
+    choice: dict[str, Any] = {"index": index, "text": text, "finish_reason": None, "logprobs": logprobs}
+    if asked.tabcast.confidence:
+        choice["tabcast"] = {"confidence": confidence_to_json(tokens)}
+    return choice
+
+
+def _done(event: ChoiceDone) -> dict[str, Any]:
+    reason = "length" if event.stats.reason in LENGTH_REASONS else "stop"
+    stats = event.stats.to_json()
+    return {"index": event.choice, "text": "", "finish_reason": reason, "logprobs": None, "tabcast": stats}
+
+
+def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:
+    kind = "invalid_request_error" if status < 500 else "engine_error"
+    body = {"error": {"message": message, "type": kind, "code": code}}
+    return web.json_response(body, status=status, headers=headers)

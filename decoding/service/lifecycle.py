@@ -1,0 +1,143 @@
+"""One engine's life: lock, port, address file, the two threads, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import secrets
+import signal
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from aiohttp import web
+from filelock import FileLock, Timeout
+
+from decoding.config import EngineConfig
+from decoding.errors import AlreadyRunning
+from decoding.protocol import ADDRESS_FILE, ENGINE_LOCK_FILE, EXIT_MODEL, Address, make_private
+from decoding.service.http_server import EngineServer
+from decoding.service.jobs import EngineState, Mailbox
+from decoding.service.learner import Learner
+
+log = logging.getLogger(__name__)
+
+TOKEN_FILE = "token"  # noqa: S105 - a file's name
+FAILED_IDLE_S = 30.0
+
+
+class PortInUse(AlreadyRunning):
+    """Another program listens on the port that was asked for."""
+
+
+def serve(config: EngineConfig, directory: Path, port: int) -> int:
+    """Run an engine until it is idle for long, asked to stop or signalled; return its exit code.
+
+    Args:
+        config: what to run.
+        directory: its runtime directory.
+        port: 0 for a free one; a fixed port keeps its token over restarts.
+
+    Raises:
+        AlreadyRunning: another engine has the directory.
+        PortInUse: the port is taken.
+        PermissionError: the directory belongs to another user.
+    """
+    make_private(directory)
+    lock = FileLock(directory / ENGINE_LOCK_FILE, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise AlreadyRunning(f"an engine is running in {directory} already") from None
+    try:
+        with _listen(port) as listener:
+            token = _token(directory, keep=port != 0)
+            address = Address(port=listener.getsockname()[1], token=token, pid=os.getpid())
+            return asyncio.run(_run(config, directory, address, listener))
+    finally:
+        lock.release()
+
+
+async def _run(config: EngineConfig, directory: Path, address: Address, listener: socket.socket) -> int:
+    mailbox, state, stopped = Mailbox(), EngineState(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, stopped.set)
+    server = EngineServer(address, mailbox, state, stopped.set)
+    runner = web.AppRunner(server.application(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    address.write(directory)
+    log.info("listening on %s", address.url)
+    compute = threading.Thread(target=_compute, args=(config, mailbox, state), name="compute", daemon=True)
+    compute.start()
+    learner = Learner(config, directory)
+    try:
+        await _wait(stopped, server, state, config.idle_minutes * 60, learner)
+    finally:
+        learner.close()
+        (directory / ADDRESS_FILE).unlink(missing_ok=True)
+        mailbox.put(None)
+        await runner.cleanup()
+        # A daemon thread in the midst of an import must not hold up the exit; a step takes milliseconds.
+        await asyncio.to_thread(compute.join, 2.0)
+    log.info("stopped")
+    return EXIT_MODEL if state.health.status == "failed" else 0
+
+
+async def _wait(
+    stopped: asyncio.Event, server: EngineServer, state: EngineState, idle_s: float, learner: Learner
+) -> None:
+    while not stopped.is_set():
+        limit_s = min(idle_s, FAILED_IDLE_S) if state.health.status == "failed" else idle_s
+        if server.idle_s >= limit_s:
+            log.info("idle for %.0f s", server.idle_s)
+            return
+        learner.look(server.idle_s)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), min(1.0, limit_s / 4))
+
+
+def _compute(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
+    # Threads that spin while they wait for one another stop a busy machine: a step took 34 to 96 ms beside a compiler
+    # with spinning threads, 6 to 10 ms with sleeping ones. Read once, when torch loads its OpenMP library.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # torch comes in with this import, after the address is known and `/health` answers.
+    from decoding.service import worker  # noqa: PLC0415
+
+    try:
+        worker.run(config, mailbox, state)
+    except BaseException as error:
+        log.exception("the compute thread died")
+        state.update(status="failed", detail=f"the compute thread died: {error!r}")
+        raise
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if os.name == "posix":
+        # A restart on the same port must not wait for connections of the last engine to time out.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(f"port {port} is in use by another program") from None
+        raise
+    return listener
+
+
+def _token(directory: Path, *, keep: bool) -> str:
+    path = directory / TOKEN_FILE
+    if keep and path.is_file():
+        return path.read_text(encoding="ascii").strip()
+    token = secrets.token_urlsafe(32)
+    if keep:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+            file.write(token)
+    return token

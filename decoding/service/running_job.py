@@ -1,0 +1,108 @@
+"""A job in progress: its session, its generator, and what of it the client has got already. Knows no queue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from decoding.completion.completion import Piece, answers, prompt_tokens, with_seed
+from decoding.completion.sessions import SessionPool
+from decoding.models.loading.model_set import ModelSet
+from decoding.protocol import CompletionStats
+from decoding.service.jobs import ChoiceDone, Delta, EngineState, Job
+
+
+class Running:
+    """One request that takes turns. Making it lays out the prompt and leases a session.
+
+    Raises `RequestError` for a request that can't be answered.
+    """
+
+    def __init__(self, models: ModelSet, pool: SessionPool, job: Job, *, queue_ms: float) -> None:
+        began = time.perf_counter()
+        self.job = job
+        self.is_retry = False
+        self._queue_ms = queue_ms
+        self._request = with_seed(job.request)
+        self._prompt = prompt_tokens(models, self._request)
+        self.session = pool.lease(job.request.tabcast.session, self._prompt.ids)
+        self.layout_s = time.perf_counter() - began
+        self._pieces: Iterator[tuple[int, Piece]] = answers(models, self.session, self._request, self._prompt)
+        self._sent: dict[int, _Sent] = {}
+
+    def again(self, models: ModelSet, pool: SessionPool) -> Running:
+        """From the beginning, in another session; what the client has got is not sent again.
+
+        The same seed gives the same text, so that an answer may be broken off at any place.
+        """
+        self.session = pool.lease(self.job.request.tabcast.session, self._prompt.ids)
+        self._pieces = answers(models, self.session, self._request, self._prompt)
+        self.is_retry = True
+        for sent in self._sent.values():
+            sent.repeat()
+        return self
+
+    def take_turn(self, state: EngineState) -> bool:
+        """Compute one step or chunk and send what it brought; whether that was the last."""
+        began = time.perf_counter()
+        try:
+            choice, piece = next(self._pieces)
+        except StopIteration:
+            return True
+        _count_turn(state, piece, time.perf_counter() - began)
+        sent = self._sent.setdefault(choice, _Sent())
+        delta = sent.unsent(Delta(choice, piece.text, piece.tokens))
+        if delta.text or delta.tokens:
+            self.job.deliver(delta)
+        if piece.stats and not sent.is_done:
+            sent.is_done = True
+            _count_choice(state, piece.stats)
+            self.job.deliver(ChoiceDone(choice, replace(piece.stats, queue_ms=round(self._queue_ms, 3))))
+        return False
+
+    def close(self) -> None:
+        """End it between two turns: the session's caches stay valid."""
+        self._pieces.close()  # type: ignore[attr-defined]
+
+
+class _Sent:
+    """How much of a choice the client has got, and how much of that a repetition has still to pass over."""
+
+    def __init__(self) -> None:
+        self.is_done = False
+        self._num_characters = self._num_tokens = 0
+        self._characters_again = self._tokens_again = 0
+
+    def repeat(self) -> None:
+        """The answer begins anew."""
+        self._characters_again, self._tokens_again = self._num_characters, self._num_tokens
+
+    def unsent(self, delta: Delta) -> Delta:
+        """What of it is new to the client."""
+        text, tokens = delta.text[self._characters_again :], delta.tokens[self._tokens_again :]
+        self._characters_again -= len(delta.text) - len(text)
+        self._tokens_again -= len(delta.tokens) - len(tokens)
+        self._num_characters += len(text)
+        self._num_tokens += len(tokens)
+        return Delta(delta.choice, text, tokens)
+
+
+def _count_turn(state: EngineState, piece: Piece, seconds: float) -> None:
+    """Counted as it happens: most streams are closed by their clients before they end."""
+    phase = "decode" if piece.num_steps and not piece.num_prefilled else "prefill"
+    state.count(f"{phase}_seconds_total", seconds)
+    state.count("draft_seconds_total", piece.draft_ms / 1e3)
+    state.count("prefilled_tokens_total", piece.num_prefilled)
+    state.count("steps_total", piece.num_steps)
+    state.count("tokens_total", piece.num_tokens)
+
+
+def _count_choice(state: EngineState, stats: CompletionStats) -> None:
+    count = state.count
+    count("choices_total")
+    count("prompt_tokens_total", stats.prompt_tokens)
+    count("cached_tokens_total", stats.cached_tokens)
+    for name, drafter in stats.drafters.items():
+        count(f'drafted_tokens_total{{drafter="{name}"}}', drafter.drafted)
+        count(f'accepted_tokens_total{{drafter="{name}"}}', drafter.accepted)

@@ -1,0 +1,222 @@
+"""The compute thread: the one thread that touches tensors. Takes jobs, lets them take turns, ends those that are over.
+
+Between two looks at a job's flags it does at most one step or one prefill chunk. Knows no socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import torch
+
+from decoding.completion.sessions import Session, SessionPool, cache_budget_bytes
+from decoding.config import EngineConfig
+from decoding.drafters import registry
+from decoding.errors import TabcastError
+from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.protocol import CompletionStats
+from decoding.service.jobs import ChoiceDone, EngineState, Job, JobDone, Mailbox
+from decoding.service.running_job import Running
+from decoding.storage.adaptation import Home, Ring
+
+log = logging.getLogger(__name__)
+
+# More than ten busy editors send; what waits longer than this many requests is of no use to anybody.
+MAX_WAITING = 64
+MAX_WAITING_IDLE = 4
+
+
+def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
+    """The thread's main: load, then serve until the mailbox says it is the end."""
+    began = time.perf_counter()
+    try:
+        models, probe = load_pair(config, lambda share, what: state.update(progress=share, detail=what))
+    except TabcastError as error:
+        _fail(state, str(error))
+        return
+    except Exception as error:
+        log.exception("loading failed")
+        _fail(state, f"loading failed: {error!r}")
+        return
+    if models.target.has_own_threads and (models.draft is None or models.draft.has_own_threads):
+        torch.set_num_threads(1)
+    state.update(
+        status="ready",
+        detail=probe.describe(),
+        model=models.name,
+        device=str(models.target.device),
+        languages=models.languages,
+        context_tokens=models.target.shape.max_len,
+        searches_code=registry.SEARCHES_CODE in registry.choose("", models)[0],
+    )
+    log.info("ready in %.1f s: %s", time.perf_counter() - began, probe.describe())
+    budget_bytes = cache_budget_bytes(config.cache_mb, models.target.device)
+    pool = SessionPool(models, max_sessions=config.sessions, budget_bytes=budget_bytes, remembers=True)
+    Worker(models, pool, state, max_running=config.sessions, ring=_ring(config)).serve(mailbox)
+    pool.keep_experience()
+
+
+def _ring(config: EngineConfig) -> Ring | None:
+    """Where answers are kept, if the user wants it and there is a draft to learn from them."""
+    draft = config.draft_path
+    return Ring(Home.of(config.model_path, draft)) if config.online and draft is not None else None
+
+
+def _fail(state: EngineState, detail: str) -> None:
+    log.error("%s", detail)
+    state.update(status="failed", detail=detail)
+
+
+class Worker:
+    """Owns the models and the sessions; each turn of a running job is one step or one chunk.
+
+    Jobs take turns in a circle. Idle work, one job at a time, has a turn only when nobody else wants one.
+    """
+
+    def __init__(
+        self, models: ModelSet, pool: SessionPool, state: EngineState, *, max_running: int, ring: Ring | None = None
+    ) -> None:
+        self._ring = ring
+        self._models = models
+        self._pool = pool
+        self._state = state
+        self._max_running = max_running
+        self._running: deque[Running] = deque()
+        self._waiting: deque[Job] = deque()
+        self._idle_running: deque[Running] = deque()
+        self._idle_waiting: deque[Job] = deque()
+
+    @property
+    def num_jobs(self) -> int:
+        """Running and waiting, idle work included."""
+        return len(self._running) + len(self._waiting) + len(self._idle_running) + len(self._idle_waiting)
+
+    def serve(self, mailbox: Mailbox) -> None:
+        """Loop until `None` arrives."""
+        while None not in (arrived := mailbox.take(wait=self.num_jobs == 0)):
+            self.turn([job for job in arrived if job is not None])
+        if self._ring is not None:
+            self._ring.flush()
+
+    def turn(self, arrived: Sequence[Job]) -> None:
+        """Take in what arrived, and compute at most one step or chunk."""
+        for job in arrived:
+            self._admit(job)
+        self._end_flagged()
+        while self._waiting and len(self._running) < self._max_running:
+            self._start(self._waiting.popleft(), self._running)
+        if self._running:
+            self._take_turn(self._running)
+        elif self._idle_running:
+            self._take_turn(self._idle_running)
+        elif self._idle_waiting:
+            self._start(self._idle_waiting.popleft(), self._idle_running)
+
+    def _admit(self, job: Job) -> None:
+        """The newest request of a document wins, but not idle work over a key; what is too much is dropped."""
+        name = job.request.tabcast.session
+        jobs = (*self._waiting, *self._idle_waiting, *(r.job for r in (*self._running, *self._idle_running)))
+        for older in jobs:
+            if name and older.request.tabcast.session == name and (older.is_idle_work or not job.is_idle_work):
+                older.is_superseded = True
+        queue, most = (self._idle_waiting, MAX_WAITING_IDLE) if job.is_idle_work else (self._waiting, MAX_WAITING)
+        if len(queue) >= most:
+            queue[0].is_dropped = True
+            self._end(queue.popleft())
+        queue.append(job)
+
+    def _end_flagged(self) -> None:
+        """End all that were cancelled, superseded or dropped, wherever they are: their caches are free at once."""
+        for queue in (self._waiting, self._idle_waiting):
+            for job in [job for job in queue if self._is_flagged(job)]:
+                queue.remove(job)
+                self._end(job)
+        for circle in (self._running, self._idle_running):
+            for running in [running for running in circle if self._is_flagged(running.job)]:
+                circle.remove(running)
+                running.close()
+                self._give_back(running.session)
+                self._end(running.job)
+
+    def _is_flagged(self, job: Job) -> bool:
+        return job.is_cancelled or job.is_superseded or job.is_dropped
+
+    def _end(self, job: Job) -> None:
+        """Tell a job that it ends early; a cancelled one has nobody to tell."""
+        reason = "cancelled" if job.is_cancelled else "superseded" if job.is_superseded else "dropped"
+        self._state.count(f"requests_{reason}_total")
+        if not job.is_cancelled:
+            job.deliver(ChoiceDone(0, CompletionStats(reason=reason)))
+            job.deliver(JobDone())
+
+    def _start(self, job: Job, circle: deque[Running], *, is_retry: bool = False) -> None:
+        queue_s = time.perf_counter() - job.created
+        try:
+            running = Running(self._models, self._pool, job, queue_ms=queue_s * 1e3)
+        except TabcastError as error:
+            job.deliver(JobDone(str(error), status=400))
+            return
+        except Exception as error:
+            if not (is_out_of_memory(error) and not is_retry):
+                self._failed(job, error)
+                return
+        else:
+            self._state.count("queue_seconds_total", queue_s)
+            self._state.count("layout_seconds_total", running.layout_s)
+            circle.append(running)
+            return
+        self._free_memory()
+        self._start(job, circle, is_retry=True)
+
+    def _take_turn(self, circle: deque[Running]) -> None:
+        running = circle.popleft()
+        try:
+            is_over = running.take_turn(self._state)
+        except Exception as error:
+            # The session's caches may be half written: they go with the request.
+            self._pool.drop(running.session)
+            if not is_out_of_memory(error) or running.is_retry:
+                self._failed(running.job, error)
+                return
+        else:
+            if is_over:
+                self._give_back(running.session)
+                running.job.deliver(JobDone())
+            else:
+                circle.append(running)
+            return
+        # Outside of the handler, which keeps the tensors of the step that failed alive.
+        self._free_memory()
+        try:
+            circle.append(running.again(self._models, self._pool))
+        except Exception as error:
+            self._failed(running.job, error)
+
+    def _give_back(self, session: Session) -> None:
+        self._pool.give_back(session)
+        if self._ring is not None:
+            self._ring.note(*session.take_last())
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        log.error("a request failed", exc_info=error)
+        self._state.count("requests_failed_total")
+        is_short = is_out_of_memory(error)
+        job.deliver(JobDone("the engine is out of memory" if is_short else f"the engine failed: {error!r}"))
+
+    def _free_memory(self) -> None:
+        log.warning("out of memory: %d idle sessions are given up", self._pool.free_idle())
+        self._state.count("out_of_memory_total")
+        if self._models.target.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was short, on a device or for torch's allocator on a CPU, which raises a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
+    )

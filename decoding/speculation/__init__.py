@@ -1,0 +1,1 @@
+"""Drafts, verifies, accepts and rolls back. Read `speculate.py` first."""

@@ -1,0 +1,117 @@
+"""Read this first: draft, verify, accept, roll back.
+
+Speculative decoding (Leviathan et al. 2022, https://arxiv.org/abs/2211.17192; Chen et al. 2023,
+https://arxiv.org/abs/2302.01318). A cheap drafter proposes K tokens; one step of the target computes its own choice
+after each of them; those that agree stand, and the first that doesn't is replaced by the target's. The output is the
+target's own, and each step yields at least one token.
+
+Why this is an equality: a row's result depends only on its token, its position and the slots up to it
+(models/attention.py, models/row_invariance.py), and a slot is reused only if a cold run would compute it alike
+(kv_cache.py). So it makes no difference in which step, at which row, a token was computed.
+
+This module knows no text, socket, thread or clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from decoding.kv_cache import num_prefill_tokens
+from decoding.models.language_model import Cache, LanguageModel
+from decoding.speculation.drafting import HIDDEN, Draft, Drafter, Outcome
+from decoding.speculation.sampling import Sampling, barred, choose
+from decoding.speculation.step import EMPTY, Step, leading, tidy
+from decoding.speculation.verify import Verdict, verify
+from decoding.text.token_healing import Healing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """One step of the target. `emitted_ids` is empty only while the prompt is still being read.
+
+    `logits` (emitted, V) are what each was chosen from; they may be overwritten by the next step.
+    """
+
+    emitted_ids: tuple[int, ...] = ()
+    draft: Draft = EMPTY
+    num_accepted: int = 0
+    logits: Tensor | None = None
+
+
+def read_prompt(target: LanguageModel, cache: Cache, prompt_ids: Sequence[int]) -> Iterator[Round]:
+    """Bring the cache to the last whole chunk of the prompt, or further where it holds more of it already."""
+    cache.reuse(prompt_ids, target.chunk)
+    end = num_prefill_tokens(len(prompt_ids), target.chunk)
+    while len(cache) < end:
+        target.prefill(prompt_ids[len(cache) : min(end, len(cache) + target.prefill_width)], cache)
+        yield Round()
+
+
+def speculate(
+    target: LanguageModel,
+    cache: Cache,
+    prompt_ids: Sequence[int],
+    drafter: Drafter,
+    sampling: Sampling,
+    healing: Healing | None = None,
+) -> Iterator[Round]:
+    """Yield rounds until the model's length is reached; the caller ends it earlier by closing it.
+
+    Args:
+        target: the model whose output this is.
+        cache: of this target; holds any earlier sequence, of which the common beginning is reused.
+        prompt_ids: at least one token.
+        drafter: has been told of the request by `begin`.
+        sampling: how the target chooses.
+        healing: what it may choose from at first, a function of the tokens emitted so far.
+    """
+    yield from read_prompt(target, cache, prompt_ids)
+    pending = list(prompt_ids[len(cache) :])
+    while len(pending) > target.step_width:
+        target.step(pending[: target.step_width], cache)
+        cache.commit(pending[: target.step_width])
+        del pending[: target.step_width]
+        yield Round()
+    path: list[int] = []
+    while (room := target.shape.max_len - len(cache) - len(pending)) > 0:
+        draft = tidy(drafter.propose(min(target.step_width - len(pending), room - 1)), target, len(pending), room)
+        step = Step(target, cache, pending, draft)
+        position = len(cache) + len(pending)
+        verdicts: list[Verdict] = []
+        for chain, logits in step.candidates:
+            if healing is not None:
+                _bar(logits, healing, path, chain.token_ids)
+            verdicts.append(verify(chain.token_ids, choose(logits, sampling, position)))
+        best = max(range(len(verdicts)), key=lambda number: verdicts[number].num_accepted)
+        verdict = verdicts[best]
+        step.keep(best, verdict.num_accepted)
+        draft = leading(draft, best)
+        outcome = Outcome(
+            emitted_ids=verdict.emitted_ids,
+            num_accepted=verdict.num_accepted,
+            draft=draft,
+            hidden=step.hidden() if HIDDEN in drafter.needs else None,
+            probe_ids=tuple(tuple(choose(logits, sampling, position)) for logits in step.probe_logits),
+        )
+        drafter.observe(outcome)
+        logits = step.candidates[best][1]
+        yield Round(emitted_ids=verdict.emitted_ids, draft=draft, num_accepted=verdict.num_accepted, logits=logits)
+        path += verdict.emitted_ids
+        pending = [verdict.emitted_ids[-1]]
+
+
+@torch.inference_mode()
+def _bar(logits: Tensor, healing: Healing, path: Sequence[int], draft_ids: Sequence[int]) -> None:
+    """Leave each row, in place, only the tokens that may follow the path to it.
+
+    A row behind a drafted token that was barred is never looked at.
+    """
+    for row in range(len(logits)):
+        allowed = healing.allowed([*path, *draft_ids[:row]])
+        if allowed is None:
+            return
+        logits[row] = barred(logits[row], allowed)

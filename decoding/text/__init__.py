@@ -1,0 +1,1 @@
+"""Turns requests into tokens and tokens into text. Nothing here needs torch."""

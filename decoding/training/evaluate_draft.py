@@ -1,0 +1,121 @@
+"""What a draft is worth to a target: the engine's own decoding of held-out prompts, without and with it."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from decoding.bench.suites import decode
+from decoding.config import METHOD_NO_DRAFT, EngineConfig
+from decoding.drafters import registry
+from decoding.errors import ModelError
+from decoding.models.loading.model_set import load_pair
+from decoding.training.corpus import SourceFile
+from decoding.training.distill import continue_greedily
+from decoding.training.fim_splits import Cut
+from decoding.training.pretrain import hidden_states
+from decoding.training.samples import Form, Surroundings, encode_sample
+
+NUM_PROMPTS = 12
+NEW_TOKENS = 48
+MISSING_LINES = 3
+NUM_PROPOSALS = 4
+# Kinds of drafts, and the method of the engine that asks for each; the setting that names its folder is called alike.
+MODEL, PARALLEL, HEADS = "model", "parallel", "heads"
+METHODS = {MODEL: "draft", PARALLEL: PARALLEL, HEADS: HEADS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """How well a draft guesses what the target writes: the share of its tokens, and what that is worth a step.
+
+    `tokens_per_step` is what four greedy proposals a step give, exactly: a proposal stands while all before it stood.
+    """
+
+    share: float
+    tokens_per_step: float
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.share:.0%} of the target's tokens guessed, {self.tokens_per_step:.2f} tokens a step"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """The engine's own decoding with the draft, against plain decoding at its fastest width.
+
+    The engine asks a draft only where it expects it to pay, so this may be 1 for a draft that agrees well.
+    `is_identical`: the tokens were plain decoding's own on every prompt.
+    """
+
+    speedup: float
+    is_identical: bool
+
+
+def agreement(target: PreTrainedModel, draft: PreTrainedModel, prompts: Sequence[list[int]]) -> Agreement:
+    """Compare the two along the target's own greedy continuation of every prompt."""
+    draft.eval()
+    stood: list[bool] = []
+    num_tokens = num_steps = 0
+    for prompt in prompts:
+        ids = torch.tensor([prompt], device=target.device)
+        wanted = continue_greedily(target, ids, NEW_TOKENS)
+        whole = torch.cat([ids, wanted], dim=1).to(draft.device)
+        with torch.no_grad(), torch.autocast(draft.device.type, dtype=torch.bfloat16):
+            guessed = draft.lm_head(hidden_states(draft, whole)[0, len(prompt) - 1 : -1]).argmax(-1)
+        found = (guessed.cpu() == wanted[0].cpu()).tolist()
+        stood += found
+        num_steps += steps_for(found)
+        num_tokens += len(found)
+    return Agreement(share=sum(stood) / len(stood), tokens_per_step=num_tokens / num_steps)
+
+
+def speed(target: Path, draft: Path, prompts: Sequence[list[int]], *, device: str, kind: str = MODEL) -> Speed:
+    """Decode every prompt in the engine; raises `ModelError` if a folder can't be loaded."""
+    method = METHODS[kind]
+    settings: dict[str, Any] = {"draft": METHOD_NO_DRAFT, method: str(draft)}
+    models, _ = load_pair(EngineConfig(model=str(target), device=device, **settings))
+    if problem := registry.why_not(method, models):
+        raise ModelError(f"the engine can't use {draft}: {'; '.join(models.notices) or problem}")
+    runs = decode.measure(prompts, decode.methods(models, [decode.PLAIN, method], NEW_TOKENS))
+    pairs = zip(runs[method], runs[decode.PLAIN], strict=True)
+    return Speed(
+        speedup=_tokens_per_s(runs[method]) / _tokens_per_s(runs[decode.PLAIN_FASTEST]),
+        is_identical=all(ours[0].token_ids == theirs[0].token_ids for ours, theirs in pairs),
+    )
+
+
+def steps_for(stood: Sequence[bool]) -> int:
+    """Steps for all the tokens: each emits what stands of its proposals and one token of the target's own."""
+    at = steps = 0
+    while at < len(stood):
+        run = next((i for i, is_right in enumerate(stood[at : at + NUM_PROPOSALS]) if not is_right), NUM_PROPOSALS)
+        at += run + 1
+        steps += 1
+    return steps
+
+
+def prompts_of(files: Sequence[SourceFile], form: Form, *, max_len: int, seed: int = 0) -> list[list[int]]:
+    """Token ids of a prompt from each of some files: the cursor at a line's start, a few lines missing behind it."""
+    rng = random.Random(seed)  # noqa: S311 - sampling, not secrets
+    chosen = rng.sample(list(files), min(NUM_PROMPTS, len(files)))
+    made = []
+    for file in chosen:
+        lines = file.text.splitlines(keepends=True)
+        row = rng.randrange(len(lines) // 3, len(lines))
+        cut = Cut("".join(lines[:row]), None, "".join(lines[row + MISSING_LINES :]))
+        made.append(encode_sample(form, Surroundings(path=file.path), cut, budget=max_len))
+    return made
+
+
+def _tokens_per_s(by_prompt: Sequence[Sequence[decode.Run]]) -> float:
+    """Of the median run of each prompt."""
+    seconds = sum(statistics.median(run.decode_s for run in found) for found in by_prompt)
+    return sum(found[0].decoded_tokens for found in by_prompt) / max(seconds, 1e-9)
