@@ -16,7 +16,7 @@ from decoding.protocol import CompletionRequest, CompletionStats
 from lsp_server.cli.connection import connection
 from lsp_server.cli.errors import CommandError
 from lsp_server.cli.parser import engine_arguments
-from lsp_server.completion.trigger import Mode, decide
+from lsp_server.completion.trigger import decide
 from lsp_server.context.budget import cut_around
 from lsp_server.context.masking import mask_around
 from lsp_server.context.paths import locate
@@ -26,6 +26,7 @@ from lsp_server.engine.adapters.own import OwnEngine
 from lsp_server.engine.client import EngineClient
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.rewriting import rewrite
+from lsp_server.filters.surroundings import Mode
 from lsp_server.settings import Settings
 
 # The names that editors send, by file name extension.

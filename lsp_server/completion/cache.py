@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from decoding.protocol import CompletionStats
-from lsp_server.completion.trigger import Mode, is_only_closers
 from lsp_server.documents.store import Cursor, Place, Snapshot, split_lines
+from lsp_server.documents.syntax import is_only_closers
 from lsp_server.filters import Surroundings, filter_text, fit_tail
 from lsp_server.filters.confidence import Likely
 from lsp_server.filters.end import find_end
+from lsp_server.filters.surroundings import Mode
 
 NUM_LINES_COMPARED: Final = 20
 MAX_LINES_TYPED: Final = 30

@@ -19,7 +19,7 @@ from lsp_server.completion.cache import Rest, spot_at
 from lsp_server.completion.in_flight import Generation, written_choices
 from lsp_server.completion.items import before_replaced, make_item
 from lsp_server.completion.request import Shown, begin, look_ahead, request_for, text_around
-from lsp_server.completion.trigger import Mode, debounce_s, decide
+from lsp_server.completion.trigger import debounce_s, decide
 from lsp_server.documents.read_only import is_read_only
 from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.engine.client import EngineUnavailable
@@ -28,6 +28,7 @@ from lsp_server.filters.confidence import cut_unlikely, is_worth_showing
 from lsp_server.filters.deleted import drop_deleted
 from lsp_server.filters.parsing import judge_of
 from lsp_server.filters.rewriting import rewrite
+from lsp_server.filters.surroundings import Mode
 from lsp_server.session import Asked, Outcome, Session
 
 MAX_TURNS: Final = 3

@@ -18,10 +18,10 @@ from typing import Final, Literal
 
 from decoding.protocol import CompletionStats, Confidence
 from lsp_server.completion.cache import Memory, Spot, Suggestion, typed_between
-from lsp_server.completion.trigger import Mode
 from lsp_server.engine.stream import Delta, EngineUnavailable, Part
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.rewriting import Rewriter, rewrite_likely
+from lsp_server.filters.surroundings import Mode
 from lsp_server.log import without_values
 
 logger = logging.getLogger(__name__)

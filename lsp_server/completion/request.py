@@ -10,7 +10,7 @@ from typing import NamedTuple
 from decoding.protocol import CompletionRequest
 from lsp_server.completion.cache import accepted, spot_at
 from lsp_server.completion.in_flight import Generation
-from lsp_server.completion.trigger import Mode, decide
+from lsp_server.completion.trigger import decide
 from lsp_server.context.budget import Cut, cut_around
 from lsp_server.context.masking import mask_around
 from lsp_server.context.paths import locate
@@ -18,6 +18,7 @@ from lsp_server.documents.store import Cursor, Place, Snapshot
 from lsp_server.engine.adapters import Wanted
 from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.end import find_end
+from lsp_server.filters.surroundings import Mode
 from lsp_server.session import Session
 
 

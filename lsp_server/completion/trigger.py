@@ -6,10 +6,11 @@ Pure functions over the surroundings of the cursor; it must not know the engine,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from lsp_server.documents.store import Place
-from lsp_server.documents.syntax import inside, is_header, takes_statements
+from lsp_server.documents.syntax import indentation, inside, is_header, is_only_closers, takes_statements
+from lsp_server.filters.surroundings import Mode
 
 MAX_DEBOUNCE_S: Final = 0.075
 OVERDUE: Final = 1.5
@@ -17,12 +18,6 @@ OVERDUE: Final = 1.5
 MAX_READ_CHARS: Final = 20_000
 _BEGINS: Final = "(.[{,= "
 _HEADER_ENDS: Final = ":{"
-
-Mode = Literal["line", "block"]
-
-CLOSERS: Final = frozenset(")]}\"'`")
-# What may stand behind closers without being code of its own: `foo(|):`, `[a, |],`
-_AFTER_CLOSERS: Final = frozenset(",;: \t")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +68,6 @@ def debounce_s(place: Place, *, gap_s: float, since_change_s: float, answer_s: f
 def is_inside_word(place: Place) -> bool:
     """Whether the cursor has letters on both sides."""
     return _is_word(place.head[-1:]) and _is_word(place.tail[:1])
-
-
-def is_only_closers(tail: str) -> bool:
-    """Whether what follows on the line only closes what stands before."""
-    return all(char in CLOSERS or char in _AFTER_CLOSERS for char in tail)
-
-
-def indentation(line: str) -> int:
-    """The width of the blanks a line begins with; a tab goes to the next multiple of 8, as in Python."""
-    expanded = line.expandtabs(8)
-    return len(expanded) - len(expanded.lstrip())
 
 
 def _nearest(lines: tuple[str, ...]) -> tuple[str, ...]:

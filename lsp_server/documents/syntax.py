@@ -28,6 +28,9 @@ _STRING_ENDS: Final = {
 LONG_QUOTES: Final = ('"""', "'''")
 _OVER_LINES: Final = frozenset({'"""', "'''", "`", "/*"})
 _PAIRS: Final = {")": "(", "]": "[", "}": "{"}
+CLOSERS: Final = frozenset(")]}\"'`")
+# What may stand behind closers without being code of its own: `foo(|):`, `[a, |],`
+_AFTER_CLOSERS: Final = frozenset(",;: \t")
 _HEADER: Final = re.compile(
     r"\s*(?:async\s+)?(?:def|class|if|elif|else|for|while|with|try|except|finally|match|case)\b", re.ASCII
 )
@@ -104,6 +107,17 @@ def is_header(lines: tuple[str, ...], language: str = "") -> bool:
 def takes_statements(found: Inside, language: str) -> bool:
     """Whether a statement may begin at such a place: in no string, and in no brackets but a body's."""
     return not found.text and (not found.brackets or (language not in _HASH_LANGUAGES and found.brackets[-1] == "{"))
+
+
+def is_only_closers(tail: str) -> bool:
+    """Whether what follows on the line only closes what stands before."""
+    return all(char in CLOSERS or char in _AFTER_CLOSERS for char in tail)
+
+
+def indentation(line: str) -> int:
+    """The width of the blanks a line begins with; a tab goes to the next multiple of 8, as in Python."""
+    expanded = line.expandtabs(8)
+    return len(expanded) - len(expanded.lstrip())
 
 
 def _scan(text: str, language: str, closers: list[str] | None = None) -> Inside:

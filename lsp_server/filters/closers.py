@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from lsp_server.completion.trigger import CLOSERS, is_only_closers
+from lsp_server.documents.syntax import CLOSERS, is_only_closers
 from lsp_server.filters.surroundings import Surroundings
 
 _OPENER_OF: Final = {")": "(", "]": "[", "}": "{"}

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from lsp_server.completion.trigger import Mode, indentation
 from lsp_server.documents.store import Place
-from lsp_server.filters.surroundings import Surroundings
+from lsp_server.documents.syntax import indentation
+from lsp_server.filters.surroundings import Mode, Surroundings
 
 # A line at the block's own indentation that begins like this goes on with the statement above it.
 _GOES_ON: Final = re.compile(r"\s*(?:(?:else|elif|except|finally|case)\b|[)\]}])")

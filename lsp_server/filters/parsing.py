@@ -15,9 +15,8 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Final, Literal, NamedTuple
 
-from lsp_server.completion.trigger import indentation
 from lsp_server.documents.store import NUM_LINES_AROUND, Place
-from lsp_server.documents.syntax import LONG_QUOTES, Unclosed, ends_string, inside, unclosed
+from lsp_server.documents.syntax import LONG_QUOTES, Unclosed, ends_string, indentation, inside, unclosed
 from lsp_server.filters.closers import num_replaced
 
 Stands = Callable[[str], bool]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from lsp_server.completion.trigger import indentation
 from lsp_server.documents.store import Place
+from lsp_server.documents.syntax import indentation
 from lsp_server.filters.confidence import Likely
 
 DEFAULT_WIDTH: Final = 4

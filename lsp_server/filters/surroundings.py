@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from lsp_server.completion.trigger import Mode
 from lsp_server.documents.store import Place
+
+# How much is asked for: the rest of a line, or a block.
+Mode = Literal["line", "block"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

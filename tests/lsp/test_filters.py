@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.completion.trigger import Mode
 from lsp_server.filters import FILTERS, Surroundings, end, filter_text
 from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.end import find_end
 from lsp_server.filters.parsing import judge_of
 from lsp_server.filters.rewriting import Rewriter, rewrite
+from lsp_server.filters.surroundings import Mode
 from tests.lsp.places import place_at
 
 BODY = "def f():\n    |\n"

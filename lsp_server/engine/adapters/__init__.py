@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from decoding.protocol import CompletionRequest, ContextFile
-from lsp_server.completion.trigger import Mode
+from decoding.protocol import CompletionRequest, ContextFile, LineMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +17,7 @@ class Wanted:
 
     prefix: str
     suffix: str
-    mode: Mode
+    mode: LineMode
     max_tokens: int
     path: str = ""
     language: str = ""
