@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import transformers
 from decoding.config import BUNDLED, EngineConfig, model_folder
 from decoding.datastore import command as datastores
 from decoding.errors import TabcastError
+from decoding.models import cuda
 from decoding.models.heads import FOLDER as HEADS
 from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
@@ -31,6 +33,7 @@ from decoding.text.prompt_layout import find_layout
 Row = dict[str, Any]
 
 SAMPLE_TOKENS = 256
+MIN_MEMORY_GIB = 2
 
 
 def doctor(config: EngineConfig) -> list[Row]:
@@ -39,10 +42,13 @@ def doctor(config: EngineConfig) -> list[Row]:
         _row("python", True, platform.python_version()),
         _row("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads"),
         _row("transformers", True, transformers.__version__),
+        *_memory_rows(),
     ]
     try:
         device, dtype = choose_device(config)
         rows.append(_row("device", True, _describe_device(device, dtype)))
+        if device.type == "cuda" and cuda.EXPERIMENTAL:
+            rows.append(_row("GPU", True, cuda.EXPERIMENTAL, "'tabcast bench gpu-check' tries it on this one"))
         models, probe = load_pair(config)
     except TabcastError as error:
         advice = "name a complete model folder with --model, or none for the shipped pair"
@@ -65,6 +71,16 @@ def doctor(config: EngineConfig) -> list[Row]:
         advice = "" if probe.width > 1 else "no width was found at which rows agree: decoding is plain on this machine"
     rows.append(_row("row invariance", probe.width > 1 or bool(probe.notice), probe.describe(), advice))
     return rows
+
+
+def _memory_rows() -> list[Row]:
+    """Main memory, where the system tells it: what doesn't fit would be killed without a word."""
+    free = free_bytes(torch.device("cpu"))
+    if free is None:
+        return []
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    advice = "" if total >= MIN_MEMORY_GIB * GIB else f"the engine needs {MIN_MEMORY_GIB} GiB"
+    return [_row("memory", not advice, f"{free / GIB:.1f} of {total / GIB:.1f} GiB available", advice)]
 
 
 def _describe_cache(target: LanguageModel) -> str:

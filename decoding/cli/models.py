@@ -141,7 +141,7 @@ class _Progress:
         self._file = file
 
 
-def _use(options: argparse.Namespace, _config: EngineConfig) -> Value:
+def _use(options: argparse.Namespace, config: EngineConfig) -> Value:
     from decoding.models.loading.decoder_loading import load_tokenizer, read_config, why_not_alike  # noqa: PLC0415 - brings torch
 
     is_bundled = options.name in BUNDLED_NAMES
@@ -157,7 +157,12 @@ def _use(options: argparse.Namespace, _config: EngineConfig) -> Value:
     values = {"model": _written(options.name), "draft": _written(draft)}
     set_engine_values(path, values)
     if not options.json:
-        print("Editors that start from now on use it; 'tabcast engine stop' ends a running engine.", file=sys.stderr)
+        # Which engine is meant follows from the file, so that no command finds the one of before any more.
+        print(
+            "Editors that start from now on use it. An engine that runs serves its editors as before,"
+            f" and ends after {config.idle_minutes:g} minutes without a request.",
+            file=sys.stderr,
+        )
     return {**values, "file": str(path)}
 
 

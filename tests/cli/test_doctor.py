@@ -1,10 +1,12 @@
 """`tabcast doctor`, and that no subcommand runs code from the folder it is called in."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
+from lsp_server.cli import doctor
 from tests.cli.conftest import Run
 
 
@@ -13,6 +15,8 @@ def test_json_has_one_form(tabcast: Run) -> None:
     checks = json.loads(result.stdout)
     assert all(set(check) == {"name", "ok", "detail", "advice"} for check in checks)
     assert {"tabcast", "configuration", "torch", "engine"} <= {check["name"] for check in checks}
+    if sys.platform == "linux":
+        assert [check["detail"].endswith("GiB available") for check in checks if check["name"] == "memory"] == [True]
     assert result.returncode == (0 if all(check["ok"] for check in checks) else 1)
 
 
@@ -24,6 +28,20 @@ def test_text_names_what_to_do(tabcast: Run, environment: dict[str, str]) -> Non
     lines = result.stdout.splitlines()
     row = next(i for i, line in enumerate(lines) if line.startswith("FAIL") and str(config) in line)
     assert "->" in lines[row + 1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="stands for Neovim by a shell script")
+@pytest.mark.parametrize(("version", "is_told"), [("v0.10.4", True), ("v0.11.0", False), ("v0.12.4", False)])
+def test_a_neovim_that_the_plugin_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, is_told: bool
+) -> None:
+    nvim = tmp_path / "nvim"
+    nvim.write_text(f"#!/bin/sh\necho NVIM {version}\n", encoding="utf-8")
+    nvim.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = doctor._editors()
+    assert found.detail == f"NVIM {version}"
+    assert ("0.11 or later" in found.advice) == is_told
 
 
 @pytest.mark.parametrize("arguments", [["doctor", "--json"], ["models", "list"], ["engine", "status"]])

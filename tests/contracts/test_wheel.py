@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -43,6 +44,12 @@ def test_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"decoding", "lsp_server", "tabcast"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert wheel.stat().st_size < 80_000_000
+
+
+def test_is_told_nothing_but_the_packages() -> None:
+    """A key that is meant for another tool may keep files out by its name."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"] == {"packages": ["decoding", "lsp_server"]}
 
 
 def test_holds_every_tracked_file_of_them(wheel: Path) -> None:

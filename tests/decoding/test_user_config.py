@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from decoding.__main__ import main
 from decoding.errors import ConfigError
 from decoding.storage.user_config import set_engine_values
+from tests.conftest import HAS_BUNDLED
 
 VALUES = {"model": 'C:\\models\\"mine"', "draft": "none"}
 OTHER = "[models.x]\nmodel = 'y'\n"
@@ -76,3 +78,15 @@ def test_a_link_and_its_mode_stay(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o600
     assert "model" in real.read_text()
+
+
+@pytest.mark.skipif(not HAS_BUNDLED, reason="no bundled model in this checkout")
+def test_choosing_a_model_says_what_becomes_of_an_engine_that_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tabcast engine stop` would look for an engine with the new file, and find none."""
+    monkeypatch.setenv("TABCAST_IDLE_MINUTES", "3")
+    assert main(["models", "use", "bundled"]) == 0
+    told = capsys.readouterr().err
+    assert "ends after 3 minutes without a request" in told
+    assert "engine stop" not in told
