@@ -111,10 +111,23 @@ def _check_port(port: int) -> None:
 
 def _report(client: EngineClient, health: Health | None, *, as_json: bool) -> None:
     url = "" if health is None else _address(client).url
+    told = health or Health(status="absent", detail=client.silence)
     if as_json:
-        print(json.dumps({**replace(health or Health(status="absent"), proof="").to_json(), "url": url}))
-    elif health is None:
-        print("no engine is running")
+        print(json.dumps({**replace(told, proof="").to_json(), "url": url}))
     else:
-        what = f"{health.model or 'no model yet'} on {health.device or 'no device yet'}"
-        print(f"{health.status}: {what}, {url}, pid {health.pid}")
+        print(_in_words(told, url))
+
+
+def _in_words(health: Health, url: str) -> str:
+    """One line on an engine's state."""
+    where = f"{url}, pid {health.pid}"
+    match health.status:
+        case "ready":
+            return f"ready: {health.model} on {health.device}, {where}"
+        case "loading":
+            doing = f": {health.detail}" if health.detail else ""
+            return f"loading: the engine is getting its models ready, {health.progress:.0%}{doing}, {where}"
+        case "failed":
+            return f"failed: {health.detail or 'the engine could not load its models'}, {where}"
+        case _:
+            return health.detail or "no engine is running"

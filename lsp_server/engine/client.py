@@ -10,7 +10,7 @@ import importlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,9 +24,11 @@ from decoding.protocol import (
     make_private,
 )
 from lsp_server.engine.connection import EngineConnection
+from lsp_server.engine.ending import end_engine, is_locked, is_stopped
 from lsp_server.engine.model_choice import EngineSpec
-from lsp_server.engine.process import StartedEngine, StartPolicy, end_engine, start_engine
-from lsp_server.engine.stream import EngineUnavailable, Part, deltas
+from lsp_server.engine.process import StartedEngine, StartPolicy, start_engine
+from lsp_server.engine.stream import EngineUnavailable, Part, deltas, worded
+from lsp_server.engine.stuck import STUCK_S, StuckProbe
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -43,13 +45,7 @@ SILENT: Final = "the engine does not answer"
 HUNG_S: Final = 20.0
 # One that has worked before has no such excuse.
 HUNG_READY_S: Final = 8.0
-# An engine that tells its health and computes nothing for so long is stuck. One step or chunk of a model that is much
-# too large for its machine may take half a minute.
-STUCK_S: Final = 60.0
-STUCK_POLL_S: Final = 0.5
-_PROBE: Final = CompletionRequest(prompt="a", max_tokens=1)
-# What the computing thread counts itself, at each turn.
-_WORK: Final = ("tabcast_prefilled_tokens_total", "tabcast_steps_total", "tabcast_choices_total")
+FIGURES_TIMEOUT_S: Final = 8.0
 
 
 class EngineClient:
@@ -73,13 +69,19 @@ class EngineClient:
         self._program = tuple(program)
         self._clock = clock
         self._hung_s = hung_s
-        self._stuck_s = stuck_s
+        self._stuck_probe = StuckProbe(self.complete, self._figures, stuck_s=stuck_s, clock=clock)
         self._connection = EngineConnection(spec.directory)
         self._policy = StartPolicy()
         self._starting = asyncio.Lock()
         self._child: StartedEngine | None = None
         self._last_told: Health | None = None
         self._last_ready: Address | None = None
+
+    @property
+    def silence(self) -> str:
+        """What is wrong, if there was an engine that did not answer when it was last looked for."""
+        silent = self._connection.silent
+        return "" if silent is None else f"{SILENT} (pid {silent.pid}); 'tabcast engine stop' ends it"
 
     async def attach(self) -> Health | None:
         """The state of a running engine that proved itself, or None; never starts one."""
@@ -143,16 +145,15 @@ class EngineClient:
             finally:
                 self._connection.end(response)
         except Exception as error:
-            raise _worded(error) from error
+            raise worded(error) from error
 
     async def replace_if_stuck(self) -> bool:
         """End an engine that computes nothing though it tells its health, and start another; whether it was so.
 
-        It is asked for one token; whatever it answers, or does for others meanwhile, shows that it computes. Starts
-        have the same pauses as others. Raises `EngineUnavailable`.
+        Starts have the same pauses as others. Raises `EngineUnavailable`.
         """
         stuck = self._connection.proven
-        if stuck is None or not await self._computes_nothing():
+        if stuck is None or not await self._stuck_probe.computes_nothing():
             return False
         async with self._starting:
             if (wait_s := self._policy.wait_s(self._clock())) > 0:
@@ -163,13 +164,17 @@ class EngineClient:
     async def stop(self) -> bool:
         """Ask the running engine to exit and wait until it is gone; False where none ran. Ends the back-off."""
         self._policy.note_answer()
-        if await self.attach() is None:
-            return False
+        health = await self.attach()
+        if health is None and self._connection.silent:
+            health = await self._wait_for_words()
+        if health is None:
+            return await self._stop_silent()
         try:
-            self._connection.end(await self._connection.post("/v1/tabcast/stop", {}))
+            async with asyncio.timeout(START_TIMEOUT_S):
+                self._connection.end(await self._connection.post("/v1/tabcast/stop", {}))
         except Exception as error:
-            if (worded := _worded(error)).code not in ("lost", "absent"):
-                raise worded from error
+            if (told := worded(error)).code not in ("lost", "absent"):
+                raise told from error
         end = self._clock() + START_TIMEOUT_S
         while await self.attach() is not None:
             if self._clock() > end:
@@ -177,47 +182,43 @@ class EngineClient:
             await asyncio.sleep(POLL_S)
         return True
 
+    async def _stop_silent(self) -> bool:
+        """End an engine that answers nothing, so that it can't be asked to exit; False where none runs."""
+        silent = self._connection.silent
+        if silent is None or not await asyncio.to_thread(is_locked, self.spec.directory):
+            return False
+        if not await self._end(silent):
+            raise EngineUnavailable(f"the engine, pid {silent.pid}, does not stop; end its process", "hung")
+        return True
+
     async def close(self) -> None:
         """Drop all connections; the engine stays for others."""
         await self._connection.close()
 
     async def _wait_for_words(self) -> Health | None:
-        """Ask a silent engine again until it answers, ends, or has been silent for too long."""
+        """Ask a silent engine again until it answers, ends, is found stopped, or has been silent for too long."""
         logger.warning("%s", SILENT)
-        was_ready = self._last_ready is not None and self._last_ready == self._connection.silent
-        hung_s = self._hung_s if self._hung_s is not None else HUNG_READY_S if was_ready else HUNG_S
-        end = self._clock() + hung_s
-        while self._clock() < end and self._connection.silent:
+        silent = self._connection.silent
+        if not await asyncio.to_thread(is_locked, self.spec.directory):
+            return None  # the address is an old one, and another program listens there
+        hung_s = HUNG_READY_S if self._last_ready is not None and self._last_ready == silent else HUNG_S
+        end = self._clock() + (hung_s if self._hung_s is None else self._hung_s)
+        while self._clock() < end and self._connection.silent and not await self._is_stopped(silent):
             await asyncio.sleep(POLL_S)
             if (health := await self.attach()) is not None:
                 return health
         return None
 
-    async def _computes_nothing(self) -> bool:
-        asking = asyncio.create_task(self._ask_for_a_token())
-        try:
-            before = await self._work_done()
-            end = self._clock() + self._stuck_s
-            while self._clock() < end:
-                done, _ = await asyncio.wait([asking], timeout=STUCK_POLL_S)
-                if done or await self._work_done() != before:
-                    return False
-            return True
-        finally:
-            asking.cancel()
+    async def _is_stopped(self, address: Address | None) -> bool:
+        return address is not None and await asyncio.to_thread(is_stopped, self.spec.directory, address.pid)
 
-    async def _ask_for_a_token(self) -> None:
-        with suppress(EngineUnavailable):
-            async with aclosing(self.complete(_PROBE)) as parts:
-                await anext(parts, None)
-
-    async def _work_done(self) -> list[str]:
-        """What the engine counts of its computing. Raises `EngineUnavailable`."""
+    async def _figures(self) -> str:
+        """The engine's counters; they come from the thread that tells its health. Raises `EngineUnavailable`."""
         try:
-            figures = await self._connection.figures()
+            async with asyncio.timeout(FIGURES_TIMEOUT_S):
+                return await self._connection.figures()
         except Exception as error:
-            raise _worded(error) from error
-        return [line for line in figures.splitlines() if line.startswith(_WORK)]
+            raise worded(error) from error
 
     async def _start(self, stuck: Address | None = None) -> Health:
         """Start an engine where none is; one that is silent, or `stuck`, is ended if nobody has replaced it yet."""
@@ -225,16 +226,21 @@ class EngineClient:
         await asyncio.to_thread(make_private, self.spec.directory)
         lock = await self._acquire_start_lock()
         try:
-            health = await self.attach()  # another client may have started it while this one waited
+            is_dead = silent == Address.read(self.spec.directory) and await self._is_stopped(silent)
+            health = None if is_dead else await self.attach()  # another client may have started it meanwhile
             is_same = self._connection.proven == stuck if health is not None else self._connection.silent == silent
             dead = stuck if health is not None else silent
             if dead is not None and is_same:
                 health = None
-                is_ended = await asyncio.to_thread(end_engine, self.spec.directory, dead.pid)
-                logger.warning("the engine, pid %d, was stuck: %s", dead.pid, "ended" if is_ended else "not ended")
+                await self._end(dead)
             return health if health is not None else await self._start_locked()
         finally:
             lock.release()
+
+    async def _end(self, dead: Address) -> bool:
+        is_ended = await asyncio.to_thread(end_engine, self.spec.directory, dead.pid)
+        logger.warning("the engine, pid %d, was stuck: %s", dead.pid, "ended" if is_ended else "not ended")
+        return is_ended
 
     async def _acquire_start_lock(self) -> FileLock:
         filelock: Any = await asyncio.to_thread(importlib.import_module, "filelock")
@@ -283,16 +289,3 @@ class EngineClient:
         if self._on_health is not None and told != self._last_told:
             self._last_told = told
             self._on_health(told)
-
-
-def _worded(error: Exception) -> EngineUnavailable:
-    """The same error for people; bugs pass."""
-    from aiohttp import ClientError  # noqa: PLC0415 - imported in a thread before
-
-    if isinstance(error, EngineUnavailable):
-        return error
-    if isinstance(error, ValueError):
-        return EngineUnavailable("the engine's answer can't be understood", "protocol")
-    if isinstance(error, ClientError | TimeoutError | OSError):
-        return EngineUnavailable(f"the engine went away: {type(error).__name__}", "lost")
-    raise error

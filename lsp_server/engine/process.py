@@ -6,22 +6,17 @@ What touches processes and files blocks, so the client calls it in a thread.
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from decoding.protocol import ENGINE_LOCK_FILE, LOG_FILE
+from decoding.protocol import LOG_FILE
 
 MAX_LOG_BYTES = 1_000_000
 TAIL_BYTES = 4096
 MAX_BACK_OFF_S = 60.0
-END_TIMEOUT_S = 5.0
-POLL_S = 0.05
 
 
 class StartPolicy:
@@ -83,33 +78,3 @@ def start_engine(program: Sequence[str], arguments: Sequence[str], directory: Pa
             start_new_session=True,
         )
     return StartedEngine(process=process, log_path=log_path, log_offset=log_offset)
-
-
-def end_engine(directory: Path, pid: int) -> bool:
-    """End the engine of a runtime directory at once, because it answers nothing; whether it is gone.
-
-    An engine holds a lock as long as it lives. Where nobody holds it the address file is an old one, and its process
-    number may be another program's by now: nothing is ended.
-    """
-    if not _is_locked(directory):
-        return True
-    try:
-        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-    except OSError:
-        return False
-    end = time.monotonic() + END_TIMEOUT_S
-    while _is_locked(directory) and time.monotonic() < end:
-        time.sleep(POLL_S)
-    return not _is_locked(directory)
-
-
-def _is_locked(directory: Path) -> bool:
-    import filelock  # noqa: PLC0415 - in a thread, when it is needed
-
-    lock = filelock.FileLock(directory / ENGINE_LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        return True
-    lock.release()
-    return False

@@ -72,6 +72,19 @@ async def refusal(response: ClientResponse) -> EngineUnavailable:
     return EngineUnavailable(message, code)
 
 
+def worded(error: Exception) -> EngineUnavailable:
+    """The same error for people; bugs pass."""
+    from aiohttp import ClientError  # noqa: PLC0415 - the connection imported it in a thread
+
+    if isinstance(error, EngineUnavailable):
+        return error
+    if isinstance(error, ValueError):
+        return EngineUnavailable("the engine's answer can't be understood", "protocol")
+    if isinstance(error, ClientError | TimeoutError | OSError):
+        return EngineUnavailable(f"the engine went away: {type(error).__name__}", "lost")
+    raise error
+
+
 async def _events(response: ClientResponse) -> AsyncGenerator[dict[str, Any], None]:
     rest = b""
     async for chunk in response.content.iter_any():

@@ -15,12 +15,15 @@ from typing import Final
 from decoding.protocol import CompletionRequest, Health
 from lsp_server.engine.client import EngineClient, EngineUnavailable
 from lsp_server.engine.model_choice import EngineSpec
+from lsp_server.engine.quiet import Quiet
 from lsp_server.engine.stream import Part
 from lsp_server.log import without_values
 
 logger = logging.getLogger(__name__)
 
 MAX_UNANSWERED: Final = 3
+# As long as MAX_UNANSWERED deadlines: does it compute at all?
+SUSPECT_S: Final = 15.0
 
 # Makes a client that tells of every new state; of the model of this name, or of the configured one if it is "".
 ClientFactory = Callable[[Callable[[Health], None], str], EngineClient]
@@ -41,6 +44,7 @@ class EngineKeeper:
         self._client: EngineClient | None = None
         self._waking: asyncio.Task[None] | None = None
         self._num_unanswered = 0
+        self._quiet = Quiet(self._look)
         self._is_closed = False
 
     @property
@@ -57,20 +61,21 @@ class EngineKeeper:
         """Stream a completion; to be asked when `health` is ready. Raises `EngineUnavailable`."""
         if self._client is None or self._is_closed:
             raise EngineUnavailable("no engine is running")
-        async with aclosing(self._client.complete(request)) as parts:
-            async for part in parts:
-                self._num_unanswered = 0
-                if self.problem:  # of an engine that failed before
-                    self._note(self.health, "")
-                yield part
+        with self._quiet.asked():
+            async with aclosing(self._client.complete(request)) as parts:
+                async for part in parts:
+                    self._num_unanswered = 0
+                    self._quiet.heard()
+                    if self.problem:  # of an engine that failed before
+                        self._note(self.health, "")
+                    yield part
 
     def note_deadline(self) -> None:
         """A request came to its deadline: is the engine slow, stuck or gone?"""
         self._num_unanswered += 1
         if self._num_unanswered >= MAX_UNANSWERED:
             self._note(self.health, "the engine answered none of the last requests in time")
-        if self._client is not None and not self.is_waking:
-            self._waking = asyncio.create_task(self._check(self._client))
+        self._look()
 
     def wake(self) -> None:
         """Attach to an engine, or start one, and wait in the background until it is ready."""
@@ -93,7 +98,7 @@ class EngineKeeper:
         """
         client = await asyncio.to_thread(self._make_client, self._hear_of(model), model)
         await self._end_waking()
-        old, self._client, self.model = self._client, client, model
+        old, self._client, self.model, self._num_unanswered = self._client, client, model, 0
         self._note(Health(status="absent"), problem="")
         if old is not None:
             await old.close()
@@ -102,6 +107,7 @@ class EngineKeeper:
     async def close(self) -> None:
         """Let go of the engine, which stays for others."""
         self._is_closed = True
+        self._quiet.close()
         await self._end_waking()
         if self._client is not None:
             await self._client.close()
@@ -113,16 +119,24 @@ class EngineKeeper:
         is_gone = error.code in ("lost", "absent")
         self._note(Health(status="absent", detail=str(error)) if is_gone else self.health, problem=str(error))
 
+    def _look(self) -> None:
+        """See in the background whether the engine is well; a look that is under way is enough."""
+        if self._client is not None and not self._is_closed and not self.is_waking:
+            self._waking = asyncio.create_task(self._check(self._client))
+
     async def _check(self, client: EngineClient) -> None:
         """Wake the engine if it does not even tell its health; replace it if that is all it does."""
+        is_suspect = self._num_unanswered >= MAX_UNANSWERED or self._quiet.quiet_s >= SUSPECT_S
         if await client.attach() is None:
             await self._wake()
-        elif self._num_unanswered % MAX_UNANSWERED == 0 and self.health.status == "ready":
+        elif is_suspect and self.health.status == "ready":
             try:
                 if await client.replace_if_stuck():
                     self._note(await client.wait_ready(), problem="")
             except EngineUnavailable as error:
                 self.note_problem(error)
+            self._num_unanswered = 0  # a slow engine is not tried again at once
+            self._quiet.forget()
 
     async def _wake(self) -> None:
         try:

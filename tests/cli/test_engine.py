@@ -3,15 +3,21 @@
 import json
 import os
 import shlex
+import signal
 import socket
 import stat
 import subprocess
+import sys
+import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from decoding.protocol import Address, engine_directory
 from tests.cli.conftest import Run, error_line
+from tests.lsp.fake_engine import Script
 
 
 def test_nothing_runs(tabcast: Run) -> None:
@@ -23,6 +29,40 @@ def test_nothing_runs(tabcast: Run) -> None:
     env = tabcast("engine", "env")
     assert env.returncode == 1
     assert "tabcast engine start" in error_line(env)
+
+
+@pytest.fixture
+def fake_engine(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """An engine without a model in the runtime directory that the command looks at; it is loading for ever."""
+    directory = engine_directory((), environment)
+    directory.mkdir(mode=0o700, parents=True)
+    Script(status="loading", detail="reading weights", progress=0.4).write(directory)
+    program = Path(__file__).parents[1] / "lsp" / "fake_engine.py"
+    process = subprocess.Popen([sys.executable, "-P", program, "--runtime-dir", directory])
+    while Address.read(directory) is None:
+        assert process.poll() is None
+        time.sleep(0.02)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_an_engine_that_loads_is_told_in_a_sentence(tabcast: Run, fake_engine: subprocess.Popen[bytes]) -> None:
+    told = tabcast("engine", "status").stdout
+    assert told.startswith("loading: the engine is getting its models ready, 40%: reading weights, http://127.0.0.1:")
+    assert told.endswith(f", pid {fake_engine.pid}\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
+def test_a_frozen_engine_is_told_and_stopped(tabcast: Run, fake_engine: subprocess.Popen[bytes]) -> None:
+    fake_engine.send_signal(signal.SIGSTOP)
+    status = tabcast("engine", "status")
+    assert status.returncode == 1
+    assert f"the engine does not answer (pid {fake_engine.pid})" in status.stdout
+    assert "does not answer" in json.loads(tabcast("engine", "status", "--json").stdout)["detail"]
+    stop = tabcast("engine", "stop")
+    assert (stop.returncode, stop.stdout) == (0, "the engine has stopped\n")
+    assert fake_engine.wait(20) == -signal.SIGKILL
 
 
 def test_port_in_use(tabcast: Run) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from decoding.protocol import Address
+from lsp_server.engine import connection
 from lsp_server.engine.client import EngineClient, EngineSpec
 from tests.lsp.fake_engine import Script, read_events
 from tests.lsp.raw_client import RawClient
@@ -80,6 +81,12 @@ async def make_client(runtime: FakeRuntime) -> AsyncIterator[Callable[..., Engin
     yield make
     for client in clients:
         await client.close()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for an engine's health waits for a short time only."""
+    monkeypatch.setattr(connection, "HEALTH_TIMEOUT_S", 0.3)
 
 
 class Servers:

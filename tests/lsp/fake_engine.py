@@ -39,6 +39,7 @@ class Script:
 
     Where the prompt begins `gold`, what follows it there is the answer instead of `text`.
     `raw` is sent instead of any event; `protocol` is the version that it claims to speak.
+    The process `mute_pid` does not answer for its health.
     `computes` if the engine's counters grow whenever they are looked at.
     `others` are the answers from the second on; `log_probs` has one of each chunk of the first, else they are 0.
     """
@@ -61,6 +62,7 @@ class Script:
     searches_code: bool = False
     raw: str | None = None
     computes: bool = False
+    mute_pid: int = 0
     protocol: int = PROTOCOL_VERSION
 
     def write(self, directory: Path) -> None:
@@ -91,7 +93,8 @@ class FakeEngine:
             file.write(json.dumps({"event": event, "pid": os.getpid(), **more}) + "\n")
 
     async def health(self, request: web.Request) -> web.Response:
-        script = self.script()
+        while (script := self.script()).mute_pid == os.getpid():  # noqa: ASYNC110 - a file tells
+            await asyncio.sleep(0.01)
         health = Health(
             status=script.status,  # type: ignore[arg-type]
             detail=script.detail,

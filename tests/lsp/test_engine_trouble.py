@@ -6,24 +6,20 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import filelock
 import pytest
 
-from decoding.protocol import ENGINE_LOCK_FILE, Address
-from lsp_server.engine import connection
+from decoding.protocol import Address
 from lsp_server.engine.client import SILENT, EngineUnavailable
-from lsp_server.engine.process import end_engine
+from lsp_server.engine.ending import end_engine
 from tests.lsp.conftest import FakeRuntime, Servers, until
 from tests.lsp.raw_client import RawClient, did_change, did_open, inline
 from tests.lsp.test_engine_client import MakeClient, text_of
 
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEALTH_TIMEOUT_S", 0.3)
+Freeze = Callable[[FakeRuntime, MakeClient], Awaitable[int]]
 
 
 async def stopped_engine(runtime: FakeRuntime, make_client: MakeClient) -> int:
@@ -37,10 +33,19 @@ async def stopped_engine(runtime: FakeRuntime, make_client: MakeClient) -> int:
     return address.pid
 
 
+async def mute_engine(runtime: FakeRuntime, make_client: MakeClient) -> int:
+    """The process of an engine that is alive and does not answer for its health, until the script is another."""
+    runtime.script("text")
+    pid = (await make_client().ensure()).pid
+    runtime.script("text", mute_pid=pid)
+    return pid
+
+
+@pytest.mark.parametrize("freeze", [stopped_engine, mute_engine])
 async def test_a_silent_engine_is_ended_once_and_another_started(
-    runtime: FakeRuntime, make_client: MakeClient, impatient: None
+    runtime: FakeRuntime, make_client: MakeClient, impatient: None, freeze: Freeze
 ) -> None:
-    pid = await stopped_engine(runtime, make_client)
+    pid = await freeze(runtime, make_client)
     told: list[str] = []
     clients = [make_client(on_health=lambda health: told.append(health.detail), hung_s=0.5) for _ in range(3)]
     for health in await asyncio.gather(*(client.ensure() for client in clients)):
@@ -54,12 +59,12 @@ async def test_a_silent_engine_is_ended_once_and_another_started(
 async def test_an_engine_that_was_only_slow_stays(
     runtime: FakeRuntime, make_client: MakeClient, impatient: None
 ) -> None:
-    pid = await stopped_engine(runtime, make_client)
+    pid = await mute_engine(runtime, make_client)
     silent = asyncio.Event()
     client = make_client(on_health=lambda health: silent.set() if health.detail == SILENT else None, hung_s=60)
     ensuring = asyncio.create_task(client.ensure())
     await silent.wait()
-    os.kill(pid, signal.SIGCONT)
+    runtime.script("text")
     assert (await ensuring).pid == pid
     assert len(runtime.events("start")) == 1
 
@@ -103,12 +108,12 @@ async def test_an_engine_that_is_only_slow_or_refuses_is_not_replaced(
 async def test_an_engine_that_is_slow_while_it_loads_is_waited_for(
     runtime: FakeRuntime, make_client: MakeClient, impatient: None
 ) -> None:
-    pid = await stopped_engine(runtime, make_client)
+    pid = await mute_engine(runtime, make_client)
     silent = asyncio.Event()
     client = make_client(on_health=lambda health: silent.set() if health.detail == SILENT else None, hung_s=60)
     waiting = asyncio.create_task(client.wait_ready())
     await silent.wait()
-    os.kill(pid, signal.SIGCONT)
+    runtime.script("text")
     assert (await waiting).pid == pid
 
 
@@ -116,11 +121,6 @@ def test_nothing_is_ended_where_nobody_holds_the_lock(tmp_path: Path) -> None:
     """The process number of an old address file may be anybody's by now; here it is this test's own."""
     Address(port=1, token="t", pid=os.getpid()).write(tmp_path)
     assert end_engine(tmp_path, os.getpid())
-
-
-def test_a_process_that_is_gone_or_anothers_is_no_failure(tmp_path: Path) -> None:
-    with filelock.FileLock(tmp_path / ENGINE_LOCK_FILE):
-        assert not end_engine(tmp_path, 2**22 + 1)
 
 
 async def test_an_engine_of_another_version_is_not_spoken_to_but_can_be_restarted(
