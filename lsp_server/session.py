@@ -15,13 +15,13 @@ from urllib.parse import unquote
 from lsprotocol import types
 from pygls.uris import to_fs_path
 
-from decoding.protocol import CompletionStats
 from lsp_server.completion.acceptance import Offer, Offers
 from lsp_server.completion.in_flight import Writings
+from lsp_server.completion.pending import CLOSED, CompletionResult, PendingRequest
 from lsp_server.context.gather import ContextGatherer
 from lsp_server.documents.keystrokes import Keystrokes
 from lsp_server.documents.notebooks import Notebooks
-from lsp_server.documents.store import DocumentStore, Snapshot
+from lsp_server.documents.store import DocumentStore
 from lsp_server.documents.views import View, view_of
 from lsp_server.engine.adapters import Adapter
 from lsp_server.engine.adapters.own import OwnEngine
@@ -35,42 +35,6 @@ from lsp_server.workspace_index import Wanted, WorkspaceIndexing, is_worth_it
 logger = logging.getLogger(__name__)
 
 KEPT_AFTER_S: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a request ended: one or two words for `reason`, more in `detail`; `items` are what is shown, if anything.
-
-    `engine` is what the engine told of its work, if it came to its end.
-    """
-
-    reason: str
-    detail: str = ""
-    items: tuple[types.InlineCompletionItem, ...] = ()
-    engine: CompletionStats | None = None
-
-
-CLOSED: Final = Outcome(reason="not open", detail="the editor closed this document")
-
-
-@dataclass(slots=True, kw_only=True)
-class Asked:
-    """One request, bound to the moment it was read. `outcome` is set once, by its work or by a newer request.
-
-    `params.position` is a place in `snapshot`, which `view` makes of the editor's document.
-    `engine_s` is from sending to the engine what it is asked to its last byte that was waited for, `paused_s` what was
-    waited on purpose, whether another key comes.
-    """
-
-    request_id: int | str
-    params: types.InlineCompletionParams
-    snapshot: Snapshot | None
-    read_s: float
-    outcome: asyncio.Future[Outcome]
-    method: str = types.TEXT_DOCUMENT_INLINE_COMPLETION
-    view: View | None = None
-    engine_s: float = 0.0
-    paused_s: float = 0.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,7 +56,7 @@ class Session:
     adapter: Adapter = field(default_factory=OwnEngine)
     writings: Writings = field(default_factory=Writings)
     keystrokes: Keystrokes = field(default_factory=Keystrokes)
-    asked: dict[tuple[str, str], Asked] = field(default_factory=dict)
+    asked: dict[tuple[str, str], PendingRequest] = field(default_factory=dict)
     notebooks: Notebooks = field(default_factory=Notebooks)
     journal: Journal = field(default_factory=Journal)
     offers: Offers = field(init=False)
@@ -120,7 +84,7 @@ class Session:
         above = self.notebooks.above(uri, self.documents)
         return None if snapshot is None else view_of(snapshot, position, selected, above)
 
-    def note(self, asked: Asked, outcome: Outcome, ms: float) -> None:
+    def note(self, asked: PendingRequest, outcome: CompletionResult, ms: float) -> None:
         """Write down how a request ended, for `why` and `stats`."""
         self.journal.note(
             Entry(
@@ -135,7 +99,7 @@ class Session:
             )
         )
 
-    def offer(self, asked: Asked, outcome: Outcome) -> list[types.InlineCompletionItem]:
+    def offer(self, asked: PendingRequest, outcome: CompletionResult) -> list[types.InlineCompletionItem]:
         """The items as the editor gets them, so that it can be learnt which of them is accepted."""
         if asked.view is None:
             return []

@@ -18,6 +18,7 @@ from lsprotocol import types
 from lsp_server.completion.cache import Rest, spot_at
 from lsp_server.completion.in_flight import Generation, written_choices
 from lsp_server.completion.items import before_replaced, make_item
+from lsp_server.completion.pending import CompletionResult, PendingRequest
 from lsp_server.completion.request import Shown, begin, look_ahead, request_for, text_around
 from lsp_server.completion.trigger import debounce_s, decide
 from lsp_server.documents.read_only import is_read_only
@@ -29,7 +30,7 @@ from lsp_server.filters.deleted import drop_deleted
 from lsp_server.filters.parsing import judge_of
 from lsp_server.filters.rewriting import rewrite
 from lsp_server.filters.surroundings import Mode
-from lsp_server.session import Asked, Outcome, Session
+from lsp_server.session import Session
 
 MAX_TURNS: Final = 3
 MAX_CANDIDATES: Final = 3
@@ -37,23 +38,25 @@ MAX_CANDIDATES: Final = 3
 AHEAD_S: Final = 0.005
 
 
-async def find(session: Session, asked: Asked) -> Outcome:
+async def find(session: Session, asked: PendingRequest) -> CompletionResult:
     """What there is to show for a request, or why there is nothing."""
     snapshot, settings = asked.snapshot, session.settings
     if snapshot is None:
-        return Outcome(reason="not open", detail=session.documents.why_not_served(asked.params.text_document.uri))
+        return CompletionResult(
+            reason="not open", detail=session.documents.why_not_served(asked.params.text_document.uri)
+        )
     is_invoked = asked.params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
     if not settings.enabled or snapshot.language in settings.disabled_languages:
-        return Outcome(reason="disabled", detail="the settings turn suggestions off here")
+        return CompletionResult(reason="disabled", detail="the settings turn suggestions off here")
     if not settings.automatic and not is_invoked:
-        return Outcome(reason="disabled", detail="the settings turn suggestions off that were not asked for")
+        return CompletionResult(reason="disabled", detail="the settings turn suggestions off that were not asked for")
     kept_out = await _kept_out(session, snapshot.uri)
     if kept_out or asked.outcome.done():  # while it waited, and nobody wants another
         return kept_out or asked.outcome.result()
     request = _Request(session, asked, snapshot, is_invoked=is_invoked)
     decision = decide(request.spot.place, is_invoked=is_invoked, language=snapshot.language)
     if decision.mode is None:
-        return Outcome(reason="not asked", detail=decision.reason)
+        return CompletionResult(reason="not asked", detail=decision.reason)
     outcome = await request.find(decision.mode)
     if outcome.items and is_invoked:
         outcome = await request.with_alternatives(outcome, decision.mode)
@@ -62,22 +65,24 @@ async def find(session: Session, asked: Asked) -> Outcome:
     return outcome
 
 
-async def _kept_out(session: Session, uri: str) -> Outcome | None:
+async def _kept_out(session: Session, uri: str) -> CompletionResult | None:
     """Why nothing is ever suggested in a document, if so."""
     if is_read_only(uri):
-        return Outcome(reason="not asked", detail="the document can't be written")
+        return CompletionResult(reason="not asked", detail="the document can't be written")
     try:
         async with asyncio.timeout(session.settings.deadline_ms / 1000):
             pattern = await session.context.ignored_by(uri)
     except TimeoutError:  # a workspace may have rules without end
-        return Outcome(reason="late", detail="it takes long to tell whether a rule ignores this document")
-    return Outcome(reason="ignored", detail=f"the pattern {pattern} keeps this document out") if pattern else None
+        return CompletionResult(reason="late", detail="it takes long to tell whether a rule ignores this document")
+    return (
+        CompletionResult(reason="ignored", detail=f"the pattern {pattern} keeps this document out") if pattern else None
+    )
 
 
 class _Request:
     """One request while its answer is looked for."""
 
-    def __init__(self, session: Session, asked: Asked, snapshot: Snapshot, *, is_invoked: bool) -> None:
+    def __init__(self, session: Session, asked: PendingRequest, snapshot: Snapshot, *, is_invoked: bool) -> None:
         self._session = session
         self._asked = asked
         self._snapshot = snapshot
@@ -89,14 +94,14 @@ class _Request:
         self.spot = spot_at(snapshot, self._cursor)
         self.shown = Shown(self._cursor, "")
 
-    async def find(self, mode: Mode) -> Outcome:
+    async def find(self, mode: Mode) -> CompletionResult:
         """Look in the memory, wait for what is on its way, ask."""
         keystrokes, writings = self._session.keystrokes, self._session.writings
         writings.use_model(self._session.engine.health.model)
         deletion = keystrokes.deletion_just_now(self._snapshot.uri, self._in_document, self._read_s)
         may_ask = self._is_invoked or self._session.settings.after_deletion or deletion is None
         if not may_ask and deletion and deletion.is_by_key:
-            return Outcome(reason="not asked", detail="something was just deleted")
+            return CompletionResult(reason="not asked", detail="something was just deleted")
         reason = "shown"
         for turn in range(MAX_TURNS):
             if rest := writings.memory.find(self.spot, mode):
@@ -104,7 +109,7 @@ class _Request:
                 local = "typed through" if rest.num_typed else "remembered"
                 return self._show(rest, local if turn == 0 else reason)
             if not may_ask:
-                return Outcome(reason="not asked", detail="something was just deleted")
+                return CompletionResult(reason="not asked", detail="something was just deleted")
             if problem := self._engine_problem():
                 return problem
             generation = writings.on_its_way(self.spot)
@@ -119,9 +124,9 @@ class _Request:
                 reason = "joined"
             if problem := await self._wait(generation):
                 return problem
-        return Outcome(reason="engine lost", detail="the engine's work was ended again and again")
+        return CompletionResult(reason="engine lost", detail="the engine's work was ended again and again")
 
-    async def with_alternatives(self, outcome: Outcome, mode: Mode) -> Outcome:
+    async def with_alternatives(self, outcome: CompletionResult, mode: Mode) -> CompletionResult:
         """The outcome with other texts for the same place behind its first, if the engine has any."""
         session, spot = self._session, self.spot
         around = Surroundings(place=spot.place, mode=mode, language=spot.language)
@@ -136,11 +141,11 @@ class _Request:
             if text and not any(known.startswith(text) or text.startswith(known) for known in texts):
                 texts.append(text)
         if session.documents.revision(self._snapshot.uri) != self._snapshot.revision:
-            return Outcome(reason="stale", detail="the document changed meanwhile")
+            return CompletionResult(reason="stale", detail="the document changed meanwhile")
         items = tuple(make_item(text, self._snapshot, self._cursor) for text in texts[:MAX_CANDIDATES])
         return replace(outcome, items=items)
 
-    async def _wait(self, generation: Generation) -> Outcome | None:
+    async def _wait(self, generation: Generation) -> CompletionResult | None:
         """Wait for a text to be finished, or to be contradicted, which ends it; None if all went well."""
         session, sent_s = self._session, time.perf_counter()
         try:
@@ -151,41 +156,43 @@ class _Request:
             session.engine.note_deadline()
             suggestion = generation.cut_short()
             if not suggestion.text:  # not remembered, so that it is tried again
-                return Outcome(reason="late", detail="nothing came from the engine before the deadline")
+                return CompletionResult(reason="late", detail="nothing came from the engine before the deadline")
             session.writings.memory.add(suggestion)
         except EngineUnavailable as error:
             if error.code == "superseded":
-                return Outcome(reason="superseded in the engine", detail=str(error))
+                return CompletionResult(reason="superseded in the engine", detail=str(error))
             session.engine.note_problem(error)
             session.engine.wake()
-            return Outcome(reason=f"engine {error.code}", detail=str(error))
+            return CompletionResult(reason=f"engine {error.code}", detail=str(error))
         finally:
             self._asked.engine_s += time.perf_counter() - sent_s
         return None
 
-    def _show(self, rest: Rest, reason: str) -> Outcome:
+    def _show(self, rest: Rest, reason: str) -> CompletionResult:
         """The outcome for a text, if it still fits the document and is worth showing."""
         session, snapshot, stats = self._session, self._snapshot, rest.suggestion.stats
         if not rest.text:
-            return Outcome(reason="filtered", detail=f"the filter '{rest.dropped_by}' left nothing", engine=stats)
+            return CompletionResult(
+                reason="filtered", detail=f"the filter '{rest.dropped_by}' left nothing", engine=stats
+            )
         deleted = session.keystrokes.deleted_at(snapshot.uri, self._in_document, self._read_s)
         around = Surroundings(place=self.spot.place, mode=rest.suggestion.mode, deleted=deleted)
         if not drop_deleted(rest.text, around):
-            return Outcome(reason="filtered", detail="the filter 'deleted' left nothing", engine=stats)
+            return CompletionResult(reason="filtered", detail="the filter 'deleted' left nothing", engine=stats)
         text = self._probable(rest)
         if not text:
-            return Outcome(
+            return CompletionResult(
                 reason="below confidence", detail="too little is probable, or it ends within a statement", engine=stats
             )
         if not (text := self._replaceable(text)).strip():
-            return Outcome(
+            return CompletionResult(
                 reason="filtered", detail="the editor can't replace the closers behind the cursor", engine=stats
             )
         if session.documents.revision(snapshot.uri) != snapshot.revision:
-            return Outcome(reason="stale", detail="the document changed meanwhile", engine=stats)
+            return CompletionResult(reason="stale", detail="the document changed meanwhile", engine=stats)
         session.writings.memory.note_shown(rest, text)
         self.shown = Shown(self._cursor, text)
-        return Outcome(reason=reason, items=(make_item(text, snapshot, self._cursor),), engine=stats)
+        return CompletionResult(reason=reason, items=(make_item(text, snapshot, self._cursor),), engine=stats)
 
     def _replaceable(self, text: str) -> str:
         """A text, or what of it an editor can insert that can't replace closers behind the cursor."""
@@ -203,16 +210,16 @@ class _Request:
         is_enough = bool(shown.strip()) or min_confidence <= 0 or is_worth_showing(text)
         return text if text.strip() and is_enough else ""
 
-    def _engine_problem(self) -> Outcome | None:
+    def _engine_problem(self) -> CompletionResult | None:
         """Why the engine can't be asked, if it can't."""
         engine, language = self._session.engine, self._snapshot.language
         health = engine.health
         if health.status != "ready":
             engine.wake()
-            return Outcome(reason=f"engine {health.status}", detail=engine.problem or health.detail)
+            return CompletionResult(reason=f"engine {health.status}", detail=engine.problem or health.detail)
         if health.languages and language not in health.languages:
             known = ", ".join(health.languages)
-            return Outcome(reason="language", detail=f"the model knows {known} and not {language}")
+            return CompletionResult(reason="language", detail=f"the model knows {known} and not {language}")
         return None
 
     async def _prepare(self) -> None:

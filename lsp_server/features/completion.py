@@ -11,9 +11,10 @@ from typing import Final
 
 from lsprotocol import types
 
+from lsp_server.completion.pending import CompletionResult, PendingRequest
 from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.features import inline_completion
-from lsp_server.session import Asked, Outcome, Session
+from lsp_server.session import Session
 
 METHOD: Final = types.TEXT_DOCUMENT_COMPLETION
 REGISTRATION: Final = "tabcast.completion"
@@ -21,12 +22,12 @@ REGISTRATION: Final = "tabcast.completion"
 SORTED_LAST: Final = "~tabcast"
 # A pop-up may wait for all who fill it. What is not written by then serves the next key.
 DEADLINE_S: Final = 1.0
-LATE: Final = Outcome(reason="late", detail="the pop-up does not wait that long; the next key may get it")
+LATE: Final = CompletionResult(reason="late", detail="the pop-up does not wait that long; the next key may get it")
 _WORD_END: Final = re.compile(r"\w*$")
 _FENCE: Final = re.compile("`{3,}")
 
 
-def read(session: Session, request_id: int | str, params: types.CompletionParams) -> Asked:
+def read(session: Session, request_id: int | str, params: types.CompletionParams) -> PendingRequest:
     """Bind a request to the document as it is now, and end an older one.
 
     Whether the user asked by hand can't be told: editors say so at each letter.
@@ -39,7 +40,7 @@ def read(session: Session, request_id: int | str, params: types.CompletionParams
     return inline_completion.read(session, request_id, asked, METHOD)
 
 
-async def answer(session: Session, asked: Asked) -> types.CompletionList | None:
+async def answer(session: Session, asked: PendingRequest) -> types.CompletionList | None:
     """The list for the editor, which is to ask again at the next key; None if a newer request was read."""
     late = asyncio.get_running_loop().call_later(DEADLINE_S, _end, asked)
     try:
@@ -94,7 +95,7 @@ async def _unregister(session: Session) -> None:
     )
 
 
-def _end(asked: Asked) -> None:
+def _end(asked: PendingRequest) -> None:
     if not asked.outcome.done():
         asked.outcome.set_result(LATE)
 

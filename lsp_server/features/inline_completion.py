@@ -14,12 +14,13 @@ from attrs import evolve
 from lsprotocol import types
 
 from lsp_server.completion.completer import find
+from lsp_server.completion.pending import CompletionResult, PendingRequest
 from lsp_server.log import without_values
-from lsp_server.session import Asked, Outcome, Session
+from lsp_server.session import Session
 
 logger = logging.getLogger(__name__)
 
-SUPERSEDED = Outcome(reason="superseded")
+SUPERSEDED = CompletionResult(reason="superseded")
 
 
 def read(
@@ -27,13 +28,13 @@ def read(
     request_id: int | str,
     params: types.InlineCompletionParams,
     method: str = types.TEXT_DOCUMENT_INLINE_COMPLETION,
-) -> Asked:
+) -> PendingRequest:
     """Bind a request to the document as it is now, and end an older request of the same document and method."""
     uri = params.text_document.uri
     if (older := session.asked.get((uri, method))) and not older.outcome.done():
         older.outcome.set_result(SUPERSEDED)
     view = session.view(uri, params.position, params.context.selected_completion_info)
-    asked = Asked(
+    asked = PendingRequest(
         request_id=request_id,
         params=params if view is None else evolve(params, position=view.position),
         snapshot=None if view is None else view.snapshot,
@@ -47,13 +48,13 @@ def read(
     return asked
 
 
-async def answer(session: Session, asked: Asked) -> types.InlineCompletionList | None:
+async def answer(session: Session, asked: PendingRequest) -> types.InlineCompletionList | None:
     """The list for the editor; None if a newer request was read."""
     items = await find_items(session, asked)
     return None if items is None else types.InlineCompletionList(items=items)
 
 
-async def find_items(session: Session, asked: Asked) -> list[types.InlineCompletionItem] | None:
+async def find_items(session: Session, asked: PendingRequest) -> list[types.InlineCompletionItem] | None:
     """What there is for the editor at a place that it asked about; None if a newer request was read."""
     work = None if asked.outcome.done() else asyncio.create_task(_work(session, asked))
     try:
@@ -63,19 +64,19 @@ async def find_items(session: Session, asked: Asked) -> list[types.InlineComplet
             work.cancel()
     if outcome.items and asked.snapshot and session.documents.revision(asked.snapshot.uri) != asked.snapshot.revision:
         # A change was read between the finding of the outcome and this coroutine's turn.
-        outcome = Outcome(reason="stale", detail="the document changed meanwhile", engine=outcome.engine)
+        outcome = CompletionResult(reason="stale", detail="the document changed meanwhile", engine=outcome.engine)
     _note(session, asked, outcome)
     if outcome is SUPERSEDED:
         return None
     return session.offer(asked, outcome)
 
 
-def cancelled(session: Session, asked: Asked) -> None:
+def cancelled(session: Session, asked: PendingRequest) -> None:
     """The editor has cancelled a request, perhaps before anything was done for it."""
-    _note(session, asked, Outcome(reason="cancelled"))
+    _note(session, asked, CompletionResult(reason="cancelled"))
 
 
-def _note(session: Session, asked: Asked, outcome: Outcome) -> None:
+def _note(session: Session, asked: PendingRequest, outcome: CompletionResult) -> None:
     ms = (time.perf_counter() - asked.read_s) * 1000
     session.note(asked, outcome, ms)
     # `tabcast bench trace` reads this line.
@@ -89,13 +90,13 @@ def _note(session: Session, asked: Asked, outcome: Outcome) -> None:
     )
 
 
-async def _work(session: Session, asked: Asked) -> None:
+async def _work(session: Session, asked: PendingRequest) -> None:
     if asked.outcome.done():  # since this task was made
         return
     try:
         outcome = await find(session, asked)
     except Exception as error:
         logger.error("request %s failed: %s", asked.request_id, without_values(error))
-        outcome = Outcome(reason="internal error", detail=type(error).__name__)
+        outcome = CompletionResult(reason="internal error", detail=type(error).__name__)
     if not asked.outcome.done():
         asked.outcome.set_result(outcome)

@@ -1,0 +1,49 @@
+"""A request of the editor while its answer is looked for, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from lsprotocol import types
+
+from decoding.protocol import CompletionStats
+from lsp_server.documents.store import Snapshot
+from lsp_server.documents.views import View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletionResult:
+    """How a request ended: one or two words for `reason`, more in `detail`; `items` are what is shown, if anything.
+
+    `engine` is what the engine told of its work, if it came to its end.
+    """
+
+    reason: str
+    detail: str = ""
+    items: tuple[types.InlineCompletionItem, ...] = ()
+    engine: CompletionStats | None = None
+
+
+CLOSED: Final = CompletionResult(reason="not open", detail="the editor closed this document")
+
+
+@dataclass(slots=True, kw_only=True)
+class PendingRequest:
+    """One request, bound to the moment it was read. `outcome` is set once, by its work or by a newer request.
+
+    `params.position` is a place in `snapshot`, which `view` makes of the editor's document.
+    `engine_s` is from sending to the engine what it is asked to its last byte that was waited for, `paused_s` what was
+    waited on purpose, whether another key comes.
+    """
+
+    request_id: int | str
+    params: types.InlineCompletionParams
+    snapshot: Snapshot | None
+    read_s: float
+    outcome: asyncio.Future[CompletionResult]
+    method: str = types.TEXT_DOCUMENT_INLINE_COMPLETION
+    view: View | None = None
+    engine_s: float = 0.0
+    paused_s: float = 0.0
