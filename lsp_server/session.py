@@ -23,8 +23,6 @@ from lsp_server.documents.keystrokes import Keystrokes
 from lsp_server.documents.notebooks import Notebooks
 from lsp_server.documents.store import DocumentStore
 from lsp_server.documents.views import View, view_of
-from lsp_server.engine.adapters import Adapter
-from lsp_server.engine.adapters.own import OwnEngine
 from lsp_server.engine.supervisor import EngineKeeper
 from lsp_server.log import without_values
 from lsp_server.request_log import Entry, Journal
@@ -53,7 +51,6 @@ class Session:
     engine: EngineKeeper
     folder_uris: Callable[[], list[str]]
     observers: list[Callable[[Session], None]] = field(default_factory=list)
-    adapter: Adapter = field(default_factory=OwnEngine)
     writings: Writings = field(default_factory=Writings)
     keystrokes: Keystrokes = field(default_factory=Keystrokes)
     asked: dict[tuple[str, str], PendingRequest] = field(default_factory=dict)

@@ -10,53 +10,21 @@ import time
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from decoding.protocol import CompletionRequest, CompletionStats
+from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats
 from lsp_server.cli.connection import connection
 from lsp_server.cli.errors import CommandError
 from lsp_server.cli.parser import engine_arguments
+from lsp_server.completion.build_request import build_request
 from lsp_server.completion.trigger import decide
-from lsp_server.context.budget import cut_around
-from lsp_server.context.masking import mask_around
-from lsp_server.context.paths import locate
+from lsp_server.documents.languages import language_of
 from lsp_server.documents.store import Cursor, Place, Snapshot, split_lines, without_end
-from lsp_server.engine.adapters import Wanted
-from lsp_server.engine.adapters.own import OwnEngine
 from lsp_server.engine.client import EngineClient
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.rewriting import rewrite
 from lsp_server.filters.surroundings import Mode
 from lsp_server.settings import Settings
-
-# The names that editors send, by file name extension.
-LANGUAGES: Final = {
-    ".c": "c",
-    ".cpp": "cpp",
-    ".cs": "csharp",
-    ".css": "css",
-    ".go": "go",
-    ".h": "c",
-    ".html": "html",
-    ".java": "java",
-    ".js": "javascript",
-    ".json": "json",
-    ".kt": "kotlin",
-    ".lua": "lua",
-    ".md": "markdown",
-    ".php": "php",
-    ".py": "python",
-    ".pyi": "python",
-    ".rb": "ruby",
-    ".rs": "rust",
-    ".sh": "shellscript",
-    ".swift": "swift",
-    ".toml": "toml",
-    ".ts": "typescript",
-    ".tsx": "typescriptreact",
-    ".yaml": "yaml",
-    ".yml": "yaml",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +84,7 @@ def read_snapshot(path: Path) -> Snapshot:
         uri=path.resolve().as_uri(),
         version=None,
         revision=0,
-        language=LANGUAGES.get(path.suffix.lower(), ""),
+        language=language_of(path),
         lines=tuple(split_lines(text)),
         encoding="utf-32",
     )
@@ -135,7 +103,7 @@ def checked_cursor(snapshot: Snapshot, line: int, column: int) -> Cursor:
 
 async def _answer(options: argparse.Namespace, snapshot: Snapshot, cursor: Cursor) -> Answer:
     place = snapshot.place(cursor)
-    decision = decide(place, is_invoked=True)
+    decision = decide(place, is_invoked=True, language=snapshot.language)
     if decision.mode is None:
         return Answer(text="", stats=CompletionStats(), ms=0.0, reason=decision.reason)
     request = _request(options, snapshot, cursor, decision.mode)
@@ -149,23 +117,9 @@ async def _answer(options: argparse.Namespace, snapshot: Snapshot, cursor: Curso
 
 
 def _request(options: argparse.Namespace, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> CompletionRequest:
-    settings = Settings()
-    cut = mask_around(
-        cut_around(snapshot, cursor, prefix_chars=settings.prefix_chars, suffix_chars=settings.suffix_chars)
-    )
-    location = locate(snapshot.uri, _project(options.file))
-    default = settings.max_line_tokens if mode == "line" else settings.max_block_tokens
-    wanted = Wanted(
-        prefix=cut.prefix,
-        suffix=cut.suffix,
-        mode=mode,
-        max_tokens=options.max_tokens or default,
-        path=location.path,
-        language=snapshot.language,
-        repo=location.repo,
-    )
-    request = OwnEngine().render(wanted)
-    return replace(request, tabcast=replace(request.tabcast, method="plain" if options.plain else options.method or ""))
+    chosen = CompletionOptions(method="plain" if options.plain else options.method or "")
+    request = build_request(snapshot, cursor, mode, Settings(), _project(options.file), options=chosen)
+    return replace(request, max_tokens=options.max_tokens or request.max_tokens)
 
 
 def _project(file: Path) -> list[str]:

@@ -18,9 +18,8 @@ from decoding.protocol import ContextFile
 from lsp_server.context.ranking import room_for, room_in
 from lsp_server.context.snippets import SOURCES, Document, View
 from lsp_server.context.worker import ContextWorker
+from lsp_server.documents.languages import language_of
 from lsp_server.documents.store import split_lines
-
-LANGUAGES = {".py": "python", ".js": "javascript", ".ts": "typescript"}
 
 
 def run(_options: argparse.Namespace) -> int:
@@ -61,6 +60,7 @@ def _document(root: Path, path: str, text: str, line: int = -1) -> Document:
         raise ValueError(f"{path} lies outside of the workspace")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
-    language = LANGUAGES.get(file.suffix, "")
     lines = tuple(split_lines(text))
-    return Document(uri=file.as_uri(), path=path, file=file, language=language, revision=0, lines=lines, line=line)
+    return Document(
+        uri=file.as_uri(), path=path, file=file, language=language_of(file), revision=0, lines=lines, line=line
+    )

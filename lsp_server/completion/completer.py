@@ -15,11 +15,12 @@ from typing import Final
 
 from lsprotocol import types
 
+from lsp_server.completion.build_request import text_around
 from lsp_server.completion.cache import Rest, spot_at
 from lsp_server.completion.in_flight import Generation, written_choices
 from lsp_server.completion.items import before_replaced, make_item
 from lsp_server.completion.pending import CompletionResult, PendingRequest
-from lsp_server.completion.request import Shown, begin, look_ahead, request_for, text_around
+from lsp_server.completion.request import Shown, begin, look_ahead, request_for
 from lsp_server.completion.trigger import debounce_s, decide
 from lsp_server.documents.read_only import is_read_only
 from lsp_server.documents.store import Cursor, Snapshot
@@ -130,7 +131,7 @@ class _Request:
         """The outcome with other texts for the same place behind its first, if the engine has any."""
         session, spot = self._session, self.spot
         around = Surroundings(place=spot.place, mode=mode, language=spot.language)
-        request = request_for(session, self._snapshot, self._cursor, mode, (), num_choices=MAX_CANDIDATES)
+        request = request_for(session, self._snapshot, self._cursor, mode, num_choices=MAX_CANDIDATES)
         texts, choices, sent_s = [self.shown.text], [], time.perf_counter()
         with suppress(TimeoutError, EngineUnavailable):
             async with asyncio.timeout(session.settings.deadline_ms / 1000):
@@ -230,7 +231,7 @@ class _Request:
         )
         await asyncio.sleep(0)
         if not preparing.done():
-            text_around(self._session, self._snapshot, self._cursor)
+            text_around(self._snapshot, self._cursor, self._session.settings)
         await preparing
 
     async def _pause(self) -> None:

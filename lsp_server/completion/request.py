@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from decoding.protocol import CompletionRequest
+from decoding.protocol import CompletionOptions, CompletionRequest
+from lsp_server.completion.build_request import build_request
 from lsp_server.completion.cache import accepted, spot_at
 from lsp_server.completion.in_flight import Generation
 from lsp_server.completion.trigger import decide
-from lsp_server.context.budget import Cut, cut_around
-from lsp_server.context.masking import mask_around
-from lsp_server.context.paths import locate
 from lsp_server.documents.store import Cursor, Place, Snapshot
-from lsp_server.engine.adapters import Wanted
 from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.end import find_end
 from lsp_server.filters.surroundings import Mode
@@ -58,7 +55,7 @@ def look_ahead(session: Session, snapshot: Snapshot, shown: Shown) -> None:
     mode = decide(spot.place, is_invoked=False, language=snapshot.language).mode
     if mode is None or spot.place.tail.strip() or session.writings.is_ahead(spot, mode):
         return
-    request = request_for(session, snapshot, cursor, "block", (), is_idle=True)
+    request = request_for(session, snapshot, cursor, "block", is_idle=True)
     session.writings.set_ahead(
         Generation(
             spot,
@@ -81,41 +78,23 @@ def _is_enough_ahead(text: str, place: Place, mode: Mode) -> bool:
     return bool(body) and find_end(body, next_place, "block") is not None
 
 
-def text_around(session: Session, snapshot: Snapshot, cursor: Cursor) -> Cut:
-    """What of the document goes with a request. Lines that were looked at before cost next to nothing."""
-    settings = session.settings
-    return mask_around(
-        cut_around(snapshot, cursor, prefix_chars=settings.prefix_chars, suffix_chars=settings.suffix_chars)
-    )
-
-
 def request_for(
     session: Session,
     snapshot: Snapshot,
     cursor: Cursor,
     mode: Mode,
-    hints: tuple[str, ...],
+    hints: tuple[str, ...] = (),
     *,
     num_choices: int = 1,
     is_idle: bool = False,
 ) -> CompletionRequest:
-    """What the engine is asked. Several choices are written one after the other, so that blocks are kept short."""
-    settings = session.settings
-    cut = text_around(session, snapshot, cursor)
-    location = locate(snapshot.uri, session.folder_uris())
-    return session.adapter.render(
-        Wanted(
-            prefix=cut.prefix,
-            suffix=cut.suffix,
-            mode=mode,
-            max_tokens=settings.max_line_tokens if mode == "line" or num_choices > 1 else settings.max_block_tokens,
-            path=location.path,
-            repo=location.repo,
-            language=snapshot.language,
-            context=session.context.files(snapshot.uri),
-            session=f"{session.name}:{snapshot.uri}",
-            hints=hints,
-            num_choices=num_choices,
-            is_idle=is_idle,
-        )
+    """What the engine is asked for an editor."""
+    options = CompletionOptions(
+        context=session.context.files(snapshot.uri),
+        session=f"{session.name}:{snapshot.uri}",
+        draft_texts=hints,
+        priority="idle" if is_idle else "normal",
+    )
+    return build_request(
+        snapshot, cursor, mode, session.settings, session.folder_uris(), num_choices=num_choices, options=options
     )

@@ -23,6 +23,8 @@ from decoding.protocol import (
     Health,
     make_private,
 )
+from lsp_server.engine.adapters import Adapter
+from lsp_server.engine.adapters.own import OwnEngine
 from lsp_server.engine.connection import EngineConnection
 from lsp_server.engine.ending import end_engine, is_locked, is_stopped
 from lsp_server.engine.model_choice import EngineSpec
@@ -67,6 +69,7 @@ class EngineClient:
         self.spec = spec
         self._on_health = on_health
         self._program = tuple(program)
+        self._adapter: Adapter = OwnEngine()
         self._clock = clock
         self._hung_s = hung_s
         self._stuck_probe = StuckProbe(self.complete, self._figures, stuck_s=stuck_s, clock=clock)
@@ -136,7 +139,7 @@ class EngineClient:
         Raises `EngineUnavailable`.
         """
         try:
-            response = await self._connection.post("/v1/completions", replace(request, stream=True).to_json())
+            response = await self._connection.post("/v1/completions", self._adapter.body(request))
             try:
                 async with aclosing(deltas(response)) as parts:
                     async for part in parts:

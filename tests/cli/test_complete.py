@@ -1,12 +1,23 @@
 """`tabcast complete`: what it prints, that it is what an editor shows, and how it fails."""
 
+import asyncio
 import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from decoding.protocol import CompletionRequest
+from lsp_server.cli import complete, main
 from lsp_server.cli.demo.editor import editor
+from lsp_server.engine.stream import Part
 from tests.cli.conftest import Run, error_line
+from tests.lsp.raw_client import did_open, inline
+from tests.lsp.test_bounds import answer, served
+from tests.lsp.test_sequences import Engine
 
 SOURCE = "import os\n\n\ndef names(folder):\n    found = []\n    return \n"
 KEYS = ["text", "tokens", "steps", "tokens_per_step", "ms", "drafters", "reason", "notice"]
@@ -57,6 +68,61 @@ async def test_it_is_what_an_editor_shows(
         await window.wait_for_engine()
         shown = await window.suggest(file, prefix, SOURCE[len(prefix) :])
     assert json.loads(printed.stdout)["text"] == (shown.ghost if shown else "")
+
+
+@dataclass
+class NotingEngine(Engine):
+    """Notes what it is asked."""
+
+    asked: list[CompletionRequest] = field(default_factory=list)
+
+    def complete(self, asked: CompletionRequest) -> AsyncGenerator[Part, None]:
+        self.asked.append(asked)
+        return super().complete(asked)
+
+
+def asked_by_command(monkeypatch: pytest.MonkeyPatch, file: Path, line: int, column: int) -> CompletionRequest:
+    engine = NotingEngine()
+
+    @asynccontextmanager
+    async def connection(_arguments: Any) -> AsyncIterator[NotingEngine]:
+        yield engine
+
+    monkeypatch.setattr(complete, "connection", connection)
+    assert main(["complete", str(file), "--line", str(line + 1), "--column", str(column + 1)]) == 0
+    return engine.asked[0]
+
+
+async def asked_by_editor(uri: str, text: str, language: str, line: int, column: int) -> CompletionRequest:
+    async with served() as editor:
+        engine = editor.engine = NotingEngine()
+        editor.send(did_open(text, uri, language), inline(1, line, column, uri, kind=1))
+        await answer(editor, 1)
+    return engine.asked[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "source", "mode"),
+    [
+        ("a.py", "python", "import os\n\ndef names(folder):\n    |\n", "block"),
+        ("a.py", "python", "password = 'correct horse'\nnames = [one for |]\n", "line"),
+        ("a.py", "python", "names = {\n    |\n}\n", "line"),
+        ("a.js", "javascript", "function names(folder) {\n    |\n}\n", "block"),
+        ("a.go", "go", "func names() {\n\tfor _, x := range y {|\n}\n", "block"),
+        ("a.unknown", "", "some text |\n", "line"),
+    ],
+)
+def test_it_asks_what_an_editor_asks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, language: str, source: str, mode: str
+) -> None:
+    file = tmp_path / name
+    text = source.replace("|", "")
+    file.write_text(text, encoding="utf-8")
+    line, column = source[: source.index("|")].count("\n"), len(source.partition("|")[0].rpartition("\n")[2])
+    by_editor = asyncio.run(asked_by_editor(file.as_uri(), text, language, line, column))
+    by_command = asked_by_command(monkeypatch, file, line, column)
+    assert by_command.tabcast.line_mode == mode
+    assert by_command == replace(by_editor, tabcast=replace(by_editor.tabcast, session=""))
 
 
 def test_nothing_to_ask_for(tabcast: Run, tmp_path: Path) -> None:

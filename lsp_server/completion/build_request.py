@@ -1,0 +1,65 @@
+"""Words what an engine is asked at a cursor, for whoever asks: an editor, the command line, a benchmark.
+
+It must not know the session, nor who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from decoding.protocol import CompletionOptions, CompletionRequest
+from lsp_server.context.budget import Cut, cut_around
+from lsp_server.context.masking import mask_around
+from lsp_server.context.paths import locate
+from lsp_server.documents.store import Cursor, Snapshot
+from lsp_server.filters.surroundings import Mode
+from lsp_server.settings import Settings
+
+
+def text_around(snapshot: Snapshot, cursor: Cursor, settings: Settings) -> Cut:
+    """What of the document goes with a request. Lines that were looked at before cost next to nothing."""
+    return mask_around(
+        cut_around(snapshot, cursor, prefix_chars=settings.prefix_chars, suffix_chars=settings.suffix_chars)
+    )
+
+
+def build_request(
+    snapshot: Snapshot,
+    cursor: Cursor,
+    mode: Mode,
+    settings: Settings,
+    folder_uris: Iterable[str],
+    *,
+    num_choices: int = 1,
+    options: CompletionOptions | None = None,
+) -> CompletionRequest:
+    """The request for a text at a cursor.
+
+    Several choices are written one after the other, so that blocks are kept short.
+
+    Args:
+        snapshot: the document.
+        cursor: a place in it.
+        mode: whether a line or a block is wanted.
+        settings: the bounds.
+        folder_uris: the folders that are open, one of which the document's path is told from.
+        num_choices: how many different texts.
+        options: what only the caller knows: context, session, draft texts, priority, method.
+    """
+    cut, location = text_around(snapshot, cursor, settings), locate(snapshot.uri, folder_uris)
+    return CompletionRequest(
+        prompt=cut.prefix,
+        suffix=cut.suffix,
+        max_tokens=settings.max_line_tokens if mode == "line" or num_choices > 1 else settings.max_block_tokens,
+        n=num_choices,
+        stream=True,
+        tabcast=replace(
+            options or CompletionOptions(),
+            path=location.path,
+            repo=location.repo,
+            language=snapshot.language,
+            line_mode=mode,
+            confidence=True,
+        ),
+    )
