@@ -47,7 +47,6 @@ def test_what_no_gpu_has_run_is_called_experimental_where_there_is_one(monkeypat
     assert "GPU" not in rows(monkeypatch, "cuda")
 
 
-@pytest.mark.skipif(not cuda.EXPERIMENTAL, reason="a GPU has run it")
-def test_the_page_about_gpus_begins_with_the_same_words() -> None:
+def test_the_page_about_gpus_says_so_as_long_as_the_program_does() -> None:
     head = GPU_PAGE.read_text(encoding="utf-8").split("\n\n")[1]
-    assert head.lower() == f"{cuda.EXPERIMENTAL}.".lower()
+    assert ("experimental" in head.lower()) == bool(cuda.EXPERIMENTAL)

@@ -2,5 +2,5 @@
 
 from typing import Final
 
-# What `tabcast doctor` says where there is a CUDA device, and the head of docs/gpu.md; "" once a GPU has run it.
-EXPERIMENTAL: Final = "experimental: what is computed on a GPU was rehearsed without one and has never run on one"
+# What `tabcast doctor` says where there is a CUDA device, as docs/gpu.md does at its head; "" once a GPU has run it.
+EXPERIMENTAL: Final = "experimental: nothing that is computed on a GPU has run on one yet"
