@@ -4,8 +4,8 @@ A round that verifies drafted tokens, of which the i-th stands with probability 
 1 + p_1 + p_1 p_2 + … tokens (Leviathan et al. 2022, https://arxiv.org/abs/2211.17192, section 3.1, there with one p);
 the length is chosen that gives the most tokens a millisecond. That is an estimate. So that no text can make drafting
 cost more than it brings, a drafter lives on an account of the time it saved: what its drafts saved is paid in, what it
-took, on this machine's clock and with the host's work, is paid out. With an empty account it isn't asked; a small
-allowance, which all share, lets it try again now and then.
+takes, on this machine's clock and with the host's work, is paid out. With an empty account it isn't asked; a small
+allowance, which those in debt share, lets it try again now and then.
 
 Numbers only: it knows neither drafters nor models but by name.
 """
@@ -13,24 +13,21 @@ Numbers only: it knows neither drafters nor models but by name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from decoding.policy.calibration import ASKED, PRIOR_ASKED, Reliability
-from decoding.policy.step_costs import LEARNING, MAX_SURPRISE, StepCosts, tempered
+from decoding.policy.accounts import Account
+from decoding.policy.calibration import ASKED, PRIOR_ASKED
+from decoding.policy.step_costs import LEARNING, StepCosts
 
 # The drafters whose time depends on how much they draft, a pass of a model for each token.
 MODELS: Final = frozenset({"draft", "self"})
 
-# Shares of a step of one row.
-ALLOWANCE = 0.01  # paid in at each round, to all together: the most that useless drafters cost in the long run
-FIRST_CREDIT = 3.0
-MOST_CREDIT = 10.0  # a drafter that was good for long is given up after having lost this
-LEAST_CREDIT = -100.0
+# Of a step of one row, paid in at each round, to all in debt together: the most that useless drafters cost in the long
+# run.
+ALLOWANCE = 0.01
 
-TRIAL_AFTER = 64  # what isn't expected to pay is tried with one token after having been left out so often
+VERSION: Final = 2  # of what is kept
 
-CONTEXTS: Final = ("asked alone", "asked beside")
 FEW_TOKENS = 8  # that a model reads along with its first step, at no cost worth counting
 READING_PAYS = 2.0  # what a model is expected to save must be so many times what reading the prompt takes it
 FIRST_ANSWER_TOKENS = 24.0
@@ -60,36 +57,6 @@ def best_length(
     return best, best_rate
 
 
-@dataclass(slots=True)
-class _Known:
-    """What has been learnt of one drafter. `unit_ms` is for a token of a model, and for a proposal of others.
-
-    `invested_ms` of what is booked went into reading the prompt of this answer: until it ends, the drafter may earn it.
-    `gain_ms` is what it is expected to save a round: where nothing else was proposed, and beside what was.
-    `paid_until` is the number of the round up to which the allowance was paid in.
-    `is_warm` after its first proposal, whose time says nothing: code and tables of the process are touched first there.
-    """
-
-    credit_ms: float
-    unit_ms: float
-    is_model: bool
-    paid_until: int
-    reliability: Reliability = field(default_factory=Reliability)
-    num_left_out: dict[str, int] = field(default_factory=dict)
-    invested_ms: float = 0.0
-    num_asked: int = 0
-    gain_ms: list[float] = field(default_factory=list)
-    is_warm: bool = False
-
-    def leave_out(self, kind: str) -> bool:
-        """Count that a draft isn't worth verifying; whether it has been so long that one is to be tried."""
-        self.num_left_out[kind] = self.num_left_out.get(kind, 0) + 1
-        if self.num_left_out[kind] <= TRIAL_AFTER:
-            return False
-        self.num_left_out[kind] = 0
-        return True
-
-
 class Policy:
     """Decides for all requests of an engine, and learns from each of their rounds."""
 
@@ -108,7 +75,8 @@ class Policy:
         self.language = ""
         self._steps = StepCosts(step_ms)
         self._draft_step_ms = dict(draft_step_ms or {})
-        self._known: dict[str, _Known] = {}
+        self._accounts: dict[str, Account] = {}
+        self._settled_at = 0
         self._answer_tokens = FIRST_ANSWER_TOKENS
         self._num_rounds = 0
         self._round_ms = 0.0
@@ -127,9 +95,9 @@ class Policy:
 
     def is_awake(self, drafter: str) -> bool:
         """Whether its account allows for asking it."""
-        known = self._of(drafter)
-        self._pay_allowance(known)
-        return known.credit_ms + known.invested_ms > 0
+        account = self._of(drafter)
+        self._settle()
+        return not account.is_in_debt
 
     def ask(
         self, drafter: str, limit: int, *, num_unread: int = 0, num_left: int = 0, best_rate: float = 0.0
@@ -148,11 +116,10 @@ class Policy:
         known = self._of(drafter)
         if not known.is_model and num_unread <= FEW_TOKENS:
             context = best_rate > self.plain_rate
-            worth = known.gain_ms[context] >= known.unit_ms or known.leave_out(CONTEXTS[context])
-            return (limit if worth else 0), 0.0
+            return (limit if known.is_worth_asking(context, self._steps.table()[0]) else 0), 0.0
         belief = known.reliability.rate(ASKED, PRIOR_ASKED, self.language)
         length, rate = best_length(
-            [belief] * limit, self._steps.table(), token_ms=known.unit_ms, round_ms=self._round_ms
+            [belief] * limit, self._steps.table(), token_ms=known.price.ms, round_ms=self._round_ms
         )
         if num_unread > FEW_TOKENS:
             num_expected = min(float(num_left), self._answer_tokens)
@@ -188,18 +155,13 @@ class Policy:
             known.reliability.count(ASKED, 0, 1, self.language)
         if ms <= 0:
             return
-        if not known.is_warm:
-            known.is_warm = True
-            return
         if num_unread > FEW_TOKENS:
             known.invested_ms += ms
             self._book(known, -ms)
             return
         # A model looked at one token more where it was not sure of it.
         num_units = max(1, num_drafted + (num_drafted < num_asked)) if known.is_model else 1
-        expected_ms = num_units * (known.unit_ms or ms)
-        known.unit_ms = expected_ms / num_units * tempered(ms / expected_ms) ** LEARNING
-        self._book(known, -min(ms, MAX_SURPRISE * expected_ms))
+        known.charge(ms, num_units, self._steps.table()[0])
 
     def promised(self, drafter: str, rate: float, best_rate: float) -> None:
         """What it proposed promises so many tokens a millisecond, where others had proposed the best so far."""
@@ -207,7 +169,7 @@ class Policy:
         before = max(best_rate, plain)
         gain_ms = (rate / before - 1) / plain if rate > before else 0.0
         context = best_rate > plain
-        known.gain_ms[context] += LEARNING / 2 * (gain_ms - known.gain_ms[context])
+        known.expect(gain_ms, context)
 
     def probed(self, drafter: str, num_rows: int, *, is_own_step: bool) -> None:
         """Rows were computed only for a drafter to learn from: in a step of their own, or beside others."""
@@ -249,42 +211,47 @@ class Policy:
     def ended(self, num_tokens: int) -> None:
         """An answer had so many tokens."""
         self._answer_tokens += LEARNING * (num_tokens - self._answer_tokens)
-        for known in self._known.values():
+        for known in self._accounts.values():
             known.invested_ms = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """What is worth keeping until the next start: no text, and no time that another load would change."""
-        drafters = {name: known.reliability.to_json() for name, known in self._known.items()}
-        return {"answer_tokens": round(self._answer_tokens, 2), "drafters": drafters}
+        """What is worth keeping until the next start: no text, and of times only those of an undisturbed machine."""
+        step_ms = self._steps.table()[0]
+        drafters = {name: account.to_json(step_ms) for name, account in self._accounts.items()}
+        return {"version": VERSION, "answer_tokens": round(self._answer_tokens, 2), "drafters": drafters}
 
     def take(self, value: object) -> None:
-        """Go on from what was kept; what has another form is passed over."""
-        if not isinstance(value, dict):
+        """Go on from what was kept; what has another form is passed over, and so is another version."""
+        if not isinstance(value, dict) or value.get("version") != VERSION:
             return
         tokens, drafters = value.get("answer_tokens"), value.get("drafters")
         if isinstance(tokens, int | float) and 0 < tokens < 1e5:
             self._answer_tokens = float(tokens)
-        for name, counts in drafters.items() if isinstance(drafters, dict) else ():
-            self._of(str(name)).reliability.take(counts)
+        for name, kept in drafters.items() if isinstance(drafters, dict) else ():
+            self._of(str(name)).restore(kept, self._steps.table()[0])
 
-    def _of(self, drafter: str) -> _Known:
-        if drafter not in self._known:
-            is_model = drafter in MODELS
+    def _of(self, drafter: str) -> Account:
+        if drafter not in self._accounts:
             unit_ms = self._draft_step_ms.get(1, 0.0) if drafter == "draft" else 0.0
-            credit_ms = FIRST_CREDIT * self._steps.table()[0]
-            self._known[drafter] = _Known(credit_ms, unit_ms, is_model, self._num_rounds)
-            self._known[drafter].gain_ms = [credit_ms / 2, credit_ms / 4]
-        return self._known[drafter]
+            step_ms = self._steps.table()[0]
+            self._accounts[drafter] = Account.opened(step_ms, is_model=drafter in MODELS, unit_ms=unit_ms)
+        return self._accounts[drafter]
 
-    def _pay_allowance(self, known: _Known) -> None:
-        num_rounds = self._num_rounds - known.paid_until
-        if num_rounds:
-            known.paid_until = self._num_rounds
-            self._book(known, num_rounds * ALLOWANCE / len(self._known) * self._steps.table()[0])
-
-    def _book(self, known: _Known, ms: float) -> None:
+    def _settle(self) -> None:
+        """Pay out the allowance of the rounds since this was last done, in equal parts to those in debt."""
+        num_rounds = self._num_rounds - self._settled_at
+        if num_rounds == 0:
+            return
+        self._settled_at = self._num_rounds
         step_ms = self._steps.table()[0]
-        known.credit_ms = min(max(known.credit_ms + ms, LEAST_CREDIT * step_ms), MOST_CREDIT * step_ms)
+        in_debt = [account for account in self._accounts.values() if account.is_in_debt]
+        for account in in_debt:
+            account.book(num_rounds * ALLOWANCE * step_ms / len(in_debt), step_ms)
+        for account in self._accounts.values():
+            account.forgive(self._num_rounds, step_ms)
+
+    def _book(self, account: Account, ms: float) -> None:
+        account.book(ms, self._steps.table()[0])
 
     def _read_ms(self) -> float:
         """Of a draft model, for one token of a prompt."""

@@ -33,6 +33,10 @@ class StepCosts:
         # More rows don't take less time; where they seemed to, the machine was busy with others.
         for rows in range(len(self._ms) - 1, 0, -1):
             self._ms[rows - 1] = min(self._ms[rows - 1 : rows + 1])
+        # And a step takes no longer than two of half its rows.
+        for rows in range(2, len(self._ms) + 1):
+            halves = self._ms[rows // 2 - 1] + self._ms[(rows + 1) // 2 - 1]
+            self._ms[rows - 1] = min(self._ms[rows - 1], halves)
         self._scale = 1.0
 
     def table(self) -> Sequence[float]:

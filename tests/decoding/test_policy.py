@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
+import torch
+from torch import Tensor
 
 from decoding.completion.sessions import Session
 from decoding.drafters.chain_selection import Candidate, choose_chains, merge
 from decoding.drafters.combine import NUM_SKIPPED, Combined
+from decoding.models.language_model import Cache
 from decoding.models.loading.model_set import ModelSet
+from decoding.models.probing.step_times import measure_passes
+from decoding.policy.accounts import TRIAL_AFTER, Price
 from decoding.policy.calibration import MAX_LANGUAGES, Reliability, checked_language
-from decoding.policy.policy import TRIAL_AFTER, Policy, best_length
+from decoding.policy.policy import VERSION, Policy, best_length
 from decoding.policy.step_costs import StepCosts, interpolate
 from decoding.speculation.drafting import Draft, DraftRequest, Outcome
 from tests.decoding.conftest import ScriptedDrafter, decode
@@ -52,6 +59,8 @@ def test_widths_in_between_are_interpolated() -> None:
 
 def test_costs_follow_the_machine_and_not_one_slow_step() -> None:
     assert list(StepCosts({1: 9.0, 2: 5.0, 4: 5.0}).table()) == [5.0] * 4
+    assert list(StepCosts({1: 1.0, 2: 1.2, 4: 9.0, 8: 2.0}).table())[2:] == [2.0] * 6
+    assert list(StepCosts({1: 1.0, 2: 1.5, 4: 2.0, 8: 50.0, 16: 80.0}).table())[7::8] == [4.0, 8.0]
     costs = StepCosts({1: 1.0, 8: 2.0})
     costs.learn(8, 500.0)
     assert costs.table()[7] < 2.2
@@ -120,18 +129,33 @@ def test_what_was_learnt_goes_on_and_another_form_is_passed_over() -> None:
     for _ in range(30):
         policy.verified("lookup", 4, 4, 0)
         policy.verified("draft", 0, 2, 2, scores=(0.9, 0.3))
+        policy.paid("lookup", 0.05, num_asked=7, num_drafted=7)
+        policy.promised("lookup", 3.0, 0.0)
     policy.ended(100)
-    again = Policy({1: 1.0, 8: 1.7})
+    again = Policy({1: 2.0, 8: 3.4})  # a machine that is busy when it starts
     again.take(json.loads(json.dumps(policy.to_json())))
     assert again.beliefs("lookup", 4, (), 2) == pytest.approx(policy.beliefs("lookup", 4, (), 2), abs=1e-3)
     assert again.beliefs("draft", 0, (0.3,), 1) == pytest.approx(policy.beliefs("draft", 0, (0.3,), 1), abs=1e-3)
+    assert again._accounts["lookup"].price.ms == pytest.approx(0.05)
+    assert again._accounts["lookup"].gain_ms[0] == pytest.approx(2 * policy._accounts["lookup"].gain_ms[0], rel=1e-2)
+    again.paid("lookup", 5.0, num_asked=7, num_drafted=7)
+    assert again._accounts["lookup"].price.ms < 0.06
     fresh = Policy({1: 1.0, 8: 1.7})
     counts = {"lookup": {"": {"match 4": [1]}, "x y": {}, "c": 4}}
-    broken: tuple[object, ...] = (None, [], {"drafters": 3}, {"drafters": counts})
-    for value in broken:
-        fresh.take(value)
-    fresh.take({"answer_tokens": "many", "drafters": {"lookup": {"": {"match 4": [9e9, 1], "text": [1, 1]}}}})
+    no_times: tuple[object, ...] = ("x", -1.0, math.nan, math.inf, True, None, [])
+    costs: list[dict[str, object]] = [{"unit_ms": time, "gain_steps": [time, 1.0]} for time in no_times]
+    broken: list[object] = [None, [], {"drafters": 3}, {"drafters": [1]}, {"drafters": {"lookup": 3}}]
+    broken += [{"drafters": {"lookup": {"reliability": counts}}}, *({"drafters": {"lookup": cost}} for cost in costs)]
+    broken += [{"answer_tokens": "many"}, {"answer_tokens": math.nan}]
+    strange = {"": {"match 4": [9e9, 1], "text": [1, 1]}}
+    broken += [{"drafters": {"lookup": {"reliability": strange}}}, {"drafters": {"lookup": {"gain_steps": [1.0]}}}]
+    for kept in broken:
+        fresh.take({"version": VERSION, **kept} if isinstance(kept, dict) else kept)
+    fresh.take({**policy.to_json(), "version": VERSION + 1})
     assert fresh.beliefs("lookup", 4, (), 1) == Policy({1: 1.0}).beliefs("lookup", 4, (), 1)
+    assert fresh._accounts["lookup"].price.ms == 0
+    assert fresh._accounts["lookup"].gain_ms == Policy({1: 1.0})._of("lookup").gain_ms
+    assert fresh._answer_tokens == Policy({1: 1.0})._answer_tokens
 
 
 def simulate(policy: Policy, is_right: Callable[[int], float], *, draft_ms: float = 0.0, rounds: int = 3000) -> float:
@@ -168,12 +192,108 @@ def test_a_drafter_that_is_never_right_costs_no_more_than_its_allowance(draft_ms
     assert simulate(policy, lambda _: 0.0, draft_ms=draft_ms) < 1.02
 
 
-def test_a_first_proposal_that_took_long_puts_nobody_to_sleep() -> None:
-    """A new process reads its code and fills its tables there; how long a second one takes counts."""
-    policy = Policy({1: 0.2, 8: 0.6})
-    for ms, num_asked in ((5.0, 7), (5.0, 7), (5.0, 0)):
-        assert policy.ask("lookup", 7)[0] == num_asked
-        policy.paid("lookup", ms, num_asked=7, num_drafted=7)
+STEP_MS = 0.23
+WARM_MS = 0.05  # of a proposal, a fifth of a step
+
+
+def cold(_round: int, proposal: int, _rng: random.Random) -> float:
+    """A young process reads its code and fills its tables; the first proposal is the slowest by far."""
+    return 100.0 if proposal == 0 else 4.0 if proposal < 20 else 1.0
+
+
+def with_spikes(_round: int, _proposal: int, rng: random.Random) -> float:
+    """Another program takes the processor now and then, for some milliseconds."""
+    return 80.0 if rng.random() < 0.08 else rng.uniform(0.8, 1.4)
+
+
+def busy(number: int, _proposal: int, rng: random.Random) -> float:
+    """Other programs take caches and processor for a while."""
+    return rng.uniform(4.0, 12.0) if 100 <= number < 200 else 1.0
+
+
+Disturbed = Callable[[int, int, random.Random], float]
+
+
+def look_up(disturbed: Disturbed, is_right: Callable[[int], float], rounds: int, step_ms: float = STEP_MS) -> list[int]:
+    """The numbers of the rounds in which a drafter was asked that finds a match in every other one."""
+    rng, policy = random.Random(1), Policy({1: step_ms, 8: 1.7 * step_ms})
+    asked: list[int] = []
+    for number in range(rounds):
+        num_drafted = accepted = 0
+        if policy.is_awake("lookup") and policy.ask("lookup", 7)[0]:
+            num_found = 7 if rng.random() < 0.5 else 0
+            ms = WARM_MS * disturbed(number, len(asked), rng)
+            policy.paid("lookup", ms, num_asked=7, num_drafted=num_found)
+            asked.append(number)
+            num_drafted, rate = policy.cut(policy.beliefs("lookup", 4, (), num_found))
+            policy.promised("lookup", rate if num_found else 0.0, 0.0)
+            if num_found and num_drafted == 0 and policy.is_to_be_tried("lookup", 4):
+                num_drafted = 1
+            if num_drafted:
+                accepted = next((k for k in range(num_drafted) if rng.random() >= is_right(number)), num_drafted)
+                policy.verified("lookup", 4, num_drafted, accepted)
+        policy.stepped(1 + num_drafted, step_ms * GENTLE[num_drafted])
+    return asked
+
+
+def longest_silence(asked: list[int], end: int) -> int:
+    return max(after - before for before, after in pairwise([0, *asked, end]))
+
+
+@pytest.mark.parametrize("disturbed", [cold, with_spikes, busy])
+def test_a_good_drafter_is_asked_again_soon_whatever_its_proposals_took(disturbed: Disturbed) -> None:
+    asked = look_up(disturbed, lambda _: 0.7, 600)
+    assert longest_silence(asked, 600) < 50
+    assert len(asked) > 400
+
+
+def test_a_good_drafter_survives_texts_of_which_it_knows_nothing() -> None:
+    """Its first fifty drafts in a cold process are wrong, and all later ones are mostly right."""
+    asked = look_up(cold, lambda number: 0.7 * (number > 50), 600)
+    assert longest_silence(asked, 600) < 50
+    assert len(asked) > 300
+
+
+@pytest.mark.parametrize("disturbed", [cold, with_spikes, busy])
+@pytest.mark.parametrize("num_steps", [0.2, 1.0, 4.0])
+def test_a_useless_drafter_stays_within_its_allowance_whatever_its_clock_shows(
+    disturbed: Disturbed, num_steps: float
+) -> None:
+    """At what its proposals take on a quiet machine: no drafter can help what others do."""
+    asked = look_up(disturbed, lambda _: 0.0, 6000, WARM_MS / num_steps)
+    assert num_steps * len(asked) < 0.02 * 6000
+
+
+def test_the_price_is_what_a_warm_proposal_takes() -> None:
+    price = Price()
+    for ms in (9.0, 0.2, 0.21, 0.19, 0.3):
+        price.learn(ms)
+    assert price.ms == 0.19
+    for _ in range(200):
+        price.learn(0.05)
+    for _ in range(3):
+        price.learn(50.0)
+    assert price.ms == pytest.approx(0.05, rel=0.1)
+    for _ in range(200):
+        price.learn(0.4)
+    assert price.ms == 0.4
+
+
+def test_two_in_debt_share_what_the_others_leave() -> None:
+    """The allowance goes to those alone that have no credit of their own."""
+    policy = Policy({1: 1.0, 8: 1.7})
+    for name in ("lookup", "suffix", "draft"):
+        policy.is_awake(name)
+    for name in ("lookup", "suffix"):
+        policy.verified(name, 4, 7, 0, num_rows=7)
+        for _ in range(30):
+            policy.verified(name, 4, 7, 0)
+    before = {name: account.credit_ms for name, account in policy._accounts.items()}
+    for _ in range(100):
+        policy.stepped(1, 1.0)
+    policy.is_awake("lookup")
+    gained = {name: account.credit_ms - before[name] for name, account in policy._accounts.items()}
+    assert gained == pytest.approx({"lookup": 0.5, "suffix": 0.5, "draft": 0.0}, abs=1e-6)
 
 
 @pytest.mark.parametrize(("draft_ms", "most"), [(0.0, 0.45), (0.1, 0.6)])
@@ -280,8 +400,10 @@ def test_rounds_in_which_all_sleep_pass_without_a_look_at_the_clock() -> None:
         looks += 1
         return looks * 0.01  # a proposal takes many steps' time
 
-    slow = ScriptedDrafter(lambda _ids, budget: [0] * budget)
-    together = Combined([slow], Policy({1: 1.0, 8: 1.5}), clock)
+    slow, policy = ScriptedDrafter(lambda _ids, budget: [0] * budget), Policy({1: 1.0, 8: 1.5})
+    for _ in range(100):
+        policy.verified("scripted", 0, 7, 0)
+    together = Combined([slow], policy, clock)
     together.begin(DraftRequest(prompt_ids=[1], max_tokens=400))
     num_quiet = 0
     for number in range(200):
@@ -359,6 +481,19 @@ def test_steps_are_timed_at_loading(llama: ModelSet) -> None:
     assert llama.step_ms[1] > 0
     assert llama.step_ms[llama.target.step_width] > 0
     assert llama.draft_step_ms[1] > 0
+
+
+def test_other_work_while_steps_are_timed_slows_no_width_for_good(llama: ModelSet) -> None:
+    """A busy phase of many steps' length, and a model whose steps take a millisecond by that clock."""
+    now = 0.0
+
+    def step(cache: Cache) -> Tensor:
+        nonlocal now
+        now += 0.05 if 0.1 < now < 0.6 else 0.001
+        return torch.zeros(1, 4)
+
+    times = measure_passes(dict.fromkeys((1, 2, 4, 8), step), llama.target, lambda: now)
+    assert times == pytest.approx({1: 1.0, 2: 1.0, 4: 1.0, 8: 1.0})
 
 
 def test_drafts_say_who_made_them() -> None:

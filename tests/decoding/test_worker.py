@@ -446,7 +446,7 @@ def test_ten_thousand_requests_leave_nothing_behind(llama: ModelSet, state: Engi
             worker_step(worker, mailbox)
     assert ended + num_cancelled == 10_000
     assert len(pool._leased) == 0
-    assert len(worker._pool._policy._known) <= 3
+    assert len(worker._pool._policy._accounts) <= 3
 
 
 def worker_step(worker: Worker, mailbox: Mailbox) -> None:

@@ -1,8 +1,11 @@
 """`tabcast demo`: the whole product at work on a sample project.
 
-A real language server, run as an editor runs it, starts a real engine in a runtime directory of its own and is asked
-at several cursors. Then the same requests go to that engine once with plain and once with speculative decoding,
-which must give the same tokens. Engine and directory are gone when it ends.
+A real language server, run as an editor runs it, starts a real engine in a runtime directory of its own. At several
+cursors that engine is asked for text, once with speculative and once with plain decoding, which must give the same
+tokens; then the language server is asked for suggestions there. Engine and directory are gone when it ends.
+
+What is decoded speculatively, the engine has never seen: what it remembers of an answer would be an easy draft of the
+same answer. So this comes first, before plain decoding and before the editor's requests.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +34,10 @@ from lsp_server.cli.parser import engine_arguments
 from lsp_server.engine.client import EngineClient
 
 COMPARED_TOKENS: Final = 48
+WARM_UP: Final = CompletionRequest(
+    prompt="def width(size):\n    return size[0]\n\n\ndef height(size):\n    return size[1]\n\n\ndef area(",
+    tabcast=CompletionOptions(path="shapes.py", language="python"),
+)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,9 +64,9 @@ async def _run(arguments: Sequence[str], directory: Path) -> Outcome:
                 await client.ensure()  # waits while the language server starts the engine
                 health = await client.wait_ready()
                 await window.wait_for_engine()
+                await _decode(client, WARM_UP, "auto")  # the first rounds of a process are slower than all others
+                comparisons = [await _compare(client, scene) for scene in SCENES]
                 shown = [await _show(window, scene) for scene in SCENES]
-            await _decode(client, SCENES[0], "auto")  # the first rounds of a process are slower than all others
-            comparisons = [await _compare(client, scene) for scene in SCENES]
         finally:
             await client.stop()
     return Outcome(engine=health, shown=shown, comparisons=comparisons)
@@ -74,18 +82,17 @@ async def _show(window: Editor, scene: Scene) -> Shown:
 
 
 async def _compare(client: EngineClient, scene: Scene) -> Comparison:
-    plain = await _decode(client, scene, "plain")
-    return Comparison(scene=scene, plain=plain, speculative=await _decode(client, scene, "auto"))
-
-
-async def _decode(client: EngineClient, scene: Scene, method: Method) -> CompletionStats:
     prefix, suffix = scene.prefix_and_suffix()
-    request = CompletionRequest(
-        prompt=prefix,
-        suffix=suffix,
-        max_tokens=COMPARED_TOKENS,
-        tabcast=CompletionOptions(path=scene.file, language="python", line_mode="free", method=method),
-    )
+    # Below the project's name, which the editor leaves out, so that its prompts have no beginning in common with these.
+    options = CompletionOptions(path=f"{PROJECT.name}/{scene.file}", language="python")
+    request = CompletionRequest(prompt=prefix, suffix=suffix, tabcast=options)
+    speculative = await _decode(client, request, "auto")
+    return Comparison(scene=scene, plain=await _decode(client, request, "plain"), speculative=speculative)
+
+
+async def _decode(client: EngineClient, wanted: CompletionRequest, method: Method) -> CompletionStats:
+    options = replace(wanted.tabcast, session=f"{method}:{wanted.tabcast.path}", line_mode="free", method=method)
+    request = replace(wanted, max_tokens=COMPARED_TOKENS, tabcast=options)
     async with aclosing(client.complete(request)) as parts:
         async for part in parts:
             if isinstance(part, CompletionStats):

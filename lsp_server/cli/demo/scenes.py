@@ -33,35 +33,36 @@ class Scene:
         return head + self.before, tail
 
 
+# Each in a file of its own: what an engine remembers of one prompt is of no use for the next.
 SCENES: Final = (
     Scene(
-        title="end of a line",
-        file="books.py",
-        before="        return title in ",
-        cut="self._books",
+        title="empty body",
+        file="members.py",
+        before="    def __len__(self) -> int:\n        ",
+        cut="return len(self._members)",
     ),
     Scene(
         title="inside a word",
-        file="loans.py",
-        before="        self.loans.app",
-        cut="end(loan)",
+        file="shelves.py",
+        before="    return sum(len(shelf.titles) for she",
+        cut="lf in shelves)",
     ),
     Scene(
-        title="empty body",
+        title="rest of a signature",
         file="loans.py",
-        before="    def loans_of_member(self, member: str) -> list[Loan]:\n        ",
-        cut="return [loan for loan in self.loans if loan.member == member]",
+        before="    def loans_of_member(self, member: ",
+        cut="str) -> list[Loan]:",
     ),
     Scene(
         title="prefix and suffix",
         file="books.py",
-        before="        return self._books[",
-        cut="title",
+        before="        if title not in ",
+        cut="self._books:",
     ),
     Scene(
         title="lines that repeat",
         file="storage.py",
-        before='            "title": book.title,\n            "author": ',
-        cut="book.author,",
+        before='    with path.open("w", ',
+        cut='encoding="utf-8") as file:',
     ),
 )
