@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from decoding.errors import ConfigError
-from decoding.protocol import AUTO, Method, ProtocolError, check_method
+from decoding.protocol import AUTO, Method, ProtocolError, check_method, user_config_path
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -156,17 +156,6 @@ def load(overrides: Mapping[str, Any], environ: Mapping[str, str] | None = None)
     }
     config = _apply(config, variables, "environment")
     return _apply(config, {key: value for key, value in overrides.items() if value is not None}, "command line")
-
-
-def user_config_path(environ: Mapping[str, str]) -> Path:
-    """Where the user's own file lies; `TABCAST_CONFIG` names another."""
-    if named := environ.get("TABCAST_CONFIG"):
-        return Path(named)
-    try:
-        import platformdirs  # noqa: PLC0415 - absent on some GPU machines, where `bench` and `train` must run
-    except ImportError:
-        return Path.home() / ".config" / "tabcast" / "config.toml"
-    return platformdirs.user_config_path("tabcast") / "config.toml"
 
 
 def _apply(config: EngineConfig, values: Mapping[str, Any], source: str) -> EngineConfig:

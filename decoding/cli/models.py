@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from decoding.config import BUNDLED_NAMES, METHOD_NO_DRAFT, EngineConfig, is_hub_name, model_folder, user_config_path
+from decoding.config import BUNDLED_NAMES, METHOD_NO_DRAFT, EngineConfig, is_hub_name, model_folder
 from decoding.datastore import command as datastores
 from decoding.errors import ModelError, TabcastError
 from decoding.models.recommended import RECOMMENDATIONS
+from decoding.protocol import user_config_path
 from decoding.storage import hub
 from decoding.storage.user_config import set_engine_values
 

@@ -7,7 +7,15 @@ The engine speaks the OpenAI completions protocol; what that protocol lacks trav
 object named `tabcast` (see `CompletionOptions` for the request and `CompletionStats` for the answer).
 """
 
-from decoding.protocol.address import Address, engine_directory, is_proven, make_private, prove, runtime_base
+from decoding.protocol.address import (
+    Address,
+    engine_directory,
+    is_proven,
+    make_private,
+    prove,
+    runtime_base,
+    user_config_path,
+)
 from decoding.protocol.answers import (
     CompletionStats,
     Confidence,
@@ -89,4 +97,5 @@ __all__ = [
     "make_private",
     "prove",
     "runtime_base",
+    "user_config_path",
 ]

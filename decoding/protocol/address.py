@@ -95,6 +95,17 @@ def runtime_base(environ: Mapping[str, str]) -> Path:
     return Path(tempfile.gettempdir()) / f"tabcast-{user}"
 
 
+def user_config_path(environ: Mapping[str, str]) -> Path:
+    """Where the user's configuration file lies, which need not exist; `TABCAST_CONFIG` names another place."""
+    if named := environ.get("TABCAST_CONFIG"):
+        return Path(named)
+    try:
+        import platformdirs  # noqa: PLC0415 - absent on some GPU machines, and slow for a server that is starting
+    except ImportError:
+        return Path.home() / ".config" / "tabcast" / "config.toml"
+    return platformdirs.user_config_path("tabcast") / "config.toml"
+
+
 def make_private(directory: Path) -> None:
     """Create a runtime directory that only this user can enter.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,12 +19,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from decoding.protocol import VERSION
+from decoding.protocol import VERSION, user_config_path
 from lsp_server.cli.connection import connection
 from lsp_server.cli.engine_side import engine_command
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
 from lsp_server.cli.parser import engine_arguments
-from lsp_server.engine.model_choice import user_config_file
 
 ENGINE_SIDE_TIMEOUT_S: Final = 300
 EDITOR_TIMEOUT_S: Final = 20
@@ -61,7 +61,7 @@ def _tabcast() -> Check:
 
 
 def _configuration() -> Check:
-    path = user_config_file()
+    path = user_config_path(os.environ)
     if not path.is_file():
         return Check(name="configuration", ok=True, detail=f"{path} does not exist; the defaults hold")
     try:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from decoding.protocol import engine_directory
+from decoding.protocol import engine_directory, user_config_path
 
 BUNDLED: Final = "tabcast-bundled"
 OPTIONS: Final = ("model", "draft", "device", "dtype")
@@ -41,15 +41,6 @@ class EngineSpec:
         if model:
             arguments = choose_model(arguments, model, _read_models(text))
         return cls(arguments=tuple(arguments), directory=engine_directory(arguments, os.environ, text))
-
-
-def user_config_file() -> Path:
-    """The user's configuration file, which need not exist."""
-    if chosen := os.environ.get("TABCAST_CONFIG"):
-        return Path(chosen)
-    import platformdirs  # noqa: PLC0415 - not before the `initialize` answer
-
-    return platformdirs.user_config_path("tabcast") / "config.toml"
 
 
 def offered_models() -> list[str]:
@@ -76,7 +67,7 @@ def choose_model(arguments: Sequence[str], name: str, models: dict[str, dict[str
 
 
 def _config_text() -> str:
-    config = user_config_file()
+    config = user_config_path(os.environ)
     return config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
 
 
