@@ -178,7 +178,8 @@ def _apply(config: EngineConfig, values: Mapping[str, Any], source: str) -> Engi
         ("draft_quantize", (*QUANTIZATIONS, AS_TARGET)),
         ("kernels", KERNELS),
     ):
-        if getattr(config, key) not in allowed and not str(getattr(config, key)).startswith("cuda:"):
+        is_numbered = key == "device" and re.fullmatch(r"cuda:\d{1,3}", config.device) is not None
+        if getattr(config, key) not in allowed and not is_numbered:
             raise ConfigError(f"{source}: {key} must be one of {', '.join(allowed)}, not {getattr(config, key)!r}")
     for key, least in (("context_tokens", 128), ("sessions", 1), ("cache_mb", 0), ("threads", 0)):
         if getattr(config, key) < least:

@@ -15,11 +15,12 @@ from decoding.config import BUNDLED, EngineConfig, model_folder
 from decoding.datastore import command as datastores
 from decoding.errors import TabcastError
 from decoding.models import cuda
+from decoding.models.folder.model_config import read_config, why_not_ours
+from decoding.models.folder.tokenizer_files import load_tokenizer, num_token_ids
 from decoding.models.heads import FOLDER as HEADS
 from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
-from decoding.models.loading.decoder_loading import load_tokenizer, num_token_ids, read_config, why_not_ours
-from decoding.models.loading.memory import count_parameters, free_bytes, needed_bytes
+from decoding.models.loading.memory import free_bytes, needed_bytes
 from decoding.models.loading.model_set import ModelSet, choose_device, load_pair
 from decoding.models.parallel import FOLDER as PARALLEL
 from decoding.models.parallel import mask_form
@@ -27,6 +28,7 @@ from decoding.models.probing.agreement import choices, percent_alike
 from decoding.models.recommended import RECOMMENDATIONS
 from decoding.models.sharding.layer_split import GIB
 from decoding.models.sharding.pipeline import Pipeline
+from decoding.models.weights.safetensors_headers import count_parameters
 from decoding.storage.hub import pulled_models
 from decoding.text.prompt_layout import find_layout
 

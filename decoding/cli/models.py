@@ -143,7 +143,8 @@ class _Progress:
 
 
 def _use(options: argparse.Namespace, config: EngineConfig) -> Value:
-    from decoding.models.loading.decoder_loading import load_tokenizer, read_config, why_not_alike  # noqa: PLC0415 - brings torch
+    from decoding.models.folder.model_config import read_config  # noqa: PLC0415 - brings torch
+    from decoding.models.folder.tokenizer_files import load_tokenizer, why_not_alike  # noqa: PLC0415 - brings torch
 
     is_bundled = options.name in BUNDLED_NAMES
     draft = options.draft or ("bundled" if is_bundled else _recommended_draft(options.name))
@@ -183,7 +184,7 @@ def _remove(options: argparse.Namespace, config: EngineConfig) -> Value:
 
 
 def _index(options: argparse.Namespace, config: EngineConfig) -> Value:
-    from decoding.models.loading.decoder_loading import load_tokenizer  # noqa: PLC0415 - brings torch
+    from decoding.models.folder.tokenizer_files import load_tokenizer  # noqa: PLC0415 - brings torch
 
     return datastores.run(options, lambda: load_tokenizer(config.model_path))
 

@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from decoding.errors import ModelError
-from decoding.models.loading.decoder_loading import load_tokenizer, read_config
-from decoding.models.torch.rope import inverse_frequencies
+from decoding.models.folder.model_config import CONFIG_FILE, DecoderSizes, decoder_sizes, read_config
+from decoding.models.folder.tokenizer_files import load_tokenizer
+from decoding.models.torch.rope import DEFAULT_THETA, inverse_frequencies
+from decoding.models.weights.safetensors_headers import read_headers
+from decoding.models.weights.tensors import Tensors
+from decoding.models.weights.weight_schema import decoder_schema
 
 TYPES = ("bf16", "q8_0", "f32")
 ADVICE = "GGUF files need the `gguf` package: pip install 'tabcast[bench]'"
 # llama.cpp has no architecture of its own for Mistral. Only for Llama does it turn neighbouring dimensions together.
 ARCHITECTURES = {"llama": "LLAMA", "mistral": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
+DEFAULT_CONTEXT = 4096  # of models that name none
 PATTERNS = {"qwen2": "qwen2", "qwen3": "qwen2"}
 
 
@@ -49,12 +53,14 @@ def export(folder: Path, file: Path, kind: str, *, has_stops: bool = True) -> No
     config = read_config(folder)
     if config["model_type"] not in ARCHITECTURES or config.get("sliding_window"):
         raise ModelError(f"{folder}: {config['model_type']} models, or theirs with a sliding window, can't be written")
+    sizes = decoder_sizes(config, folder / CONFIG_FILE)
+    tensors = Tensors(folder, read_headers(folder), decoder_schema(sizes), torch.device("cpu"), torch.float32)
     architecture = gguf.MODEL_ARCH[ARCHITECTURES[config["model_type"]]]
     writer = gguf.GGUFWriter(None, gguf.MODEL_ARCH_NAMES[architecture], use_temp_file=True)
     vocabulary = _write_tokenizer(writer, folder, config, has_stops=has_stops)
-    _write_sizes(writer, config, vocabulary)
-    names = gguf.get_tensor_name_map(architecture, int(config["num_hidden_layers"]))
-    for name, tensor in _tensors(folder, config, vocabulary):
+    _write_sizes(writer, config, sizes, vocabulary)
+    names = gguf.get_tensor_name_map(architecture, sizes.layers)
+    for name, tensor in _laid_out(tensors, architecture == gguf.MODEL_ARCH.LLAMA, sizes, vocabulary):
         known = names.get_name(name, try_suffixes=(".weight", ".bias"))
         if known is None:
             raise ModelError(f"{folder}: GGUF has no name for the tensor {name}")
@@ -67,28 +73,27 @@ def export(folder: Path, file: Path, kind: str, *, has_stops: bool = True) -> No
     writer.close()
 
 
-def _write_sizes(writer: Any, config: Mapping[str, Any], vocabulary: int) -> None:
-    heads = int(config["num_attention_heads"])
-    head_dim = int(config.get("head_dim") or config["hidden_size"] // heads)
+def _write_sizes(writer: Any, config: Mapping[str, Any], sizes: DecoderSizes, vocabulary: int) -> None:
+    heads, head_dim = sizes.heads, sizes.head_dim
     frequencies = inverse_frequencies(config, head_dim)
-    theta = float((config.get("rope_parameters") or config).get("rope_theta") or 10_000.0)
+    theta = float((config.get("rope_parameters") or config).get("rope_theta") or DEFAULT_THETA)
     plain = inverse_frequencies({"rope_theta": theta}, head_dim)
     if not torch.equal(plain, frequencies):
         if ARCHITECTURES[config["model_type"]] != "LLAMA":
             raise ModelError(f"stretched rotary frequencies of {config['model_type']} can't be written to GGUF")
         writer.add_tensor("rope_freqs.weight", (plain / frequencies).float().numpy())
     writer.add_vocab_size(vocabulary)
-    writer.add_context_length(int(config["max_position_embeddings"]))
-    writer.add_embedding_length(int(config["hidden_size"]))
-    writer.add_block_count(int(config["num_hidden_layers"]))
-    writer.add_feed_forward_length(int(config["intermediate_size"]))
+    writer.add_context_length(sizes.max_positions or DEFAULT_CONTEXT)
+    writer.add_embedding_length(sizes.width)
+    writer.add_block_count(sizes.layers)
+    writer.add_feed_forward_length(sizes.feed_forward)
     writer.add_head_count(heads)
-    writer.add_head_count_kv(int(config.get("num_key_value_heads") or heads))
+    writer.add_head_count_kv(sizes.kv_heads)
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
     writer.add_rope_dimension_count(head_dim)
     writer.add_rope_freq_base(theta)
-    writer.add_layer_norm_rms_eps(float(config.get("rms_norm_eps", 1e-6)))
+    writer.add_layer_norm_rms_eps(sizes.norm_eps)
 
 
 def _write_tokenizer(writer: Any, folder: Path, config: Mapping[str, Any], *, has_stops: bool) -> int:
@@ -125,26 +130,15 @@ def _write_tokenizer(writer: Any, folder: Path, config: Mapping[str, Any], *, ha
     return vocabulary
 
 
-def _tensors(folder: Path, config: Mapping[str, Any], vocabulary: int) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of the folder, one in memory at a time, in the order and layout that llama.cpp expects."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ModelError(f"{folder} is not a complete model folder: no .safetensors file")
-    head_dim = int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
-    for path in files:
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 - no mapping
-                    if "rotary_emb" in name or (name == "lm_head.weight" and config.get("tie_word_embeddings")):
-                        continue
-                    tensor: Tensor = file.get_tensor(name)
-                    if name in ("model.embed_tokens.weight", "lm_head.weight"):
-                        tensor = tensor[:vocabulary]
-                    elif ARCHITECTURES[config["model_type"]] == "LLAMA" and (".q_proj." in name or ".k_proj." in name):
-                        tensor = _neighbours(tensor, head_dim)
-                    yield name, tensor
-        except SafetensorError as error:
-            raise ModelError(f"{path}: not a safetensors file, or cut short ({error})") from None
+def _laid_out(tensors: Tensors, is_llama: bool, sizes: DecoderSizes, vocabulary: int) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of the folder, one in memory at a time, in the layout that llama.cpp expects."""
+    for name in tensors.names:
+        tensor = tensors.take(name)
+        if name in ("model.embed_tokens.weight", "lm_head.weight"):
+            tensor = tensor[:vocabulary]
+        elif is_llama and (".q_proj." in name or ".k_proj." in name):
+            tensor = _neighbours(tensor, sizes.head_dim)
+        yield name, tensor
 
 
 def _neighbours(rows: Tensor, head_dim: int) -> Tensor:

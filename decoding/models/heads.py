@@ -10,7 +10,6 @@ Dimension letters: C width of the target, R of the heads' state, V vocabulary, M
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,12 +21,19 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from decoding.errors import ModelError
+from decoding.models.folder.json_files import MIB, read_json, shown
+from decoding.models.folder.model_config import NUMBERS, Bounds
+from decoding.models.weights.safetensors_headers import read_headers
 from decoding.models.weights.tensors import Tensors
+from decoding.models.weights.weight_schema import heads_schema
 
 FOLDER: Final = "heads"  # beside a target's own files
 DESCRIPTION_FILE: Final = "heads.json"
 WEIGHTS_FILE: Final = "heads.safetensors"
 FORMAT: Final = 1
+MAX_DESCRIPTION_BYTES: Final = 64 * MIB
+NUM_HEADS: Final = Bounds(int, 1, 16)
+NORM_EPS: Final = NUMBERS["rms_norm_eps"]
 EPS: Final = 1e-6
 
 
@@ -119,7 +125,13 @@ def load_heads(
     described = read_description(folder)
     if described["target"] != identity(target):
         raise ModelError(f"{folder} has heads that were made for other weights than those of {target}")
-    tensors = Tensors(folder, device, torch.float32 if device.type == "cpu" else dtype)
+    if max(described["kept_ids"]) >= vocabulary:
+        raise ModelError(
+            f"{folder / DESCRIPTION_FILE}: kept_ids must be ids of the target, which has {vocabulary:,} tokens"
+        )
+    entries = read_headers(folder)
+    schema = heads_schema(entries, folder, num_heads=described["heads"], width=width, vocabulary=vocabulary)
+    tensors = Tensors(folder, entries, schema, device, torch.float32 if device.type == "cpu" else dtype)
     names = [f"block.{i}" for i in range(described["heads"])]
     weights = HeadWeights(
         embedding=tensors.take("embedding"),
@@ -128,37 +140,27 @@ def load_heads(
         norm=tensors.take("norm"),
         kept_ids=tuple(described["kept_ids"]),
     )
-    size = len(weights.norm)
-    shapes = [(weights.down.shape, (size, width)), *((block.shape, (size, 2 * size)) for block in weights.blocks)]
-    is_whole = all(tuple(found) == wanted for found, wanted in shapes) and weights.embedding.shape[1:] == (size,)
-    if not is_whole or len(weights.embedding) < vocabulary or max(weights.kept_ids) >= vocabulary:
-        raise ModelError(f"{folder}: its tensors don't fit each other or the target")
     return Heads(weights, described["norm_eps"])
 
 
 def read_description(folder: Path) -> dict[str, Any]:
     """The folder's heads.json. Raises `ModelError` if it is missing or of another form."""
     path = folder / DESCRIPTION_FILE
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise ModelError(f"{folder} holds no heads: {DESCRIPTION_FILE} is missing") from None
-    except ValueError as error:
-        raise ModelError(f"{path}: not JSON ({error})") from None
+    if not path.is_file():
+        raise ModelError(f"{folder} holds no heads: {DESCRIPTION_FILE} is missing")
+    described = read_json(path, most_bytes=MAX_DESCRIPTION_BYTES)
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         raise ModelError(f"{path}: heads of another form than this version reads")
     kept = described.get("kept_ids")
-    is_right = (
-        isinstance(described.get("target"), str)
-        and isinstance(described.get("heads"), int)
-        and 0 < described["heads"] <= 16
-        and isinstance(described.get("norm_eps"), float)
-        and isinstance(kept, list)
-        and len(kept) > 1
-        and all(isinstance(token_id, int) and token_id >= 0 for token_id in kept)
-    )
-    if not is_right:
-        raise ModelError(f"{path}: target, heads, norm_eps and kept_ids are not what they should be")
+    are_ids = isinstance(kept, list) and len(kept) > 1 and all(type(item) is int and item >= 0 for item in kept)
+    for key, is_right, allowed in (
+        ("target", isinstance(described.get("target"), str), "a text"),
+        ("heads", NUM_HEADS.allow(described.get("heads")), str(NUM_HEADS)),
+        ("norm_eps", NORM_EPS.allow(described.get("norm_eps")), str(NORM_EPS)),
+        ("kept_ids", are_ids, "a list of token ids"),
+    ):
+        if not is_right:
+            raise ModelError(f"{path}: {key} must be {allowed}, not {shown(described.get(key))}")
     return described
 
 
@@ -168,7 +170,7 @@ def identity(folder: Path) -> str:
     Raises `ModelError` if a file is broken.
     """
     rows: dict[str, bytes] = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted({entry.file for entry in read_headers(folder).values()}):
         try:
             with safe_open(str(path), framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 - it is no mapping

@@ -37,11 +37,11 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
     except TabcastError as error:
         _fail(state, str(error))
         return
-    except Exception as error:
+    except Exception:
         log.exception("loading failed")
-        _fail(state, f"loading failed: {error!r}")
+        _fail(state, "the models can't be loaded, for a reason that nobody foresaw: the engine's log tells it")
         return
-    if models.target.has_own_threads and (models.draft is None or models.draft.has_own_threads):
+    if all(model.has_own_threads for model in models.language_models):
         torch.set_num_threads(1)
     state.update(
         status="ready",

@@ -32,7 +32,12 @@ def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
         raise ModelError("tokenizer.json: only byte-level tokenizers and those with byte fallback are supported")
     for token, token_id in tokenizer.get_vocab(with_added_tokens=True).items():
         if token_id not in special:
-            table[token_id] = token.encode() if token_id in added else read(token)
+            try:
+                table[token_id] = token.encode() if token_id in added else read(token)
+            except (KeyError, ValueError):
+                raise ModelError(
+                    f"tokenizer.json: its decoder is byte-level, and the token {token[:40]!r} isn't written that way"
+                ) from None
     return table
 
 

@@ -13,7 +13,7 @@ import torch
 
 from decoding.config import model_folder
 from decoding.errors import TabcastError
-from decoding.models.loading.decoder_loading import load_tokenizer
+from decoding.models.folder.tokenizer_files import load_tokenizer
 from decoding.training import (
     corpus,
     draft,

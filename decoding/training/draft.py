@@ -19,7 +19,8 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from decoding.errors import TabcastError
-from decoding.models.loading.decoder_loading import begin_token_ids, load_tokenizer, num_token_ids, read_config
+from decoding.models.folder.model_config import read_config
+from decoding.models.folder.tokenizer_files import begin_token_ids, load_tokenizer, num_token_ids
 from decoding.models.parallel import MAX_TOKENS
 from decoding.text.prompt_layout import find_layout
 from decoding.training import corpus, evaluate_draft, heads, pack, parallel, pretrain, prune

@@ -25,8 +25,10 @@ from filelock import FileLock, Timeout
 from transformers import PreTrainedModel
 
 from decoding.errors import TabcastError
-from decoding.models.loading.decoder_loading import load_tokenizer, read_config, why_not_alike
-from decoding.models.loading.memory import count_parameters, free_bytes, needed_bytes
+from decoding.models.folder.model_config import read_config
+from decoding.models.folder.tokenizer_files import load_tokenizer, why_not_alike
+from decoding.models.loading.memory import free_bytes, needed_bytes
+from decoding.models.weights.safetensors_headers import count_parameters
 from decoding.storage.adaptation import Home, Written
 from decoding.training import evaluate_draft, pretrain
 from decoding.training.checkpoint import TrainingError

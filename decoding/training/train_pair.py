@@ -19,8 +19,8 @@ import torch
 from transformers import PreTrainedModel
 
 from decoding.errors import TabcastError
+from decoding.models.folder.tokenizer_files import load_tokenizer
 from decoding.models.heads import DESCRIPTION_FILE
-from decoding.models.loading.decoder_loading import load_tokenizer
 from decoding.training import corpus, draft, evaluate_draft, pack, pretrain
 from decoding.training.dataloader import Feed, ParallelFeed
 from decoding.training.export import export

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,12 @@ def make_heads(folder: Path, target: Path, *, num_heads: int = 3, **changes: obj
     }
     (folder / DESCRIPTION_FILE).write_text(json.dumps({**described, **changes}), encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def copy_of(tiny_models: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
+    """Copies the folder of a family's tiny model, to be changed."""
+    return lambda family: Path(shutil.copytree(tiny_models[family], tmp_path / family))
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def test_what_cant_be_used_is_left_out_and_said(ahead_folders: dict[str, str], t
     for named, message in (
         ({"heads": "short"}, "block.2 is missing"),
         ({"heads": "others"}, "made for other weights"),
-        ({"heads": "beyond"}, "don't fit"),
+        ({"heads": "beyond"}, "kept_ids must be ids of the target"),
         ({"heads": "nowhere"}, "holds no heads"),
         ({"parallel": ahead_folders["model"]}, "names no mask"),
         ({"parallel": "nowhere"}, "no model folder"),

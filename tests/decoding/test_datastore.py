@@ -27,7 +27,7 @@ from decoding.datastore.build import build, read_texts
 from decoding.datastore.command import add_parser
 from decoding.datastore.files import LOOK_AGAIN_S, DatastoreError, Datastores, Manifest
 from decoding.datastore.suffix_array import sort_places
-from decoding.models.loading.decoder_loading import load_tokenizer
+from decoding.models.folder.tokenizer_files import load_tokenizer
 from decoding.models.loading.model_set import ModelSet
 from decoding.speculation.drafting import DraftRequest
 

@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from decoding.config import load
 from decoding.errors import ConfigError
-from decoding.models.loading.decoder_loading import begin_token_ids, load_tokenizer
+from decoding.models.folder.tokenizer_files import begin_token_ids, load_tokenizer
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from decoding.text.fim_templates import TEMPLATES
 from decoding.text.prompt_layout import Layout, find_layout, lay_out

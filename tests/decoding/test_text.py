@@ -155,7 +155,7 @@ def test_an_unknown_order_is_refused() -> None:
 
 
 def test_names_of_special_tokens_in_a_file_are_text(tiny_model: Path) -> None:
-    from decoding.models.loading.decoder_loading import load_tokenizer
+    from decoding.models.folder.tokenizer_files import load_tokenizer
 
     ids = load_tokenizer(tiny_model).encode("a <|endoftext|> b", add_special_tokens=False).ids
     assert 0 not in ids

@@ -18,7 +18,7 @@ from decoding.datastore import files, workspace
 from decoding.datastore.build import build
 from decoding.datastore.command import describe
 from decoding.datastore.files import DatastoreError, Datastores, Manifest
-from decoding.models.loading.decoder_loading import load_tokenizer
+from decoding.models.folder.tokenizer_files import load_tokenizer
 
 Refresh = Callable[..., Manifest]
 

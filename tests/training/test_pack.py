@@ -12,9 +12,12 @@ from safetensors.torch import load_file, save_file
 from decoding.__main__ import main
 from decoding.config import EngineConfig
 from decoding.errors import ModelError, TabcastError
-from decoding.models.loading.decoder_loading import load_tokenizer
+from decoding.models.folder.model_config import decoder_sizes, read_config
+from decoding.models.folder.tokenizer_files import load_tokenizer
 from decoding.models.loading.model_set import load_pair
+from decoding.models.weights.safetensors_headers import read_headers
 from decoding.models.weights.tensors import Tensors
+from decoding.models.weights.weight_schema import decoder_schema
 from decoding.training import pack
 from decoding.training.draft import load_model
 from decoding.training.samples import Form
@@ -65,7 +68,8 @@ def test_the_trainer_reads_it_too(packed: Path) -> None:
     model = load_model(packed, "cpu")
     with torch.no_grad():
         logits = model(torch.arange(8, 24)[None]).logits
-    tensors = Tensors(packed, torch.device("cpu"), torch.float32)
+    schema = decoder_schema(decoder_sizes(read_config(packed), packed))
+    tensors = Tensors(packed, read_headers(packed), schema, torch.device("cpu"), torch.float32)
     assert torch.equal(model.model.embed_tokens.weight, tensors.take("model.embed_tokens.weight"))
     assert bool(logits.isfinite().all())
 

@@ -27,7 +27,7 @@ from decoding.drafters.prompt_lookup import PromptLookup
 from decoding.drafters.suffix import Suffix
 from decoding.drafters.suffix_automaton import LiveText
 from decoding.errors import TabcastError
-from decoding.models.loading.decoder_loading import load_tokenizer
+from decoding.models.folder.tokenizer_files import load_tokenizer
 from decoding.speculation.drafting import Drafter, DraftRequest, Outcome
 
 READ_MB = 10

@@ -10,10 +10,14 @@ from tokenizers import Tokenizer
 
 from decoding.config import ALL_DEVICES, EngineConfig
 from decoding.errors import ConfigError, ModelError
+from decoding.models.folder.model_config import read_config, why_not_ours
+from decoding.models.folder.tokenizer_files import num_token_ids
 from decoding.models.language_model import LanguageModel
-from decoding.models.loading.decoder_loading import Places, load_decoder, num_token_ids, read_config, why_not_ours
-from decoding.models.loading.memory import count_parameters, free_bytes, spreading_needs
+from decoding.models.loading.decoder_loading import Places, load_decoder
+from decoding.models.loading.memory import free_bytes, spreading_needs
+from decoding.models.probing.row_invariance import check_finite
 from decoding.models.sharding.layer_split import spread
+from decoding.models.weights.safetensors_headers import count_parameters
 
 
 def choose_devices(config: EngineConfig, first: torch.device) -> list[torch.device]:
@@ -66,4 +70,6 @@ def load_spread(
     """The model, layer by layer onto its devices, and "": it can verify drafts."""
     vocabulary, max_len = num_token_ids(tokenizer), config.context_tokens
     sizes = {"vocabulary": vocabulary, "max_len": max_len}
-    return load_decoder(folder, config, **sizes, device=places[0][0], dtype=dtype, places=places), ""
+    model = load_decoder(folder, config, **sizes, device=places[0][0], dtype=dtype, places=places)
+    check_finite(model, folder)
+    return model, ""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -12,23 +9,23 @@ from typing import Any, Final
 import torch
 
 from decoding.errors import ModelError
+from decoding.models.folder.model_config import size_of
 from decoding.models.quantize import BYTES_PER_WEIGHT, HEAD_KIND
 from decoding.models.recommended import largest_that_fits
 from decoding.models.sharding.layer_split import GIB, Needs
+from decoding.models.weights.safetensors_headers import count_parameters
 
 # Activations, the allocator's rest, and what a layer takes twice while it is read.
 OVERHEAD: Final = 1.1
-MAX_HEADER_BYTES: Final = 100 * 2**20
+# Names of sizes, with those of other architectures.
+WIDTHS: Final = ("hidden_size", "n_embd", "d_model")
+LAYERS: Final = ("num_hidden_layers", "n_layer")
+HEADS: Final = ("num_attention_heads", "n_head")
 # Limit and use of a container's memory, in the new form and the old.
 CONTROL_GROUPS: Final = (
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
-
-
-def count_parameters(folder: Path) -> int:
-    """Weights in the folder's safetensors files, read from their heads alone. Raises `ModelError` for a broken file."""
-    return sum(math.prod(shape) for path in folder.glob("*.safetensors") for shape in _shapes(path))
 
 
 def needed_bytes(
@@ -43,7 +40,7 @@ def weight_bytes(num_parameters: int, config: Mapping[str, Any], dtype: torch.dt
     """Of all weights: rounded, the embedding stays as it is, and a head that is tied to it becomes one of its own."""
     if quantize == "none":
         return num_parameters * dtype.itemsize
-    embedding = int(config.get("vocab_size") or 0) * int(config.get("hidden_size") or 0)
+    embedding = size_of(config, "vocab_size") * size_of(config, *WIDTHS)
     layers = num_parameters - embedding * (1 if config.get("tie_word_embeddings") else 2)
     head = embedding * BYTES_PER_WEIGHT[HEAD_KIND[quantize]]
     return int(embedding * dtype.itemsize + head + max(0, layers) * BYTES_PER_WEIGHT[quantize])
@@ -53,8 +50,8 @@ def spreading_needs(
     config: Mapping[str, Any], num_parameters: int, dtype: torch.dtype, num_tokens: int, quantize: str = "none"
 ) -> Needs:
     """The same by layers, for a model that is spread over devices; a head that is tied is copied to the last."""
-    num_layers = int(config.get("num_hidden_layers") or 1)
-    num_embedded = int(config.get("vocab_size") or 0) * int(config.get("hidden_size") or 0)
+    num_layers = size_of(config, *LAYERS) or 1
+    num_embedded = size_of(config, "vocab_size") * size_of(config, *WIDTHS)
     embedding = num_embedded * dtype.itemsize
     head = embedding if quantize == "none" else int(num_embedded * BYTES_PER_WEIGHT[HEAD_KIND[quantize]])
     is_copied = quantize == "none" and config.get("tie_word_embeddings")
@@ -70,10 +67,10 @@ def spreading_needs(
 
 def cache_bytes(config: Mapping[str, Any], dtype: torch.dtype, num_tokens: int) -> int:
     """Keys and values of one sequence."""
-    heads = int(config.get("num_attention_heads") or 0)
-    head_dim = int(config.get("head_dim") or int(config.get("hidden_size") or 0) // max(heads, 1))
-    kv_heads = int(config.get("num_key_value_heads") or heads)
-    return 2 * int(config.get("num_hidden_layers") or 0) * kv_heads * head_dim * num_tokens * dtype.itemsize
+    heads = size_of(config, *HEADS)
+    head_dim = size_of(config, "head_dim") or size_of(config, *WIDTHS) // max(heads, 1)
+    kv_heads = size_of(config, "num_key_value_heads") or heads
+    return 2 * size_of(config, *LAYERS) * kv_heads * head_dim * num_tokens * dtype.itemsize
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -112,16 +109,3 @@ def check_fit(needs: Sequence[tuple[str, int]], device: torch.device, free: int 
         f"the models need {total / GIB:.1f} GiB ({listed}), and {device} has {free / GIB:.1f} GiB free;"
         f" what fits is {better.names}: tabcast models use {better.target}"
     )
-
-
-def _shapes(path: Path) -> list[list[int]]:
-    """Shapes of a file's tensors (https://github.com/huggingface/safetensors#format)."""
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > MAX_HEADER_BYTES:
-                raise ValueError("the head is too long")
-            head = json.loads(file.read(length))
-        return [list(map(int, tensor["shape"])) for name, tensor in head.items() if name != "__metadata__"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise ModelError(f"{path}: not a safetensors file, or cut short ({error})") from None

@@ -13,23 +13,17 @@ from tokenizers import Tokenizer
 
 from decoding.config import ALL_DEVICES, AS_TARGET, BUNDLED_NAMES, EngineConfig
 from decoding.errors import ConfigError, ModelError
+from decoding.models.folder.model_config import read_config, why_not_ours
+from decoding.models.folder.tokenizer_files import begin_token_ids, load_tokenizer, num_token_ids, why_not_alike
 from decoding.models.heads import Heads, load_heads
 from decoding.models.language_model import LanguageModel
-from decoding.models.loading.decoder_loading import (
-    Places,
-    begin_token_ids,
-    load_decoder,
-    load_tokenizer,
-    num_token_ids,
-    read_config,
-    why_not_alike,
-    why_not_ours,
-)
+from decoding.models.loading.decoder_loading import Places, load_decoder
 from decoding.models.loading.devices import choose_devices, find_device, load_spread, plan
-from decoding.models.loading.memory import check_fit, count_parameters, free_bytes, needed_bytes
+from decoding.models.loading.memory import check_fit, free_bytes, needed_bytes
 from decoding.models.parallel import ParallelModel, mask_form
-from decoding.models.probing.row_invariance import Probe, probe, probe_plain
+from decoding.models.probing.row_invariance import Probe, check_finite, probe, probe_plain
 from decoding.models.probing.step_times import measure_draft_times, measure_step_times
+from decoding.models.weights.safetensors_headers import count_parameters
 from decoding.protocol import AUTO, Method
 from decoding.storage.adaptation import Home
 from decoding.text.detokenize import token_bytes
@@ -64,6 +58,12 @@ class ModelSet:
     method: Method = AUTO
     step_ms: Mapping[int, float] = field(default_factory=dict)
     draft_step_ms: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def language_models(self) -> tuple[LanguageModel, ...]:
+        """The target, and the models that draft for it."""
+        parallel = self.parallel.model if self.parallel else None
+        return tuple(model for model in (self.target, self.draft, parallel) if model is not None)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text; a special token's name in it is text like any other."""
@@ -117,6 +117,7 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
         model_name=f"{declared.get('_name_or_path', '')} {folder.name}",
         chosen=config.fim,
     )
+    progress(0.9, "measuring a step of each")
     models = ModelSet(
         name=config.model if config.model not in BUNDLED_NAMES else "tabcast-bundled",
         target=target,
@@ -132,7 +133,6 @@ def load_pair(config: EngineConfig, progress: Progress = lambda share, what: Non
         step_ms=measure_step_times(target),
         draft_step_ms={} if draft is None else measure_draft_times(draft),
     )
-    progress(0.9, "measuring a step of each")
     return models, found
 
 
@@ -248,7 +248,7 @@ def _load(
     """The model, and why it can't verify drafts, "" where it can; `mask_id` is one of its ids, be it a token or not."""
     vocabulary, max_len = max(num_token_ids(tokenizer), mask_id + 1), config.context_tokens
     if reason := why_not_ours(read_config(folder), max_len):
-        from decoding.models.transformers.model import load_generic  # noqa: PLC0415 - brings transformers
+        from decoding.models.transformers.loading import load_generic  # noqa: PLC0415 - brings transformers
 
         if config.quantize != "none":
             raise ModelError(f"{folder}: quantize {config.quantize} is for models of our own forward pass; {reason}")
@@ -256,4 +256,5 @@ def _load(
         generic = load_generic(folder, vocabulary=vocabulary, max_len=max_len, device=device, dtype=dtype)
         return generic, generic.notice
     own = load_decoder(folder, config, vocabulary=vocabulary, max_len=max_len, device=device, dtype=dtype)
+    check_finite(own, folder)
     return own, ""

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 
+from decoding.errors import ModelError
 from decoding.models.language_model import LanguageModel, StepsChains
+from decoding.models.weights.tensors import is_finite
 
 WIDTHS = {"cpu": (8, 4, 16, 1), "cuda": (16, 8, 1)}
 ANY_WIDTH = (16,)  # of kernels that pad nothing
+NUM_TRIED = 8  # tokens of which a model has to make finite numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,13 @@ def probe(model: LanguageModel) -> Probe:
 def probe_plain(notice: str) -> Probe:
     """What is found of a model that decodes plainly for a reason of its own."""
     return Probe(width=1, disagreeing=(), notice=notice)
+
+
+def check_finite(model: LanguageModel, folder: Path) -> None:
+    """Raise `ModelError` if a model computes numbers that aren't finite, although those of its folder all are."""
+    token_ids = [token_id % model.shape.vocabulary for token_id in range(NUM_TRIED)]
+    if not is_finite(model.advance(token_ids, model.new_cache())):
+        raise ModelError(f"{folder}: this model computes no finite numbers: its weights or its config.json are wrong")
 
 
 def _rows_agree(model: LanguageModel) -> bool:

@@ -1,6 +1,7 @@
 """The rotary frequencies that a model's config.json asks for: plain, or stretched as Llama 3 does.
 
-Reads both forms of transformers: `rope_theta` with `rope_scaling`, and `rope_parameters`.
+Reads both forms of transformers: `rope_theta` with `rope_scaling`, and `rope_parameters`. Expects numbers that
+`model_config.py` has checked.
 """
 
 from __future__ import annotations
@@ -13,34 +14,37 @@ import torch
 from torch import Tensor
 
 from decoding.errors import ModelError
+from decoding.models.folder.model_config import ROPE_KINDS, rope_kind, rope_settings
 
-KINDS = ("default", "linear", "llama3")
+DEFAULT_THETA = 10_000.0
 
 
 def inverse_frequencies(config: Mapping[str, Any], head_dim: int) -> Tensor:
     """(head_dim / 2,) float64. Raises `ModelError` for a kind of scaling that is not supported."""
-    rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
-    theta = float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+    rope = rope_settings(config)
+    theta = float(rope.get("rope_theta") or config.get("rope_theta") or DEFAULT_THETA)
     plain = theta ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
     kind = rope_kind(rope)
     if kind == "default":
         return plain
     if kind == "linear":
-        return plain / float(rope["factor"])
+        return plain / _number(rope, "factor")
     if kind == "llama3":
         return _llama3(plain, rope)
-    raise ModelError(f"config.json: rotary scaling {kind!r} is not supported (one of {', '.join(KINDS)} is)")
-
-
-def rope_kind(rope: Mapping[str, Any]) -> str:
-    """How a model's frequencies are stretched, of `KINDS` or another."""
-    return str(rope.get("rope_type") or rope.get("type") or "default")
+    raise ModelError(f"config.json: rotary scaling {kind!r} is not supported (one of {', '.join(ROPE_KINDS)} is)")
 
 
 def _llama3(plain: Tensor, rope: Mapping[str, Any]) -> Tensor:
     """Long waves are stretched, short ones kept, those between blended (Llama 3.1, https://arxiv.org/abs/2407.21783)."""
-    factor, low, high = (float(rope[key]) for key in ("factor", "low_freq_factor", "high_freq_factor"))
-    original = float(rope["original_max_position_embeddings"])
+    factor, low, high = (_number(rope, key) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+    original = _number(rope, "original_max_position_embeddings")
     wave = 2 * math.pi / plain
     smooth = ((original / wave - low) / (high - low)).clamp(0, 1)
     return (1 - smooth) * plain / factor + smooth * plain
+
+
+def _number(rope: Mapping[str, Any], key: str) -> float:
+    value = rope.get(key)
+    if value is None:
+        raise ModelError(f"config.json: rotary scaling {rope_kind(rope)!r} needs a number {key}")
+    return float(value)

@@ -10,25 +10,24 @@ So a family that nobody has tried here is slower, or refused, and never wrong. C
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import random
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor
-from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import get_layer_types_and_kwargs
-from transformers.utils import logging as transformers_logging
 
 from decoding.errors import ModelError
 from decoding.kv_cache import BLOCK, KVCache
 from decoding.models.transformers import cache as block_cache
 from decoding.models.transformers.cache import BlockStore
+from decoding.models.transformers.failures import in_words
+from decoding.models.weights.tensors import is_finite
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,6 @@ CHUNK: Final = 64
 # Padded rows of a step may stand behind the last position; a table of learned positions must hold them.
 MARGIN: Final = 16
 NUM_CHECKED: Final = 8
-MAX_ERROR: Final = 300
 ATTENDING: Final = {"full_attention", "sliding_attention", "chunked_attention", "dummy"}
 EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 # Of the logits' own size, median of the rows' norms: what rounding may do, and no wrong mask or position leaves.
@@ -72,40 +70,6 @@ class ForwardStore:
 
 
 Store = BlockStore | ForwardStore
-
-
-def load_generic(
-    folder: Path, *, vocabulary: int, max_len: int, device: torch.device, dtype: torch.dtype
-) -> GenericModel:
-    """Read a model folder with transformers; nothing is fetched, and no code that lies beside the weights is run.
-
-    Raises:
-        ModelError: transformers doesn't know the architecture, or weights are missing, misshapen or not safetensors.
-    """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("model_type") not in CONFIG_MAPPING:
-        code = ", and code that lies beside the weights is never run" if "auto_map" in config else ""
-        raise ModelError(f"{folder}: transformers knows no model_type {config.get('model_type')!r}{code}")
-    transformers_logging.disable_progress_bar()  # the engine shows its own
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{folder}: {' '.join(str(error).split())[:MAX_ERROR]}") from None
-    model, found = loaded
-    # transformers makes up what a file lacks, at random, and warns: such a model would compute nonsense.
-    if lacking := sorted(map(str, [*found["missing_keys"], *found["mismatched_keys"]])):
-        others = f" (and {len(lacking) - 1} more)" if lacking[1:] else ""
-        raise ModelError(
-            f"{folder} is not a complete model folder: tensor {lacking[0]}{others} is missing or misshapen"
-        )
-    return GenericModel(model.to(device), vocabulary=vocabulary, max_len=max_len)
 
 
 class GenericModel:
@@ -225,8 +189,13 @@ class GenericModel:
         if self.shape.max_len < self.chunk + NUM_CHECKED:
             raise ModelError(f"this {kind} model holds only {self.shape.max_len} tokens")
         token_ids = [rng.randrange(self.shape.vocabulary) for _ in range(self.chunk + NUM_CHECKED)]
-        expected = self._model(input_ids=torch.tensor([token_ids], device=self.device), use_cache=False).logits[0]
+        try:
+            expected = self._model(input_ids=torch.tensor([token_ids], device=self.device), use_cache=False).logits[0]
+        except Exception as error:
+            raise ModelError(f"this {kind} model can't be computed: {in_words(error)}") from None
         expected = expected[-NUM_CHECKED:, : self.shape.vocabulary].float()
+        if not is_finite(expected):
+            raise ModelError(f"this {kind} model computes no finite numbers: its weights or its config.json are wrong")
         problem = self._try_blocks(token_ids, expected)
         if not problem:
             if any(getattr(self._config, name, 0) for name in EXPERTS):
@@ -256,7 +225,7 @@ class GenericModel:
             if block_cache.ATTENTION.num_calls == num_before:
                 problem = problem or "the table of attention functions is not asked"
         except (ValueError, TypeError) as error:
-            problem = str(error)
+            problem = in_words(error)
         if problem:
             log.info("%s: %s", self._config.model_type, problem)
             self._model.set_attn_implementation(usual)
@@ -275,7 +244,7 @@ class GenericModel:
                 rows.append(self.step([token_id], cache)[0].float())
                 cache.commit([token_id])
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            return f"{type(error).__name__}: {error}"
+            return in_words(error)
         errors = (torch.stack(rows) - expected).norm(dim=-1) / expected.norm(dim=-1)
         typical = float(errors.median())
         return "" if typical < TOLERANCE.get(self.dtype, 0.15) else f"logits differ by {typical:.3f} of their size"

@@ -1,10 +1,11 @@
 """The tensors of a model folder by name, from one safetensors file or several, also where they are stored in int8.
 
-Knows no architecture.
+Knows no architecture: which tensors there have to be is a schema's affair (`weight_schema.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
 
@@ -14,30 +15,28 @@ from torch import Tensor
 
 from decoding.errors import ModelError
 from decoding.models.weights.int8_files import FACTORS, restore_rows
-
-OTHER_FORMATS = (".bin", ".pt", ".pth", ".ckpt", ".gguf")
+from decoding.models.weights.safetensors_headers import Entry
+from decoding.models.weights.weight_schema import Schema, check
 
 
 class Tensors:
     """Read from the disk as they are asked for, onto a device and into a dtype."""
 
-    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        self._folder, self._device, self._dtype = folder, device, dtype
-        self._files: dict[str, Path] = {}
-        self._taken: set[str] = set()
-        for path in sorted(folder.glob("*.safetensors")):
-            try:
-                with safe_open(str(path), framework="pt") as file:
-                    self._files |= dict.fromkeys(file.keys(), path)
-            except SafetensorError as error:
-                raise ModelError(f"{path}: not a safetensors file, or cut short ({error})") from None
-        if not self._files:
-            others = [path.name for path in folder.iterdir() if path.suffix in OTHER_FORMATS]
-            hint = f"; {others[0]} is not safetensors, and other formats are not read" if others else ""
-            raise ModelError(f"{folder} is not a complete model folder: no .safetensors file{hint}")
+    def __init__(
+        self, folder: Path, entries: Mapping[str, Entry], schema: Schema, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Raises `ModelError` unless the folder's `entries` are those of the schema."""
+        check(entries, schema, folder)
+        self._entries, self._schema = entries, schema
+        self._device, self._dtype = device, dtype
+
+    @property
+    def names(self) -> list[str]:
+        """All that the schema names."""
+        return list(self._schema)
 
     def on(self, device: torch.device) -> Tensors:
-        """The same tensors, read onto another device; what is taken there is taken."""
+        """The same tensors, read onto another device."""
         other = copy(self)
         other._device = device
         return other
@@ -47,39 +46,35 @@ class Tensors:
         return tensor.to(self._device)
 
     def take(self, name: str) -> Tensor:
-        """The tensor, on device. Raises `ModelError` if it is missing."""
-        tensor = self.find(name)
-        if tensor is None:
-            raise ModelError(f"{self._folder} is not a complete model folder: tensor {name} is missing")
+        """A tensor of the schema, on device. Raises `ModelError` if it holds no proper numbers."""
+        stored = self._read(name)
+        if stored.shape != self._schema[name]:
+            raise ModelError(f"{self._entries[name].file} was changed while it was read: load it again")
+        tensor = (self._restored(name, stored) if stored.dtype == torch.int8 else stored).to(self._device, self._dtype)
+        if not is_finite(tensor):
+            file = self._entries[name].file
+            if stored.is_floating_point() and is_finite(stored):
+                kind = str(self._dtype).removeprefix("torch.")
+                raise ModelError(f"{file}: tensor {name} holds numbers that are too large for the dtype {kind}")
+            raise ModelError(f"{file}: tensor {name} holds numbers that are not finite, so the weights are damaged")
         return tensor
 
-    def find(self, name: str) -> Tensor | None:
-        """The tensor, or None where the model has none of that name."""
-        if name not in self._files:
-            return None
-        tensor = self._read(name)
-        if tensor.dtype == torch.int8:
-            tensor = self._restored(name, tensor)
-        return tensor.to(self._device, self._dtype)
-
-    def untaken(self) -> list[str]:
-        """Names that nothing asked for: a model half read computes nonsense. Some tools leave needless ones behind."""
-        return sorted(
-            name
-            for name in self._files.keys() - self._taken
-            if not name.startswith("lm_head.weight") and "rotary_emb" not in name
-        )
-
     def _restored(self, name: str, rounded: Tensor) -> Tensor:
-        if name + FACTORS not in self._files:
-            raise ModelError(f"{self._folder} is not a complete model folder: tensor {name}{FACTORS} is missing")
         factors = self._read(name + FACTORS)
-        if rounded.ndim != 2 or factors.shape != rounded.shape[:1]:
-            raise ModelError(f"{self._folder}: the factors of tensor {name} are not those of its rows")
+        if factors.shape != rounded.shape[:1]:
+            raise ModelError(f"{self._entries[name].file} was changed while it was read: load it again")
         return restore_rows(rounded, factors)
 
     def _read(self, name: str) -> Tensor:
-        self._taken.add(name)
-        with safe_open(str(self._files[name]), framework="pt") as file:
-            tensor: Tensor = file.get_tensor(name)
+        file = self._entries[name].file
+        try:
+            with safe_open(str(file), framework="pt") as stored:
+                tensor: Tensor = stored.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{file}: not a safetensors file, or cut short ({error})") from None
         return tensor
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite. A sum is quick and tells in all but the rare case that it overflows itself."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())

@@ -1,0 +1,73 @@
+"""Reads a JSON file of a model folder, which may be anybody's: its size and its depth are bounded.
+
+Whatever is wrong with such a file is said in a sentence that begins with its path.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from decoding.errors import ModelError
+
+MIB: Final = 2**20
+MAX_DEPTH: Final = 32
+MAX_SHOWN: Final = 60
+
+
+def read_json(path: Path, *, most_bytes: int, most_depth: int = MAX_DEPTH) -> Any:
+    """The file's value.
+
+    Args:
+        path: of a regular file.
+        most_bytes: a longer file is refused before it is read.
+        most_depth: how deep tables and lists may lie in one another.
+
+    Raises:
+        ModelError: the file can't be read, is too long, is no JSON, or is nested too deeply.
+    """
+    try:
+        size = path.stat().st_size
+        text = path.read_bytes() if size <= most_bytes else b""
+    except OSError as error:
+        raise ModelError(f"{path} can't be read: {error.strerror}") from None
+    if size > most_bytes:
+        raise ModelError(f"{path} has {size:,} bytes, and at most {most_bytes:,} are read")
+    return parse_json(text, path, most_depth=most_depth)
+
+
+def parse_json(text: bytes, path: Path, *, most_depth: int = MAX_DEPTH) -> Any:
+    """The value of a text in UTF-8 that was read from `path`. Raises `ModelError`."""
+    try:
+        value = json.loads(text.decode("utf-8"))
+    except RecursionError:  # the parser counts its own calls, so that no depth can harm it
+        raise ModelError(f"{path} holds tables within tables, nested too deeply to be read") from None
+    except UnicodeDecodeError:
+        raise ModelError(f"{path}: not JSON (it isn't UTF-8)") from None
+    except ValueError as error:
+        raise ModelError(f"{path}: not JSON ({error})") from None
+    if _is_deeper(value, most_depth):
+        raise ModelError(f"{path} holds tables within tables, nested more than {most_depth} deep")
+    return value
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: as JSON, and not all of a long one."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level = [value]
+    for _ in range(most + 1):
+        level = [
+            child
+            for item in level
+            if isinstance(item, (dict, list))
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return False
+    return True

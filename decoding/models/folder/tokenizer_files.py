@@ -1,0 +1,133 @@
+"""Reads a model folder's tokenizer, and compares two of them.
+
+A tokenizer.json may be anybody's: its numbers are bounded, and an expression in it that might be matched for ever is
+refused (`expressions.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from tokenizers import Tokenizer
+
+from decoding.errors import ModelError
+from decoding.models.folder.expressions import why_not_bounded
+from decoding.models.folder.json_files import MIB, read_json, shown
+from decoding.models.folder.model_config import MAX_VOCABULARY
+
+TOKENIZER_FILE: Final = "tokenizer.json"
+SETTINGS_FILE: Final = "tokenizer_config.json"
+MAX_TOKENIZER_BYTES: Final = 256 * MIB
+MAX_SETTINGS_BYTES: Final = 64 * MIB
+# The library itself refuses what lies deeper.
+MAX_DEPTH: Final = 128
+# Where a tokenizer's description holds parts that hold parts.
+NESTED: Final = ("normalizer", "pre_tokenizer", "decoder", "normalizers", "pretokenizers")
+PARTS: Final = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+# How much longer than itself a text may become by what is put for its parts.
+MAX_GROWTH: Final = 256
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The folder's tokenizer.json; it puts no space of its own before a text, because a prompt is made of several.
+
+    Raises `ModelError`.
+    """
+    path = folder / TOKENIZER_FILE
+    if not path.is_file():
+        raise ModelError(f"{folder} is not a complete model folder: tokenizer.json is missing")
+    described = read_json(path, most_bytes=MAX_TOKENIZER_BYTES, most_depth=MAX_DEPTH)
+    if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
+        raise ModelError(f"{path}: model must be a table that describes a tokenizer")
+    for part in PARTS:
+        _check_expressions(described.get(part), path, part)
+    try:
+        tokenizer = Tokenizer.from_str(json.dumps(_without_leading_space(described), ensure_ascii=False))
+    except BaseException as error:  # the library raises bare Exception, and where it panics not even that
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        raise ModelError(f"{path} describes no tokenizer: {str(error) or 'it was refused'}") from None
+    if (count := num_token_ids(tokenizer)) > MAX_VOCABULARY:
+        raise ModelError(f"{path}: token ids must be below {MAX_VOCABULARY:,}, and one is {count - 1:,}")
+    # A file may hold the name of a special token; there it is text like any other.
+    tokenizer.encode_special_tokens = True
+    # A prompt is neither cut nor filled up by anybody but the engine.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def begin_token_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
+    """What opens every text of a model: as its tokenizer_config.json says, else as its tokenizer does by itself."""
+    path = folder / SETTINGS_FILE
+    settings = read_json(path, most_bytes=MAX_SETTINGS_BYTES) if path.is_file() else {}
+    if not isinstance(settings, dict):
+        raise ModelError(f"{path} must hold a table, not {shown(settings)}")
+    if isinstance(adds := settings.get("add_bos_token"), bool):
+        name = settings.get("bos_token")
+        token_id = tokenizer.token_to_id(str(name.get("content") if isinstance(name, dict) else name))
+        return [token_id] if adds and token_id is not None else []
+    plain, opened = (tokenizer.encode("a", add_special_tokens=adds).ids for adds in (False, True))
+    return opened[: opened.index(plain[0])] if plain and plain[0] in opened else []
+
+
+def num_token_ids(tokenizer: Tokenizer) -> int:
+    """One more than the largest id: a table of tokens may have holes, and logits behind its end are padding."""
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+
+def why_not_alike(target: Tokenizer, draft: Tokenizer) -> str:
+    """What makes a draft's token ids mean something else than the target's, "" if nothing does."""
+    ours, theirs = (tokenizer.get_vocab(with_added_tokens=True) for tokenizer in (target, draft))
+    if ours == theirs:
+        return ""
+    others = {token_id: token for token, token_id in theirs.items()}
+    differing = sorted(token_id for token, token_id in ours.items() if others.get(token_id) != token)
+    if not differing:
+        return f"it has {len(theirs)} tokens and the target {len(ours)}"
+    token_id = differing[0]
+    return f"{len(differing)} ids differ: {token_id} is {target.id_to_token(token_id)!r} and {others.get(token_id)!r}"
+
+
+def _check_expressions(part: Any, path: Path, name: str) -> None:
+    """Raise `ModelError` if a part of a tokenizer might try for ever, or make a text grow without measure."""
+    growth = 1.0
+    for item in _tables_in(part):
+        pattern, content = item.get("pattern"), item.get("content")
+        expression = pattern.get("Regex") if isinstance(pattern, dict) else None
+        if isinstance(expression, str) and (problem := why_not_bounded(expression)):
+            raise ModelError(f"{path}: the expression {shown(expression)} of {name} can't be used, because {problem}")
+        if item.get("type") == "Replace" and isinstance(content, str):
+            replaced = pattern.get("String") if isinstance(pattern, dict) else None
+            growth *= max(1, len(content) / (len(replaced) or 1)) if isinstance(replaced, str) else 1 + len(content)
+    if growth > MAX_GROWTH:
+        raise ModelError(f"{path}: {name} makes a text more than {MAX_GROWTH} times as long, which can't be meant")
+
+
+def _tables_in(part: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(part, dict):
+        yield part
+    for child in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _tables_in(child)
+
+
+def _without_leading_space(part: Any) -> Any:
+    """A tokenizer's description less what SentencePiece puts before every text (`▁`) and byte-level ones may."""
+    if isinstance(part, list):
+        return [_without_leading_space(item) for item in part if not _is_prepender(item)]
+    if not isinstance(part, dict):
+        return part
+    kept = {
+        key: None if _is_prepender(value) else _without_leading_space(value) if key in NESTED else value
+        for key, value in part.items()
+    }
+    if part.get("type") == "Metaspace":
+        return {key: value for key, value in kept.items() if key != "add_prefix_space"} | {"prepend_scheme": "never"}
+    return kept | {"add_prefix_space": False} if part.get("type") == "ByteLevel" else kept
+
+
+def _is_prepender(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "Prepend"

@@ -1,0 +1,20 @@
+"""Says in words what failed inside of transformers, whose errors are made for programmers."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+MAX_ERROR: Final = 300
+EXCEPTION_NAMES: Final = re.compile(r"\b(?:\w+\.)*[A-Z]\w*(?:Error|Exception)\b[:(]?|<class '[\w.]+'>")
+
+
+def in_words(error: Exception) -> str:
+    """What went wrong inside of a library, for people: its own text, less the names of exceptions that it speaks of.
+
+    Some errors have no text but the name of what was looked for.
+    """
+    text = " ".join(EXCEPTION_NAMES.sub("", str(error)).split())
+    if isinstance(error, MemoryError) or not text:
+        return "there is too little memory" if isinstance(error, MemoryError) else "it fits no form that is known"
+    return f"{text} is missing or not known" if isinstance(error, KeyError) else text[:MAX_ERROR]

@@ -1,0 +1,98 @@
+"""What the safetensors files of a folder say of their tensors: name, dtype and shape, from their headers alone.
+
+A header is JSON that anybody may have written (https://github.com/huggingface/safetensors#format), so that its size,
+its depth and its number of tensors are bounded, and each tensor must lie within its file.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from decoding.errors import ModelError
+from decoding.models.folder.json_files import MIB, parse_json
+
+# A header of 16 MiB describes 100,000 tensors and more; published files hold a few GB and some thousand tensors each.
+MAX_HEADER_BYTES: Final = 16 * MIB
+MAX_TENSORS: Final = 200_000  # of a folder
+MAX_DIMENSIONS: Final = 8
+BITS: Final[Mapping[str, int]] = {
+    "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32,
+    "U16": 16, "U8": 8, "BOOL": 8, "C64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
+}  # fmt: skip
+OTHER_FORMATS: Final = (".bin", ".pt", ".pth", ".ckpt", ".gguf")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A tensor as its file describes it."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def read_headers(folder: Path) -> dict[str, Entry]:
+    """All tensors of a folder's safetensors files by name. Raises `ModelError` if there is no file or a broken one."""
+    entries: dict[str, Entry] = {}
+    files = sorted(folder.glob("*.safetensors"))
+    for file in files:
+        entries |= _read_header(file)
+        if len(entries) > MAX_TENSORS:
+            raise ModelError(f"{folder} holds more than {MAX_TENSORS:,} tensors, which no model needs")
+    if not files:
+        others = [path.name for path in folder.iterdir() if path.suffix in OTHER_FORMATS]
+        hint = f"; {others[0]} is not safetensors, and other formats are not read" if others else ""
+        raise ModelError(f"{folder} is not a complete model folder: no .safetensors file{hint}")
+    return entries
+
+
+def count_parameters(folder: Path) -> int:
+    """Weights in the folder's safetensors files. Raises `ModelError` if there is no file or a broken one."""
+    return sum(math.prod(entry.shape) for entry in read_headers(folder).values())
+
+
+def _read_header(file: Path) -> dict[str, Entry]:
+    broken = f"{file}: not a safetensors file, or cut short"
+    if not file.is_file():  # to open a pipe would wait for ever
+        raise ModelError(f"{broken} (it is no regular file)")
+    try:
+        num_bytes = file.stat().st_size
+        with file.open("rb") as stream:
+            start = stream.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if length > MAX_HEADER_BYTES:
+                raise ModelError(f"{broken} (its header would have {length:,} bytes; {MAX_HEADER_BYTES:,} are allowed)")
+            text = stream.read(length)
+    except OSError as error:
+        raise ModelError(f"{file} can't be read: {error.strerror}") from None
+    if not length or len(text) < length:
+        raise ModelError(f"{broken} (it ends within its header)")
+    header = parse_json(text, file)
+    if not isinstance(header, dict):
+        raise ModelError(f"{broken} (its header is no table)")
+    room = num_bytes - 8 - length
+    return {name: _entry(file, name, told, room) for name, told in header.items() if name != "__metadata__"}
+
+
+def _entry(file: Path, name: str, told: Any, room: int) -> Entry:
+    """One tensor, which must lie within the `room` bytes behind the header."""
+    told = told if isinstance(told, dict) else {}
+    dtype, shape, offsets = told.get("dtype"), told.get("shape"), told.get("data_offsets")
+    if not isinstance(dtype, str) or dtype not in BITS:
+        raise ModelError(f"{file}: tensor {name} has the dtype {dtype!r}, which is none of safetensors")
+    if not _are_sizes(shape) or len(shape) > MAX_DIMENSIONS:
+        raise ModelError(f"{file}: tensor {name} has no proper shape in the file's header")
+    if not _are_sizes(offsets) or len(offsets) != 2 or not offsets[0] <= offsets[1] <= room:
+        raise ModelError(f"{file}: not a safetensors file, or cut short (tensor {name} lies outside of it)")
+    if math.prod(shape) * BITS[dtype] != 8 * (offsets[1] - offsets[0]):
+        raise ModelError(f"{file}: tensor {name} takes more or fewer bytes than its shape and dtype need")
+    return Entry(file, dtype, tuple(shape))
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
