@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from numba.core import caching
 
 from decoding.config import EngineConfig
+from decoding.models.cpu import compiling
 from decoding.models.cpu.compiling import tidy
 from decoding.models.cpu.decoder import PREFILL_WIDTH, STEP_WIDTH, CpuDecoder
 from decoding.models.cpu.simd import HAS_PAIRS
@@ -212,3 +214,32 @@ def test_threads_end_with_their_model(folders: dict[str, Path], tokens: list[int
     for thread in helpers[-3:]:
         thread.join(timeout=30)
     assert threading.active_count() <= before
+
+
+def test_a_cache_that_can_not_be_written_or_read_costs_a_warning_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Numba writes at the first call, reads at it, too, and compiles callbacks where they are defined."""
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    def twice(number: int) -> int:
+        return 2 * number
+
+    def nothing(number: int) -> None:
+        return
+
+    monkeypatch.setattr(compiling, "_cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(compiling, "_troubles", [])
+    with monkeypatch.context() as full:
+        full.setattr(caching.IndexDataCacheFile, "_open_for_write", fail)
+        assert compiling.compiled(twice)(21) == 42
+        assert compiling.compiled_at_once(1)(nothing)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "No space left on device" in caplog.text
+    assert compiling.compiled(twice)(21) == 42
+    for file in tmp_path.rglob("*.nb?"):
+        file.write_bytes(b"damaged")
+    assert compiling.compiled(twice)(21) == 42
+    assert len(caplog.records) == 1

@@ -7,6 +7,7 @@ see that a function's helpers have changed. Folders of other versions are remove
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import string
@@ -19,21 +20,49 @@ from typing import Any
 
 import numba
 import platformdirs
+from numba.core.caching import FunctionCache
+
+log = logging.getLogger(__name__)
 
 NAME_LENGTH = 16
 UNUSED_DAYS = 30
 
 # An address is good for as long as what it belongs to.
 _callbacks: list[Any] = []
+_troubles: list[Exception] = []
+
+
+class _Cache(FunctionCache):
+    """numba's cache of a function's machine code, without which everything goes on: the next start compiles again.
+
+    numba writes at the first call and not where a function is defined, so that a full disk is met there.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was kept of the function, or None."""
+        try:
+            return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except Exception as error:  # a damaged file gives whatever unpickling raises
+            _warn(error)
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep it if that can be."""
+        try:
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        except Exception as error:  # as above, since it reads the index first
+            _warn(error)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
     """`numba.njit` without the interpreter's lock, kept on disk where anything can be."""
+    dispatcher: Any = numba.njit(nogil=True)(function)
     with _own_cache():
         try:
-            return numba.njit(nogil=True, cache=True)(function)
-        except (OSError, RuntimeError):
-            return numba.njit(nogil=True)(function)
+            dispatcher._cache = _Cache(function)  # type: ignore[no-untyped-call]
+        except (OSError, RuntimeError) as error:
+            _warn(error)
+    return dispatcher
 
 
 def compiled_at_once(num_integers: int) -> Callable[[Callable[..., None]], int]:
@@ -44,12 +73,21 @@ def compiled_at_once(num_integers: int) -> Callable[[Callable[..., None]], int]:
             signature = numba.void(*[numba.intp] * num_integers)
             try:
                 callback: Any = numba.cfunc(signature, cache=True)(function)
-            except (OSError, RuntimeError):
+            except Exception as error:  # what `_Cache` meets at a call
+                _warn(error)
                 callback = numba.cfunc(signature)(function)
         _callbacks.append(callback)
         return int(callback.address)
 
     return compile_it
+
+
+def _warn(error: Exception) -> None:
+    """Say once for all functions what is wrong with the cache."""
+    if not _troubles:
+        where, reason = _cache_folder(), str(error) or type(error).__name__
+        log.warning("compiled code can't be kept in %s, so every start compiles it again: %s", where, reason)
+    _troubles.append(error)
 
 
 @contextmanager
