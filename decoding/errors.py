@@ -3,6 +3,7 @@
 TabcastError
 ├── ConfigError        a setting that can't be used
 ├── ModelError         a model folder that is missing, incomplete, of another form or too large
+├── FolderError        a runtime folder that can't be used, or written
 ├── RequestError       a request that can't be answered as it is
 └── AlreadyRunning     another engine has the runtime directory, or the port is taken
 """
@@ -18,6 +19,10 @@ class ConfigError(TabcastError):
 
 class ModelError(TabcastError):
     """A model folder that can't be loaded."""
+
+
+class FolderError(TabcastError):
+    """A runtime folder that can't be used."""
 
 
 class RequestError(TabcastError):

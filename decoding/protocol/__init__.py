@@ -7,15 +7,7 @@ The engine speaks the OpenAI completions protocol; what that protocol lacks trav
 object named `tabcast` (see `CompletionOptions` for the request and `CompletionStats` for the answer).
 """
 
-from decoding.protocol.address import (
-    Address,
-    engine_directory,
-    is_proven,
-    make_private,
-    prove,
-    runtime_base,
-    user_config_path,
-)
+from decoding.protocol.address import Address, engine_directory, is_proven, prove, runtime_base, user_config_path
 from decoding.protocol.answers import (
     CompletionStats,
     Confidence,
@@ -39,6 +31,7 @@ from decoding.protocol.constants import (
     MAX_LOGPROBS,
     MAX_NEW_TOKENS,
     MAX_REQUEST_BYTES,
+    MIN_TOKEN_CHARS,
     PRIORITIES,
     PROTOCOL_VERSION,
     START_LOCK_FILE,
@@ -50,6 +43,7 @@ from decoding.protocol.constants import (
 from decoding.protocol.fields import ProtocolError
 from decoding.protocol.messages import CompletionOptions, CompletionRequest, ContextFile
 from decoding.protocol.methods import AUTO, COMBINE, DRAFTERS, METHODS, PLAIN, Method, check_method, drafter_names
+from decoding.protocol.private_files import folder_trouble, make_private, read_private, write_private
 
 __all__ = [
     "ADDRESS_FILE",
@@ -68,6 +62,7 @@ __all__ = [
     "MAX_NEW_TOKENS",
     "MAX_REQUEST_BYTES",
     "METHODS",
+    "MIN_TOKEN_CHARS",
     "PLAIN",
     "PRIORITIES",
     "PROTOCOL_VERSION",
@@ -92,10 +87,13 @@ __all__ = [
     "confidence_to_json",
     "drafter_names",
     "engine_directory",
+    "folder_trouble",
     "is_proven",
     "logprobs_to_json",
     "make_private",
     "prove",
+    "read_private",
     "runtime_base",
     "user_config_path",
+    "write_private",
 ]

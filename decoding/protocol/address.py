@@ -11,10 +11,14 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from decoding.protocol.answers import Health
-from decoding.protocol.constants import ADDRESS_FILE, PROTOCOL_VERSION, VERSION
+from decoding.protocol.constants import ADDRESS_FILE, MIN_TOKEN_CHARS, PROTOCOL_VERSION, VERSION
 from decoding.protocol.fields import Fields
+from decoding.protocol.private_files import ADVICE, read_private, write_private
+
+MAX_ADDRESS_BYTES: Final = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,29 +37,46 @@ class Address:
         """The address that an OpenAI client calls `base_url`, less the `/v1`."""
         return f"http://{self.host}:{self.port}"
 
+    def __post_init__(self) -> None:
+        """Refuse a token that could be guessed, or that is empty because its file was cut short."""
+        if len(self.token) < MIN_TOKEN_CHARS or not self.token.isascii():
+            raise ValueError(f"a token has at least {MIN_TOKEN_CHARS} characters of ASCII")
+
     def write(self, directory: Path) -> None:
         """Write the file so that a reader sees all of it or nothing, and only this user can read it."""
-        final = directory / ADDRESS_FILE
-        partial = final.with_suffix(f".{os.getpid()}")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(asdict(self), file)
-        partial.replace(final)
+        write_private(directory / ADDRESS_FILE, json.dumps(asdict(self)).encode())
 
     @classmethod
     def read(cls, directory: Path) -> Address | None:
-        """The address of the engine of this directory, or None where none was written or it can't be read."""
+        """The address of the engine of this directory, or None where there is none that can be read and trusted."""
         try:
-            body = Fields(json.loads((directory / ADDRESS_FILE).read_text(encoding="utf-8")), ADDRESS_FILE)
-            return cls(
-                port=body.integer("port", low=1, high=65535),
-                token=body.text("token", required=True),
-                pid=body.integer("pid"),
-                version=body.text("version"),
-                protocol=body.integer("protocol"),
-            )
-        except (OSError, ValueError):
+            return cls._read(directory)
+        except (OSError, ValueError, RecursionError):
             return None
+
+    @classmethod
+    def problem(cls, directory: Path) -> str:
+        """Why the address that was written can't be used, in a sentence; "" if it can, or if none was written."""
+        try:
+            cls._read(directory)
+        except FileNotFoundError:
+            return ""
+        except PermissionError as error:
+            return str(error) if error.errno is None else f"{directory / ADDRESS_FILE} can't be read; {ADVICE}"
+        except (OSError, ValueError, RecursionError):
+            return f"{directory / ADDRESS_FILE} is damaged; {ADVICE}"
+        return ""
+
+    @classmethod
+    def _read(cls, directory: Path) -> Address:
+        body = Fields(json.loads(read_private(directory / ADDRESS_FILE, MAX_ADDRESS_BYTES)), ADDRESS_FILE)
+        return cls(
+            port=body.integer("port", low=1, high=65535),
+            token=body.text("token", required=True),
+            pid=body.integer("pid"),
+            version=body.text("version"),
+            protocol=body.integer("protocol"),
+        )
 
 
 def prove(token: str, nonce: str, port: int) -> str:
@@ -104,15 +125,3 @@ def user_config_path(environ: Mapping[str, str]) -> Path:
     except ImportError:
         return Path.home() / ".config" / "tabcast" / "config.toml"
     return platformdirs.user_config_path("tabcast") / "config.toml"
-
-
-def make_private(directory: Path) -> None:
-    """Create a runtime directory that only this user can enter.
-
-    Raises `PermissionError` if it, or the folder above it, belongs to someone else.
-    """
-    for folder in (directory.parent, directory):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-            raise PermissionError(f"{folder} belongs to another user")
-    directory.chmod(0o700)

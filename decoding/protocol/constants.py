@@ -12,6 +12,7 @@ START_LOCK_FILE: Final = "start.lock"
 ENGINE_LOCK_FILE: Final = "engine.lock"
 LOG_FILE: Final = "engine.log"
 
+MIN_TOKEN_CHARS: Final = 32
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 MAX_NEW_TOKENS: Final = 4096
 MAX_CHOICES: Final = 16

@@ -10,15 +10,26 @@ import secrets
 import signal
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
 from filelock import FileLock, Timeout
 
 from decoding.config import EngineConfig
-from decoding.errors import AlreadyRunning
-from decoding.protocol import ADDRESS_FILE, ENGINE_LOCK_FILE, EXIT_MODEL, Address, make_private
+from decoding.errors import AlreadyRunning, FolderError
+from decoding.protocol import (
+    ADDRESS_FILE,
+    ENGINE_LOCK_FILE,
+    EXIT_MODEL,
+    MIN_TOKEN_CHARS,
+    Address,
+    folder_trouble,
+    make_private,
+    read_private,
+    write_private,
+)
 from decoding.service.http_server import EngineServer
 from decoding.service.jobs import EngineState, Mailbox
 from decoding.service.learner import Learner
@@ -26,6 +37,7 @@ from decoding.service.learner import Learner
 log = logging.getLogger(__name__)
 
 TOKEN_FILE = "token"  # noqa: S105 - a file's name
+MAX_TOKEN_BYTES = 4096
 FAILED_IDLE_S = 30.0
 
 
@@ -44,21 +56,32 @@ def serve(config: EngineConfig, directory: Path, port: int) -> int:
     Raises:
         AlreadyRunning: another engine has the directory.
         PortInUse: the port is taken.
-        PermissionError: the directory belongs to another user.
+        FolderError: the directory belongs to another user, or can't be written.
     """
-    make_private(directory)
-    lock = FileLock(directory / ENGINE_LOCK_FILE, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise AlreadyRunning(f"an engine is running in {directory} already") from None
+    with _troubles_of(directory):
+        make_private(directory)
+        lock = FileLock(directory / ENGINE_LOCK_FILE, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise AlreadyRunning(f"an engine is running in {directory} already") from None
     try:
         with _listen(port) as listener:
-            token = _token(directory, keep=port != 0)
+            with _troubles_of(directory):
+                token = _token(directory, keep=port != 0)
             address = Address(port=listener.getsockname()[1], token=token, pid=os.getpid())
             return asyncio.run(_run(config, directory, address, listener))
     finally:
         lock.release()
+
+
+@contextmanager
+def _troubles_of(directory: Path) -> Iterator[None]:
+    """Raise as `FolderError`, a sentence, what goes wrong with the directory and its files."""
+    try:
+        yield
+    except OSError as error:
+        raise FolderError(folder_trouble(directory, error)) from error
 
 
 async def _run(config: EngineConfig, directory: Path, address: Address, listener: socket.socket) -> int:
@@ -71,7 +94,8 @@ async def _run(config: EngineConfig, directory: Path, address: Address, listener
     runner = web.AppRunner(server.application(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.SockSite(runner, listener).start()
-    address.write(directory)
+    with _troubles_of(directory):
+        address.write(directory)
     log.info("listening on %s", address.url)
     compute = threading.Thread(target=_compute, args=(config, mailbox, state), name="compute", daemon=True)
     compute.start()
@@ -93,6 +117,8 @@ async def _wait(
     stopped: asyncio.Event, server: EngineServer, state: EngineState, idle_s: float, learner: Learner
 ) -> None:
     while not stopped.is_set():
+        if state.health.status == "loading":  # a large model may take longer than anybody is idle
+            server.note_use()
         limit_s = min(idle_s, FAILED_IDLE_S) if state.health.status == "failed" else idle_s
         if server.idle_s >= limit_s:
             log.info("idle for %.0f s", server.idle_s)
@@ -133,11 +159,19 @@ def _listen(port: int) -> socket.socket:
 
 
 def _token(directory: Path, *, keep: bool) -> str:
+    """A new token; or the one that was kept, unless it is none that can be trusted."""
     path = directory / TOKEN_FILE
-    if keep and path.is_file():
-        return path.read_text(encoding="ascii").strip()
+    if keep:
+        try:
+            token = read_private(path, MAX_TOKEN_BYTES).decode("ascii").strip()
+            if len(token) >= MIN_TOKEN_CHARS:
+                return token
+            log.warning("%s is too short for a token: another one is made", path)
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError) as error:
+            log.warning("the token can't be kept, another one is made: %s", error)
     token = secrets.token_urlsafe(32)
     if keep:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
-            file.write(token)
+        write_private(path, token.encode("ascii"), is_kept=True)
     return token

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import shlex
 import socket
 from dataclasses import replace
 from pathlib import Path
 
-from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_PORT_IN_USE, Address, Health
+from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_PORT_IN_USE, Address, Health, write_private
 from lsp_server.cli.connection import connection
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
 from lsp_server.cli.parser import engine_arguments
@@ -92,9 +91,7 @@ def _address(client: EngineClient) -> Address:
 def _write_header(directory: Path, address: Address) -> Path:
     """A file for `curl -H @FILE`, so that the token stands on no command line, where every user could read it."""
     path = directory / "curl-header"
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(f"Authorization: Bearer {address.token}\n")
+    write_private(path, f"Authorization: Bearer {address.token}\n".encode())
     return path
 
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from decoding.protocol import (
     EXIT_ALREADY_RUNNING,
-    LOG_FILE,
     START_LOCK_FILE,
     Address,
     CompletionRequest,
     Health,
+    folder_trouble,
     make_private,
 )
 from lsp_server.engine.adapters import Adapter
@@ -226,8 +226,11 @@ class EngineClient:
     async def _start(self, stuck: Address | None = None) -> Health:
         """Start an engine where none is; one that is silent, or `stuck`, is ended if nobody has replaced it yet."""
         silent = self._connection.silent
-        await asyncio.to_thread(make_private, self.spec.directory)
-        lock = await self._acquire_start_lock()
+        try:
+            await asyncio.to_thread(make_private, self.spec.directory)
+            lock = await self._acquire_start_lock()
+        except OSError as error:
+            raise EngineUnavailable(folder_trouble(self.spec.directory, error)) from error
         try:
             is_dead = silent == Address.read(self.spec.directory) and await self._is_stopped(silent)
             health = None if is_dead else await self.attach()  # another client may have started it meanwhile
@@ -273,10 +276,14 @@ class EngineClient:
             elif code is not None:
                 raise EngineUnavailable(self._why_it_ended(), "failed")
             await asyncio.sleep(POLL_S / 4)
-        raise EngineUnavailable(f"the engine did not answer within {START_TIMEOUT_S:.0f} s", "hung")
+        reason = Address.problem(self.spec.directory) or f"the engine did not answer within {START_TIMEOUT_S:.0f} s"
+        raise EngineUnavailable(reason, "hung")
 
     async def _spawn(self) -> StartedEngine:
-        child = await asyncio.to_thread(start_engine, self._program, self.spec.arguments, self.spec.directory)
+        try:
+            child = await asyncio.to_thread(start_engine, self._program, self.spec.arguments, self.spec.directory)
+        except OSError as error:
+            raise EngineUnavailable(folder_trouble(self.spec.directory, error), "failed") from error
         self._child = child
         logger.info("started an engine, pid %d", child.process.pid)
         return child
@@ -284,8 +291,7 @@ class EngineClient:
     def _why_it_ended(self) -> str:
         if self._child is None or self._child.process.poll() is None:
             return "no engine is running"
-        line = self._child.last_log_line() or "it wrote nothing"
-        return f"the engine ended with code {self._child.process.returncode}: {line} ({self.spec.directory / LOG_FILE})"
+        return self._child.why_it_ended()
 
     def _tell(self, health: Health) -> None:
         told = replace(health, proof="")

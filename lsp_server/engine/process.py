@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from decoding.protocol import LOG_FILE
+from decoding.protocol import LOG_FILE, folder_trouble, write_private
 
 MAX_LOG_BYTES = 1_000_000
 TAIL_BYTES = 4096
@@ -49,12 +49,20 @@ class StartedEngine:
     log_path: Path
     log_offset: int
 
+    def why_it_ended(self) -> str:
+        """One line for people; an engine that wrote nothing may have had no room for it."""
+        line = self.last_log_line() or _no_room(self.log_path.parent) or "it wrote nothing"
+        return f"the engine ended with code {self.process.returncode}: {line} ({self.log_path})"
+
     def last_log_line(self) -> str:
         """The last line that this child wrote, which is the engine's one-line error when it gave up."""
-        with self.log_path.open("rb") as log:
-            end = log.seek(0, 2)
-            log.seek(max(self.log_offset, end - TAIL_BYTES))
-            lines = log.read().decode("utf-8", "replace").splitlines()
+        try:
+            with self.log_path.open("rb") as log:
+                end = log.seek(0, 2)
+                log.seek(max(self.log_offset, end - TAIL_BYTES))
+                lines = log.read().decode("utf-8", "replace").splitlines()
+        except OSError:
+            return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
@@ -78,3 +86,14 @@ def start_engine(program: Sequence[str], arguments: Sequence[str], directory: Pa
             start_new_session=True,
         )
     return StartedEngine(process=process, log_path=log_path, log_offset=log_offset)
+
+
+def _no_room(directory: Path) -> str:
+    """Why nothing can be written in a folder, in a sentence; "" if something can."""
+    probe = directory / "room"
+    try:
+        write_private(probe, bytes(TAIL_BYTES), is_kept=True)
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        return folder_trouble(directory, error)
+    return ""

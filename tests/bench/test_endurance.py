@@ -42,7 +42,7 @@ async def _serve_and_drive(
     port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
     progress = endurance._Progress(os.getpid(), num_requests, lambda: None)
     try:
-        await endurance._drive(Address(port=port, token="t", pid=os.getpid()), progress)
+        await endurance._drive(Address(port=port, token="t" * 40, pid=os.getpid()), progress)
     finally:
         await runner.cleanup()
     return asked, progress.rows

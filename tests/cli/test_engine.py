@@ -150,3 +150,17 @@ def test_runtime_directory_that_is_not_ours(tabcast: Run, environment: dict[str,
     result: subprocess.CompletedProcess[str] = tabcast("engine", "start")
     assert result.returncode == 1
     error_line(result)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no such limit")
+def test_a_runtime_folder_without_room_is_told_in_a_sentence(
+    environment: dict[str, str], engine_options: list[str]
+) -> None:
+    """No process may write a byte into a file, the engine's own log included."""
+    command = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-P", "-m", "lsp_server", "engine", "start"]
+    result = subprocess.run(
+        [*command, *engine_options], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert result.returncode != 0
+    assert "can't be written" in error_line(result)
+    assert "TABCAST_RUNTIME_DIR" in result.stderr

@@ -214,7 +214,7 @@ async def test_strangers_are_refused(client: aiohttp.ClientSession, running: Eng
 async def test_the_proof_shows_who_knows_the_token(running: Engine) -> None:
     assert is_proven(running.address, "ab", await health(running, "ab"))
     assert not is_proven(running.address, "cd", await health(running, "ab"))
-    stranger = Address(port=running.address.port, token="other", pid=1)
+    stranger = Address(port=running.address.port, token="other" * 10, pid=1)
     assert not is_proven(stranger, "ab", await health(running, "ab"))
 
 

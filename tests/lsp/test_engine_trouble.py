@@ -119,7 +119,7 @@ async def test_an_engine_that_is_slow_while_it_loads_is_waited_for(
 
 def test_nothing_is_ended_where_nobody_holds_the_lock(tmp_path: Path) -> None:
     """The process number of an old address file may be anybody's by now; here it is this test's own."""
-    Address(port=1, token="t", pid=os.getpid()).write(tmp_path)
+    Address(port=1, token="t" * 40, pid=os.getpid()).write(tmp_path)
     assert end_engine(tmp_path, os.getpid())
 
 
