@@ -12,6 +12,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
@@ -50,6 +51,10 @@ class EngineServer:
         """Seconds since the last request that knew the token ended."""
         return 0.0 if self._num_open else time.monotonic() - self._last_used
 
+    def note_use(self) -> None:
+        """Idle time begins now."""
+        self._last_used = time.monotonic()
+
     def application(self) -> web.Application:
         """The aiohttp application."""
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_REQUEST_BYTES)
@@ -73,7 +78,7 @@ class EngineServer:
         if request.path == "/health":
             return await handler(request)
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._address.token.encode()):
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._address.token.encode()):
             return _error(401, "unauthorized", "the token is missing or wrong (`tabcast engine env` prints it)")
         self._num_open += 1
         try:
@@ -82,7 +87,7 @@ class EngineServer:
             return _error(413, "too_large", f"a request has at most {MAX_REQUEST_BYTES} bytes")
         finally:
             self._num_open -= 1
-            self._last_used = time.monotonic()
+            self.note_use()
 
     async def _health(self, request: web.Request) -> web.Response:
         nonce = request.query.get("nonce", "")[:128]
@@ -116,14 +121,13 @@ class EngineServer:
             return _error(400, "invalid_request", f"the body is not JSON: {error}")
         head = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time())}
         head["model"] = health.model
-        events = self._events(asked)
-        first = await anext(events)
-        if isinstance(first, JobDone):
-            await events.aclose()
-            return _error(first.status, "failed", first.error)
-        if asked.stream:
-            return await _send_stream(request, head, asked, first, events)
-        return await _send_whole(head, asked, first, events)
+        async with aclosing(self._events(asked)) as events:
+            first = await anext(events)
+            if isinstance(first, JobDone):
+                return _error(first.status, "failed", first.error)
+            if asked.stream:
+                return await _send_stream(request, head, asked, first, events)
+            return await _send_whole(head, asked, first, events)
 
     async def _events(self, asked: CompletionRequest) -> AsyncGenerator[Event, None]:
         """Hand the request to the compute thread; closing this, or the client going away, cancels it."""
@@ -153,7 +157,21 @@ async def _send_stream(
     request: web.Request, head: dict[str, Any], asked: CompletionRequest, first: Event, events: AsyncIterator[Event]
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-    await response.prepare(request)
+    try:
+        await response.prepare(request)
+        await _write_events(response, head, asked, first, events)
+    except ConnectionError:
+        log.debug("a client went away before its answer's end")
+    return response
+
+
+async def _write_events(
+    response: web.StreamResponse,
+    head: dict[str, Any],
+    asked: CompletionRequest,
+    first: Event,
+    events: AsyncIterator[Event],
+) -> None:
     event = first
     offsets = [0] * asked.n
     while not isinstance(event, JobDone):
@@ -169,7 +187,6 @@ async def _send_stream(
         await response.write(f"data: {json.dumps(body)}\n\n".encode())
     await response.write(b"data: [DONE]\n\n")
     await response.write_eof()
-    return response
 
 
 async def _send_whole(
