@@ -6,7 +6,7 @@ import argparse
 import shlex
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from decoding.bench.gpu_checks import command as gpu_checks
 from decoding.bench.harness import data, recorded_session
 from decoding.bench.report import report
 from decoding.bench.suites import decode_command, infilling, lookup, passes, replay
-from decoding.bench.suites.suggestions import CONTEXTS, MAX_BLOCK_TOKENS, ContextProcess, FilterProcess, Suggester
+from decoding.bench.suites.suggestions import CONTEXTS, MAX_BLOCK_TOKENS, FrontEnd, Suggester
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet, load_pair
@@ -165,25 +165,22 @@ def _replay(options: argparse.Namespace, models: ModelSet, progress: Progress) -
     rows = [row for path in options.data for row in data.read_replay(path, options.limit) if row.gold.strip()]
     if not rows:
         raise TabcastError("no row inserts anything")
-    filters = FilterProcess([*options.front_end, "filter"], options.min_confidence) if options.front_end else None
+    if not options.front_end:
+        raise TabcastError("this suite asks the front end what to ask: run it by the command `tabcast bench`")
     sources = {"all": CONTEXTS, "none": ()}.get(options.context[0], options.context)
-    context = ContextProcess([*options.front_end, "context"], sources) if options.front_end else None
     done: list[replay.Replayed] = []
     task = progress.add_task("typing", total=len(rows))
-    try:
-        with suppress(KeyboardInterrupt):
-            suggest = Suggester(models, filters, options.max_tokens, context)
-            for of_row in replay.replay(rows, suggest, gaps_ms, special_names(models.tokenizer)):
-                done.append(of_row)
-                progress.advance(task)
-    finally:
-        for process in (filters, context):
-            if process is not None:
-                process.close()
-    shown = "suggestions as an editor shows them" if filters else "raw suggestions, without the front end's filters"
+    with (
+        closing(FrontEnd(options.front_end, options.min_confidence, sources)) as front_end,
+        suppress(KeyboardInterrupt),
+    ):
+        suggest = Suggester(models, front_end, options.max_tokens)
+        for of_row in replay.replay(rows, suggest, gaps_ms, special_names(models.tokenizer)):
+            done.append(of_row)
+            progress.advance(task)
     clock = f"key gaps of {options.recording.name}" if options.recording else "key gaps of a built-in list"
     used = f"context: {' '.join(options.context)}"
-    yield from replay.summarise(done, f"{shown}; {used}; {clock}")
+    yield from replay.summarise(done, f"suggestions as an editor shows them; {used}; {clock}")
     if len(done) < len(rows):
         raise KeyboardInterrupt
 

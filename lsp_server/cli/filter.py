@@ -38,10 +38,7 @@ def shown(
     language: str = "python",
 ) -> str:
     """What is left of `text` between `prefix` and `suffix`; "" also where an editor that asks by hand gets nothing."""
-    lines = split_lines(prefix + suffix)
-    above = split_lines(prefix)
-    cursor = Cursor(len(above) - 1, len(above[-1]))
-    snapshot = Snapshot(uri="", version=None, revision=0, language=language, lines=tuple(lines), encoding="utf-32")
+    snapshot, cursor = read_place(prefix, suffix, language)
     place = snapshot.place(cursor)
     decision = decide(place, is_invoked=True, language=language)
     if decision.mode is None:
@@ -54,3 +51,10 @@ def shown(
     likely = tuple(rewrite_likely(text, confidence, place))
     left = cut_unlikely(left, likely, 0, bound, judge_of(left, place, language))
     return left if is_worth_showing(left) else ""
+
+
+def read_place(prefix: str, suffix: str, language: str, uri: str = "") -> tuple[Snapshot, Cursor]:
+    """The document of two texts, and the cursor between them."""
+    lines, above = split_lines(prefix + suffix), split_lines(prefix)
+    snapshot = Snapshot(uri=uri, version=None, revision=0, language=language, lines=tuple(lines), encoding="utf-32")
+    return snapshot, Cursor(len(above) - 1, len(above[-1]))

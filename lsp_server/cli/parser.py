@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_json(doctor)
     for name, text in ENGINE_SIDE.items():
         commands.add_parser(name, help=text, add_help=False)
-    for name in ("filter", "context"):  # processes of `tabcast bench`, not for people
+    for name in ("filter", "context", "request"):  # processes of `tabcast bench`, not for people
         commands.add_parser(name).set_defaults(module=name)
     files = commands.add_parser("files")  # a process of `tabcast models index`
     files.add_argument("folder", type=Path)

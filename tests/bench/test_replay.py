@@ -15,7 +15,7 @@ import pytest
 from decoding.__main__ import main
 from decoding.bench.harness import data, recorded_session
 from decoding.bench.suites import replay
-from decoding.bench.suites.suggestions import ContextProcess, FilterProcess, Suggester
+from decoding.bench.suites.suggestions import FrontEnd, Suggester
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import ScoredToken
 
@@ -141,17 +141,45 @@ def test_the_last_line_end_stands_there_already(tmp_path: Path) -> None:
     assert replay.place(data.read_replay(path)[0]) == ("    total = a", "\n    return total\n")
 
 
-def test_suggestions_come_from_the_core_and_the_front_ends_filters(pair: ModelSet, tmp_path: Path) -> None:
+def test_suggestions_come_from_the_core_and_the_front_ends_filters(
+    pair: ModelSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROW), encoding="utf-8")
     row = data.read_replay(path)[0]
-    filters = FilterProcess([*FRONT_END, "filter"], min_confidence=0)
-    assert filters.shown("x = ", "\ny = 2\n", "1\ny = 2\n") == "1"
-    shown = Suggester(pair, filters, 8)(row, 10)
-    raw = Suggester(pair, None, 8)(row, 10)
-    assert shown.text == filters.shown(row.prefix + row.gold[:10], "\n" + row.suffix, raw.text)
+    with closing(FrontEnd(FRONT_END, min_confidence=0)) as front_end:
+        assert front_end.shown("x = ", "\ny = 2\n", "1\ny = 2\n") == "1"
+        shown = Suggester(pair, front_end, 8)(row, 10)
+        with monkeypatch.context() as patch:
+            patch.setattr(front_end, "shown", lambda prefix, suffix, text, tokens: text)
+            raw = Suggester(pair, front_end, 8)(row, 10)
+        assert shown.text == front_end.shown(row.prefix + row.gold[:10], "\n" + row.suffix, raw.text)
     assert 1 <= raw.num_steps <= raw.num_tokens <= 16
-    filters.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "prefix", "suffix", "mode", "max_tokens"),
+    [
+        ("shop.py", "def f(a, b):\n    ", "\n", "block", 100),
+        ("shop.py", "total = (\n    ", "\n)\n", "line", 48),
+        ("lib/shop.go", "func f() {\n\t", "\n}\n", "block", 100),
+        ("shop.py", "password = 'hunter2'\nx = ", "\n", "line", 48),
+    ],
+)
+def test_what_is_asked_is_what_an_editor_asks(
+    tmp_path: Path, path: str, prefix: str, suffix: str, mode: str, max_tokens: int
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps(ROW), encoding="utf-8")
+    row = replace(data.read_replay(rows)[0], path=path)
+    with closing(FrontEnd(FRONT_END)) as front_end:
+        request = front_end.request(row, prefix, suffix, 100)
+        assert front_end.request(row, "", "\n", 100) is None  # an empty document
+    assert request is not None
+    assert (request.tabcast.line_mode, request.max_tokens) == (mode, max_tokens)
+    assert (request.tabcast.path, request.tabcast.repo) == (path, "repo")
+    assert request.prompt == prefix.replace("hunter2", "*" * 7)
+    assert request.suffix == suffix
 
 
 def test_the_command(tiny_model: Path, tmp_path: Path) -> None:
@@ -206,16 +234,15 @@ def test_context_comes_from_the_front_ends_sources(tmp_path: Path) -> None:
     path.write_text(json.dumps(ROW), encoding="utf-8")
     foo = ("a/c.py", "class Foo:\n    x: int\n")
     row = replace(data.read_replay(path)[0], path="a/b.py", prefix="from a.c import Foo\n\nFoo", open_files=(foo,))
-    with closing(ContextProcess([*FRONT_END, "context"], ["imports"])) as process:
-        assert [(file.path, file.text) for file in process.files(row, 1024)] == [foo]
-    with closing(ContextProcess([*FRONT_END, "context"], ["auto"])) as process:
-        assert process.files(row, 1024) == ()  # too small a window
-        assert process.files(row, 8192)
+    with closing(FrontEnd(FRONT_END, sources=["imports"])) as front_end:
+        assert [(file.path, file.text) for file in front_end.files(row, 1024)] == [foo]
+    with closing(FrontEnd(FRONT_END)) as front_end:
+        assert front_end.files(row, 1024) == ()  # too small a window
+        assert front_end.files(row, 8192)
 
 
 def test_what_is_improbable_is_cut_as_by_the_editor(tmp_path: Path) -> None:
     tokens = [ScoredToken(text="foo", logprob=-0.08), ScoredToken(text="(bar)", logprob=-2.0)]
     for bound, expected in ((None, "foo"), (0.9, "foo"), (0.1, "foo(bar)"), (0.95, "")):
-        filters = FilterProcess([*FRONT_END, "filter"], min_confidence=bound)
-        assert filters.shown("x = ", "\n", "foo(bar)", tokens) == expected
-        filters.close()
+        with closing(FrontEnd(FRONT_END, min_confidence=bound)) as front_end:
+            assert front_end.shown("x = ", "\n", "foo(bar)", tokens) == expected

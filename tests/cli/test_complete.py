@@ -105,7 +105,7 @@ async def asked_by_editor(uri: str, text: str, language: str, line: int, column:
     ("name", "language", "source", "mode"),
     [
         ("a.py", "python", "import os\n\ndef names(folder):\n    |\n", "block"),
-        ("a.py", "python", "password = 'correct horse'\nnames = [one for |]\n", "line"),
+        ("a.py", "python", "password = 'hunter2'\nnames = [one for |]\n", "line"),
         ("a.py", "python", "names = {\n    |\n}\n", "line"),
         ("a.js", "javascript", "function names(folder) {\n    |\n}\n", "block"),
         ("a.go", "go", "func names() {\n\tfor _, x := range y {|\n}\n", "block"),
