@@ -12,8 +12,8 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from decoding.drafters.combine import Combined
 from decoding.drafters.draft_model import DraftModel
+from decoding.drafters.in_order import InOrder
 from decoding.drafters.prompt_lookup import PromptLookup
 from decoding.errors import ModelError, RequestError
 from decoding.models.probing.row_invariance import probe
@@ -83,7 +83,7 @@ def generate(
             if small.notice:
                 raise ModelError(f"as a draft that won't do: {small.notice}")
             drafters.append(DraftModel(small, small.new_cache()))
-        drafter = Combined(drafters)
+        drafter = InOrder(drafters)
         drafter.begin(DraftRequest(prompt_ids=ids, max_tokens=max_new_tokens, sampling=sampling))
         rounds = stack.enter_context(closing(speculate(target, target.new_cache(), ids, drafter, sampling)))  # type: ignore[type-var]
         stack.enter_context(closing(drafter))
@@ -101,7 +101,7 @@ def _collect(
         answer = replace(
             answer,
             num_steps=answer.num_steps + 1,
-            num_drafted=answer.num_drafted + len(outcome.draft.token_ids),
+            num_drafted=answer.num_drafted + len(outcome.draft.leading.token_ids),
             num_accepted=answer.num_accepted + outcome.num_accepted,
         )
         for token_id in outcome.emitted_ids:

@@ -81,13 +81,14 @@ class Answer:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in self._token_bytes[token_id])
 
     def _count(self, outcome: Round) -> None:
-        for draft in (outcome.draft, *outcome.draft.rivals):
-            if draft.token_ids:
-                before = self.drafters.get(draft.drafter, DrafterStats())
-                accepted = outcome.num_accepted if draft is outcome.draft else 0
-                self.drafters[draft.drafter] = DrafterStats(
-                    drafted=before.drafted + len(draft.token_ids), accepted=before.accepted + accepted
+        accepted = outcome.num_accepted  # all of the leading chain
+        for chain in outcome.draft.verified:
+            if chain.token_ids:
+                before = self.drafters.get(chain.drafter, DrafterStats())
+                self.drafters[chain.drafter] = DrafterStats(
+                    drafted=before.drafted + len(chain.token_ids), accepted=before.accepted + accepted
                 )
+            accepted = 0
 
 
 class _Unshown:

@@ -8,10 +8,12 @@ drafts grow with the match, and end where they become improbable. It knows token
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import accumulate
+from operator import mul
 from typing import Final
 
-from decoding.speculation.drafting import Draft
+from decoding.speculation.drafting import EMPTY, Chain, Draft
 
 MIN_PROBABILITY: Final = 0.1  # of a whole chain
 MAX_RIVALS: Final = 3
@@ -29,22 +31,9 @@ Estimate = Callable[[float, float, int], float]
 _Weighted = list[tuple[tuple[int, ...], float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Tokens, the score of each, and how many tokens matched before them."""
-
-    token_ids: tuple[int, ...]
-    scores: tuple[float, ...]
-    match_len: int
-
-    @property
-    def expected(self) -> float:
-        """How many of its tokens stand on average."""
-        total, alive = 0.0, 1.0
-        for score in self.scores:
-            alive *= score
-            total += alive
-        return total
+def num_expected(beliefs: Sequence[float]) -> float:
+    """How many tokens of a chain stand on average, by the probability of each that it does if those before it do."""
+    return sum(accumulate(beliefs, mul), 0.0)
 
 
 def in_own_text(weight: float, total: float, match_len: int) -> float:
@@ -96,13 +85,14 @@ def _grown(followers: _Weighted, weight: float, total: float, match_len: int, es
             break
         token_ids.append(followers[0][0][depth])
         scores.append(score)
-    return Chain(tuple(token_ids), tuple(scores), match_len)
+    return Chain(tuple(token_ids), match_len=match_len, scores=tuple(scores))
 
 
 def as_draft(chains: Sequence[Chain], budget: int, drafter: str) -> Draft:
-    """The first chain as a draft of at most `budget` tokens, the others as its rivals; empty if there is none."""
-    drafts = [Draft(chain.token_ids[:budget], drafter, chain.match_len, chain.scores[:budget]) for chain in chains]
-    return replace(drafts[0], rivals=tuple(drafts[1 : MAX_RIVALS + 1])) if drafts and budget > 0 else Draft()
+    """A drafter's best chains, cut to at most `budget` tokens each."""
+    if budget < 1:
+        return EMPTY
+    return Draft(tuple(replace(chain.cut(budget), drafter=drafter) for chain in chains[: MAX_RIVALS + 1]))
 
 
 def _ranked(followers: _Weighted, depth: int) -> list[tuple[_Weighted, float]]:

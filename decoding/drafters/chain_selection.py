@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from operator import mul
 
-from decoding.speculation.drafting import Draft
+from decoding.drafters.chain_scoring import num_expected
+from decoding.speculation.drafting import Chain
 
 AGREEMENT = 0.5  # of what is missing to certainty, times the weaker belief
 
@@ -26,21 +27,19 @@ class Candidate:
     `length` of them are worth verifying alone, and then promise `rate` tokens a millisecond.
     """
 
-    draft: Draft
+    chain: Chain
     beliefs: tuple[float, ...]
     length: int = 0
     rate: float = 0.0
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """The chain."""
-        return self.draft.token_ids
+        """The chain's tokens."""
+        return self.chain.token_ids
 
     def cut(self, length: int) -> Candidate:
         """Its first tokens."""
-        whole = self.draft
-        draft = Draft(whole.token_ids[:length], whole.drafter, whole.match_len, whole.scores[:length])
-        return Candidate(draft, self.beliefs[:length], length, self.rate)
+        return Candidate(self.chain.cut(length), self.beliefs[:length], length, self.rate)
 
 
 def merge(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -71,7 +70,7 @@ def choose_chains(
         rate: of a step.
     """
     chosen, value = [best], _value([best], rate)
-    for candidate in sorted(candidates, key=lambda c: -_expected(c)):
+    for candidate in sorted(candidates, key=lambda c: -num_expected(c.beliefs)):
         if candidate.token_ids[: len(best.token_ids)] == best.token_ids or len(chosen) == most:
             continue
         tried = _fitted([*chosen, candidate], room)
@@ -83,18 +82,14 @@ def choose_chains(
 def _raised(candidate: Candidate, others: Sequence[Candidate]) -> Candidate:
     beliefs = list(candidate.beliefs)
     for other in others:
-        if other.draft.drafter == candidate.draft.drafter:
+        if other.chain.drafter == candidate.chain.drafter:
             continue
         for i, (ours, theirs) in enumerate(zip(candidate.token_ids, other.token_ids, strict=False)):
             if ours != theirs:
                 break
             high, low = max(beliefs[i], other.beliefs[i]), min(beliefs[i], other.beliefs[i])
             beliefs[i] = high + AGREEMENT * (1 - high) * low
-    return Candidate(candidate.draft, tuple(beliefs))
-
-
-def _expected(candidate: Candidate) -> float:
-    return float(sum(accumulate(candidate.beliefs, mul)))
+    return Candidate(candidate.chain, tuple(beliefs))
 
 
 def _fitted(chains: Sequence[Candidate], room: int) -> list[Candidate]:
@@ -110,7 +105,7 @@ def _fitted(chains: Sequence[Candidate], room: int) -> list[Candidate]:
 def _value(chains: Sequence[Candidate], rate: Rate) -> float:
     """Tokens a millisecond; what several chains begin with counts once."""
     ordered = sorted(chains, key=lambda chain: chain.token_ids)
-    emitted: float = 1.0 + _expected(ordered[0])
+    emitted: float = 1.0 + num_expected(ordered[0].beliefs)
     for before, chain in pairwise(ordered):
         shared = _num_shared(before.token_ids, chain.token_ids)
         emitted += sum(list(accumulate(chain.beliefs, mul))[shared:])

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from decoding.speculation.drafting import Draft
+from decoding.speculation.drafting import EMPTY, Chain, Draft
 from decoding.speculation.sampling import Sampling, sample
 
 # A draft ends where it would stand as a whole with less than this probability: a row costs a CPU a quarter of a step,
@@ -49,7 +49,7 @@ def guesses(logits: Tensor, sampling: Sampling, position: int) -> Iterator[Guess
 
 
 def draft_of(guessed: Iterable[Guess], drafter: str, least: float, *, are_independent: bool = False) -> Draft:
-    """The guesses as a draft, up to where it would stand as a whole with less than `least`.
+    """The guesses as a draft, up to where it would stand as a whole with less than `least`; the rivals come after it.
 
     Args:
         guessed: one for each place.
@@ -60,22 +60,22 @@ def draft_of(guessed: Iterable[Guess], drafter: str, least: float, *, are_indepe
     """
     kept: list[Guess] = []
     scores: list[float] = []
-    rivals: list[Draft] = []
+    rivals: list[Chain] = []
     whole = 1.0
     for guess in guessed:
         with_it = min(whole, guess.probability) if are_independent else whole * guess.probability
         if guess.second_probability >= LEAST_RIVAL and whole * guess.second_probability >= least / 2:
             before = tuple(other.token_id for other in kept)
             rival_scores = (*scores, guess.second_probability)
-            rivals.append(Draft((*before, guess.second_id), drafter, scores=rival_scores))
+            rivals.append(Chain((*before, guess.second_id), drafter, scores=rival_scores))
         if with_it < least:
             break
         kept.append(guess)
         scores.append(with_it / whole)
         whole = with_it
     if not kept:
-        return Draft()
-    return Draft(tuple(guess.token_id for guess in kept), drafter, scores=tuple(scores), rivals=tuple(rivals))
+        return EMPTY
+    return Draft((Chain(tuple(guess.token_id for guess in kept), drafter, scores=tuple(scores)), *rivals))
 
 
 def least_on(device: str) -> float:

@@ -7,13 +7,14 @@ barred, and ends where the model is not sure of itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 
 from decoding.drafters.draft_cache import Follower
 from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
-from decoding.speculation.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import EMPTY, NOTHING, Chain, Draft, DraftRequest, Outcome
 from decoding.speculation.sampling import barred, choose
 
 MAX_DRAFT = 4
@@ -66,7 +67,7 @@ class DraftModel:
                 break
             drafted.append(token_id)
             pending = [token_id]
-        return Draft(tuple(drafted), self.name if drafted else "")
+        return self._draft(drafted)
 
     def close(self) -> None:
         """The cache stays for the next request."""
@@ -85,7 +86,10 @@ class DraftModel:
         model = cast(DraftsAhead, self._model)
         found = model.draft_ahead(pending[more:], self._text.cache, num_tokens, MIN_PROBABILITY)
         sure = next((i for i, (_, share) in enumerate(found) if share < MIN_PROBABILITY), len(found))
-        return Draft(tuple(token_id for token_id, _ in found[:sure]), self.name if sure else "")
+        return self._draft([token_id for token_id, _ in found[:sure]])
+
+    def _draft(self, token_ids: Sequence[int]) -> Draft:
+        return Draft((Chain(tuple(token_ids), self.name),)) if token_ids else EMPTY
 
     def _read(self, pending: list[int]) -> torch.Tensor:
         """Logits (V,) after the pending tokens."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from decoding.drafters.draft_from_logits import Guess, draft_of, guesses, least_on
 from decoding.models.heads import Heads
-from decoding.speculation.drafting import HIDDEN, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import EMPTY, HIDDEN, Draft, DraftRequest, Outcome
 
 NEEDS: Final = frozenset((HIDDEN,))
 
@@ -49,7 +49,7 @@ class HeadsDrafter:
         """A token of each head, up to where they are not sure of themselves."""
         healing = self._request.healing
         if self._hidden is None or (healing is not None and healing.allowed(self._emitted) is not None):
-            return Draft()
+            return EMPTY
         return draft_of(self._guesses(self._hidden, budget), self.name, self._least)
 
     def close(self) -> None:

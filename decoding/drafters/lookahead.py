@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 
-from decoding.speculation.drafting import PROBES, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import PROBE, PROBES, Chain, Draft, DraftRequest, Outcome
 from decoding.text.token_healing import Healing
 
 WINDOW = 6
@@ -58,12 +58,9 @@ class Lookahead:
 
     def propose(self, budget: int) -> Draft:
         """The n-grams that begin with the last token, the latest first, and the window as a probe."""
-        probes = (self._guess(),)
-        found = [chain[:budget] for chain in self._known(self._ids[-1]) if self._may_follow(chain)]
-        if budget < 1 or not found:
-            return Draft(probes=probes)
-        best, *others = dict.fromkeys(found)
-        return Draft(best, self.name, rivals=tuple(Draft(chain, self.name) for chain in others), probes=probes)
+        window = Chain(self._guess(), self.name, role=PROBE)
+        known = [ngram[:budget] for ngram in self._known(self._ids[-1]) if budget > 0 and self._may_follow(ngram)]
+        return Draft((*(Chain(ngram, self.name) for ngram in dict.fromkeys(known)), window))
 
     def observe(self, outcome: Outcome) -> None:
         """Append what was emitted; take the target's choices as the next window, and pool what lies behind."""

@@ -14,7 +14,7 @@ from decoding.drafters.draft_cache import Follower
 from decoding.drafters.draft_from_logits import draft_of, guesses, least_on
 from decoding.models.language_model import Cache
 from decoding.models.parallel import ParallelModel
-from decoding.speculation.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import EMPTY, NOTHING, Draft, DraftRequest, Outcome
 from decoding.speculation.sampling import barred
 
 ROOM: Final = 2  # tokens that are asked for beyond as many as the model was sure of the last time
@@ -63,11 +63,11 @@ class Parallel:
         room = self._model.shape.max_len - len(self._text.ids)
         num_tokens = min(budget, self._parallel.num_tokens, room, self._reach)
         if num_tokens < 1:
-            return Draft()
+            return EMPTY
         logits = self._read(num_tokens)
         sampling = self._request.sampling
         if sampling.branch and sampling.branch_at >= len(self._text.ids):
-            return Draft()  # the target takes another token than the likeliest there
+            return EMPTY  # the target takes another token than the likeliest there
         healing = self._request.healing
         if healing is not None and (allowed := healing.allowed(self._text.answer_ids)) is not None:
             # Only the first row: what may follow depends on what comes before, which the other rows don't know.
@@ -75,7 +75,7 @@ class Parallel:
         found = guesses(logits, sampling, len(self._text.ids))
         draft = draft_of(found, self.name, self._least, are_independent=True)
         if self._model.device.type == "cpu":
-            self._reach = len(draft.token_ids) + ROOM
+            self._reach = len(draft.leading.token_ids) + ROOM
         return draft
 
     def close(self) -> None:

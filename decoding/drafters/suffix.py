@@ -16,15 +16,15 @@ from decoding.datastore.suffix_array import DEPTH, SuffixArray
 from decoding.drafters.chain_scoring import (
     MAX_RIVALS,
     MIN_PROBABILITY,
-    Chain,
     as_draft,
     in_foreign_text,
     in_own_text,
+    num_expected,
     vote,
 )
 from decoding.drafters.prompt_lookup import common_prefix_len
 from decoding.drafters.suffix_automaton import Automaton, LiveText, Writer
-from decoding.speculation.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import NOTHING, Chain, Draft, DraftRequest, Outcome
 
 MIN_MATCH: Final = 2
 MAX_DRAFT: Final = 16
@@ -93,7 +93,7 @@ class Suffix:
                 chains += vote(found.following, [1.0] * len(found.following), found.match_len, in_foreign_text)
         allowed = self._allowed()
         chains = [chain for chain in chains if allowed is None or chain.token_ids[0] in allowed]
-        chains.sort(key=lambda chain: -chain.expected)
+        chains.sort(key=lambda chain: -num_expected(chain.scores))
         return as_draft(_without_beginnings(chains), budget, self.name)
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ def _from_automaton(cursor: _Cursor, length: int) -> list[Chain]:
             ids.append(best)
             scores.append(found)
             place = automaton.after(place, best)
-        chains.append(Chain(tuple(ids), tuple(scores), matched))
+        chains.append(Chain(tuple(ids), match_len=matched, scores=tuple(scores)))
     return chains
 
 

@@ -6,8 +6,8 @@ A drafter's proposals are advice: it may be wrong, slow or raise, and the output
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol
 
 from torch import Tensor
 
@@ -19,6 +19,10 @@ GREEDY = Sampling()
 HIDDEN: Final = "hidden"
 PROBES: Final = "probes"
 NOTHING: Final[frozenset[str]] = frozenset()
+
+Role = Literal["verify", "probe"]
+VERIFY: Final = "verify"
+PROBE: Final = "probe"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,26 +42,64 @@ class DraftRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """Proposed tokens and who proposed them. Empty is normal: plain decoding.
+class Chain:
+    """Tokens that may follow the text, one behind another, and who proposed them.
 
     `match_len` is how many tokens before them were found again where they were copied from, 0 if they weren't copied.
     `scores` are the drafter's own estimates, for each token, that it stands if those before it do; empty if unknown.
-    `rivals` are other chains from the same place, the best first, to be verified beside it where rows are cheap.
-    `probes` are chains that are evaluated, never accepted and never kept; a drafter may ask for them without a draft.
+    A chain to `VERIFY` may be accepted. The target evaluates one to `PROBE` too, but never accepts or keeps it: its
+    drafter learns from what the target chose behind each of its tokens.
     """
 
     token_ids: tuple[int, ...] = ()
     drafter: str = ""
     match_len: int = 0
     scores: tuple[float, ...] = ()
-    rivals: tuple[Draft, ...] = ()
-    probes: tuple[tuple[int, ...], ...] = ()
+    role: Role = VERIFY
+
+    def cut(self, length: int) -> Chain:
+        """The chain's first tokens."""
+        return replace(self, token_ids=self.token_ids[:length], scores=self.scores[:length])
+
+    def is_beginning_of(self, other: Chain) -> bool:
+        """Whether the other chain has all of these tokens at its head."""
+        return other.token_ids[: len(self.token_ids)] == self.token_ids
+
+
+NO_TOKENS = Chain()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Chains that all begin where the text ends, the best first. None is normal: plain decoding.
+
+    More than one is evaluated beside the first where rows are cheap (decoding/speculation/step.py).
+    """
+
+    chains: tuple[Chain, ...] = ()
+
+    @property
+    def leading(self) -> Chain:
+        """The first chain that may be accepted, one of no tokens where there is none."""
+        return next((chain for chain in self.chains if chain.role == VERIFY), NO_TOKENS)
+
+    @property
+    def verified(self) -> tuple[Chain, ...]:
+        """The chains that may be accepted."""
+        return tuple(chain for chain in self.chains if chain.role == VERIFY)
+
+    @property
+    def probes(self) -> tuple[Chain, ...]:
+        """The chains that are only evaluated."""
+        return tuple(chain for chain in self.chains if chain.role == PROBE)
+
+
+EMPTY = Draft()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one round brought: the tokens it emitted, of which the first `num_accepted` were the draft's.
+    """What one round brought: the tokens it emitted, of which the first `num_accepted` were the leading chain's.
 
     `hidden` (emitted, C) are the target's states, before its last norm, that each was chosen from: for drafters that
     need `HIDDEN`, None where the target tells none; valid until the target's next step.
@@ -96,3 +138,25 @@ class Drafter(Protocol):
 
     def close(self) -> None:
         """The request is over, also when it was cancelled."""
+
+
+class NoDrafter:
+    """Plain decoding: nothing is ever proposed."""
+
+    name = "none"
+    needs = NOTHING
+    num_unread = 0
+
+    def begin(self, request: DraftRequest) -> None:
+        """There is nothing to learn from a request."""
+
+    def observe(self, outcome: Outcome) -> None:
+        """There is nothing to learn from a round."""
+
+    def propose(self, budget: int) -> Draft:
+        """Propose nothing."""
+        del budget
+        return EMPTY
+
+    def close(self) -> None:
+        """Nothing is kept."""

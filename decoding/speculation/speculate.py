@@ -16,15 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from decoding.kv_cache import num_prefill_tokens
 from decoding.models.language_model import Cache, LanguageModel
-from decoding.speculation.drafting import HIDDEN, Draft, Drafter, Outcome
+from decoding.speculation.drafting import EMPTY, HIDDEN, PROBE, Chain, Draft, Drafter, Outcome
 from decoding.speculation.sampling import Sampling, barred, choose
-from decoding.speculation.step import EMPTY, Step, leading, tidy
+from decoding.speculation.step import Step, promoted, tidy
 from decoding.speculation.verify import Verdict, verify
 from decoding.text.token_healing import Healing
 
@@ -43,11 +44,16 @@ class Round:
 
 
 def read_prompt(target: LanguageModel, cache: Cache, prompt_ids: Sequence[int]) -> Iterator[Round]:
-    """Bring the cache to the last whole chunk of the prompt, or further where it holds more of it already."""
+    """Bring the cache so near to the prompt's end that one step reads the rest; whole chunks first, then by steps."""
     cache.reuse(prompt_ids, target.chunk)
     end = num_prefill_tokens(len(prompt_ids), target.chunk)
     while len(cache) < end:
         target.prefill(prompt_ids[len(cache) : min(end, len(cache) + target.prefill_width)], cache)
+        yield Round()
+    while len(prompt_ids) - len(cache) > target.step_width:
+        part = prompt_ids[len(cache) : len(cache) + target.step_width]
+        target.step(part, cache)
+        cache.commit(part)
         yield Round()
 
 
@@ -71,37 +77,41 @@ def speculate(
     """
     yield from read_prompt(target, cache, prompt_ids)
     pending = list(prompt_ids[len(cache) :])
-    while len(pending) > target.step_width:
-        target.step(pending[: target.step_width], cache)
-        cache.commit(pending[: target.step_width])
-        del pending[: target.step_width]
-        yield Round()
     path: list[int] = []
     while (room := target.shape.max_len - len(cache) - len(pending)) > 0:
-        draft = tidy(drafter.propose(min(target.step_width - len(pending), room - 1)), target, len(pending), room)
+        budget = min(target.step_width - len(pending), room - 1)
+        draft = tidy(drafter.propose(budget), budget, len(pending), target)
         step = Step(target, cache, pending, draft)
-        position = len(cache) + len(pending)
-        verdicts: list[Verdict] = []
-        for chain, logits in step.candidates:
-            if healing is not None:
-                _bar(logits, healing, path, chain.token_ids)
-            verdicts.append(verify(chain.token_ids, choose(logits, sampling, position)))
+        judge = partial(_judge, path=path, position=len(cache) + len(pending), sampling=sampling, healing=healing)
+        verdicts = [judge(chain, logits) for chain, logits in zip(draft.chains, step.logits, strict=True)]
         best = max(range(len(verdicts)), key=lambda number: verdicts[number].num_accepted)
-        verdict = verdicts[best]
-        step.keep(best, verdict.num_accepted)
-        draft = leading(draft, best)
+        num_accepted, emitted_ids = verdicts[best]
+        step.keep(best, num_accepted)
         outcome = Outcome(
-            emitted_ids=verdict.emitted_ids,
-            num_accepted=verdict.num_accepted,
-            draft=draft,
+            emitted_ids=emitted_ids,
+            num_accepted=num_accepted,
+            draft=promoted(draft, best),
             hidden=step.hidden() if HIDDEN in drafter.needs else None,
-            probe_ids=tuple(tuple(choose(logits, sampling, position)) for logits in step.probe_logits),
+            probe_ids=tuple(verdict.emitted_ids for verdict in verdicts[len(draft.verified) :]),
         )
         drafter.observe(outcome)
-        logits = step.candidates[best][1]
-        yield Round(emitted_ids=verdict.emitted_ids, draft=draft, num_accepted=verdict.num_accepted, logits=logits)
-        path += verdict.emitted_ids
-        pending = [verdict.emitted_ids[-1]]
+        yield Round(emitted_ids=emitted_ids, draft=outcome.draft, num_accepted=num_accepted, logits=step.logits[best])
+        path += emitted_ids
+        pending = [emitted_ids[-1]]
+
+
+def _judge(
+    chain: Chain, logits: Tensor, *, path: Sequence[int], position: int, sampling: Sampling, healing: Healing | None
+) -> Verdict:
+    """What the target makes of a chain, from its logits, of which those that healing bars are overwritten.
+
+    A probe stands nowhere, and tells what the target would choose behind each of its tokens, barring nothing.
+    """
+    if chain.role == PROBE:
+        return Verdict(0, tuple(choose(logits, sampling, position)))
+    if healing is not None:
+        _bar(logits, healing, path, chain.token_ids)
+    return verify(chain.token_ids, choose(logits, sampling, position))
 
 
 @torch.inference_mode()

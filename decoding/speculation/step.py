@@ -9,17 +9,15 @@ the chains are stepped through one after the other, which a policy has to know (
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import cast
 
 from torch import Tensor
 
 from decoding.models.language_model import Cache, LanguageModel, StepsChains
-from decoding.speculation.drafting import Draft
+from decoding.speculation.drafting import NO_TOKENS, PROBE, VERIFY, Chain, Draft
 
 MOST = 4
-
-EMPTY = Draft()
+PLAIN = Draft((NO_TOKENS,))
 
 
 def max_chains(model: LanguageModel) -> int:
@@ -30,26 +28,23 @@ def max_chains(model: LanguageModel) -> int:
 class Step:
     """The target's rows behind what is pending for each chain of a draft, of which one is kept in the end.
 
-    `candidates` are the draft and its rivals, each with its logits (1 + drafted, V) behind the last pending token and
-    behind each of its own; `probe_logits` the same of its probes.
+    `logits` (1 + drafted, V) are, for each chain, those behind the last pending token and behind each of its own.
     """
 
     def __init__(self, target: LanguageModel, cache: Cache, pending: Sequence[int], draft: Draft) -> None:
         """`draft` as `tidy` leaves it."""
-        chains = (draft, *draft.rivals)
         self._target, self._cache, self._pending = target, cache, pending
-        self._chains = [[*pending, *token_ids] for token_ids in (*(c.token_ids for c in chains), *draft.probes)]
+        self._tails = [[*pending, *chain.token_ids] for chain in draft.chains]
+        self._is_one_pass = 1 < len(self._tails) <= max_chains(target)
         self._kept, self._num_kept = 0, 0
-        logits = self._compute()
+        self.logits = self._compute()
         if len(pending) > 1:
-            logits = [rows[len(pending) - 1 :] for rows in logits]
-        self.candidates = list(zip(chains, logits, strict=False))
-        self.probe_logits = logits[len(chains) :]
+            self.logits = [rows[len(pending) - 1 :] for rows in self.logits]
 
     def keep(self, number: int, num_accepted: int) -> None:
-        """Commit what was pending and the first tokens of a candidate."""
+        """Commit what was pending and the first tokens of a chain."""
         self._kept, self._num_kept = number, num_accepted
-        kept = self._chains[number][: len(self._pending) + num_accepted]
+        kept = self._tails[number][: len(self._pending) + num_accepted]
         if self._is_one_pass:
             cast(StepsChains, self._target).keep_chain(number, len(kept))
         elif number:
@@ -61,57 +56,53 @@ class Step:
         found = self._target.hidden()
         if found is None:
             return None
-        before = sum(map(len, self._chains[: self._kept])) if self._is_one_pass else 0
+        before = sum(map(len, self._tails[: self._kept])) if self._is_one_pass else 0
         first = before + len(self._pending) - 1
         return found[first : first + 1 + self._num_kept]
 
     def _compute(self) -> list[Tensor]:
-        target, cache, chains = self._target, self._cache, self._chains
-        self._is_one_pass = 1 < len(chains) <= max_chains(target)
         if self._is_one_pass:
-            return cast(StepsChains, target).step_chains(chains, cache)
+            return cast(StepsChains, self._target).step_chains(self._tails, self._cache)
         # The first comes last, so that the cache and the hidden states are its own: it is the likeliest to be kept.
-        others = [target.step(chain, cache).clone() for chain in chains[1:]]
-        return [target.step(chains[0], cache), *others]
+        first, *others = self._tails
+        computed = [self._target.step(tail, self._cache).clone() for tail in others]
+        return [self._target.step(first, self._cache), *computed]
 
 
-def tidy(draft: Draft, target: LanguageModel, num_pending: int, room: int) -> Draft:
-    """What of a draft, its rivals and its probes is tokens and fits: drafts are advice, good or bad."""
-    limit = max(0, min(target.step_width - num_pending, room - 1))
+def tidy(draft: Draft, limit: int, num_pending: int, target: LanguageModel) -> Draft:
+    """The chains of a draft that are tokens and fit, probes last: drafts are advice, good or bad.
+
+    The first is always one to verify, if only one of no tokens.
+
+    Args:
+        draft: as a drafter proposed it.
+        limit: the most tokens of a chain.
+        num_pending: tokens that stand before those of each chain.
+        target: the model that is to evaluate them.
+    """
+    if not draft.chains:
+        return PLAIN
     vocabulary = target.shape.vocabulary
-    if not draft.rivals and not draft.probes:
-        token_ids = _valid(draft.token_ids, limit, vocabulary)
-        return replace(draft, token_ids=token_ids, scores=draft.scores[: len(token_ids)]) if token_ids else EMPTY
+    valid = [chain.cut(_num_valid(chain.token_ids[:limit], vocabulary)) for chain in draft.chains]
+    verified = [chain for chain in valid if chain.role == VERIFY and chain.token_ids]
+    probes = [chain for chain in valid if chain.role == PROBE and chain.token_ids]
     rows_left = target.step_width if max_chains(target) > 1 else MOST * target.step_width
-    chains: list[Draft] = []
-    for chain in (draft, *draft.rivals):
-        token_ids = _valid(chain.token_ids, limit, vocabulary)
-        is_new = not any(known.token_ids[: len(token_ids)] == token_ids for known in chains)
-        if len(chains) < MOST and (not chains or is_new) and (not chains or num_pending + len(token_ids) <= rows_left):
-            chains.append(replace(chain, token_ids=token_ids, scores=chain.scores[: len(token_ids)], rivals=()))
-            rows_left -= num_pending + len(token_ids)
-    probes: list[tuple[int, ...]] = []
-    for probe in draft.probes:
-        token_ids = _valid(probe, limit, vocabulary)
-        if len(chains) + len(probes) < MOST and num_pending + len(token_ids) <= rows_left:
-            probes.append(token_ids)
-            rows_left -= num_pending + len(token_ids)
-    first, *rivals = chains
-    if not first.token_ids:
-        first = rivals.pop(0) if rivals else EMPTY
-    return replace(first, rivals=tuple(rivals), probes=tuple(probes))
+    kept: list[Chain] = []
+    for chain in (*(verified or [NO_TOKENS]), *probes):
+        num_rows = num_pending + len(chain.token_ids)
+        # What another chain begins with is verified along with it.
+        is_new = chain.role == PROBE or not any(chain.is_beginning_of(other) for other in kept)
+        if is_new and num_rows <= rows_left and len(kept) < MOST:
+            kept.append(chain)
+            rows_left -= num_rows
+    return Draft(tuple(kept))
 
 
-def leading(draft: Draft, number: int) -> Draft:
-    """Of a draft and its rivals the one of that number, 0 being the draft itself, with all others as its rivals."""
-    if number == 0:
-        return draft
-    chains = [replace(draft, rivals=(), probes=()), *draft.rivals]
-    first = chains.pop(number)
-    return replace(first, rivals=tuple(chains), probes=draft.probes)
+def promoted(draft: Draft, number: int) -> Draft:
+    """The draft with the chain of that number as its first."""
+    return Draft((draft.chains[number], *draft.chains[:number], *draft.chains[number + 1 :])) if number else draft
 
 
-def _valid(token_ids: Sequence[int], limit: int, vocabulary: int) -> tuple[int, ...]:
-    """The tokens up to the first that is none, at most `limit`."""
-    cut = tuple(token_ids[:limit])
-    return cut[: next((i for i, token_id in enumerate(cut) if not 0 <= token_id < vocabulary), None)]
+def _num_valid(token_ids: Sequence[int], vocabulary: int) -> int:
+    """How many tokens come before the first that is none."""
+    return next((i for i, token_id in enumerate(token_ids) if not 0 <= token_id < vocabulary), len(token_ids))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from decoding.config import METHOD_NO_DRAFT, EngineConfig
-from decoding.drafters.combine import Combined
 from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.speculation.drafting import NoDrafter
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
 
@@ -47,7 +47,7 @@ class EngineContinuation:
         rows: list[list[int]] = []
         for prompt in ids.tolist():
             emitted: list[int] = []
-            for found in speculate(target, target.new_cache(), prompt, Combined([]), Sampling()):
+            for found in speculate(target, target.new_cache(), prompt, NoDrafter(), Sampling()):
                 emitted += found.emitted_ids
                 if len(emitted) >= num_tokens:
                     break

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from decoding.config import EngineConfig
 from decoding.models.heads import DESCRIPTION_FILE, WEIGHTS_FILE, identity
 from decoding.models.loading.model_set import ModelSet, load_pair
-from decoding.speculation.drafting import Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import Chain, Draft, DraftRequest, Outcome
 from tests.conftest import MadeOnDemand
 from tests.tiny_models import FAMILIES, SETTINGS, make_model, make_tokenizer
 
@@ -57,7 +57,7 @@ class ScriptedDrafter:
         self._ids += outcome.emitted_ids
 
     def propose(self, budget: int) -> Draft:
-        return Draft(tuple(self._propose(self._ids, budget)), self.name)
+        return Draft((Chain(tuple(self._propose(self._ids, budget)), self.name),))
 
     def close(self) -> None:
         pass

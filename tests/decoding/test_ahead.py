@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
 from decoding.drafters import draft_from_logits
-from decoding.drafters.combine import Combined
 from decoding.drafters.draft_from_logits import Guess, draft_of
 from decoding.drafters.heads import HeadsDrafter
+from decoding.drafters.in_order import InOrder
 from decoding.drafters.parallel import Parallel
 from decoding.kv_cache import KVCache
 from decoding.models.heads import Heads, HeadWeights
 from decoding.models.loading.model_set import ModelSet, load_pair
 from decoding.models.parallel import ParallelModel
-from decoding.speculation.drafting import Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import Draft, DraftRequest, NoDrafter, Outcome
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
 from decoding.text.token_healing import Healing
@@ -30,7 +30,7 @@ from tests.tiny_models import make_tokenizer
 
 VOCABULARY = make_tokenizer().get_vocab_size()
 METHODS = ("parallel", "heads", "parallel+heads")
-PLAIN = Combined([])
+PLAIN = NoDrafter()
 NUM_TOKENS = 30
 
 
@@ -54,7 +54,7 @@ def test_random_weights_leave_the_output_as_it_is(models: ModelSet, sampling: Sa
         prompt = [rng.randrange(8, VOCABULARY) for _ in range(prompt_len)]
         plain = decode(models, prompt, PLAIN, NUM_TOKENS, sampling=sampling)
         for method in METHODS:
-            drafter = Combined(Session(models).drafters(method))
+            drafter = InOrder(Session(models).drafters(method))
             assert decode(models, prompt, drafter, NUM_TOKENS, sampling=sampling) == plain, (method, prompt_len)
 
 
@@ -69,13 +69,13 @@ def test_a_used_session_proposes_what_a_new_one_does(models: ModelSet, data: st.
         text = text[: data.draw(st.integers(1, len(text)))] + data.draw(st.lists(st.integers(8, 40), max_size=30))
         num_tokens = data.draw(st.sampled_from([0, 1, 2, 12]))
         warm, cold = session.drafters("parallel+heads"), Session(models).drafters("parallel+heads")
-        assert decode(models, text, Combined(warm), num_tokens) == decode(models, text, PLAIN, num_tokens)
+        assert decode(models, text, InOrder(warm), num_tokens) == decode(models, text, PLAIN, num_tokens)
         for used, new in zip(warm, cold, strict=True):
             used.close()
             used.begin(DraftRequest(prompt_ids=text))
             new.begin(DraftRequest(prompt_ids=text))
             ours, theirs = used.propose(5), new.propose(5)
-            assert ours.token_ids == theirs.token_ids
+            assert ours.leading.token_ids == theirs.leading.token_ids
         assert session.drafters("parallel")[0]._text.cache.token_ids == text  # type: ignore[attr-defined]
 
 
@@ -174,7 +174,7 @@ def test_heads_that_are_right_give_three_tokens_more_a_step(llama: ModelSet, rng
     ]
     emitted = [token_id for round_ in found for token_id in round_.emitted_ids]
     assert emitted == plain[: len(emitted)]
-    judged = [round_ for round_ in found if round_.draft.token_ids]
+    judged = [round_ for round_ in found if round_.draft.leading.token_ids]
     assert judged
     assert sum(round_.num_accepted for round_ in judged) >= 2.5 * len(judged)  # a run that comes again may mislead
 
@@ -215,7 +215,7 @@ def test_a_parallel_draft_begins_with_what_healing_allows(models: ModelSet) -> N
     rest = models.index.token_bytes[300]
     drafter = next(iter(Session(models).drafters("parallel")))
     drafter.begin(DraftRequest(prompt_ids=[9, 10, 11], healing=Healing(models.index, rest)))
-    (token_id,) = drafter.propose(4).token_ids
+    (token_id,) = drafter.propose(4).leading.token_ids
     written = models.index.token_bytes[token_id]
     assert written.startswith(rest) or rest.startswith(written)
 
@@ -228,12 +228,12 @@ def guesses() -> Iterator[Guess]:
 
 def test_a_draft_ends_where_it_becomes_improbable_and_names_its_rivals() -> None:
     draft = draft_of(guesses(), "x", 0.3)
-    assert draft.token_ids == (1, 2)
-    assert draft.scores == pytest.approx((0.9, 0.5))
-    assert [rival.token_ids for rival in draft.rivals] == [(1, 9)]
-    assert draft.rivals[0].scores == pytest.approx((0.9, 0.4))
+    assert draft.leading.token_ids == (1, 2)
+    assert draft.leading.scores == pytest.approx((0.9, 0.5))
+    assert [rival.token_ids for rival in draft.verified[1:]] == [(1, 9)]
+    assert draft.verified[1].scores == pytest.approx((0.9, 0.4))
     # Guesses that were made apart: a place's probability is that of all up to it.
     apart = draft_of(guesses(), "x", 0.3, are_independent=True)
-    assert apart.token_ids == (1, 2, 3)
-    assert apart.scores == pytest.approx((0.9, 0.5 / 0.9, 1.0))
+    assert apart.leading.token_ids == (1, 2, 3)
+    assert apart.leading.scores == pytest.approx((0.9, 0.5 / 0.9, 1.0))
     assert draft_of(guesses(), "x", 0.95) == Draft()

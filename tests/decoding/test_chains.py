@@ -8,16 +8,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from decoding.drafters.combine import Combined
 from decoding.models.language_model import LanguageModel
 from decoding.models.loading.model_set import ModelSet
-from decoding.speculation.drafting import HIDDEN, PROBES, Draft, Outcome
+from decoding.speculation.drafting import HIDDEN, PROBE, PROBES, Chain, Draft, NoDrafter, Outcome
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.step import MOST, Step, max_chains, tidy
 from tests.decoding.conftest import FORMS, ScriptedDrafter, decode
 from tests.tiny_models import FAMILIES
 
-PLAIN = Combined([])
+PLAIN = NoDrafter()
 # Chains are an affair of torch on our families; elsewhere they are steps, whatever the weights are kept in.
 ONLY_ON_LLAMA = ("float32", "bfloat16", "int8", "int4")
 CASES = [
@@ -48,13 +47,14 @@ def test_rows_of_chains_are_those_of_steps(
                 each.commit(before)
         pending = drawn(rng, model, rng.randrange(1, 3))
         room = model.step_width - 3 * len(pending)
-        probe = drawn(rng, model, room // 3)
-        rival = Draft(drawn(rng, model, max(1, room // 3)))
-        draft = Draft(drawn(rng, model, room - len(rival.token_ids) - len(probe)), rivals=(rival,), probes=(probe,))
-        assert tidy(draft, model, len(pending), 100) == draft
+        probe = Chain(drawn(rng, model, room // 3), role=PROBE)
+        rival = Chain(drawn(rng, model, max(1, room // 3)))
+        first = Chain(drawn(rng, model, room - len(rival.token_ids) - len(probe.token_ids)))
+        draft = Draft((first, rival, probe) if probe.token_ids else (first, rival))
+        assert tidy(draft, model.step_width - len(pending), len(pending), model) == draft
         step = Step(model, cache, pending, draft)
-        logits = [rows.clone() for rows in (*(rows for _, rows in step.candidates), *step.probe_logits)]
-        guesses = [draft.token_ids, rival.token_ids, probe]
+        logits = [rows.clone() for rows in step.logits]
+        guesses = [chain.token_ids for chain in draft.chains]
         for rows, guess in zip(logits, guesses, strict=True):
             assert torch.equal(rows, model.step([*pending, *guess], alone)[len(pending) - 1 :])
         kept = rng.randrange(2)
@@ -103,17 +103,21 @@ def test_rivals_and_probes_never_change_the_text(
             wrong = tuple((token_id + 1) % vocabulary for token_id in rest[:2])
             chains = [wrong, tuple(rest[:2]), (-1, 3), tuple(rest[:1])]
             rng.shuffle(chains)
-            rivals = tuple(Draft(chain, "rival") for chain in chains[1:])
-            return Draft(chains[0], "first", rivals=rivals, probes=(tuple(rest[:1]),))
+            probe = Chain(tuple(rest[:1]), "probe", role=PROBE)
+            return Draft((probe, *(Chain(chain, "verified") for chain in chains)))
 
         drafter = Rivals(propose)
         assert decode(models, prompt, drafter, 24, sampling=sampling) == plain
         assert sum(outcome.num_accepted for outcome in drafter.outcomes) > 8
         for outcome in drafter.outcomes:
-            assert outcome.draft.token_ids[: outcome.num_accepted] == outcome.emitted_ids[: outcome.num_accepted]
+            assert (
+                outcome.draft.leading.token_ids[: outcome.num_accepted] == outcome.emitted_ids[: outcome.num_accepted]
+            )
             if outcome.hidden is not None:
                 assert len(outcome.hidden) == len(outcome.emitted_ids)
-            assert [len(ids) for ids in outcome.probe_ids] == [len(probe) + 1 for probe in outcome.draft.probes]
+            assert [len(ids) for ids in outcome.probe_ids] == [
+                len(probe.token_ids) + 1 for probe in outcome.draft.probes
+            ]
             # The probe was the text itself: what the target chooses behind its end is what came first.
             assert all(ids[0] == outcome.emitted_ids[0] for ids in outcome.probe_ids)
         assert any(outcome.probe_ids for outcome in drafter.outcomes)
@@ -121,19 +125,19 @@ def test_rivals_and_probes_never_change_the_text(
 
 def test_what_is_too_much_is_left_out(llama: ModelSet, torch_llama: ModelSet) -> None:
     width = torch_llama.target.step_width
-    draft = Draft(
-        tuple(range(8, 100)),
-        "a",
-        rivals=(Draft((8, 9), "b"), Draft((50,) * 9, "c"), *(Draft((60 + i,), "d") for i in range(9))),
-        probes=((5,), (6,)),
-    )
-    kept = tidy(draft, torch_llama.target, 1, 1000)
-    assert len(kept.token_ids) == width - 1  # all the rows there are
-    assert kept.rivals == kept.probes == ()
-    kept = tidy(draft, llama.target, 1, 1000)  # one after the other: as many as are worth looking at
-    assert [chain.drafter for chain in (kept, *kept.rivals)] == ["a", "c", "d", "d"]
-    assert kept.probes == ()
-    assert 1 + len(kept.rivals) == MOST
-    assert tidy(draft, llama.target, 1, 1).token_ids == ()
-    empty = tidy(Draft((), "a", rivals=(Draft((5, 6), "b"), Draft((7,), "c"))), llama.target, 1, 100)
-    assert [chain.drafter for chain in (empty, *empty.rivals)] == ["b", "c"]
+    rivals = (Chain((8, 9), "b"), Chain((50,) * 9, "c"), *(Chain((60 + i,), "d") for i in range(9)))
+    draft = Draft((Chain(tuple(range(8, 100)), "a"), *rivals, Chain((5,), role=PROBE), Chain((6,), role=PROBE)))
+    kept = tidy(draft, width - 1, 1, torch_llama.target)
+    assert [len(chain.token_ids) for chain in kept.chains] == [width - 1]  # all the rows there are
+    # One after the other: as many as are worth looking at.
+    kept = tidy(draft, llama.target.step_width - 1, 1, llama.target)
+    assert [chain.drafter for chain in kept.chains] == ["a", "c", "d", "d"]
+    assert len(kept.chains) == MOST
+    assert tidy(draft, 0, 1, llama.target) == Draft((Chain(),))
+
+
+def test_the_first_chain_is_one_to_verify(llama: ModelSet) -> None:
+    probe, second, third = Chain((5,), role=PROBE), Chain((5, 6), "b"), Chain((7,), "c")
+    assert tidy(Draft((Chain(), probe, second, third)), 9, 1, llama.target) == Draft((second, third, probe))
+    assert tidy(Draft((probe,)), 9, 1, llama.target) == Draft((Chain(), probe))
+    assert tidy(Draft(), 9, 1, llama.target) == Draft((Chain(),))

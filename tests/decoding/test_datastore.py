@@ -249,7 +249,7 @@ def test_the_drafter_of_an_engine_finds_what_was_indexed(llama: ModelSet) -> Non
     session = Session(llama)
     (drafter,) = session.drafters("suffix")
     drafter.begin(DraftRequest(prompt_ids=[300, *ids[:12]]))
-    assert drafter.propose(4).token_ids == tuple(ids[12:16])
+    assert drafter.propose(4).leading.token_ids == tuple(ids[12:16])
     assert len(session.drafters("combine")) > 1
 
 

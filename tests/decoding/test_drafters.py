@@ -19,7 +19,7 @@ from decoding.drafters.prompt_lookup import (
     common_prefix_len,
 )
 from decoding.models.loading.model_set import ModelSet
-from decoding.speculation.drafting import Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import Chain, Draft, DraftRequest, Outcome
 from decoding.speculation.sampling import Sampling
 from decoding.text.token_healing import Healing, TokenIndex
 from tests.decoding.conftest import decode
@@ -58,22 +58,22 @@ def test_the_longest_match_is_found_whatever_was_indexed_before(prompts: list[li
             ids.append(token_id)
             draft = lookup.propose(4)
             wanted = longest_match(ids)
-            assert draft.match_len in (wanted, wanted + GOES_ON)  # more where an edited copy goes on
+            assert draft.leading.match_len in (wanted, wanted + GOES_ON)  # more where an edited copy goes on
             if wanted:
-                end = [*ids[len(ids) - wanted :], *draft.token_ids]
+                end = [*ids[len(ids) - wanted :], *draft.leading.token_ids]
                 assert any(ids[i : i + len(end)] == end for i in range(len(ids) - wanted))
 
 
-def essence(draft: Draft) -> tuple[tuple[int, ...], int]:
-    return draft.token_ids, draft.match_len
+def essence(chain: Chain) -> tuple[tuple[int, ...], int]:
+    return chain.token_ids, chain.match_len
 
 
 def test_the_latest_of_equal_matches_is_copied_and_hints_only_if_they_match_longer() -> None:
     lookup = PromptLookup()
     lookup.begin(DraftRequest(prompt_ids=[1, 2, 3, 1, 2, 4, 9, 1, 2]))
-    assert essence(lookup.propose(3)) == ((4, 9, 1), 2)
+    assert essence(lookup.propose(3).leading) == ((4, 9, 1), 2)
     lookup.begin(DraftRequest(prompt_ids=[1, 2, 3, 1, 2, 4, 9, 1, 2], hint_ids=[[5, 1, 2, 7], [9, 1, 2, 8, 8]]))
-    assert essence(lookup.propose(9)) == ((8, 8), 3)
+    assert essence(lookup.propose(9).leading) == ((8, 8), 3)
     lookup.begin(DraftRequest(prompt_ids=[9, 9]))
     assert lookup.propose(3) == Draft()
 
@@ -82,40 +82,40 @@ def test_a_copy_goes_on_behind_an_edit() -> None:
     lookup = PromptLookup()
     original = [*range(100, 120), 7, 8, 50, 51, 52, 7, 8, 60]
     lookup.begin(DraftRequest(prompt_ids=[*original, *range(100, 112)]))
-    assert lookup.propose(3).token_ids == (112, 113, 114)
+    assert lookup.propose(3).leading.token_ids == (112, 113, 114)
     lookup.observe(outcome(9))  # instead of 112
     draft = lookup.propose(3)
-    assert draft.token_ids == (113, 114, 115)
-    assert draft.scores[0] < 0.3  # it is a guess: nothing matches
+    assert draft.leading.token_ids == (113, 114, 115)
+    assert draft.leading.scores[0] < 0.3  # it is a guess: nothing matches
     lookup.observe(outcome(*range(113, 120), 7, 8))
-    assert lookup.propose(1).token_ids == (50,)
+    assert lookup.propose(1).leading.token_ids == (50,)
     lookup.begin(DraftRequest(prompt_ids=[*original, *range(100, 112)]))
     lookup.propose(1)
     lookup.observe(outcome(*range(112, 118), 9, 9, 7, 8))  # instead of 118 and 119
     draft = lookup.propose(2)
-    assert draft.token_ids == (50, 51)  # and not 60, which followed 7 and 8 later
-    assert draft.rivals[0].token_ids == (60, 100)
+    assert draft.leading.token_ids == (50, 51)  # and not 60, which followed 7 and 8 later
+    assert draft.verified[1].token_ids == (60, 100)
 
 
 def test_a_copy_that_was_left_for_long_is_forgotten() -> None:
     lookup = PromptLookup()
     lookup.begin(DraftRequest(prompt_ids=[*range(100, 160), *range(100, 112)]))
-    assert lookup.propose(1).token_ids == (112,)
+    assert lookup.propose(1).leading.token_ids == (112,)
     for token_id in range(MAX_EDIT):
         lookup.observe(outcome(token_id))
-        assert lookup.propose(1).token_ids == (113 + token_id,)
+        assert lookup.propose(1).leading.token_ids == (113 + token_id,)
     lookup.observe(outcome(99))
-    assert lookup.propose(1).token_ids == ()
+    assert lookup.propose(1).leading.token_ids == ()
 
 
 def test_of_several_matches_most_decide_and_the_others_are_rivals() -> None:
     lookup = PromptLookup()
     lookup.begin(DraftRequest(prompt_ids=[1, 2, 3, 5, 0, 1, 2, 3, 5, 7, 1, 2, 4, 6, 8, 1, 2]))
     draft = lookup.propose(2)
-    assert essence(draft) == ((3, 5), 2)
-    assert [essence(rival) for rival in draft.rivals] == [((4, 6), 2)]
-    assert 0 < draft.rivals[0].scores[0] < draft.scores[0] < draft.scores[1] < 1
-    assert {chain.drafter for chain in (draft, *draft.rivals)} == {"lookup"}
+    assert essence(draft.leading) == ((3, 5), 2)
+    assert [essence(rival) for rival in draft.verified[1:]] == [((4, 6), 2)]
+    assert 0 < draft.verified[1].scores[0] < draft.leading.scores[0] < draft.leading.scores[1] < 1
+    assert {chain.drafter for chain in draft.verified} == {"lookup"}
 
 
 def test_a_text_of_one_token_takes_no_longer_than_any_other() -> None:
@@ -131,7 +131,7 @@ def test_a_text_of_one_token_takes_no_longer_than_any_other() -> None:
             return super().__getitem__(key)  # type: ignore[index]
 
     lookup._text.ids = Counting(lookup._text.ids)
-    assert lookup.propose(5).token_ids
+    assert lookup.propose(5).leading.token_ids
     assert reads < 2 * MAX_PLACES * (MAX_MATCH + 2)
 
 
@@ -148,12 +148,12 @@ def test_drafts_begin_with_what_healing_allows(llama: ModelSet) -> None:
     lookup = PromptLookup()
     for follower, expected in ((2, (2,)), (3, ())):
         lookup.begin(DraftRequest(prompt_ids=[5, 6, follower, 4, 5, 6], healing=healing))
-        assert lookup.propose(1).token_ids == expected
+        assert lookup.propose(1).leading.token_ids == expected
     assert llama.draft is not None
     rest = llama.index.token_bytes[300]
     model = DraftModel(llama.draft, llama.draft.new_cache())
     model.begin(DraftRequest(prompt_ids=[9, 10, 11], healing=Healing(llama.index, rest)))
-    for token_id in model.propose(1).token_ids:
+    for token_id in model.propose(1).leading.token_ids:
         written = llama.index.token_bytes[token_id]
         assert written.startswith(rest) or rest.startswith(written)
 
@@ -171,7 +171,7 @@ def test_a_draft_model_that_is_the_target_is_right_also_when_sampling(
         judged, stood = 0, 0
 
         def observe(self, outcome: Outcome) -> None:
-            Watched.judged += len(outcome.draft.token_ids)
+            Watched.judged += len(outcome.draft.leading.token_ids)
             Watched.stood += outcome.num_accepted
             super().observe(outcome)
 

@@ -17,17 +17,19 @@ from transformers import AutoModelForCausalLM
 from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
 from decoding.drafters.combine import Combined
+from decoding.drafters.in_order import InOrder
 from decoding.drafters.registry import ENTRIES
 from decoding.models.cpu.decoder import CpuDecoder
 from decoding.models.loading.model_set import ModelSet, load_pair
 from decoding.policy.policy import Policy
+from decoding.speculation.drafting import NoDrafter
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.step import max_chains
 from tests.conftest import HAS_BUNDLED
 from tests.decoding.conftest import FORMS, ScriptedDrafter, decode, is_tried
 from tests.tiny_models import FAMILIES
 
-PLAIN = Combined([])
+PLAIN = NoDrafter()
 NUM_TOKENS = 40
 # What the drafters of one engine share.
 SHARED: dict[str, dict[str, Any]] = {}
@@ -66,9 +68,9 @@ def test_any_drafter_gives_the_plain_output(
         prompt = [rng.randrange(8, vocabulary) for _ in range(prompt_len)]
         plain = decode(models, prompt, PLAIN, NUM_TOKENS)
         for name, drafter in drafters(plain, prompt_len, vocabulary):
-            assert decode(models, prompt, Combined([drafter]), NUM_TOKENS) == plain, (name, prompt_len)
+            assert decode(models, prompt, InOrder([drafter]), NUM_TOKENS) == plain, (name, prompt_len)
         for method in ("lookup", "suffix", "draft", "auto"):
-            own = Combined(Session(models).drafters(method))  # type: ignore[arg-type]
+            own = InOrder(Session(models).drafters(method))  # type: ignore[arg-type]
             assert decode(models, prompt, own, NUM_TOKENS) == plain, (method, prompt_len)
 
 
@@ -81,7 +83,7 @@ def test_sampled_output_is_the_plain_one_too(llama: ModelSet, rng: random.Random
         plain = decode(llama, prompt, PLAIN, NUM_TOKENS, sampling=sampling)
         seen.add(tuple(plain))
         for name, drafter in drafters(plain, len(prompt), vocabulary):
-            assert decode(llama, prompt, Combined([drafter]), NUM_TOKENS, sampling=sampling) == plain, name
+            assert decode(llama, prompt, InOrder([drafter]), NUM_TOKENS, sampling=sampling) == plain, name
     assert len(seen) == 5
 
 
@@ -120,7 +122,7 @@ def test_a_right_draft_takes_fewer_steps(llama: ModelSet, rng: random.Random) ->
 
     llama.target.step = counted  # type: ignore[method-assign]
     try:
-        decode(llama, prompt, Combined([drafter]), NUM_TOKENS)
+        decode(llama, prompt, InOrder([drafter]), NUM_TOKENS)
     finally:
         llama.target.step = original  # type: ignore[method-assign]
     assert steps <= NUM_TOKENS // llama.target.step_width + 2
@@ -137,7 +139,7 @@ def test_greedy_equals_transformers(
     assert (models.target.step_width > 1) == FAMILIES[family].verifies
     for prompt_len in (5, 64, 130):
         prompt = [rng.randrange(8, models.target.shape.vocabulary) for _ in range(prompt_len)]
-        ours = decode(models, prompt, Combined(Session(models).drafters("auto")), NUM_TOKENS)
+        ours = decode(models, prompt, InOrder(Session(models).drafters("auto")), NUM_TOKENS)
         output = reference.generate(
             torch.tensor([prompt]),
             attention_mask=torch.ones(1, prompt_len, dtype=torch.long),
@@ -177,7 +179,7 @@ def test_a_warm_cache_gives_the_cold_tokens(
             text = text + session.cache.token_ids[len(text) : len(text) + 5]
         text = text[:200]
         num_tokens = data.draw(st.sampled_from([0, 1, 3, 20]))
-        drafter = Combined(session.drafters(data.draw(st.sampled_from(["plain", "lookup", "suffix", "draft", "auto"]))))
+        drafter = InOrder(session.drafters(data.draw(st.sampled_from(["plain", "lookup", "suffix", "draft", "auto"]))))
         warm = decode(models, text, drafter, num_tokens, cache=session.cache)
         assert warm == decode(models, text, PLAIN, num_tokens)
         assert len(session.cache) <= session.cache.capacity
@@ -185,7 +187,7 @@ def test_a_warm_cache_gives_the_cold_tokens(
 
 def test_a_round_always_yields_a_token_and_ends_at_the_models_length(llama: ModelSet) -> None:
     prompt = list(range(8, 8 + 300))
-    emitted = decode(llama, prompt, Combined([ScriptedDrafter(lambda _, k: [9] * (k + 5))]), 10_000)
+    emitted = decode(llama, prompt, InOrder([ScriptedDrafter(lambda _, k: [9] * (k + 5))]), 10_000)
     assert len(prompt) + len(emitted) == llama.target.shape.max_len
     assert emitted == decode(llama, prompt, PLAIN, 10_000)
 
@@ -198,4 +200,4 @@ def test_the_shipped_pair_is_lossless() -> None:
         prompt = models.encode(source[start : start + 900])
         plain = decode(models, prompt, PLAIN, 48)
         for method in ("lookup", "suffix", "draft", "auto"):
-            assert decode(models, prompt, Combined(Session(models).drafters(method)), 48) == plain  # type: ignore[arg-type]
+            assert decode(models, prompt, InOrder(Session(models).drafters(method)), 48) == plain  # type: ignore[arg-type]

@@ -14,16 +14,17 @@ from safetensors.torch import load_file, save_file
 
 from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
-from decoding.drafters.combine import Combined
+from decoding.drafters.in_order import InOrder
 from decoding.errors import ConfigError, ModelError
 from decoding.models.loading import memory, model_set
 from decoding.models.loading.model_set import choose_device, load_pair
 from decoding.models.recommended import RECOMMENDATIONS, largest_that_fits
+from decoding.speculation.drafting import NoDrafter
 from decoding.training import tokenizer as training_tokenizer
 from tests.decoding.conftest import decode
 from tests.tiny_models import VOCABULARY, make_model
 
-PLAIN = Combined([])
+PLAIN = NoDrafter()
 
 
 def test_vocabularies_padded_to_different_widths_are_compared_over_the_tokens(tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ def test_vocabularies_padded_to_different_widths_are_compared_over_the_tokens(tm
     prompt = list(range(20, 60))
     plain = decode(models, prompt, PLAIN, 60)
     assert max(plain) < VOCABULARY
-    assert decode(models, prompt, Combined(Session(models).drafters("draft")), 60) == plain
+    assert decode(models, prompt, InOrder(Session(models).drafters("draft")), 60) == plain
 
 
 def other_tokenizer(folder: Path) -> Path:
@@ -63,7 +64,7 @@ def test_a_draft_that_will_not_do_is_left_out_with_the_reason(
     assert re.search(reason, models.notices[0])
     # Look-up needs no model.
     prompt = list(range(20, 40)) * 3
-    assert decode(models, prompt, Combined(Session(models).drafters("auto")), 20) == decode(models, prompt, PLAIN, 20)
+    assert decode(models, prompt, InOrder(Session(models).drafters("auto")), 20) == decode(models, prompt, PLAIN, 20)
 
 
 def test_a_model_that_does_not_fit_is_refused_before_it_is_read(

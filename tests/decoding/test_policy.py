@@ -15,6 +15,7 @@ from torch import Tensor
 from decoding.completion.sessions import Session
 from decoding.drafters.chain_selection import Candidate, choose_chains, merge
 from decoding.drafters.combine import NUM_SKIPPED, Combined
+from decoding.drafters.in_order import InOrder
 from decoding.models.language_model import Cache
 from decoding.models.loading.model_set import ModelSet
 from decoding.models.probing.step_times import measure_passes
@@ -22,7 +23,7 @@ from decoding.policy.accounts import TRIAL_AFTER, Price
 from decoding.policy.calibration import MAX_LANGUAGES, Reliability, checked_language
 from decoding.policy.policy import VERSION, Policy, best_length
 from decoding.policy.step_costs import StepCosts, interpolate
-from decoding.speculation.drafting import Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import Chain, Draft, DraftRequest, NoDrafter, Outcome
 from tests.decoding.conftest import ScriptedDrafter, decode
 
 FLAT = [1.0] * 8
@@ -435,23 +436,23 @@ def test_who_promises_more_tokens_a_millisecond_is_heard() -> None:
         drafter.begin(DraftRequest(prompt_ids=[1], max_tokens=40))
         draft = drafter.propose(7)
         assert asked == expected
-        assert draft.drafter == expected[-1]
+        assert draft.leading.drafter == expected[-1]
 
 
 def chain(name: str, *beliefs: tuple[int, float]) -> Candidate:
-    return Candidate(Draft(tuple(token for token, _ in beliefs), name), tuple(belief for _, belief in beliefs))
+    return Candidate(Chain(tuple(token for token, _ in beliefs), name), tuple(belief for _, belief in beliefs))
 
 
 def test_agreement_raises_belief_and_what_another_chain_contains_is_left_out() -> None:
     first, second = chain("a", (1, 0.5), (2, 0.5), (3, 0.5)), chain("b", (1, 0.6), (2, 0.2), (9, 0.5))
     merged = merge([first, second])
-    assert [m.draft.drafter for m in merged] == ["a", "b"]
+    assert [m.chain.drafter for m in merged] == ["a", "b"]
     assert merged[0].beliefs[0] == merged[1].beliefs[0] > 0.6
     assert merged[0].beliefs[1] > 0.5
     assert merged[0].beliefs[2] == 0.5
-    assert [m.draft.drafter for m in merge([first, chain("b", (1, 0.9), (2, 0.9))])] == ["a"]
+    assert [m.chain.drafter for m in merge([first, chain("b", (1, 0.9), (2, 0.9))])] == ["a"]
     stronger = merge([first, chain("b", (1, 0.9), (2, 0.9), (3, 0.9))])
-    assert [m.draft.drafter for m in stronger] == ["b"]
+    assert [m.chain.drafter for m in stronger] == ["b"]
     assert stronger[0].beliefs[2] > 0.9
 
 
@@ -462,7 +463,7 @@ def test_where_rows_are_cheap_the_ends_of_a_chain_give_way_to_rivals() -> None:
     best = chain("a", *((i, 0.5) for i in range(7)))
     rival = chain("b", (50, 0.4), (51, 0.8))
     chosen = choose_chains([best, rival], best, 7, 4, rate)
-    assert [c.draft.drafter for c in chosen] == ["a", "b"]
+    assert [c.chain.drafter for c in chosen] == ["a", "b"]
     assert sum(len(c.token_ids) for c in chosen) + 1 <= 7
     assert choose_chains([best, rival], best, 7, 1, rate) == [best]
     best = chain("a", (1, 0.9))
@@ -471,7 +472,7 @@ def test_where_rows_are_cheap_the_ends_of_a_chain_give_way_to_rivals() -> None:
 
 def test_the_policy_never_changes_the_text(llama: ModelSet, rng: random.Random) -> None:
     prompt = [rng.randrange(8, 500) for _ in range(40)]
-    plain = decode(llama, prompt, Combined([]), 60)
+    plain = decode(llama, prompt, NoDrafter(), 60)
     session = Session(llama)
     for method in ("auto", "lookup", "draft", "auto"):
         assert decode(llama, prompt, session.drafter(method), 60) == plain
@@ -497,6 +498,6 @@ def test_other_work_while_steps_are_timed_slows_no_width_for_good(llama: ModelSe
 
 
 def test_drafts_say_who_made_them() -> None:
-    drafter = Combined([ScriptedDrafter(lambda _, k: []), ScriptedDrafter(lambda _, k: [5] * k)])
+    drafter = InOrder([ScriptedDrafter(lambda _, k: []), ScriptedDrafter(lambda _, k: [5] * k)])
     drafter.begin(DraftRequest(prompt_ids=[1]))
-    assert drafter.propose(2) == Draft((5, 5), "scripted")
+    assert drafter.propose(2) == Draft((Chain((5, 5), "scripted"),))

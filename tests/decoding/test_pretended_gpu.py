@@ -14,12 +14,13 @@ from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
 from decoding.drafters import draft_from_logits, draft_model
 from decoding.drafters.combine import Combined
+from decoding.drafters.in_order import InOrder
 from decoding.drafters.registry import ENTRIES
 from decoding.models.language_model import DraftsAhead
 from decoding.models.loading.model_set import ModelSet, load_pair
 from decoding.models.sharding.pipeline import Pipeline
 from decoding.policy.policy import Policy
-from decoding.speculation.drafting import DraftRequest
+from decoding.speculation.drafting import DraftRequest, NoDrafter
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
 from decoding.speculation.step import max_chains
@@ -28,7 +29,7 @@ from decoding.text.token_healing import Healing, TokenIndex
 from tests.pretended_gpu import Device, pretended
 from tests.tiny_models import make_tokenizer
 
-PLAIN = Combined([])
+PLAIN = NoDrafter()
 NUM_TOKENS = 8
 SAMPLINGS = {
     "greedy": Sampling(),
@@ -89,7 +90,7 @@ def test_every_drafter_keeps_to_the_device(
         for healing in (None, Healing(index, b"a")):
             plain = decoded(models, prompt, PLAIN, sampling, healing)
             for method in ENTRIES:
-                drafter = Combined(session.drafters(method))  # type: ignore[arg-type]
+                drafter = InOrder(session.drafters(method))  # type: ignore[arg-type]
                 assert decoded(models, prompt, drafter, sampling, healing) == plain, method
             together = Combined(session.drafters("combine"), policy)
             assert decoded(models, prompt, together, sampling, healing) == plain
@@ -103,7 +104,7 @@ def test_a_round_fetches_once(models: ModelSet, device: Device, sampling: Sampli
     has_ahead = isinstance(models.draft, DraftsAhead) and sampling.temperature == 0
     ahead = [("draft", 2)] if has_ahead else []
     for method, most in (("", 1), ("lookup", 1), ("suffix", 1), *ahead):
-        drafter = Combined(Session(models).drafters(method) if method else [])  # type: ignore[arg-type]
+        drafter = InOrder(Session(models).drafters(method) if method else [])  # type: ignore[arg-type]
         drafter.begin(DraftRequest(prompt_ids=prompt, max_tokens=NUM_TOKENS, sampling=sampling))
         fetched = []
         rounds = speculate(models.target, models.target.new_cache(), prompt, drafter, sampling)
@@ -122,7 +123,7 @@ def test_layers_on_two_devices_give_the_tokens_of_one(ahead_folders: dict[str, s
     spread_out = load_pair(replace(config, devices="cuda:0,cuda:1"))[0]
     assert isinstance(spread_out.target, Pipeline)
     assert spread_out.target.device == torch.device("cuda", 1)
-    lookup = Combined(Session(spread_out).drafters("lookup"))
+    lookup = InOrder(Session(spread_out).drafters("lookup"))
     for length in (5, 70):
         prompt = prompt_of(length)
         assert decoded(spread_out, prompt, lookup, Sampling()) == decoded(alone, prompt, PLAIN, Sampling())

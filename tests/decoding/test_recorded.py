@@ -16,8 +16,8 @@ import torch
 from decoding.bench.harness import random_models
 from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
-from decoding.drafters.combine import Combined
 from decoding.drafters.draft_model import DraftModel
+from decoding.drafters.in_order import InOrder
 from decoding.models.cuda.decoder import CHUNK, CudaDecoder
 from decoding.models.cuda.operations import TorchOperations
 from decoding.models.cuda.recording import Graphs, Replay
@@ -27,6 +27,7 @@ from decoding.models.loading.model_set import ModelSet
 from decoding.models.probing.row_invariance import probe
 from decoding.models.sharding.pipeline import split
 from decoding.models.torch.decoder import Decoder, Shape, Weights
+from decoding.speculation.drafting import NoDrafter
 from decoding.speculation.sampling import Sampling
 from tests.decoding.conftest import ScriptedDrafter, decode
 
@@ -34,7 +35,7 @@ TINY = random_models.ModelShape(layers=2, width=32, heads=4, kv_heads=2, feed_fo
 TIED = replace(TINY, is_tied=True, layers=1)
 CPU = torch.device("cpu")
 MAX_LEN = 320
-PLAIN = Combined([])
+PLAIN = NoDrafter()
 
 
 class Counting:
@@ -265,9 +266,9 @@ def test_a_draft_ends_where_the_model_is_not_sure(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(recorded, "draft_ahead", scripted)
     draft = drafter.propose(15)
-    assert draft.token_ids == (5, 6)
+    assert draft.leading.token_ids == (5, 6)
     drafter.observe(Outcome(emitted_ids=(5, 9), num_accepted=1, draft=draft))
-    assert drafter.propose(3).token_ids == ()
+    assert drafter.propose(3).leading.token_ids == ()
     assert asked == [(128, 22, 8), (151, 1, 3)]
 
 
@@ -284,10 +285,10 @@ def test_speculation_gives_the_plain_output_cold_and_warm(models: ModelSet) -> N
         wrong = ScriptedDrafter(lambda ids, k: tokens(k, len(ids)))
         right = ScriptedDrafter(lambda ids, k, plain=plain, n=length: plain[len(ids) - n :][:k])
         for drafter in (wrong, right, *session.drafters("auto")):
-            assert decode(models, prompt, Combined([drafter]), 24, cache=session.cache) == plain
+            assert decode(models, prompt, InOrder([drafter]), 24, cache=session.cache) == plain
     sampling = Sampling(temperature=1.0, seed=3)
     plain = decode(models, tokens(70), PLAIN, 24, sampling=sampling)
-    own = Combined(session.drafters("draft"))
+    own = InOrder(session.drafters("draft"))
     assert decode(models, tokens(70), own, 24, sampling=sampling, cache=session.cache) == plain
 
 
@@ -296,7 +297,7 @@ def test_rounded_weights_are_decoded_losslessly(quantize: str) -> None:
     config = EngineConfig(device="cpu", dtype="float32", kernels="rehearsed", quantize=quantize)
     models = random_models.random_pair("tiny", "smaller", config, MAX_LEN)
     plain = decode(models, tokens(70), PLAIN, 16)
-    assert decode(models, tokens(70), Combined(Session(models).drafters("draft")), 16) == plain
+    assert decode(models, tokens(70), InOrder(Session(models).drafters("draft")), 16) == plain
 
 
 def test_the_settings_choose_it() -> None:

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from decoding.drafters.combine import Combined
 from decoding.kv_cache import KVCache
-from decoding.speculation.drafting import Drafter
+from decoding.speculation.drafting import Drafter, NoDrafter
 from decoding.speculation.sampling import Sampling, choose, gumbel, sample, score
 from decoding.speculation.speculate import speculate
 from decoding.speculation.verify import verify
@@ -118,7 +117,7 @@ def test_drafts_leave_the_distribution_and_each_draw_as_they_are(cut: Sampling) 
         emitted = decode(seeded, ScriptedDrafter(drafters(seeded)[kind]))
         assert len(emitted) == NUM_TOKENS
         if seed < 200:
-            assert emitted == decode(seeded, Combined([])), kind
+            assert emitted == decode(seeded, NoDrafter()), kind
         transitions.update(zip((START, *emitted), emitted, strict=False))
     for first in range(VOCABULARY):
         observed = [transitions[first, second] for second in range(VOCABULARY)]

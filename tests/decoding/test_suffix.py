@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from decoding.datastore.suffix_array import DEPTH, MAX_FOUND, SuffixArray, sort_places
 from decoding.drafters import suffix
-from decoding.drafters.combine import Combined
+from decoding.drafters.in_order import InOrder
 from decoding.drafters.suffix import Suffix
 from decoding.drafters.suffix_automaton import ROOT, LiveText
 from decoding.models.loading.model_set import ModelSet
-from decoding.speculation.drafting import Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import Draft, DraftRequest, NoDrafter, Outcome
 from decoding.speculation.sampling import Sampling
 from decoding.text.token_healing import Healing, TokenIndex
 from tests.decoding.conftest import decode
@@ -141,14 +141,14 @@ def test_what_followed_in_earlier_answers_is_drafted_with_its_share() -> None:
         drafter.close()
     drafter.begin(DraftRequest(prompt_ids=[0, 9, 3, 4]))
     draft = drafter.propose(3)
-    assert (draft.token_ids[:2], draft.drafter, draft.match_len) == ((5, 6), "suffix", 3)
-    assert [rival.token_ids[:2] for rival in draft.rivals] == []  # all went on with 5
+    assert (draft.leading.token_ids[:2], draft.leading.drafter, draft.leading.match_len) == ((5, 6), "suffix", 3)
+    assert [rival.token_ids[:2] for rival in draft.verified[1:]] == []  # all went on with 5
     drafter.observe(outcome(5))
     draft = drafter.propose(3)
-    assert draft.token_ids[0] == 6
-    assert [rival.token_ids[0] for rival in draft.rivals] == [8]
-    assert 2 * draft.rivals[0].scores[0] == pytest.approx(draft.scores[0])
-    assert drafter.propose(1).token_ids == (6,)
+    assert draft.leading.token_ids[0] == 6
+    assert [rival.token_ids[0] for rival in draft.verified[1:]] == [8]
+    assert 2 * draft.verified[1].scores[0] == pytest.approx(draft.leading.scores[0])
+    assert drafter.propose(1).leading.token_ids == (6,)
 
 
 def test_datastores_are_asked_where_the_live_text_knows_nothing() -> None:
@@ -156,8 +156,8 @@ def test_datastores_are_asked_where_the_live_text_knows_nothing() -> None:
     drafter = Suffix(LiveText, lambda: [store])
     drafter.begin(DraftRequest(prompt_ids=[7, 1, 2, 3]))
     draft = drafter.propose(4)
-    assert (draft.token_ids, draft.match_len) == ((4, 5, 6), 3)
-    assert all(0 < score < 1 for score in draft.scores)
+    assert (draft.leading.token_ids, draft.leading.match_len) == ((4, 5, 6), 3)
+    assert all(0 < score < 1 for score in draft.leading.scores)
     drafter.begin(DraftRequest(prompt_ids=[7, 7]))
     assert drafter.propose(4) == Draft()
 
@@ -174,7 +174,7 @@ def test_hints_are_learnt_and_typing_goes_on_costs_what_was_typed(monkeypatch: p
         assert learnt == 304 if typed == 0 else learnt <= DEPTH
         drafter.close()
     drafter.begin(DraftRequest(prompt_ids=[*prompt, 902, 903]))
-    assert drafter.propose(1).token_ids == (904,)
+    assert drafter.propose(1).leading.token_ids == (904,)
 
 
 def test_in_the_middle_only_what_changed_is_learnt() -> None:
@@ -195,7 +195,7 @@ def test_drafts_begin_with_what_healing_allows() -> None:
     for follower, expected in ((2, (2,)), (3, ())):
         drafter = Suffix(LiveText, lambda follower=follower: [stores([5, 6, follower, 4])])  # type: ignore[misc]
         drafter.begin(DraftRequest(prompt_ids=[5, 6], healing=healing))
-        assert drafter.propose(1).token_ids == expected
+        assert drafter.propose(1).leading.token_ids == expected
 
 
 @settings(deadline=None)
@@ -209,7 +209,7 @@ def test_every_draft_is_what_followed_somewhere(requests: list[tuple[list[int], 
         texts.append(list(prompt))
         for token_id in emitted:
             draft = drafter.propose(4)
-            for chain in (draft, *draft.rivals):
+            for chain in draft.verified:
                 assert len(chain.scores) == len(chain.token_ids)
                 if chain.token_ids:
                     end = texts[-1][len(texts[-1]) - chain.match_len :]
@@ -223,7 +223,7 @@ def test_state_numbers_of_a_forgotten_automaton_do_no_harm(llama: ModelSet, rng:
     """Texts come and go in the middle of a request, as when several sessions take turns."""
     live = LiveText(max_states=50)
     prompt = [rng.randrange(8, 500) for _ in range(40)]
-    plain = decode(llama, prompt, Combined([]), 40)
+    plain = decode(llama, prompt, NoDrafter(), 40)
 
     class Busy(Suffix):
         def propose(self, budget: int) -> Draft:
@@ -231,7 +231,7 @@ def test_state_numbers_of_a_forgotten_automaton_do_no_harm(llama: ModelSet, rng:
             return super().propose(budget)
 
     for _ in range(3):
-        assert decode(llama, prompt, Combined([Busy(lambda: live, tuple)]), 40) == plain
+        assert decode(llama, prompt, InOrder([Busy(lambda: live, tuple)]), 40) == plain
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
@@ -239,7 +239,7 @@ def test_a_datastore_leaves_the_output_as_it_is(llama: ModelSet, rng: random.Ran
     """One that is right here and wrong there."""
     prompt = [rng.randrange(8, 500) for _ in range(30)]
     sampling = Sampling(temperature=temperature, seed=1)
-    plain = decode(llama, prompt, Combined([]), 40, sampling=sampling)
+    plain = decode(llama, prompt, NoDrafter(), 40, sampling=sampling)
     misled = [*prompt, *plain[:20], *[token_id + 1 for token_id in plain[20:30]], *plain[30:]]
     ids = np.array([*misled, 2**16 - 1], dtype=np.uint16)
     array = SuffixArray(ids, sort_places(ids), 2**16 - 1)
@@ -250,7 +250,7 @@ def test_a_datastore_leaves_the_output_as_it_is(llama: ModelSet, rng: random.Ran
             steps.append(outcome.num_accepted)
             super().observe(outcome)
 
-    drafter = Combined([Watched(LiveText, lambda: [array])])
+    drafter = InOrder([Watched(LiveText, lambda: [array])])
     assert decode(llama, prompt, drafter, 40, sampling=sampling) == plain
     assert max(steps) > 0
     assert 0 in steps
@@ -263,7 +263,7 @@ def test_an_answer_that_was_given_before_is_drafted_whole(llama: ModelSet, rng: 
 
     class Watched(Suffix):
         def observe(self, outcome: Outcome) -> None:
-            proposed.append((len(outcome.draft.token_ids), outcome.num_accepted))
+            proposed.append((len(outcome.draft.leading.token_ids), outcome.num_accepted))
             super().observe(outcome)
 
     drafter = Watched(lambda: live, tuple)

@@ -7,12 +7,13 @@ import torch
 from decoding.bench.gpu_checks.setting import GREEDY, Setting, Skipped, decode, error, random_ids
 from decoding.completion.sessions import Session
 from decoding.drafters import registry
-from decoding.drafters.combine import Combined
+from decoding.drafters.in_order import InOrder
 from decoding.models.cuda.decoder import CudaDecoder
 from decoding.models.language_model import LanguageModel
 from decoding.models.probing.row_invariance import probe
 from decoding.models.torch.decoder import Decoder
 from decoding.protocol import AUTO, COMBINE, DRAFTERS
+from decoding.speculation.drafting import NoDrafter
 from decoding.speculation.sampling import Sampling, choose
 
 NUM_TOKENS = 24
@@ -101,9 +102,9 @@ def drafters_are_lossless(setting: Setting) -> str:
     cases += [(length, Sampling(temperature=0.8, top_p=0.95, seed=length)) for length in (30, chunk + 1)]
     for length, sampling in cases:
         prompt = random_ids(longest, vocabulary)[:length]
-        plain = decode(models, prompt, Combined([]), NUM_TOKENS, models.target.new_cache(), sampling)
+        plain = decode(models, prompt, NoDrafter(), NUM_TOKENS, models.target.new_cache(), sampling)
         for name, session in sessions.items():
-            drafter = Combined(session.drafters(name))
+            drafter = InOrder(session.drafters(name))
             for cache in (models.target.new_cache(), session.cache):
                 found = decode(models, prompt, drafter, NUM_TOKENS, cache, sampling)
                 assert found == plain, f"{name} behind {length} tokens at temperature {sampling.temperature:g}"

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from decoding.config import EngineConfig
-from decoding.drafters.combine import Combined
 from decoding.models.language_model import Cache
 from decoding.models.loading.model_set import ModelSet
-from decoding.speculation.drafting import DraftRequest
+from decoding.speculation.drafting import Drafter, DraftRequest
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
 
@@ -52,7 +51,7 @@ def random_ids(count: int, vocabulary: int, seed: int = 0) -> list[int]:
 
 
 def decode(
-    models: ModelSet, prompt_ids: Sequence[int], drafter: Combined, num_tokens: int, cache: Cache, sampling: Sampling
+    models: ModelSet, prompt_ids: Sequence[int], drafter: Drafter, num_tokens: int, cache: Cache, sampling: Sampling
 ) -> list[int]:
     """The tokens that follow a prompt."""
     drafter.begin(DraftRequest(prompt_ids=prompt_ids, max_tokens=num_tokens, sampling=sampling))

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 
 from decoding.models.language_model import Cache, LanguageModel, StepsChains
-from decoding.speculation.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import NOTHING, Chain, Draft, DraftRequest, Outcome
 
 
 class SyntheticTarget:
@@ -73,7 +73,8 @@ class FreeDrafter:
 
     def propose(self, budget: int) -> Draft:
         """As many tokens as fit."""
-        return Draft(tuple(self._random.randrange(self._vocabulary) for _ in range(budget)), self.name)
+        token_ids = tuple(self._random.randrange(self._vocabulary) for _ in range(budget))
+        return Draft((Chain(token_ids, self.name),))
 
     def close(self) -> None:
         """Nothing is kept."""

@@ -20,10 +20,10 @@ from decoding.bench.harness.decode_prompts import GivenTarget
 from decoding.bench.harness.synthetic import FreeDrafter, SyntheticTarget
 from decoding.completion.sessions import Session
 from decoding.drafters import registry
-from decoding.drafters.combine import Combined
+from decoding.drafters.in_order import InOrder
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method
-from decoding.speculation.drafting import Draft, Drafter, DraftRequest, Outcome
+from decoding.speculation.drafting import Draft, Drafter, DraftRequest, NoDrafter, Outcome
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
 
@@ -80,14 +80,14 @@ def methods(
         # One session for all runs, as an engine has it: the policy goes on from what it has learnt.
         shared: dict[str, Any] = {}
         session = Session(models, shared=shared)
-        drafter = partial(_without_texts, shared, partial(session.drafter, name))
+        drafter: Callable[[], Drafter] = partial(_without_texts, shared, partial(session.drafter, name))
         if acceptance is not None:  # a decree leaves the policy nothing to decide
-            drafter = partial(_combined, session, name)
+            drafter = partial(_in_order, session, name)
         chosen[name] = _own(models, drafter, num_tokens, width=width, acceptance=acceptance, given=given)
     if acceptance is not None:
         free = FreeDrafter(models.target.shape.vocabulary)
-        chosen[free.name] = _own(models, lambda: Combined([free]), num_tokens, width=width, acceptance=acceptance)
-    return {PLAIN_FASTEST: _own(models, lambda: Combined([]), num_tokens, width=1, given=given), **chosen}
+        chosen[free.name] = _own(models, lambda: free, num_tokens, width=width, acceptance=acceptance)
+    return {PLAIN_FASTEST: _own(models, NoDrafter, num_tokens, width=1, given=given), **chosen}
 
 
 def from_baseline(generate: baselines.Generate) -> Decode:
@@ -136,14 +136,14 @@ def measure(
     return runs
 
 
-def _without_texts(shared: dict[str, Any], make: Callable[[], Combined]) -> Combined:
+def _without_texts(shared: dict[str, Any], make: Callable[[], Drafter]) -> Drafter:
     """Texts of before are forgotten: a prompt is decoded several times, and its answer must not be known."""
     shared.pop(registry.LIVE_TEXT, None)
     return make()
 
 
-def _combined(session: Session, method: Method) -> Combined:
-    return Combined(session.drafters(method))
+def _in_order(session: Session, method: Method) -> InOrder:
+    return InOrder(session.drafters(method))
 
 
 def _own(
@@ -189,11 +189,11 @@ def _timed(inner: Any, drafter: Drafter, prompt_ids: list[int], num_tokens: int)
             watched.seconds = target.seconds = 0.0
         else:
             run.decoded_tokens += len(outcome.emitted_ids)
-        if outcome.draft.token_ids:
-            name = outcome.draft.drafter
-            run.drafted[name] = run.drafted.get(name, 0) + len(outcome.draft.token_ids)
-            run.accepted[name] = run.accepted.get(name, 0) + outcome.num_accepted
-            run.drafts.append((len(outcome.draft.token_ids), outcome.num_accepted, outcome.draft.match_len))
+        chain = outcome.draft.leading
+        if chain.token_ids:
+            run.drafted[chain.drafter] = run.drafted.get(chain.drafter, 0) + len(chain.token_ids)
+            run.accepted[chain.drafter] = run.accepted.get(chain.drafter, 0) + outcome.num_accepted
+            run.drafts.append((len(chain.token_ids), outcome.num_accepted, chain.match_len))
         run.timeline.append((min(len(run.token_ids), num_tokens), time.perf_counter() - began))
         if len(run.token_ids) >= num_tokens:
             break

@@ -126,8 +126,8 @@ def _row(method: str, drafter: Drafter, unknown: Sequence[int]) -> report.Row:
             drafter.observe(Outcome(emitted_ids=(right,), num_accepted=0, draft=draft))
             passed += time.perf_counter() - began
             (rounds if number else first_rounds).append(passed * 1e6)
-            proposed += bool(draft.token_ids)
-            num_right += draft.token_ids[:1] == (right,)
+            proposed += bool(draft.leading.token_ids)
+            num_right += draft.leading.token_ids[:1] == (right,)
         drafter.close()
     return {
         "method": method,

@@ -1,0 +1,49 @@
+"""Drafters by order: the first that proposes anything is taken at its word. For callers without measured costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from decoding.drafters.roster import Roster
+from decoding.speculation.drafting import EMPTY, Chain, Draft, Drafter, DraftRequest, Outcome
+
+
+class InOrder:
+    """Takes the chains of the first drafter that has any to verify, and the probes of all that were asked."""
+
+    name = "in order"
+    num_unread = 0
+
+    def __init__(self, drafters: Sequence[Drafter]) -> None:
+        self._roster = Roster(drafters)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What any of them needs."""
+        return self._roster.needs
+
+    def begin(self, request: DraftRequest) -> None:
+        """Tell all of them."""
+        self._roster.begin(request)
+
+    def propose(self, budget: int) -> Draft:
+        """The first draft there is, of at most `budget` tokens in each chain."""
+        if budget < 1:
+            return EMPTY
+        probes: list[Chain] = []
+        for drafter in list(self._roster.active):
+            draft = self._roster.ask(drafter, budget)
+            probes += draft.probes
+            if draft.leading.token_ids:
+                chains = [replace(chain.cut(budget), drafter=drafter.name) for chain in draft.verified]
+                return Draft((*chains, *probes))
+        return Draft(tuple(probes))
+
+    def observe(self, outcome: Outcome) -> None:
+        """Tell all of them."""
+        self._roster.observe(outcome)
+
+    def close(self) -> None:
+        """Tell all of them."""
+        self._roster.close()
