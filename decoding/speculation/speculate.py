@@ -16,17 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import torch
 from torch import Tensor
 
 from decoding.kv_cache import num_prefill_tokens
 from decoding.models.language_model import Cache, LanguageModel
-from decoding.speculation.drafting import EMPTY, HIDDEN, PROBE, Chain, Draft, Drafter, Outcome
-from decoding.speculation.sampling import Sampling, barred, choose
+from decoding.speculation.drafting import EMPTY, HIDDEN, Draft, Drafter, Outcome
+from decoding.speculation.sampling import Sampling
 from decoding.speculation.step import Step, promoted, tidy
-from decoding.speculation.verify import Verdict, verify
 from decoding.text.token_healing import Healing
 
 
@@ -82,8 +79,7 @@ def speculate(
         budget = min(target.step_width - len(pending), room - 1)
         draft = tidy(drafter.propose(budget), budget, len(pending), target)
         step = Step(target, cache, pending, draft)
-        judge = partial(_judge, path=path, position=len(cache) + len(pending), sampling=sampling, healing=healing)
-        verdicts = [judge(chain, logits) for chain, logits in zip(draft.chains, step.logits, strict=True)]
+        verdicts = step.judge(path, sampling, healing)
         best = max(range(len(verdicts)), key=lambda number: verdicts[number].num_accepted)
         num_accepted, emitted_ids = verdicts[best]
         step.keep(best, num_accepted)
@@ -98,30 +94,3 @@ def speculate(
         yield Round(emitted_ids=emitted_ids, draft=outcome.draft, num_accepted=num_accepted, logits=step.logits[best])
         path += emitted_ids
         pending = [emitted_ids[-1]]
-
-
-def _judge(
-    chain: Chain, logits: Tensor, *, path: Sequence[int], position: int, sampling: Sampling, healing: Healing | None
-) -> Verdict:
-    """What the target makes of a chain, from its logits, of which those that healing bars are overwritten.
-
-    A probe stands nowhere, and tells what the target would choose behind each of its tokens, barring nothing.
-    """
-    if chain.role == PROBE:
-        return Verdict(0, tuple(choose(logits, sampling, position)))
-    if healing is not None:
-        _bar(logits, healing, path, chain.token_ids)
-    return verify(chain.token_ids, choose(logits, sampling, position))
-
-
-@torch.inference_mode()
-def _bar(logits: Tensor, healing: Healing, path: Sequence[int], draft_ids: Sequence[int]) -> None:
-    """Leave each row, in place, only the tokens that may follow the path to it.
-
-    A row behind a drafted token that was barred is never looked at.
-    """
-    for row in range(len(logits)):
-        allowed = healing.allowed([*path, *draft_ids[:row]])
-        if allowed is None:
-            return
-        logits[row] = barred(logits[row], allowed)

@@ -11,10 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from decoding.models.language_model import Cache, LanguageModel, StepsChains
 from decoding.speculation.drafting import NO_TOKENS, PROBE, VERIFY, Chain, Draft
+from decoding.speculation.sampling import Sampling, barred, choose
+from decoding.speculation.verify import Verdict, verify
+from decoding.text.token_healing import Healing
 
 MOST = 4
 PLAIN = Draft((NO_TOKENS,))
@@ -33,13 +37,29 @@ class Step:
 
     def __init__(self, target: LanguageModel, cache: Cache, pending: Sequence[int], draft: Draft) -> None:
         """`draft` as `tidy` leaves it."""
-        self._target, self._cache, self._pending = target, cache, pending
+        self._target, self._cache, self._pending, self._draft = target, cache, pending, draft
         self._tails = [[*pending, *chain.token_ids] for chain in draft.chains]
         self._is_one_pass = 1 < len(self._tails) <= max_chains(target)
         self._kept, self._num_kept = 0, 0
         self.logits = self._compute()
         if len(pending) > 1:
             self.logits = [rows[len(pending) - 1 :] for rows in self.logits]
+
+    def judge(self, path: Sequence[int], sampling: Sampling, healing: Healing | None) -> list[Verdict]:
+        """What the target makes of each chain; of its logits, those that healing bars are overwritten.
+
+        A probe stands nowhere, and tells what the target chooses behind each of its tokens, barring nothing.
+        """
+        position = len(self._cache) + len(self._pending)
+        verdicts: list[Verdict] = []
+        for chain, logits in zip(self._draft.chains, self.logits, strict=True):
+            if chain.role == PROBE:
+                verdicts.append(Verdict(0, tuple(choose(logits, sampling, position))))
+                continue
+            if healing is not None:
+                _bar(logits, healing, path, chain.token_ids)
+            verdicts.append(verify(chain.token_ids, choose(logits, sampling, position)))
+        return verdicts
 
     def keep(self, number: int, num_accepted: int) -> None:
         """Commit what was pending and the first tokens of a chain."""
@@ -106,3 +126,16 @@ def promoted(draft: Draft, number: int) -> Draft:
 def _num_valid(token_ids: Sequence[int], vocabulary: int) -> int:
     """How many tokens come before the first that is none."""
     return next((i for i, token_id in enumerate(token_ids) if not 0 <= token_id < vocabulary), len(token_ids))
+
+
+@torch.inference_mode()
+def _bar(logits: Tensor, healing: Healing, path: Sequence[int], draft_ids: Sequence[int]) -> None:
+    """Leave each row, in place, only the tokens that may follow the path to it.
+
+    A row behind a drafted token that was barred is never looked at.
+    """
+    for row in range(len(logits)):
+        allowed = healing.allowed([*path, *draft_ids[:row]])
+        if allowed is None:
+            return
+        logits[row] = barred(logits[row], allowed)
