@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from decoding.protocol import EXIT_MODEL, Health
+from decoding.protocol import EXIT_MODEL, Health, folder_trouble
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
 from lsp_server.engine.client import EngineClient, EngineSpec, EngineUnavailable
 
@@ -19,8 +19,10 @@ async def connection(engine_arguments: Sequence[str]) -> AsyncIterator[EngineCli
         yield client
     except EngineUnavailable as error:
         raise CommandError(str(error), EXIT_MODEL if error.code == "failed" else EXIT_FAILED) from error
-    except PermissionError as error:
-        raise CommandError(str(error)) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandError(folder_trouble(client.spec.directory, error)) from error
     finally:
         await client.close()
 

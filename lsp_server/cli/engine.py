@@ -7,6 +7,7 @@ import asyncio
 import json
 import shlex
 import socket
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,8 +45,14 @@ async def _start(client: EngineClient, port: int | None, *, as_json: bool) -> in
         _check_port(port)
         # The port is not part of the engine's identity: editors find this engine in the same directory.
         client.spec = replace(client.spec, arguments=(*client.spec.arguments, "--port", str(port)))
-    await client.ensure()
-    _report(client, await client.wait_ready(), as_json=as_json)
+    try:
+        await client.ensure()
+        _report(client, await client.wait_ready(), as_json=as_json)
+    except asyncio.CancelledError:  # Ctrl-C, which an engine in its own session does not get
+        if Address.read(client.spec.directory) is not None:
+            line = "\r\x1b[K" if sys.stderr.isatty() else ""
+            print(f"{line}tabcast: the engine goes on without you; 'tabcast engine stop' ends it", file=sys.stderr)
+        raise
     return 0
 
 

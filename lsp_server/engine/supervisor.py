@@ -22,6 +22,7 @@ from lsp_server.log import without_values
 logger = logging.getLogger(__name__)
 
 MAX_UNANSWERED: Final = 3
+UNANSWERED: Final = "the engine answered none of the last requests in time"
 # As long as MAX_UNANSWERED deadlines: does it compute at all?
 SUSPECT_S: Final = 15.0
 
@@ -74,7 +75,7 @@ class EngineKeeper:
         """A request came to its deadline: is the engine slow, stuck or gone?"""
         self._num_unanswered += 1
         if self._num_unanswered >= MAX_UNANSWERED:
-            self._note(self.health, "the engine answered none of the last requests in time")
+            self._note(self.health, UNANSWERED)
         self._look()
 
     def wake(self) -> None:
@@ -130,6 +131,7 @@ class EngineKeeper:
         if await client.attach() is None:
             await self._wake()
         elif is_suspect and self.health.status == "ready":
+            self._note(self.health, UNANSWERED)
             try:
                 if await client.replace_if_stuck():
                     self._note(await client.wait_ready(), problem="")

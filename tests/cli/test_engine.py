@@ -54,6 +54,21 @@ def test_an_engine_that_loads_is_told_in_a_sentence(tabcast: Run, fake_engine: s
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
+def test_who_breaks_off_a_start_is_told_that_the_engine_goes_on(
+    environment: dict[str, str], engine_options: list[str]
+) -> None:
+    command = [sys.executable, "-P", "-m", "lsp_server", "engine", "start", *engine_options]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as starting:
+        while not any(Path(environment["TABCAST_RUNTIME_DIR"]).glob("*/engine.json")):
+            assert starting.poll() is None
+            time.sleep(0.01)
+        starting.send_signal(signal.SIGINT)
+        _, told = starting.communicate()
+    assert starting.returncode == 130
+    assert told == "tabcast: the engine goes on without you; 'tabcast engine stop' ends it\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such signals")
 def test_a_frozen_engine_is_told_and_stopped(tabcast: Run, fake_engine: subprocess.Popen[bytes]) -> None:
     fake_engine.send_signal(signal.SIGSTOP)
     status = tabcast("engine", "status")
@@ -152,15 +167,29 @@ def test_runtime_directory_that_is_not_ours(tabcast: Run, environment: dict[str,
     error_line(result)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="there is no such limit")
+def run_without_room(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `tabcast`; neither it nor an engine that it starts may write a byte into a file, not even into the log."""
+    command = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-P", "-m", "lsp_server", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+no_limit = pytest.mark.skipif(os.name != "posix", reason="there is no such limit")
+
+
+@no_limit
 def test_a_runtime_folder_without_room_is_told_in_a_sentence(
     environment: dict[str, str], engine_options: list[str]
 ) -> None:
-    """No process may write a byte into a file, the engine's own log included."""
-    command = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-P", "-m", "lsp_server", "engine", "start"]
-    result = subprocess.run(
-        [*command, *engine_options], env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+    result = run_without_room(environment, "engine", "start", *engine_options)
     assert result.returncode != 0
     assert "can't be written" in error_line(result)
     assert "TABCAST_RUNTIME_DIR" in result.stderr
+
+
+@no_limit
+def test_a_header_file_without_room_is_told_in_a_sentence(
+    environment: dict[str, str], fake_engine: subprocess.Popen[bytes]
+) -> None:
+    result = run_without_room(environment, "engine", "env")
+    assert result.returncode == 1
+    assert "can't be written" in error_line(result)
