@@ -22,7 +22,7 @@ from pygls.io_ import StdoutWriter
 
 from decoding.protocol import VERSION, Health
 from lsp_server.log import set_up_logging, without_values
-from lsp_server.rpc.client_process import watch_process
+from lsp_server.rpc.client_process import is_loopback, watch_process
 from lsp_server.rpc.client_quirks import replaces_behind_cursor
 from lsp_server.rpc.protocol import DID_ACCEPT_PART, DID_FOCUS, DID_SHOW, WireProtocol, WireServer
 from lsp_server.rpc.transport import Frames, StreamFrames, hand_over, standard_input
@@ -90,7 +90,9 @@ class Front:
         self._client: types.ClientInfo | None = None
         self._session: Session | None = None
         self._watched_ids: set[int] = set()
+        self._is_ending = False
         self.is_client_gone = False
+        self.is_client_local = True
         self.server.feature(types.INITIALIZE)(partial(self._initialize))
         for method, name in NOTIFICATIONS.items():
             self.server.feature(method)(partial(self._notify, name))
@@ -131,6 +133,7 @@ class Front:
         try:
             await hand_over(frames, self._handle_message)
         finally:
+            self._is_ending = True
             if self._session is not None:
                 await self._session.close()
 
@@ -142,11 +145,15 @@ class Front:
         self._watched_ids.add(process_id)
 
         def end() -> None:
-            self.is_client_gone = True
-            with suppress(RuntimeError):  # the event loop has ended by itself
-                task.get_loop().call_soon_threadsafe(task.cancel)
+            if not self._is_ending:  # by itself, as the editor asked
+                self._is_ending = self.is_client_gone = True
+                task.cancel()
 
-        watch_process(process_id, end)
+        def end_from_thread() -> None:
+            with suppress(RuntimeError):  # the event loop has ended
+                task.get_loop().call_soon_threadsafe(end)
+
+        watch_process(process_id, end_from_thread)
 
     def _handle_message(self, body: bytes) -> None:
         protocol = self.server.protocol
@@ -157,7 +164,8 @@ class Front:
 
     def _initialize(self, params: types.InitializeParams) -> None:
         self._options, self._client = params.initialization_options, params.client_info
-        self.watch_client(params.process_id)
+        if self.is_client_local:
+            self.watch_client(params.process_id)
         document = params.capabilities.text_document
         has_inline = document is not None and document.inline_completion is not None
         if read_settings(self._options)[0].fills_pop_ups(has_inline=has_inline):
@@ -265,5 +273,7 @@ async def _serve_tcp(front: Front, host: str, port: int, client_process_id: int 
     sys.stderr.flush()
     reader, writer = await connected
     listener.close()
+    # What a client on another machine tells may be the number of any process of this one.
+    front.is_client_local = is_loopback(writer.get_extra_info("peername")[0])
     front.server.protocol.set_writer(writer)
     await front.serve(StreamFrames(reader))

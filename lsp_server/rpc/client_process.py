@@ -27,10 +27,11 @@ def watch_process(process_id: int, on_end: Callable[[], None]) -> None:
     """Call `on_end` in a thread when the process has ended, and leave this process if it still runs `GRACE_S` later.
 
     A process that isn't there at first is not watched: the editor may run in another container or on another machine.
+    It is so, too, if this process has its parent outside of its container; the number then means another process.
     """
     if sys.platform == "win32":
         return
-    if not _is_running(process_id):
+    if os.getppid() == 0 or not _is_running(process_id):
         logger.warning("the editor's process %d is not on this machine, so its end is not watched", process_id)
         return
 
@@ -41,6 +42,11 @@ def watch_process(process_id: int, on_end: Callable[[], None]) -> None:
         os._exit(1)  # the event loop, or a thread that reads standard input, hangs
 
     threading.Thread(target=watch, name="editor's process", daemon=True).start()
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a socket's address is one of this machine alone."""
+    return address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")
 
 
 def _wait_for_end(process_id: int) -> None:

@@ -12,9 +12,12 @@ import threading
 
 import pytest
 
+from lsp_server import server
 from lsp_server.rpc import client_process
+from lsp_server.rpc.transport import StreamFrames
 from tests.lsp.conftest import SERVE, FakeRuntime, Servers
 from tests.lsp.raw_client import request
+from tests.lsp.test_sequences import Editor
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ended processes are told by their descriptors")
 
@@ -125,6 +128,31 @@ async def test_a_process_of_another_machine_is_not_watched(servers: Servers) -> 
     assert "not on this machine" in servers.log()
     assert (await client.why())["requests"] == []
     await client.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "is_watched"), [("127.0.0.1", True), ("::1", True), ("192.0.2.1", False), ("2001:db8::1", False)]
+)
+async def test_what_a_client_of_another_machine_tells_is_no_process_of_this_one(
+    monkeypatch: pytest.MonkeyPatch, address: str, is_watched: bool
+) -> None:
+    watched: list[int] = []
+    monkeypatch.setattr(server, "watch_process", lambda process_id, _: watched.append(process_id))
+    editor = Editor()
+    editor.front.is_client_local = client_process.is_loopback(address)
+    editor.send(request(1, "initialize", {"processId": os.getpid(), "rootUri": None, "capabilities": {}}))
+    editor.reader.feed_eof()
+    await editor.front.serve(StreamFrames(editor.reader))
+    assert editor.answers[1]
+    assert bool(watched) == is_watched
+
+
+def test_from_inside_of_a_container_an_editor_outside_is_not_watched(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(os, "getppid", lambda: 0)
+    client_process.watch_process(os.getpid(), lambda: None)
+    assert "not on this machine" in caplog.text
 
 
 async def test_without_a_process_nothing_is_watched(servers: Servers) -> None:
