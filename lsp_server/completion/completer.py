@@ -15,12 +15,13 @@ from typing import Final
 
 from lsprotocol import types
 
+from lsp_server.completion.ask_engine import Shown, begin, look_ahead, request_for
 from lsp_server.completion.build_request import text_around
 from lsp_server.completion.cache import Rest, spot_at
 from lsp_server.completion.in_flight import Generation, written_choices
 from lsp_server.completion.items import before_replaced, make_item
 from lsp_server.completion.pending import CompletionResult, PendingRequest
-from lsp_server.completion.request import Shown, begin, look_ahead, request_for
+from lsp_server.completion.services import CompletionServices
 from lsp_server.completion.trigger import debounce_s, decide
 from lsp_server.documents.read_only import is_read_only
 from lsp_server.documents.store import Cursor, Snapshot
@@ -31,7 +32,6 @@ from lsp_server.filters.deleted import drop_deleted
 from lsp_server.filters.parsing import judge_of
 from lsp_server.filters.rewriting import rewrite
 from lsp_server.filters.surroundings import Mode
-from lsp_server.session import Session
 
 MAX_TURNS: Final = 3
 MAX_CANDIDATES: Final = 3
@@ -39,22 +39,22 @@ MAX_CANDIDATES: Final = 3
 AHEAD_S: Final = 0.005
 
 
-async def find(session: Session, asked: PendingRequest) -> CompletionResult:
+async def find(services: CompletionServices, asked: PendingRequest) -> CompletionResult:
     """What there is to show for a request, or why there is nothing."""
-    snapshot, settings = asked.snapshot, session.settings
+    snapshot, settings = asked.snapshot, services.settings
     if snapshot is None:
         return CompletionResult(
-            reason="not open", detail=session.documents.why_not_served(asked.params.text_document.uri)
+            reason="not open", detail=services.documents.why_not_served(asked.params.text_document.uri)
         )
     is_invoked = asked.params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
     if not settings.enabled or snapshot.language in settings.disabled_languages:
         return CompletionResult(reason="disabled", detail="the settings turn suggestions off here")
     if not settings.automatic and not is_invoked:
         return CompletionResult(reason="disabled", detail="the settings turn suggestions off that were not asked for")
-    kept_out = await _kept_out(session, snapshot.uri)
+    kept_out = await _kept_out(services, snapshot.uri)
     if kept_out or asked.outcome.done():  # while it waited, and nobody wants another
         return kept_out or asked.outcome.result()
-    request = _Request(session, asked, snapshot, is_invoked=is_invoked)
+    request = _Request(services, asked, snapshot, is_invoked=is_invoked)
     decision = decide(request.spot.place, is_invoked=is_invoked, language=snapshot.language)
     if decision.mode is None:
         return CompletionResult(reason="not asked", detail=decision.reason)
@@ -62,17 +62,17 @@ async def find(session: Session, asked: PendingRequest) -> CompletionResult:
     if outcome.items and is_invoked:
         outcome = await request.with_alternatives(outcome, decision.mode)
     if outcome.items:
-        asyncio.get_running_loop().call_later(AHEAD_S, partial(look_ahead, session, snapshot, request.shown))
+        asyncio.get_running_loop().call_later(AHEAD_S, partial(look_ahead, services, snapshot, request.shown))
     return outcome
 
 
-async def _kept_out(session: Session, uri: str) -> CompletionResult | None:
+async def _kept_out(services: CompletionServices, uri: str) -> CompletionResult | None:
     """Why nothing is ever suggested in a document, if so."""
     if is_read_only(uri):
         return CompletionResult(reason="not asked", detail="the document can't be written")
     try:
-        async with asyncio.timeout(session.settings.deadline_ms / 1000):
-            pattern = await session.context.ignored_by(uri)
+        async with asyncio.timeout(services.settings.deadline_ms / 1000):
+            pattern = await services.context.ignored_by(uri)
     except TimeoutError:  # a workspace may have rules without end
         return CompletionResult(reason="late", detail="it takes long to tell whether a rule ignores this document")
     return (
@@ -83,8 +83,10 @@ async def _kept_out(session: Session, uri: str) -> CompletionResult | None:
 class _Request:
     """One request while its answer is looked for."""
 
-    def __init__(self, session: Session, asked: PendingRequest, snapshot: Snapshot, *, is_invoked: bool) -> None:
-        self._session = session
+    def __init__(
+        self, services: CompletionServices, asked: PendingRequest, snapshot: Snapshot, *, is_invoked: bool
+    ) -> None:
+        self._services = services
         self._asked = asked
         self._snapshot = snapshot
         self._cursor = snapshot.cursor(asked.params.position)
@@ -97,16 +99,17 @@ class _Request:
 
     async def find(self, mode: Mode) -> CompletionResult:
         """Look in the memory, wait for what is on its way, ask."""
-        keystrokes, writings = self._session.keystrokes, self._session.writings
-        writings.use_model(self._session.engine.health.model)
+        keystrokes, writings = self._services.keystrokes, self._services.writings
+        writings.use_model(self._services.engine.health.model)
         deletion = keystrokes.deletion_just_now(self._snapshot.uri, self._in_document, self._read_s)
-        may_ask = self._is_invoked or self._session.settings.after_deletion or deletion is None
+        may_ask = self._is_invoked or self._services.settings.after_deletion or deletion is None
         if not may_ask and deletion and deletion.is_by_key:
             return CompletionResult(reason="not asked", detail="something was just deleted")
         reason = "shown"
         for turn in range(MAX_TURNS):
-            if rest := writings.memory.find(self.spot, mode):
-                writings.sources["local"] += turn == 0
+            if rest := writings.find(self.spot, mode):
+                if turn == 0:
+                    writings.count("local")
                 local = "typed through" if rest.num_typed else "remembered"
                 return self._show(rest, local if turn == 0 else reason)
             if not may_ask:
@@ -114,14 +117,13 @@ class _Request:
             if problem := self._engine_problem():
                 return problem
             generation = writings.on_its_way(self.spot)
-            writings.sources["joined"] += generation is not None
             if generation is None:
                 await self._prepare()
                 await self._pause()
-                generation = begin(self._session, self._snapshot, self._cursor, mode)
-                writings.sources["sent"] += 1
+                generation = begin(self._services, self._snapshot, self._cursor, mode)
                 reason = "shown"
             else:
+                writings.count("joined")
                 reason = "joined"
             if problem := await self._wait(generation):
                 return problem
@@ -129,41 +131,41 @@ class _Request:
 
     async def with_alternatives(self, outcome: CompletionResult, mode: Mode) -> CompletionResult:
         """The outcome with other texts for the same place behind its first, if the engine has any."""
-        session, spot = self._session, self.spot
+        services, spot = self._services, self.spot
         around = Surroundings(place=spot.place, mode=mode, language=spot.language)
-        request = request_for(session, self._snapshot, self._cursor, mode, num_choices=MAX_CANDIDATES)
+        request = request_for(services, self._snapshot, self._cursor, mode, num_choices=MAX_CANDIDATES)
         texts, choices, sent_s = [self.shown.text], [], time.perf_counter()
         with suppress(TimeoutError, EngineUnavailable):
-            async with asyncio.timeout(session.settings.deadline_ms / 1000):
-                choices = await written_choices(session.engine.complete(request))
+            async with asyncio.timeout(services.settings.deadline_ms / 1000):
+                choices = await written_choices(services.engine.complete(request))
         self._asked.engine_s += time.perf_counter() - sent_s
         for written in choices:
             text = self._replaceable(filter_text(rewrite(written, self.spot.place), around).text)
             if text and not any(known.startswith(text) or text.startswith(known) for known in texts):
                 texts.append(text)
-        if session.documents.revision(self._snapshot.uri) != self._snapshot.revision:
+        if services.documents.revision(self._snapshot.uri) != self._snapshot.revision:
             return CompletionResult(reason="stale", detail="the document changed meanwhile")
         items = tuple(make_item(text, self._snapshot, self._cursor) for text in texts[:MAX_CANDIDATES])
         return replace(outcome, items=items)
 
     async def _wait(self, generation: Generation) -> CompletionResult | None:
         """Wait for a text to be finished, or to be contradicted, which ends it; None if all went well."""
-        session, sent_s = self._session, time.perf_counter()
+        services, sent_s = self._services, time.perf_counter()
         try:
-            async with asyncio.timeout(session.settings.deadline_ms / 1000):
+            async with asyncio.timeout(services.settings.deadline_ms / 1000):
                 if not await generation.wait(self.spot):
                     generation.cancel()
         except TimeoutError:
-            session.engine.note_deadline()
+            services.engine.note_deadline()
             suggestion = generation.cut_short()
             if not suggestion.text:  # not remembered, so that it is tried again
                 return CompletionResult(reason="late", detail="nothing came from the engine before the deadline")
-            session.writings.memory.add(suggestion)
+            services.writings.memory.add(suggestion)
         except EngineUnavailable as error:
             if error.code == "superseded":
                 return CompletionResult(reason="superseded in the engine", detail=str(error))
-            session.engine.note_problem(error)
-            session.engine.wake()
+            services.engine.note_problem(error)
+            services.engine.wake()
             return CompletionResult(reason=f"engine {error.code}", detail=str(error))
         finally:
             self._asked.engine_s += time.perf_counter() - sent_s
@@ -171,12 +173,12 @@ class _Request:
 
     def _show(self, rest: Rest, reason: str) -> CompletionResult:
         """The outcome for a text, if it still fits the document and is worth showing."""
-        session, snapshot, stats = self._session, self._snapshot, rest.suggestion.stats
+        services, snapshot, stats = self._services, self._snapshot, rest.suggestion.stats
         if not rest.text:
             return CompletionResult(
                 reason="filtered", detail=f"the filter '{rest.dropped_by}' left nothing", engine=stats
             )
-        deleted = session.keystrokes.deleted_at(snapshot.uri, self._in_document, self._read_s)
+        deleted = services.keystrokes.deleted_at(snapshot.uri, self._in_document, self._read_s)
         around = Surroundings(place=self.spot.place, mode=rest.suggestion.mode, deleted=deleted)
         if not drop_deleted(rest.text, around):
             return CompletionResult(reason="filtered", detail="the filter 'deleted' left nothing", engine=stats)
@@ -189,21 +191,21 @@ class _Request:
             return CompletionResult(
                 reason="filtered", detail="the editor can't replace the closers behind the cursor", engine=stats
             )
-        if session.documents.revision(snapshot.uri) != snapshot.revision:
+        if services.documents.revision(snapshot.uri) != snapshot.revision:
             return CompletionResult(reason="stale", detail="the document changed meanwhile", engine=stats)
-        session.writings.memory.note_shown(rest, text)
+        services.writings.memory.note_shown(rest, text)
         self.shown = Shown(self._cursor, text)
         return CompletionResult(reason=reason, items=(make_item(text, snapshot, self._cursor),), engine=stats)
 
     def _replaceable(self, text: str) -> str:
         """A text, or what of it an editor can insert that can't replace closers behind the cursor."""
-        return text if self._session.replaces_behind_cursor else before_replaced(text, self.spot.place.tail)
+        return text if self._services.replaces_behind_cursor else before_replaced(text, self.spot.place.tail)
 
     def _probable(self, rest: Rest) -> str:
         """What of a text is probable enough; what was shown before shrinks as it is typed, but does not vanish."""
         if self._is_invoked:
             return rest.text
-        min_confidence = self._session.settings.min_confidence
+        min_confidence = self._services.settings.min_confidence
         stands = judge_of(rest.text, self.spot.place, self.spot.language)
         text = cut_unlikely(rest.text, rest.suggestion.likely, rest.num_typed, min_confidence, stands)
         shown = rest.text[: max(0, rest.num_shown - rest.num_typed)]
@@ -213,7 +215,7 @@ class _Request:
 
     def _engine_problem(self) -> CompletionResult | None:
         """Why the engine can't be asked, if it can't."""
-        engine, language = self._session.engine, self._snapshot.language
+        engine, language = self._services.engine, self._snapshot.language
         health = engine.health
         if health.status != "ready":
             engine.wake()
@@ -225,25 +227,25 @@ class _Request:
 
     async def _prepare(self) -> None:
         """Have the context at hand; what else takes time at a new place is done while its thread is at work."""
-        context, tokens = self._session.context, self._session.engine.health.context_tokens
+        context, tokens = self._services.context, self._services.engine.health.context_tokens
         preparing = asyncio.ensure_future(
-            context.prepare(self._snapshot, self._cursor.line, self._session.settings.context, tokens)
+            context.prepare(self._snapshot, self._cursor.line, self._services.settings.context, tokens)
         )
         await asyncio.sleep(0)
         if not preparing.done():
-            text_around(self._snapshot, self._cursor, self._session.settings)
+            text_around(self._snapshot, self._cursor, self._services.settings)
         await preparing
 
     async def _pause(self) -> None:
         """Wait whether another key comes, where that is likely."""
         if self._is_invoked:
             return
-        keystrokes, uri = self._session.keystrokes, self._snapshot.uri
+        keystrokes, uri = self._services.keystrokes, self._snapshot.uri
         pause_s = debounce_s(
             self.spot.place,
             gap_s=keystrokes.gap_s(uri),
             since_change_s=keystrokes.since_change_s(uri, self._read_s),
-            answer_s=self._session.writings.answer_s,
+            answer_s=self._services.writings.answer_s,
         )
         if pause_s:
             self._asked.paused_s += pause_s  # what it takes longer is not on purpose

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Final, Literal
 
 from decoding.protocol import CompletionStats, Confidence
-from lsp_server.completion.cache import Memory, Spot, Suggestion, typed_between
+from lsp_server.completion.cache import Memory, Rest, Spot, Suggestion, typed_between
 from lsp_server.engine.stream import Delta, EngineUnavailable, Part
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.rewriting import Rewriter, rewrite_likely
@@ -197,15 +197,30 @@ class Writings:
         """Whether it is known what comes at a spot and behind its line, or is being written."""
         if self.on_its_way(spot) is not None:
             return True
-        rest = self.memory.find(spot, mode)
+        rest = self.find(spot, mode)
         return rest is not None and (rest.suggestion.is_finished or rest.has_more)
 
-    def set_ahead(self, generation: Generation) -> None:
-        """Take the place of what was written ahead before."""
+    def find(self, spot: Spot, mode: Mode) -> Rest | None:
+        """What is remembered for a spot, if anything."""
+        return self.memory.find(spot, mode)
+
+    def start(self, spot: Spot, mode: Mode, parts: Parts, ends: Ends) -> Generation:
+        """Take the engine's stream for a document, in place of what is being written for it by now."""
+        self.cancel(spot.uri)
+        generation = self.current[spot.uri] = Generation(spot, mode, parts, ends, self.keep)
+        self.count("sent")
+        return generation
+
+    def start_ahead(self, spot: Spot, mode: Mode, parts: Parts, ends: Ends) -> None:
+        """Take the engine's stream for a place that the cursor may come to, in place of the one before."""
         if self._ahead is not None:
             self._ahead.cancel()
-        self._ahead = generation
-        self.sources["ahead"] += 1
+        self._ahead = Generation(spot, mode, parts, ends, self.keep_ahead)
+        self.count("ahead")
+
+    def count(self, source: Source) -> None:
+        """Count a request by where its answer comes from."""
+        self.sources[source] += 1
 
     def cancel(self, uri: str) -> None:
         """End what is being written: something else is wanted."""

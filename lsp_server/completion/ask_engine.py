@@ -11,12 +11,12 @@ from decoding.protocol import CompletionOptions, CompletionRequest
 from lsp_server.completion.build_request import build_request
 from lsp_server.completion.cache import accepted, spot_at
 from lsp_server.completion.in_flight import Generation
+from lsp_server.completion.services import CompletionServices
 from lsp_server.completion.trigger import decide
 from lsp_server.documents.store import Cursor, Place, Snapshot
 from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.end import find_end
 from lsp_server.filters.surroundings import Mode
-from lsp_server.session import Session
 
 
 class Shown(NamedTuple):
@@ -26,44 +26,31 @@ class Shown(NamedTuple):
     text: str
 
 
-def begin(session: Session, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> Generation:
+def begin(services: CompletionServices, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> Generation:
     """Ask the engine for a text at a cursor, in place of what is being written for the document by now."""
     spot = spot_at(snapshot, cursor)
-    hints = session.writings.hints(snapshot.uri)
-    session.writings.cancel(snapshot.uri)
-    generation = Generation(
-        spot,
-        mode,
-        session.engine.complete(request_for(session, snapshot, cursor, mode, hints)),
-        lambda text: find_end(text, spot.place, mode) is not None,
-        session.writings.keep,
+    request = request_for(services, snapshot, cursor, mode, services.writings.hints(snapshot.uri))
+    return services.writings.start(
+        spot, mode, services.engine.complete(request), lambda text: find_end(text, spot.place, mode) is not None
     )
-    session.writings.current[snapshot.uri] = generation
-    return generation
 
 
-def look_ahead(session: Session, snapshot: Snapshot, shown: Shown) -> None:
+def look_ahead(services: CompletionServices, snapshot: Snapshot, shown: Shown) -> None:
     """Ask at idle priority for what would be asked next if this suggestion were accepted.
 
     What follows its line is written to the end of the next statement or block, so that it serves behind Enter, too.
     """
-    if session.documents.revision(snapshot.uri) != snapshot.revision or session.engine.health.status != "ready":
+    if services.documents.revision(snapshot.uri) != snapshot.revision or services.engine.health.status != "ready":
         return
     replaced = num_replaced(shown.text, snapshot.place(shown.cursor).tail)
     snapshot, cursor = accepted(snapshot, shown.cursor, shown.text, replaced)
     spot = spot_at(snapshot, cursor)
     mode = decide(spot.place, is_invoked=False, language=snapshot.language).mode
-    if mode is None or spot.place.tail.strip() or session.writings.is_ahead(spot, mode):
+    if mode is None or spot.place.tail.strip() or services.writings.is_ahead(spot, mode):
         return
-    request = request_for(session, snapshot, cursor, "block", is_idle=True)
-    session.writings.set_ahead(
-        Generation(
-            spot,
-            mode,
-            session.engine.complete(request),
-            lambda written: _is_enough_ahead(written, spot.place, mode),
-            session.writings.keep_ahead,
-        )
+    request = request_for(services, snapshot, cursor, "block", is_idle=True)
+    services.writings.start_ahead(
+        spot, mode, services.engine.complete(request), lambda text: _is_enough_ahead(text, spot.place, mode)
     )
 
 
@@ -79,7 +66,7 @@ def _is_enough_ahead(text: str, place: Place, mode: Mode) -> bool:
 
 
 def request_for(
-    session: Session,
+    services: CompletionServices,
     snapshot: Snapshot,
     cursor: Cursor,
     mode: Mode,
@@ -90,11 +77,11 @@ def request_for(
 ) -> CompletionRequest:
     """What the engine is asked for an editor."""
     options = CompletionOptions(
-        context=session.context.files(snapshot.uri),
-        session=f"{session.name}:{snapshot.uri}",
+        context=services.context.files(snapshot.uri),
+        session=f"{services.name}:{snapshot.uri}",
         draft_texts=hints,
         priority="idle" if is_idle else "normal",
     )
     return build_request(
-        snapshot, cursor, mode, session.settings, session.folder_uris(), num_choices=num_choices, options=options
+        snapshot, cursor, mode, services.settings, services.folder_uris(), num_choices=num_choices, options=options
     )

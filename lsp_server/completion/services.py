@@ -1,0 +1,40 @@
+"""What answering a completion request may use of the session: read, never replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from lsp_server.completion.in_flight import Writings
+from lsp_server.context.gather import ContextGatherer
+from lsp_server.documents.keystrokes import Keystrokes
+from lsp_server.documents.store import DocumentStore
+from lsp_server.engine.supervisor import EngineKeeper
+from lsp_server.settings import Settings
+
+
+class CompletionServices(Protocol):
+    """The services of one editor window; `lsp_server.session.Session` has them all.
+
+    `name` tells this window's documents from those of others that use the same engine.
+    `replaces_behind_cursor` tells whether the editor can replace text behind the cursor when it inserts an item.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def settings(self) -> Settings: ...  # noqa: D102
+    @property
+    def documents(self) -> DocumentStore: ...  # noqa: D102
+    @property
+    def engine(self) -> EngineKeeper: ...  # noqa: D102
+    @property
+    def writings(self) -> Writings: ...  # noqa: D102
+    @property
+    def keystrokes(self) -> Keystrokes: ...  # noqa: D102
+    @property
+    def context(self) -> ContextGatherer: ...  # noqa: D102
+    @property
+    def folder_uris(self) -> Callable[[], list[str]]: ...  # noqa: D102
+    @property
+    def replaces_behind_cursor(self) -> bool: ...  # noqa: D102
