@@ -23,7 +23,7 @@ NOT_WAITED_FOR: Final = ("superseded", "cancelled")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One answered request. `at_s` is on the clock of the journal; `engine` has what the engine told of its work."""
+    """One answered request. `at_s` is on the request log's clock; `engine` has what the engine told of its work."""
 
     request_id: int | str
     method: str
@@ -35,7 +35,7 @@ class Entry:
     engine: CompletionStats | None = None
 
 
-class Journal:
+class RequestLog:
     """The last requests, and counts of all of them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,10 +46,10 @@ class Journal:
         self._num_tokens = self._num_steps = 0
 
     def now_s(self) -> float:
-        """The time of the journal's clock."""
+        """The time of the log's clock."""
         return self._clock()
 
-    def note(self, entry: Entry) -> None:
+    def record(self, entry: Entry) -> None:
         """A request was answered."""
         self._entries.append(entry)
         self._reasons[entry.reason] += 1

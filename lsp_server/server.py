@@ -25,7 +25,7 @@ from lsp_server.log import set_up_logging, without_values
 from lsp_server.rpc.client_process import is_loopback, watch_process
 from lsp_server.rpc.client_quirks import replaces_behind_cursor
 from lsp_server.rpc.protocol import DID_ACCEPT_PART, DID_FOCUS, DID_SHOW, WireProtocol, WireServer
-from lsp_server.rpc.transport import Frames, StreamFrames, hand_over, standard_input
+from lsp_server.rpc.transport import Frames, StreamFrames, dispatch_frames, standard_input
 from lsp_server.settings import read_settings
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Front:
 
     def __init__(self, make_client: ClientFactory) -> None:
         self.server = WireServer("tabcast", VERSION, protocol_cls=WireProtocol, notebook_document_sync=NOTEBOOKS)
-        self.server.protocol.on_lost_change = partial(self._notify, "lifecycle.lost_change")
+        self.server.protocol.on_change_not_understood = partial(self._notify, "lifecycle.change_not_understood")
         self.server.protocol.on_cancelled = partial(self._notify, "inline_completion.cancelled")
         self._make_client = make_client
         self._options: object = None
@@ -108,7 +108,7 @@ class Front:
         """The session, which begins with the first message after `initialize`."""
         if self._session is None:
             from lsp_server.documents.store import DocumentStore  # noqa: PLC0415
-            from lsp_server.engine.supervisor import EngineKeeper  # noqa: PLC0415
+            from lsp_server.engine.supervisor import EngineSupervisor  # noqa: PLC0415
             from lsp_server.features.completion import Registration  # noqa: PLC0415
             from lsp_server.features.progress import LoadingProgress  # noqa: PLC0415
             from lsp_server.features.status import Status  # noqa: PLC0415
@@ -120,7 +120,7 @@ class Front:
                 options=self._options,
                 settings=read_settings(self._options)[0],
                 documents=DocumentStore(types.PositionEncodingKind(workspace.position_encoding).value),
-                engine=EngineKeeper(self._make_client),
+                engine=EngineSupervisor(self._make_client),
                 folder_uris=lambda: [*workspace.folders, *([workspace.root_uri] if workspace.root_uri else [])],
                 replaces_behind_cursor=replaces_behind_cursor(self._client),
                 observers=[LoadingProgress().show, Status().show, Registration(POP_UP_OPTIONS).follow],
@@ -131,7 +131,7 @@ class Front:
     async def serve(self, frames: Frames) -> None:
         """Handle messages until the input ends, or `SystemExit` with the code that `exit` asks for."""
         try:
-            await hand_over(frames, self._handle_message)
+            await dispatch_frames(frames, self._handle_message)
         finally:
             self._is_ending = True
             if self._session is not None:

@@ -15,20 +15,20 @@ from urllib.parse import unquote
 from lsprotocol import types
 from pygls.uris import to_fs_path
 
-from lsp_server.completion.acceptance import Offer, Offers
-from lsp_server.completion.in_flight import Writings
+from lsp_server.completion.acceptance import ShownItem, ShownItems
+from lsp_server.completion.in_flight import InFlight
 from lsp_server.completion.pending import CLOSED, CompletionResult, PendingRequest
 from lsp_server.context.gather import ContextGatherer
 from lsp_server.documents.keystrokes import Keystrokes
 from lsp_server.documents.notebooks import Notebooks
 from lsp_server.documents.store import DocumentStore
 from lsp_server.documents.views import View, view_of
-from lsp_server.engine.supervisor import EngineKeeper
+from lsp_server.engine.supervisor import EngineSupervisor
 from lsp_server.log import without_values
-from lsp_server.request_log import Entry, Journal
+from lsp_server.request_log import Entry, RequestLog
 from lsp_server.rpc.protocol import WireServer
 from lsp_server.settings import Settings
-from lsp_server.workspace_index import Wanted, WorkspaceIndexing, is_worth_it
+from lsp_server.workspace_index import IndexJob, WorkspaceIndexing, is_worth_it
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ KEPT_AFTER_S: Final = 30.0
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """One editor window. `asked` is by URI and method: the newest request.
+    """One editor window. `pending` is by URI and method: the newest request.
 
     `options` are what `initialize` told of settings; `toggled` is what the user made of `enabled` since it was set.
     `replaces_behind_cursor` if the editor does, with the range of an item.
@@ -48,17 +48,17 @@ class Session:
     options: object
     settings: Settings
     documents: DocumentStore
-    engine: EngineKeeper
+    engine: EngineSupervisor
     folder_uris: Callable[[], list[str]]
     observers: list[Callable[[Session], None]] = field(default_factory=list)
-    writings: Writings = field(default_factory=Writings)
+    in_flight: InFlight = field(default_factory=InFlight)
     keystrokes: Keystrokes = field(default_factory=Keystrokes)
-    asked: dict[tuple[str, str], PendingRequest] = field(default_factory=dict)
+    pending: dict[tuple[str, str], PendingRequest] = field(default_factory=dict)
     notebooks: Notebooks = field(default_factory=Notebooks)
-    journal: Journal = field(default_factory=Journal)
-    offers: Offers = field(init=False)
+    request_log: RequestLog = field(default_factory=RequestLog)
+    shown_items: ShownItems = field(init=False)
     context: ContextGatherer = field(init=False)
-    indexing: WorkspaceIndexing = field(init=False)
+    workspace_index: WorkspaceIndexing = field(init=False)
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     replaces_behind_cursor: bool = True
     toggled: bool | None = None
@@ -68,9 +68,9 @@ class Session:
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.offers = Offers(self.name)
+        self.shown_items = ShownItems(self.name)
         self.context = ContextGatherer(self.documents, self.folder_uris)
-        self.indexing = WorkspaceIndexing(self._to_index, self._last_request_s)
+        self.workspace_index = WorkspaceIndexing(self._to_index, self._last_request_s)
         self.engine.on_change = self.tell_observers
 
     def view(
@@ -81,34 +81,34 @@ class Session:
         above = self.notebooks.above(uri, self.documents)
         return None if snapshot is None else view_of(snapshot, position, selected, above)
 
-    def note(self, asked: PendingRequest, outcome: CompletionResult, ms: float) -> None:
+    def note(self, request: PendingRequest, outcome: CompletionResult, ms: float) -> None:
         """Write down how a request ended, for `why` and `stats`."""
-        self.journal.note(
+        self.request_log.record(
             Entry(
-                request_id=asked.request_id,
-                method=asked.method,
-                document=unquote(asked.params.text_document.uri.rpartition("/")[2]),
+                request_id=request.request_id,
+                method=request.method,
+                document=unquote(request.params.text_document.uri.rpartition("/")[2]),
                 reason=outcome.reason,
                 detail=outcome.detail,
                 ms=ms,
-                at_s=self.journal.now_s(),
+                at_s=self.request_log.now_s(),
                 engine=outcome.engine,
             )
         )
 
-    def offer(self, asked: PendingRequest, outcome: CompletionResult) -> list[types.InlineCompletionItem]:
+    def show_items(self, request: PendingRequest, outcome: CompletionResult) -> list[types.InlineCompletionItem]:
         """The items as the editor gets them, so that it can be learnt which of them is accepted."""
-        if asked.view is None:
+        if request.view is None:
             return []
-        return self.offers.show(asked.view.original, [asked.view.in_original(item) for item in outcome.items])
+        return self.shown_items.show(request.view.original, [request.view.in_original(item) for item in outcome.items])
 
-    def watch(self, taken: Offer) -> None:
+    def watch(self, taken: ShownItem) -> None:
         """Look after a while how much of an accepted text is still there."""
         asyncio.get_running_loop().call_later(KEPT_AFTER_S, self._look_at_kept, taken)
 
-    def _look_at_kept(self, taken: Offer) -> None:
+    def _look_at_kept(self, taken: ShownItem) -> None:
         if (lines := self.documents.lines(taken.uri)) is not None:
-            self.offers.look_at_kept(taken, lines)
+            self.shown_items.look_at_kept(taken, lines)
 
     def configure(self, settings: Settings) -> None:
         """Take new settings; what the user toggled stays until `enabled` itself changes."""
@@ -127,7 +127,7 @@ class Session:
         """The state of the engine may have changed, or whether suggestions are on."""
         for observer in self.observers:
             observer(self)
-        self.indexing.follow()
+        self.workspace_index.follow()
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what no request waits for, a question to the editor for example; its failure is only logged."""
@@ -137,12 +137,12 @@ class Session:
 
     async def close(self) -> None:
         """End what goes on for nobody, and let go of the engine."""
-        self.writings.forget()
+        self.in_flight.forget()
         self.context.close()
-        await self.indexing.close()
+        await self.workspace_index.close()
         await self.engine.close()
 
-    def _to_index(self) -> Wanted | None:
+    def _to_index(self) -> IndexJob | None:
         """The folders of the workspace, if the user wants it and the engine that answers searches code."""
         health = self.engine.health
         if not self.settings.index_workspace or health.status != "ready" or not health.searches_code:
@@ -151,21 +151,21 @@ class Session:
             return None
         paths = [Path(path) for uri in self.folder_uris() if (path := to_fs_path(uri))]
         folders = tuple(folder for folder in dict.fromkeys(paths) if is_worth_it(folder))
-        return Wanted(folders, spec.arguments, spec.directory)
+        return IndexJob(folders, spec.arguments, spec.directory)
 
     def _last_request_s(self) -> float:
-        return max((asked.read_s for asked in self.asked.values()), default=-math.inf)
+        return max((request.read_s for request in self.pending.values()), default=-math.inf)
 
     def forget(self, uri: str) -> None:
         """Drop what is known of a closed document, and end what is asked for it, before anything new is known of it."""
-        for key in [key for key in self.asked if key[0] == uri]:
-            asked = self.asked.pop(key)
-            if not asked.outcome.done():
-                asked.outcome.set_result(CLOSED)
+        for key in [key for key in self.pending if key[0] == uri]:
+            request = self.pending.pop(key)
+            if not request.outcome.done():
+                request.outcome.set_result(CLOSED)
         self.context.closing(uri)
         self.documents.close(uri)
-        self.offers.forget(uri)
-        self.writings.forget(uri)
+        self.shown_items.forget(uri)
+        self.in_flight.forget(uri)
         self.keystrokes.forget(uri)
 
 

@@ -25,7 +25,7 @@ REFRESH_S: Final = 20 * 60.0
 END_TIMEOUT_S: Final = 5.0
 
 
-class Wanted(NamedTuple):
+class IndexJob(NamedTuple):
     """Which folders are to be indexed, for the engine of which arguments, started in which directory."""
 
     folders: Sequence[Path]
@@ -52,7 +52,7 @@ class WorkspaceIndexing:
 
     def __init__(
         self,
-        wanted: Callable[[], Wanted | None],
+        wanted: Callable[[], IndexJob | None],
         last_request_s: Callable[[], float],
         clock: Callable[[], float] = time.perf_counter,
         command: Callable[[Path, Sequence[str]], Sequence[str]] = command_for,
@@ -111,7 +111,7 @@ class WorkspaceIndexing:
         else:
             self._wait(max(QUIET_S, min(wait_s if wait_s > 0 else REFRESH_S for wait_s in waits_s.values())))
 
-    async def _run(self, folder: Path, wanted: Wanted) -> None:
+    async def _run(self, folder: Path, wanted: IndexJob) -> None:
         began = self._clock()
         try:
             self._told[folder] = await self._index(self._command(folder, wanted.engine_arguments), wanted.directory)

@@ -16,7 +16,7 @@ from typing import Any
 
 from decoding.protocol import ContextFile
 from lsp_server.context.ranking import room_for, room_in
-from lsp_server.context.snippets import SOURCES, Document, View
+from lsp_server.context.snippets import SOURCES, EditorState, OpenDocument
 from lsp_server.context.worker import ContextWorker
 from lsp_server.documents.languages import language_of
 from lsp_server.documents.store import split_lines
@@ -40,7 +40,7 @@ def gather(given: dict[str, Any]) -> tuple[ContextFile, ...]:
         root = Path(folder).resolve()
         opened = [_document(root, file["path"], file["text"]) for file in given["open_files"]]
         line = given["prefix"].count("\n")
-        view = View(
+        view = EditorState(
             current=_document(root, given["path"], given["prefix"] + given["suffix"], line),
             others=tuple(opened),
             sources=sources,
@@ -54,13 +54,13 @@ def gather(given: dict[str, Any]) -> tuple[ContextFile, ...]:
             worker.close()
 
 
-def _document(root: Path, path: str, text: str, line: int = -1) -> Document:
+def _document(root: Path, path: str, text: str, line: int = -1) -> OpenDocument:
     file = root / path
     if root not in file.resolve().parents:
         raise ValueError(f"{path} lies outside of the workspace")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     lines = tuple(split_lines(text))
-    return Document(
+    return OpenDocument(
         uri=file.as_uri(), path=path, file=file, language=language_of(file), revision=0, lines=lines, line=line
     )

@@ -17,8 +17,8 @@ from lsp_server.completion.trigger import decide
 from lsp_server.documents.store import Cursor, Snapshot, split_lines
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.confidence import cut_unlikely, is_worth_showing
-from lsp_server.filters.parsing import judge_of
-from lsp_server.filters.rewriting import rewrite, rewrite_likely
+from lsp_server.filters.parsing import parse_checker
+from lsp_server.filters.rewriting import rewrite, rewrite_spans
 from lsp_server.settings import Settings
 
 
@@ -48,8 +48,8 @@ def shown(
     bound = Settings().min_confidence if min_confidence is None else min_confidence
     if not confidence or bound <= 0:
         return left
-    likely = tuple(rewrite_likely(text, confidence, place))
-    left = cut_unlikely(left, likely, 0, bound, judge_of(left, place, language))
+    likely = tuple(rewrite_spans(text, confidence, place))
+    left = cut_unlikely(left, likely, 0, bound, parse_checker(left, place, language))
     return left if is_worth_showing(left) else ""
 
 

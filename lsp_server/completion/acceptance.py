@@ -29,7 +29,7 @@ _LINE: Final = re.compile(r"\r?\n?[^\r\n]*")
 
 
 @dataclass(slots=True, kw_only=True)
-class Offer:
+class ShownItem:
     """One text that was shown. `text` begins with its line; `num_standing` characters of it are in the document.
 
     `num_before` of them were there when it was first shown; `num_replaced` characters of the `tail` that stood behind
@@ -71,20 +71,20 @@ class Offer:
         return Cursor(self.line + above.count("\n") + bool(_), len(last))
 
 
-class Offers:
+class ShownItems:
     """The offers of one editor: the shown ones, which the document is compared with, and older ones by their id."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._numbers = itertools.count(1)
-        self._known: OrderedDict[str, Offer] = OrderedDict()
-        self._shown: list[Offer] = []
+        self._known: OrderedDict[str, ShownItem] = OrderedDict()
+        self._shown: list[ShownItem] = []
         self._displayed: set[str] = set()
         self.num_shown = self.num_accepted = self.num_parts = 0
         self.shown_chars = self.accepted_chars = self.looked_at_chars = self.kept_chars = 0
 
     @property
-    def latest(self) -> Offer | None:
+    def latest(self) -> ShownItem | None:
         """The shown offer of which most stands in the document, the first of equals."""
         return max(self._shown, key=lambda offer: offer.num_standing, default=None)
 
@@ -107,7 +107,7 @@ class Offers:
             self.shown_chars += self._shown[0].num_new
         return shown
 
-    def changed(self, uri: str, lines: Sequence[str]) -> Offer | None:
+    def changed(self, uri: str, lines: Sequence[str]) -> ShownItem | None:
         """Compare the shown offers with the lines of a document that changed; the offer that was just taken whole."""
         taken = None
         for offer in self._shown:
@@ -126,7 +126,7 @@ class Offers:
         """The editor tells that an offer was really seen."""
         self._displayed.add(offer_id)
 
-    def accepted(self, offer_id: str, end: int | None = None) -> Offer | None:
+    def accepted(self, offer_id: str, end: int | None = None) -> ShownItem | None:
         """The editor tells that an offer was taken, whole or up to a character of its text.
 
         None if nobody knows the offer, or if that was known already; else the offer.
@@ -141,7 +141,7 @@ class Offers:
             self._take(offer, num_new)
         return offer
 
-    def look_at_kept(self, offer: Offer, lines: Sequence[str]) -> None:
+    def look_at_kept(self, offer: ShownItem, lines: Sequence[str]) -> None:
         """A while after an offer was taken: count what of it is still in the document."""
         whole = sum(map(len, offer.text.split("\n")))
         self.looked_at_chars += offer.num_accepted
@@ -163,7 +163,7 @@ class Offers:
             "keptChars": self.kept_chars,
         }
 
-    def find(self, offer_id: object) -> Offer | None:
+    def find(self, offer_id: object) -> ShownItem | None:
         """The offer with this id."""
         return self._known.get(offer_id) if isinstance(offer_id, str) else None
 
@@ -171,7 +171,7 @@ class Offers:
         """Drop what is shown in a document that was closed."""
         self._shown = [offer for offer in self._shown if offer.uri != uri]
 
-    def _take(self, offer: Offer, num_chars: int) -> bool:
+    def _take(self, offer: ShownItem, num_chars: int) -> bool:
         """Count characters that were taken; whether the offer is now taken whole."""
         self.num_parts += offer.num_accepted == 0 and offer.num_standing < len(offer.text)
         if offer.num_standing == len(offer.text):
@@ -181,7 +181,7 @@ class Offers:
         self.accepted_chars += num_chars
         return offer.is_accepted
 
-    def _offer(self, snapshot: Snapshot, item: types.InlineCompletionItem, before: Sequence[Offer]) -> Offer:
+    def _offer(self, snapshot: Snapshot, item: types.InlineCompletionItem, before: Sequence[ShownItem]) -> ShownItem:
         assert isinstance(item.insert_text, str)
         assert item.range is not None
         start, end = snapshot.cursor(item.range.start), snapshot.cursor(item.range.end)
@@ -191,7 +191,7 @@ class Offers:
             rest = offer.text.split("\n")[max(0, start.line - offer.line) :]
             if offer.uri == snapshot.uri and start.line >= offer.line and text == "\n".join(rest):
                 return offer
-        offer = Offer(
+        offer = ShownItem(
             id=f"{self._name}-{next(self._numbers)}",
             uri=snapshot.uri,
             line=start.line,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from decoding.protocol import CompletionOptions, CompletionRequest
 from lsp_server.completion.build_request import build_request
-from lsp_server.completion.cache import accepted, spot_at
+from lsp_server.completion.cache import accepted, cursor_context
 from lsp_server.completion.in_flight import Generation
 from lsp_server.completion.services import CompletionServices
 from lsp_server.completion.trigger import decide
@@ -19,23 +19,23 @@ from lsp_server.filters.end import find_end
 from lsp_server.filters.surroundings import Mode
 
 
-class Shown(NamedTuple):
+class ShownText(NamedTuple):
     """A text that is shown at a cursor."""
 
     cursor: Cursor
     text: str
 
 
-def begin(services: CompletionServices, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> Generation:
+def start_generation(services: CompletionServices, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> Generation:
     """Ask the engine for a text at a cursor, in place of what is being written for the document by now."""
-    spot = spot_at(snapshot, cursor)
-    request = request_for(services, snapshot, cursor, mode, services.writings.hints(snapshot.uri))
-    return services.writings.start(
+    spot = cursor_context(snapshot, cursor)
+    request = request_for(services, snapshot, cursor, mode, services.in_flight.hints(snapshot.uri))
+    return services.in_flight.start(
         spot, mode, services.engine.complete(request), lambda text: find_end(text, spot.place, mode) is not None
     )
 
 
-def look_ahead(services: CompletionServices, snapshot: Snapshot, shown: Shown) -> None:
+def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText) -> None:
     """Ask at idle priority for what would be asked next if this suggestion were accepted.
 
     What follows its line is written to the end of the next statement or block, so that it serves behind Enter, too.
@@ -44,12 +44,12 @@ def look_ahead(services: CompletionServices, snapshot: Snapshot, shown: Shown) -
         return
     replaced = num_replaced(shown.text, snapshot.place(shown.cursor).tail)
     snapshot, cursor = accepted(snapshot, shown.cursor, shown.text, replaced)
-    spot = spot_at(snapshot, cursor)
+    spot = cursor_context(snapshot, cursor)
     mode = decide(spot.place, is_invoked=False, language=snapshot.language).mode
-    if mode is None or spot.place.tail.strip() or services.writings.is_ahead(spot, mode):
+    if mode is None or spot.place.tail.strip() or services.in_flight.is_prefetched(spot, mode):
         return
     request = request_for(services, snapshot, cursor, "block", is_idle=True)
-    services.writings.start_ahead(
+    services.in_flight.start_prefetch(
         spot, mode, services.engine.complete(request), lambda text: _is_enough_ahead(text, spot.place, mode)
     )
 

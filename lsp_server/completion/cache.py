@@ -15,7 +15,7 @@ from decoding.protocol import CompletionStats
 from lsp_server.documents.store import Cursor, Place, Snapshot, split_lines
 from lsp_server.documents.syntax import is_only_closers
 from lsp_server.filters import Surroundings, filter_text, fit_tail
-from lsp_server.filters.confidence import Likely
+from lsp_server.filters.confidence import ScoredSpan
 from lsp_server.filters.end import find_end
 from lsp_server.filters.surroundings import Mode
 
@@ -24,7 +24,7 @@ MAX_LINES_TYPED: Final = 30
 MAX_REMEMBERED: Final = 128
 
 
-class Spot(NamedTuple):
+class CursorContext(NamedTuple):
     """A cursor and what stands around it, cheap to keep after the document has moved on."""
 
     uri: str
@@ -42,17 +42,17 @@ class Suggestion:
     `is_finished` if the model ended the text itself, so that nothing would follow.
     """
 
-    spot: Spot
+    spot: CursorContext
     mode: Mode
-    written: str
+    generated: str
     text: str
     dropped_by: str = ""
-    likely: tuple[Likely, ...] = ()
+    spans: tuple[ScoredSpan, ...] = ()
     is_finished: bool = False
     stats: CompletionStats | None = None
 
 
-class Rest(NamedTuple):
+class Remainder(NamedTuple):
     """What a suggestion has for a spot: the text to show, "" if it is known that there is none.
 
     `num_typed` counts the characters of `written` that stand in the document by now, `num_shown` those that the user
@@ -68,15 +68,15 @@ class Rest(NamedTuple):
     @property
     def has_more(self) -> bool:
         """Whether something was written from here on, be it shown or not."""
-        return bool(self.suggestion.written[self.num_typed :].strip())
+        return bool(self.suggestion.generated[self.num_typed :].strip())
 
 
-def spot_at(snapshot: Snapshot, cursor: Cursor) -> Spot:
+def cursor_context(snapshot: Snapshot, cursor: Cursor) -> CursorContext:
     """The spot of a cursor."""
-    return Spot(snapshot.uri, cursor.line, snapshot.place(cursor), snapshot.language)
+    return CursorContext(snapshot.uri, cursor.line, snapshot.place(cursor), snapshot.language)
 
 
-def typed_between(old: Spot, new: Spot) -> str | None:
+def typed_between(old: CursorContext, new: CursorContext) -> str | None:
     """What was typed at the old spot if that is all that happened until the new one, else None.
 
     An editor that closes brackets itself may have put closers behind the cursor.
@@ -97,25 +97,25 @@ def typed_between(old: Spot, new: Spot) -> str | None:
     return written[len(old.place.head) :]
 
 
-def rest_at(suggestion: Suggestion, spot: Spot, mode: Mode) -> Rest | None:
+def remainder_at(suggestion: Suggestion, spot: CursorContext, mode: Mode) -> Remainder | None:
     """What the suggestion has for a later spot; None if it doesn't fit, or does not reach that far.
 
     Within what was shown the rest of it is shown. Behind it more may have been written, which `mode` cuts anew.
     """
     typed = typed_between(suggestion.spot, spot)
-    if typed is None or not suggestion.written.startswith(typed):
+    if typed is None or not suggestion.generated.startswith(typed):
         return None
     if len(typed) < len(suggestion.text):
         around = Surroundings(place=spot.place, mode=suggestion.mode)
         text, dropped_by = fit_tail(suggestion.text[len(typed) :], around)
-        return Rest(suggestion, text, len(typed), dropped_by)
+        return Remainder(suggestion, text, len(typed), dropped_by)
     if not typed and suggestion.mode == mode:
-        return Rest(suggestion, "", 0, suggestion.dropped_by)
-    more = suggestion.written[len(typed) :]
+        return Remainder(suggestion, "", 0, suggestion.dropped_by)
+    more = suggestion.generated[len(typed) :]
     if not suggestion.is_finished and find_end(more, spot.place, mode) is None:
         return None
     text, dropped_by = filter_text(more, Surroundings(place=spot.place, mode=mode, language=spot.language))
-    return Rest(suggestion, text, len(typed), dropped_by)
+    return Remainder(suggestion, text, len(typed), dropped_by)
 
 
 def accepted(snapshot: Snapshot, cursor: Cursor, text: str, num_replaced: int) -> tuple[Snapshot, Cursor]:
@@ -136,7 +136,7 @@ class _Kept:
     num_shown: int = 0
 
 
-class Memory:
+class SuggestionCache:
     """The latest suggestions, also those of which nothing was shown. The one that was used last comes first."""
 
     def __init__(self, size: int = MAX_REMEMBERED) -> None:
@@ -152,13 +152,13 @@ class Memory:
         while len(self._kept) > self._size:
             self._kept.popitem(last=False)
 
-    def find(self, spot: Spot, mode: Mode) -> Rest | None:
+    def find(self, spot: CursorContext, mode: Mode) -> Remainder | None:
         """What fits a spot; a text to show is preferred to the knowledge that there is none."""
-        best: tuple[int, Rest] | None = None
+        best: tuple[int, Remainder] | None = None
         for key, kept in reversed(self._kept.items()):
             if not 0 <= spot.line - kept.suggestion.spot.line <= MAX_LINES_TYPED:  # most of them, at once
                 continue
-            rest = rest_at(kept.suggestion, spot, mode)
+            rest = remainder_at(kept.suggestion, spot, mode)
             if rest is not None and (best is None or rest.text):
                 best = key, rest._replace(num_shown=kept.num_shown)
                 if rest.text:
@@ -168,7 +168,7 @@ class Memory:
         self._kept.move_to_end(best[0])
         return best[1]
 
-    def note_shown(self, rest: Rest, text: str) -> None:
+    def note_shown(self, rest: Remainder, text: str) -> None:
         """So much of a rest was shown to the user."""
         if kept := self._kept.get(id(rest.suggestion)):
             kept.num_shown = max(kept.num_shown, rest.num_typed + len(text))

@@ -15,10 +15,10 @@ from typing import Final
 
 from lsprotocol import types
 
-from lsp_server.completion.ask_engine import Shown, begin, look_ahead, request_for
+from lsp_server.completion.ask_engine import ShownText, prefetch, request_for, start_generation
 from lsp_server.completion.build_request import text_around
-from lsp_server.completion.cache import Rest, spot_at
-from lsp_server.completion.in_flight import Generation, written_choices
+from lsp_server.completion.cache import Remainder, cursor_context
+from lsp_server.completion.in_flight import Generation, collect_choices
 from lsp_server.completion.items import before_replaced, make_item
 from lsp_server.completion.pending import CompletionResult, PendingRequest
 from lsp_server.completion.services import CompletionServices
@@ -29,7 +29,7 @@ from lsp_server.engine.client import EngineUnavailable
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.confidence import cut_unlikely, is_worth_showing
 from lsp_server.filters.deleted import drop_deleted
-from lsp_server.filters.parsing import judge_of
+from lsp_server.filters.parsing import parse_checker
 from lsp_server.filters.rewriting import rewrite
 from lsp_server.filters.surroundings import Mode
 
@@ -39,30 +39,30 @@ MAX_CANDIDATES: Final = 3
 AHEAD_S: Final = 0.005
 
 
-async def find(services: CompletionServices, asked: PendingRequest) -> CompletionResult:
+async def complete(services: CompletionServices, request: PendingRequest) -> CompletionResult:
     """What there is to show for a request, or why there is nothing."""
-    snapshot, settings = asked.snapshot, services.settings
+    snapshot, settings = request.snapshot, services.settings
     if snapshot is None:
         return CompletionResult(
-            reason="not open", detail=services.documents.why_not_served(asked.params.text_document.uri)
+            reason="not open", detail=services.documents.why_not_served(request.params.text_document.uri)
         )
-    is_invoked = asked.params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    is_invoked = request.params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
     if not settings.enabled or snapshot.language in settings.disabled_languages:
         return CompletionResult(reason="disabled", detail="the settings turn suggestions off here")
     if not settings.automatic and not is_invoked:
         return CompletionResult(reason="disabled", detail="the settings turn suggestions off that were not asked for")
     kept_out = await _kept_out(services, snapshot.uri)
-    if kept_out or asked.outcome.done():  # while it waited, and nobody wants another
-        return kept_out or asked.outcome.result()
-    request = _Request(services, asked, snapshot, is_invoked=is_invoked)
-    decision = decide(request.spot.place, is_invoked=is_invoked, language=snapshot.language)
+    if kept_out or request.outcome.done():  # while it waited, and nobody wants another
+        return kept_out or request.outcome.result()
+    task = CompletionTask(services, request, snapshot, is_invoked=is_invoked)
+    decision = decide(task.spot.place, is_invoked=is_invoked, language=snapshot.language)
     if decision.mode is None:
         return CompletionResult(reason="not asked", detail=decision.reason)
-    outcome = await request.find(decision.mode)
+    outcome = await task.find(decision.mode)
     if outcome.items and is_invoked:
-        outcome = await request.with_alternatives(outcome, decision.mode)
+        outcome = await task.with_alternatives(outcome, decision.mode)
     if outcome.items:
-        asyncio.get_running_loop().call_later(AHEAD_S, partial(look_ahead, services, snapshot, request.shown))
+        asyncio.get_running_loop().call_later(AHEAD_S, partial(prefetch, services, snapshot, task.shown))
     return outcome
 
 
@@ -80,50 +80,50 @@ async def _kept_out(services: CompletionServices, uri: str) -> CompletionResult 
     )
 
 
-class _Request:
+class CompletionTask:
     """One request while its answer is looked for."""
 
     def __init__(
-        self, services: CompletionServices, asked: PendingRequest, snapshot: Snapshot, *, is_invoked: bool
+        self, services: CompletionServices, request: PendingRequest, snapshot: Snapshot, *, is_invoked: bool
     ) -> None:
         self._services = services
-        self._asked = asked
+        self._request = request
         self._snapshot = snapshot
-        self._cursor = snapshot.cursor(asked.params.position)
-        num_above = asked.view.num_above if asked.view else 0
+        self._cursor = snapshot.cursor(request.params.position)
+        num_above = request.view.num_above if request.view else 0
         self._in_document = Cursor(self._cursor.line - num_above, self._cursor.column)
         self._is_invoked = is_invoked
         self._read_s = time.monotonic()
-        self.spot = spot_at(snapshot, self._cursor)
-        self.shown = Shown(self._cursor, "")
+        self.spot = cursor_context(snapshot, self._cursor)
+        self.shown = ShownText(self._cursor, "")
 
     async def find(self, mode: Mode) -> CompletionResult:
         """Look in the memory, wait for what is on its way, ask."""
-        keystrokes, writings = self._services.keystrokes, self._services.writings
-        writings.use_model(self._services.engine.health.model)
+        keystrokes, in_flight = self._services.keystrokes, self._services.in_flight
+        in_flight.use_model(self._services.engine.health.model)
         deletion = keystrokes.deletion_just_now(self._snapshot.uri, self._in_document, self._read_s)
         may_ask = self._is_invoked or self._services.settings.after_deletion or deletion is None
         if not may_ask and deletion and deletion.is_by_key:
             return CompletionResult(reason="not asked", detail="something was just deleted")
         reason = "shown"
         for turn in range(MAX_TURNS):
-            if rest := writings.find(self.spot, mode):
+            if rest := in_flight.find(self.spot, mode):
                 if turn == 0:
-                    writings.count("local")
+                    in_flight.count("local")
                 local = "typed through" if rest.num_typed else "remembered"
                 return self._show(rest, local if turn == 0 else reason)
             if not may_ask:
                 return CompletionResult(reason="not asked", detail="something was just deleted")
             if problem := self._engine_problem():
                 return problem
-            generation = writings.on_its_way(self.spot)
+            generation = in_flight.joinable(self.spot)
             if generation is None:
                 await self._prepare()
                 await self._pause()
-                generation = begin(self._services, self._snapshot, self._cursor, mode)
+                generation = start_generation(self._services, self._snapshot, self._cursor, mode)
                 reason = "shown"
             else:
-                writings.count("joined")
+                in_flight.count("joined")
                 reason = "joined"
             if problem := await self._wait(generation):
                 return problem
@@ -133,12 +133,12 @@ class _Request:
         """The outcome with other texts for the same place behind its first, if the engine has any."""
         services, spot = self._services, self.spot
         around = Surroundings(place=spot.place, mode=mode, language=spot.language)
-        request = request_for(services, self._snapshot, self._cursor, mode, num_choices=MAX_CANDIDATES)
+        task = request_for(services, self._snapshot, self._cursor, mode, num_choices=MAX_CANDIDATES)
         texts, choices, sent_s = [self.shown.text], [], time.perf_counter()
         with suppress(TimeoutError, EngineUnavailable):
             async with asyncio.timeout(services.settings.deadline_ms / 1000):
-                choices = await written_choices(services.engine.complete(request))
-        self._asked.engine_s += time.perf_counter() - sent_s
+                choices = await collect_choices(services.engine.complete(task))
+        self._request.engine_s += time.perf_counter() - sent_s
         for written in choices:
             text = self._replaceable(filter_text(rewrite(written, self.spot.place), around).text)
             if text and not any(known.startswith(text) or text.startswith(known) for known in texts):
@@ -160,7 +160,7 @@ class _Request:
             suggestion = generation.cut_short()
             if not suggestion.text:  # not remembered, so that it is tried again
                 return CompletionResult(reason="late", detail="nothing came from the engine before the deadline")
-            services.writings.memory.add(suggestion)
+            services.in_flight.cache.add(suggestion)
         except EngineUnavailable as error:
             if error.code == "superseded":
                 return CompletionResult(reason="superseded in the engine", detail=str(error))
@@ -168,10 +168,10 @@ class _Request:
             services.engine.wake()
             return CompletionResult(reason=f"engine {error.code}", detail=str(error))
         finally:
-            self._asked.engine_s += time.perf_counter() - sent_s
+            self._request.engine_s += time.perf_counter() - sent_s
         return None
 
-    def _show(self, rest: Rest, reason: str) -> CompletionResult:
+    def _show(self, rest: Remainder, reason: str) -> CompletionResult:
         """The outcome for a text, if it still fits the document and is worth showing."""
         services, snapshot, stats = self._services, self._snapshot, rest.suggestion.stats
         if not rest.text:
@@ -193,21 +193,21 @@ class _Request:
             )
         if services.documents.revision(snapshot.uri) != snapshot.revision:
             return CompletionResult(reason="stale", detail="the document changed meanwhile", engine=stats)
-        services.writings.memory.note_shown(rest, text)
-        self.shown = Shown(self._cursor, text)
+        services.in_flight.cache.note_shown(rest, text)
+        self.shown = ShownText(self._cursor, text)
         return CompletionResult(reason=reason, items=(make_item(text, snapshot, self._cursor),), engine=stats)
 
     def _replaceable(self, text: str) -> str:
         """A text, or what of it an editor can insert that can't replace closers behind the cursor."""
         return text if self._services.replaces_behind_cursor else before_replaced(text, self.spot.place.tail)
 
-    def _probable(self, rest: Rest) -> str:
+    def _probable(self, rest: Remainder) -> str:
         """What of a text is probable enough; what was shown before shrinks as it is typed, but does not vanish."""
         if self._is_invoked:
             return rest.text
         min_confidence = self._services.settings.min_confidence
-        stands = judge_of(rest.text, self.spot.place, self.spot.language)
-        text = cut_unlikely(rest.text, rest.suggestion.likely, rest.num_typed, min_confidence, stands)
+        stands = parse_checker(rest.text, self.spot.place, self.spot.language)
+        text = cut_unlikely(rest.text, rest.suggestion.spans, rest.num_typed, min_confidence, stands)
         shown = rest.text[: max(0, rest.num_shown - rest.num_typed)]
         text = max(text, shown, key=len)
         is_enough = bool(shown.strip()) or min_confidence <= 0 or is_worth_showing(text)
@@ -245,8 +245,8 @@ class _Request:
             self.spot.place,
             gap_s=keystrokes.gap_s(uri),
             since_change_s=keystrokes.since_change_s(uri, self._read_s),
-            answer_s=self._services.writings.answer_s,
+            answer_s=self._services.in_flight.answer_s,
         )
         if pause_s:
-            self._asked.paused_s += pause_s  # what it takes longer is not on purpose
+            self._request.paused_s += pause_s  # what it takes longer is not on purpose
             await asyncio.sleep(pause_s)

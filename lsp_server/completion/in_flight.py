@@ -17,10 +17,10 @@ from itertools import islice
 from typing import Final, Literal
 
 from decoding.protocol import CompletionStats, Confidence
-from lsp_server.completion.cache import Memory, Rest, Spot, Suggestion, typed_between
+from lsp_server.completion.cache import CursorContext, Remainder, Suggestion, SuggestionCache, typed_between
 from lsp_server.engine.stream import Delta, EngineUnavailable, Part
 from lsp_server.filters import Surroundings, filter_text
-from lsp_server.filters.rewriting import Rewriter, rewrite_likely
+from lsp_server.filters.rewriting import Rewriter, rewrite_spans
 from lsp_server.filters.surroundings import Mode
 from lsp_server.log import without_values
 
@@ -45,10 +45,10 @@ Parts = AsyncGenerator[Part, None]
 class Generation:
     """One engine stream; `keep` is given the suggestion once it is finished, and the seconds that it took."""
 
-    def __init__(self, spot: Spot, mode: Mode, parts: Parts, ends: Ends, keep: Keep) -> None:
+    def __init__(self, spot: CursorContext, mode: Mode, parts: Parts, ends: Ends, keep: Keep) -> None:
         self.spot = spot
         self.mode = mode
-        self.written = ""
+        self.generated = ""
         self.problem: EngineUnavailable | None = None
         self.began_s = time.perf_counter()
         self._ends = ends
@@ -68,14 +68,14 @@ class Generation:
         """Whether nothing more will come."""
         return self._task.done()
 
-    def fits(self, spot: Spot) -> bool:
+    def fits(self, spot: CursorContext) -> bool:
         """Whether all that happened since is that what is being written was typed, as far as it has come."""
         typed = typed_between(self.spot, spot)
         if typed is None:
             return False
-        return self.written.startswith(typed) or (not self.is_over and typed.startswith(self.written))
+        return self.generated.startswith(typed) or (not self.is_over and typed.startswith(self.generated))
 
-    async def wait(self, spot: Spot) -> bool:
+    async def wait(self, spot: CursorContext) -> bool:
         """Wait until it is over, which is True; False as soon as the text contradicts what was typed at the spot.
 
         A text that was cancelled is over, too, and nothing was kept of it.
@@ -129,7 +129,7 @@ class Generation:
                         self._stats, reason = part, part.reason
                         break
                     self._take(part)
-                    if self._ends(self.written):
+                    if self._ends(self.generated):
                         break
         except EngineUnavailable as error:
             self.problem = error
@@ -137,7 +137,7 @@ class Generation:
         if reason in _GAVE_WAY:
             self.problem = EngineUnavailable("the engine gave way to another request", "superseded")
             return
-        if reason == "line" and "\n" not in self.written:
+        if reason == "line" and "\n" not in self.generated:
             self._take(Delta("\n"))  # the engine ends before it
         suggestion = self._suggestion(is_cut_short=reason == "length", is_finished=reason in _FINISHED)
         self._keep(suggestion, time.perf_counter() - self.began_s)
@@ -145,26 +145,26 @@ class Generation:
     def _take(self, delta: Delta) -> None:
         self._raw += delta.text
         self._confidence += delta.confidence
-        self.written += self._rewriter.feed(delta.text)
+        self.generated += self._rewriter.feed(delta.text)
         self._grown.set()
 
     def _suggestion(self, *, is_cut_short: bool, is_finished: bool = False) -> Suggestion:
         spot = self.spot
         around = Surroundings(place=spot.place, mode=self.mode, is_cut_short=is_cut_short, language=spot.language)
-        text, dropped_by = filter_text(self.written, around)
+        text, dropped_by = filter_text(self.generated, around)
         return Suggestion(
             spot=self.spot,
             mode=self.mode,
-            written=self.written,
+            generated=self.generated,
             text=text,
             dropped_by=dropped_by,
-            likely=tuple(rewrite_likely(self._raw, self._confidence, self.spot.place)),
+            spans=tuple(rewrite_spans(self._raw, self._confidence, self.spot.place)),
             stats=self._stats,
             is_finished=is_finished,
         )
 
 
-class Writings:
+class InFlight:
     """What is written and was written for all documents: `current` by URI, one text ahead of it, and the memory.
 
     `answer_s` is how long an answer takes, lately; `sources` counts the requests that were answered from memory
@@ -172,7 +172,7 @@ class Writings:
     """
 
     def __init__(self) -> None:
-        self.memory = Memory()
+        self.cache = SuggestionCache()
         self.current: dict[str, Generation] = {}
         self.answer_s = DEFAULT_ANSWER_S
         self.sources: Counter[Source] = Counter()
@@ -186,36 +186,36 @@ class Writings:
                 self.forget()
             self._model = model
 
-    def on_its_way(self, spot: Spot) -> Generation | None:
+    def joinable(self, spot: CursorContext) -> Generation | None:
         """What is being written, if it is for this spot as far as one can tell."""
         for generation in (self.current.get(spot.uri), self._ahead):
             if generation is not None and not generation.is_over and generation.fits(spot):
                 return generation
         return None
 
-    def is_ahead(self, spot: Spot, mode: Mode) -> bool:
+    def is_prefetched(self, spot: CursorContext, mode: Mode) -> bool:
         """Whether it is known what comes at a spot and behind its line, or is being written."""
-        if self.on_its_way(spot) is not None:
+        if self.joinable(spot) is not None:
             return True
         rest = self.find(spot, mode)
         return rest is not None and (rest.suggestion.is_finished or rest.has_more)
 
-    def find(self, spot: Spot, mode: Mode) -> Rest | None:
+    def find(self, spot: CursorContext, mode: Mode) -> Remainder | None:
         """What is remembered for a spot, if anything."""
-        return self.memory.find(spot, mode)
+        return self.cache.find(spot, mode)
 
-    def start(self, spot: Spot, mode: Mode, parts: Parts, ends: Ends) -> Generation:
+    def start(self, spot: CursorContext, mode: Mode, parts: Parts, ends: Ends) -> Generation:
         """Take the engine's stream for a document, in place of what is being written for it by now."""
         self.cancel(spot.uri)
-        generation = self.current[spot.uri] = Generation(spot, mode, parts, ends, self.keep)
+        generation = self.current[spot.uri] = Generation(spot, mode, parts, ends, self.record)
         self.count("sent")
         return generation
 
-    def start_ahead(self, spot: Spot, mode: Mode, parts: Parts, ends: Ends) -> None:
+    def start_prefetch(self, spot: CursorContext, mode: Mode, parts: Parts, ends: Ends) -> None:
         """Take the engine's stream for a place that the cursor may come to, in place of the one before."""
         if self._ahead is not None:
             self._ahead.cancel()
-        self._ahead = Generation(spot, mode, parts, ends, self.keep_ahead)
+        self._ahead = Generation(spot, mode, parts, ends, self.record_prefetched)
         self.count("ahead")
 
     def count(self, source: Source) -> None:
@@ -230,30 +230,30 @@ class Writings:
             self._ahead.cancel()
             self._ahead = None
 
-    def keep(self, suggestion: Suggestion, seconds: float) -> None:
+    def record(self, suggestion: Suggestion, seconds: float) -> None:
         """A text is finished."""
         self.answer_s += _WEIGHT * (seconds - self.answer_s)
-        self.memory.add(suggestion)
+        self.cache.add(suggestion)
 
-    def keep_ahead(self, suggestion: Suggestion, _seconds: float) -> None:
+    def record_prefetched(self, suggestion: Suggestion, _seconds: float) -> None:
         """A text that was written ahead is finished; nobody waited for it."""
-        self.memory.add(suggestion)
+        self.cache.add(suggestion)
 
     def hints(self, uri: str) -> tuple[str, ...]:
         """Texts that may come again: what is being written and contradicted now, and what was written last."""
         current = self.current.get(uri)
-        latest = (suggestion.written for suggestion in islice(self.memory.latest(uri), MAX_HINTS))
-        texts = [*([current.written] if current else []), *latest]
+        latest = (suggestion.generated for suggestion in islice(self.cache.latest(uri), MAX_HINTS))
+        texts = [*([current.generated] if current else []), *latest]
         return tuple(dict.fromkeys(text[:MAX_HINT_CHARS] for text in texts if text.strip()))[:MAX_HINTS]
 
     def forget(self, uri: str | None = None) -> None:
         """A document was closed, or all is to be written anew."""
         for known in [*self.current, ""] if uri is None else [uri]:  # with any of them goes what is written ahead
             self.cancel(known)
-        self.memory.forget(uri)
+        self.cache.forget(uri)
 
 
-async def written_choices(parts: Parts) -> list[str]:
+async def collect_choices(parts: Parts) -> list[str]:
     """What an engine writes as its choices, in their order; one that was cut off is left without its last line."""
     texts: dict[int, str] = {}
     async with aclosing(parts):

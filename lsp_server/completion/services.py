@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from lsp_server.completion.in_flight import Writings
+from lsp_server.completion.in_flight import InFlight
 from lsp_server.context.gather import ContextGatherer
 from lsp_server.documents.keystrokes import Keystrokes
 from lsp_server.documents.store import DocumentStore
-from lsp_server.engine.supervisor import EngineKeeper
+from lsp_server.engine.supervisor import EngineSupervisor
 from lsp_server.settings import Settings
 
 
@@ -27,9 +27,9 @@ class CompletionServices(Protocol):
     @property
     def documents(self) -> DocumentStore: ...  # noqa: D102
     @property
-    def engine(self) -> EngineKeeper: ...  # noqa: D102
+    def engine(self) -> EngineSupervisor: ...  # noqa: D102
     @property
-    def writings(self) -> Writings: ...  # noqa: D102
+    def in_flight(self) -> InFlight: ...  # noqa: D102
     @property
     def keystrokes(self) -> Keystrokes: ...  # noqa: D102
     @property

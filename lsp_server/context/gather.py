@@ -20,7 +20,7 @@ from pygls.uris import to_fs_path
 from decoding.protocol import ContextFile
 from lsp_server.context.ignore import RULE_FILES
 from lsp_server.context.ranking import room_for
-from lsp_server.context.snippets import Document, View
+from lsp_server.context.snippets import EditorState, OpenDocument
 from lsp_server.context.worker import ContextWorker
 from lsp_server.documents.store import MAX_LINE_CHARS, DocumentStore, Snapshot
 
@@ -90,7 +90,7 @@ class ContextGatherer:
         self._lines: dict[str, int] = {}  # by URI, the last visited at the end
         self._recent: dict[Path, int] = {}
         self._judged: dict[str, asyncio.Future[str]] = {}
-        self._known: dict[str, Document] = {}
+        self._known: dict[str, OpenDocument] = {}
         self._bursts: dict[str, _Burst] = {}
         self._ready: _Ready | None = None
         self._takes_s = 0.0  # a gathering, lately: where that is too long, waiting for it is in vain
@@ -207,8 +207,8 @@ class ContextGatherer:
         self._follow_folders()
         uris = [uri for uri in reversed(self._lines) if uri != asked.uri][:MAX_OTHERS]
         others = (self._document(uri) for uri in uris)
-        view = View(
-            current=Document.of(snapshot, self._folder_uris(), line),
+        view = EditorState(
+            current=OpenDocument.of(snapshot, self._folder_uris(), line),
             stored=self._document(asked.uri),
             others=tuple(document for document in others if document),
             recent=tuple(reversed(self._recent.items())),
@@ -274,7 +274,7 @@ class ContextGatherer:
             self._folders = folders
             self._worker.start([Path(path) for folder in folders if (path := to_fs_path(folder))])
 
-    def _document(self, uri: str) -> Document | None:
+    def _document(self, uri: str) -> OpenDocument | None:
         """An open document as it is now, if it may be context; one that didn't change is the same object as before."""
         known, revision = self._known.get(uri), self._documents.revision(uri)
         line = self._lines.get(uri, -1)
@@ -284,7 +284,7 @@ class ContextGatherer:
             snapshot = self._documents.snapshot(uri) if is_small and uri.partition(":")[0] in SCHEMES else None
             if snapshot is None:
                 return None
-            known = Document.of(snapshot, self._folder_uris())
+            known = OpenDocument.of(snapshot, self._folder_uris())
         self._known[uri] = known if known.line == line else replace(known, line=line)
         return self._known[uri]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from lsp_server.context.outline import PYTHON, SCRIPT_LANGUAGES, Definition, outline
-from lsp_server.context.snippets import Snippet, View
+from lsp_server.context.snippets import EditorState, Snippet
 from lsp_server.documents.store import without_end
 
 NUM_LINES_NEAR: Final = 25
@@ -66,7 +66,7 @@ Find = Callable[[Path], ModuleFile | None]
 """The module in a file, if it is open or may be read."""
 
 
-def imported_definitions(view: View, roots: Sequence[Path], find: Find) -> Iterator[Snippet]:
+def imported_definitions(view: EditorState, roots: Sequence[Path], find: Find) -> Iterator[Snippet]:
     """A snippet for each imported definition; the caller may stop between any two."""
     document = view.current
     if document.file is None or document.language not in {PYTHON, *SCRIPT_LANGUAGES}:

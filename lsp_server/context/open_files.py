@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from lsp_server.context.outline import outline
-from lsp_server.context.snippets import Document, Snippet, View, text_of
+from lsp_server.context.snippets import EditorState, OpenDocument, Snippet, text_of
 from lsp_server.documents.store import without_end
 
 MAX_OPEN: Final = 20
 
 
-def visited_places(view: View, closed: Iterator[Document]) -> Iterator[Snippet]:
+def visited_places(view: EditorState, closed: Iterator[OpenDocument]) -> Iterator[Snippet]:
     """A snippet of each document, the last visited first; `closed` come behind those that are open."""
     for rank, document in enumerate([*view.others, *closed][:MAX_OPEN]):
         first, text = _around(document, view.window_lines) if document.line >= 0 else (0, _heads(document, view))
@@ -23,12 +23,12 @@ def visited_places(view: View, closed: Iterator[Document]) -> Iterator[Snippet]:
             yield Snippet(source="open", path=document.path, text=text, first_line=first, score=1 / (1 + rank))
 
 
-def _around(document: Document, num_lines: int) -> tuple[int, str]:
+def _around(document: OpenDocument, num_lines: int) -> tuple[int, str]:
     first = max(0, document.line - num_lines * 2 // 3)
     return first, text_of(document.lines, first, first + num_lines)
 
 
-def _heads(document: Document, view: View) -> str:
+def _heads(document: OpenDocument, view: EditorState) -> str:
     """The definitions' texts, or the document's beginning where none are known."""
     found = outline([without_end(line) for line in document.lines], document.language)
     text, room = "", view.window_lines * 40

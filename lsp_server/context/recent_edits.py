@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from lsp_server.context.snippets import Document, Snippet, View
+from lsp_server.context.snippets import EditorState, OpenDocument, Snippet
 from lsp_server.documents.store import without_end
 
 MAX_HUNKS: Final = 8
@@ -49,7 +49,7 @@ class RecentEdits:
         self._histories: dict[str, _History] = {}
         self._tick = 0
 
-    def look(self, document: Document) -> None:
+    def look(self, document: OpenDocument) -> None:
         """Take note of a document as it is now; the first look is what later ones are compared with."""
         history = self._histories.pop(document.uri, None)
         if history is None:
@@ -69,7 +69,7 @@ class RecentEdits:
         """Forget a document that must not be used."""
         self._histories.pop(uri, None)
 
-    def snippets(self, view: View) -> Iterator[Snippet]:
+    def snippets(self, view: EditorState) -> Iterator[Snippet]:
         """The last hunks, newest first, less those around the cursor."""
         found = [(hunk, history, uri) for uri, history in self._histories.items() for hunk in history.hunks]
         found.sort(key=lambda entry: -entry[0].tick)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from lsp_server.context.files import Workspace, stamp_of
-from lsp_server.context.snippets import Document, Snippet, View, text_of
+from lsp_server.context.snippets import EditorState, OpenDocument, Snippet, text_of
 
 MAX_FILES: Final = 2000
 MAX_LISTED: Final = 20_000
@@ -92,14 +92,14 @@ class SimilarIndex:
         for _ in self._refresh(file):
             pass
 
-    def snippets(self, view: View, documents: Iterable[Document]) -> Iterator[Snippet | None]:
+    def snippets(self, view: EditorState, documents: Iterable[OpenDocument]) -> Iterator[Snippet | None]:
         """The most alike windows, from these open documents' texts and from files; None after each step."""
         wanted = _query(view.current)
         if len(wanted) < MIN_WORDS:
             return
         endings = family_of(view.current.file)
         texts = {document.file: document for document in documents}
-        found: list[tuple[int, _Window, Path | None, Document | None]] = []
+        found: list[tuple[int, _Window, Path | None, OpenDocument | None]] = []
         for document in texts.values():
             if document.uri != view.current.uri and document.language == view.current.language:
                 windows = windows_of(document.lines)
@@ -115,7 +115,7 @@ class SimilarIndex:
         yield from self._distinct(scored, view)
 
     def _distinct(
-        self, scored: Sequence[tuple[float, _Window, Path | None, Document | None]], view: View
+        self, scored: Sequence[tuple[float, _Window, Path | None, OpenDocument | None]], view: EditorState
     ) -> Iterator[Snippet]:
         """The best, no two of which share lines, with their text as it is now."""
         taken: list[tuple[object, int]] = []
@@ -131,7 +131,9 @@ class SimilarIndex:
             if len(taken) == MAX_FOUND:
                 return
 
-    def _text(self, window: _Window, file: Path | None, document: Document | None, view: View) -> tuple[str, str]:
+    def _text(
+        self, window: _Window, file: Path | None, document: OpenDocument | None, view: EditorState
+    ) -> tuple[str, str]:
         end = window.first_line + min(WINDOW_LINES, view.window_lines)
         if document is not None:
             return document.path, text_of(document.lines, window.first_line, end)
@@ -211,7 +213,7 @@ def _windows(lines: Sequence[str]) -> Iterator[_Window]:
             yield _Window(first, array("i", ids))
 
 
-def _query(document: Document) -> frozenset[int]:
+def _query(document: OpenDocument) -> frozenset[int]:
     line = max(0, document.line)
     return frozenset().union(*map(word_ids, document.lines[max(0, line - NUM_ABOVE) : line + NUM_BELOW]))
 

@@ -35,7 +35,7 @@ class Snippet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Document:
+class OpenDocument:
     """An open document: its path as a prompt names it, its file if it has one, and the line last visited, or -1."""
 
     uri: str
@@ -47,7 +47,7 @@ class Document:
     line: int = -1
 
     @classmethod
-    def of(cls, snapshot: Snapshot, folder_uris: list[str], line: int = -1) -> Document:
+    def of(cls, snapshot: Snapshot, folder_uris: list[str], line: int = -1) -> OpenDocument:
         """The document of a snapshot, in the editor's folders."""
         name = to_fs_path(snapshot.uri) if snapshot.uri.startswith("file:") else None
         return cls(
@@ -62,16 +62,16 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class EditorState:
     """What the editor has at one moment: the document with the cursor, and the others, the last visited first.
 
     `stored` is that document as the editor has it, where `current` may have more, a notebook's other cells for example.
     `recent` are files that were open not long ago, with the line last visited. `max_chars` is the room for context.
     """
 
-    current: Document
-    stored: Document | None = None
-    others: tuple[Document, ...] = ()
+    current: OpenDocument
+    stored: OpenDocument | None = None
+    others: tuple[OpenDocument, ...] = ()
     recent: tuple[tuple[Path, int], ...] = ()
     sources: tuple[str, ...] = SOURCES
     max_chars: int = 8000

@@ -26,7 +26,7 @@ from lsp_server.context.open_files import visited_places
 from lsp_server.context.ranking import choose
 from lsp_server.context.recent_edits import RecentEdits
 from lsp_server.context.similar import SimilarIndex, family_of
-from lsp_server.context.snippets import Document, Snippet, View
+from lsp_server.context.snippets import EditorState, OpenDocument, Snippet
 from lsp_server.documents.store import without_end
 
 logger = logging.getLogger(__name__)
@@ -80,11 +80,11 @@ class ContextWorker:
             judging.cancel()
         return judging
 
-    def look(self, document: Document) -> None:
+    def look(self, document: OpenDocument) -> None:
         """Take note of a document when it is opened and closed, as what later edits are told from."""
         self._submit(self._look, document)
 
-    def gather(self, view: View, before: Sequence[ContextFile]) -> Future[tuple[ContextFile, ...]]:
+    def gather(self, view: EditorState, before: Sequence[ContextFile]) -> Future[tuple[ContextFile, ...]]:
         """The context for a view; `before` is what was sent last, for the order."""
         return self._submit(self._gather, view, before)
 
@@ -131,11 +131,11 @@ class ContextWorker:
                     except Exception as error:
                         judging.set_exception(error)
 
-    def _look(self, document: Document) -> None:
+    def _look(self, document: OpenDocument) -> None:
         if not self._judge(document.file, document.path):
             self._edits.look(document)
 
-    def _gather(self, view: View, before: Sequence[ContextFile]) -> tuple[ContextFile, ...]:
+    def _gather(self, view: EditorState, before: Sequence[ContextFile]) -> tuple[ContextFile, ...]:
         with self._workspace.at_one_moment():
             allowed = tuple(d for d in view.others if not self._judge(d.file, d.path))
         view = replace(view, others=allowed)
@@ -151,7 +151,7 @@ class ContextWorker:
             if snippet is not None:
                 yield snippet
 
-    def _snippets(self, view: View) -> Iterator[Snippet | None]:
+    def _snippets(self, view: EditorState) -> Iterator[Snippet | None]:
         documents = (view.current, *view.others)
         by_file = {document.file: document for document in documents if document.file}
         if "imports" in view.sources:
@@ -164,17 +164,17 @@ class ContextWorker:
         if "edits" in view.sources:
             yield from self._edits.snippets(view)
 
-    def _module(self, file: Path, by_file: dict[Path, Document]) -> ModuleFile | None:
+    def _module(self, file: Path, by_file: dict[Path, OpenDocument]) -> ModuleFile | None:
         if document := by_file.get(file):
             return _parsed(file, document.path, document.lines)
         read = self._workspace.read(file)
         return None if read is None else _parsed(file, self._name(read.path), tuple(read.text.split("\n")))
 
-    def _closed(self, view: View, by_file: dict[Path, Document]) -> Iterator[Document]:
+    def _closed(self, view: EditorState, by_file: dict[Path, OpenDocument]) -> Iterator[OpenDocument]:
         for file, line in view.recent:
             read = None if file in by_file else self._workspace.read(file)
             if read is not None and file.suffix in family_of(view.current.file):
-                yield Document(
+                yield OpenDocument(
                     uri=file.as_uri(),
                     path=self._name(read.path),
                     file=file,

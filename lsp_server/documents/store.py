@@ -106,7 +106,7 @@ class DocumentStore:
             document.apply(change, self._encoding)
         document.version = params.text_document.version
 
-    def distrust(self, uri: str) -> None:
+    def invalidate(self, uri: str) -> None:
         """A change of this document could not be understood: what we have of it may be another text."""
         if uri in self._open:
             self._open[uri].revision += 1

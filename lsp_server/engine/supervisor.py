@@ -30,7 +30,7 @@ SUSPECT_S: Final = 15.0
 ClientFactory = Callable[[Callable[[Health], None], str], EngineClient]
 
 
-class EngineKeeper:
+class EngineSupervisor:
     """The engine as a session sees it: `health`, why there is none (`problem`), and `wake` to do something about it.
 
     `model` is the name that was selected, "" for the configured one; `on_change` hears that one of them changed.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from lsprotocol import types
 
-from lsp_server.completion.acceptance import Offer
+from lsp_server.completion.acceptance import ShownItem
 from lsp_server.documents.store import Cursor, Snapshot, without_end
 from lsp_server.documents.syntax import is_only_closers
 from lsp_server.engine.model_choice import offered_models
@@ -24,7 +24,7 @@ async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:
     The newest one's reason stands at the top, too. With `{"show": true}` it is shown to the user as a message, for
     editors that show nothing of a command's result.
     """
-    requests = session.journal.requests()
+    requests = session.request_log.requests()
     last = requests[0] if requests else {"reason": "nothing asked yet", "detail": "", "ms": 0.0, "text": "nothing yet"}
     status, health = status_of(session), session.engine.health
     if isinstance(options, dict) and options.get("show") is True:
@@ -51,9 +51,9 @@ async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:
 
 async def stats(session: Session, *_: Any) -> dict[str, Any]:
     """How much was suggested and taken in this window, and how fast it came. It stays on this machine."""
-    sources = {source: session.writings.sources[source] for source in ("local", "joined", "sent", "ahead")}
-    index = session.indexing.figures()
-    return {**session.offers.figures(), **session.journal.figures(), "answered": sources, "index": index}
+    sources = {source: session.in_flight.sources[source] for source in ("local", "joined", "sent", "ahead")}
+    index = session.workspace_index.figures()
+    return {**session.shown_items.figures(), **session.request_log.figures(), "answered": sources, "index": index}
 
 
 async def toggle(session: Session, is_enabled: Any = None, *_: Any) -> dict[str, Any]:
@@ -91,16 +91,16 @@ async def accept_line(session: Session, *_: Any) -> dict[str, Any]:
 
 async def accepted(session: Session, offer_id: Any = None, *_: Any) -> None:
     """What an item's own command runs: the user has accepted it. Some editors run it for a word of it, too."""
-    if (offer := session.offers.find(offer_id)) is None:
+    if (offer := session.shown_items.find(offer_id)) is None:
         return
     snapshot = session.documents.snapshot(offer.uri)
     is_part = offer.num_come > 0 and snapshot is not None and _still_fits(offer, snapshot)
-    if taken := session.offers.accepted(offer.id, offer.num_standing if is_part else None):
+    if taken := session.shown_items.accepted(offer.id, offer.num_standing if is_part else None):
         session.watch(taken)
 
 
 async def _accept(session: Session, unit: Literal["word", "line"]) -> dict[str, Any]:
-    offer = session.offers.latest
+    offer = session.shown_items.latest
     snapshot = None if offer is None else session.documents.snapshot(offer.uri)
     if offer is None or snapshot is None or not (piece := offer.piece(unit)) or not _still_fits(offer, snapshot):
         return {"applied": False, "text": "", "reason": "nothing is shown that could be accepted"}
@@ -119,7 +119,7 @@ async def _accept(session: Session, unit: Literal["word", "line"]) -> dict[str, 
     return {"applied": True, "text": piece, "reason": ""}
 
 
-def _still_fits(offer: Offer, snapshot: Snapshot) -> bool:
+def _still_fits(offer: ShownItem, snapshot: Snapshot) -> bool:
     """Whether nothing else was typed behind what stands of the offer; an editor may have closed brackets there."""
     end = offer.end()
     if offer.num_standing < offer.num_before or end.line >= len(snapshot.lines):
@@ -128,7 +128,7 @@ def _still_fits(offer: Offer, snapshot: Snapshot) -> bool:
     return tail.endswith(offer.tail) and is_only_closers(tail.removesuffix(offer.tail))
 
 
-def _text_edit(offer: Offer, snapshot: Snapshot, piece: str) -> types.TextEdit:
+def _text_edit(offer: ShownItem, snapshot: Snapshot, piece: str) -> types.TextEdit:
     """The piece behind what stands; the last piece takes the place of the closers that the offer brings itself."""
     start = offer.end()
     is_last = offer.num_standing + len(piece) == len(offer.text)

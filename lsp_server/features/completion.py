@@ -32,24 +32,24 @@ def read(session: Session, request_id: int | str, params: types.CompletionParams
 
     Whether the user asked by hand can't be told: editors say so at each letter.
     """
-    asked = types.InlineCompletionParams(
+    request = types.InlineCompletionParams(
         text_document=params.text_document,
         position=params.position,
         context=types.InlineCompletionContext(trigger_kind=types.InlineCompletionTriggerKind.Automatic),
     )
-    return inline_completion.read(session, request_id, asked, METHOD)
+    return inline_completion.read(session, request_id, request, METHOD)
 
 
-async def answer(session: Session, asked: PendingRequest) -> types.CompletionList | None:
+async def answer(session: Session, request: PendingRequest) -> types.CompletionList | None:
     """The list for the editor, which is to ask again at the next key; None if a newer request was read."""
-    late = asyncio.get_running_loop().call_later(DEADLINE_S, _end, asked)
+    late = asyncio.get_running_loop().call_later(DEADLINE_S, _end, request)
     try:
-        items = await inline_completion.find_items(session, asked)
+        items = await inline_completion.find_items(session, request)
     finally:
         late.cancel()
     if items is None:
         return None
-    view, entries = asked.view, []
+    view, entries = request.view, []
     if view is not None and is_wanted_by(session):  # a pop-up can't be told to ask no more
         cursor = view.original.cursor(view.original_position)
         entries = [_entry(session, view.original, cursor, item) for item in items]
@@ -95,9 +95,9 @@ async def _unregister(session: Session) -> None:
     )
 
 
-def _end(asked: PendingRequest) -> None:
-    if not asked.outcome.done():
-        asked.outcome.set_result(LATE)
+def _end(request: PendingRequest) -> None:
+    if not request.outcome.done():
+        request.outcome.set_result(LATE)
 
 
 def _entry(

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from lsp_server.completion.acceptance import Offer
+from lsp_server.completion.acceptance import ShownItem
 from lsp_server.session import Session
 
 
 def did_show(session: Session, params: Any) -> None:
     """The editor has shown an item, and not only been given it."""
     if offer := _offer(session, params):
-        session.offers.displayed(offer.id)
+        session.shown_items.displayed(offer.id)
 
 
 def did_accept_part(session: Session, params: Any) -> None:
@@ -26,7 +26,7 @@ def did_accept_part(session: Session, params: Any) -> None:
     text = str(params["item"].get("insertText", ""))
     part = text.encode("utf-16-le", "surrogatepass")[: 2 * length].decode("utf-16-le", "ignore")
     end = len(offer.text) - len(text) + len(part)
-    if taken := session.offers.accepted(offer.id, end):
+    if taken := session.shown_items.accepted(offer.id, end):
         session.watch(taken)
 
 
@@ -38,9 +38,9 @@ def did_focus(session: Session, params: Any) -> None:
         session.context.opened(uri)
 
 
-def _offer(session: Session, params: Any) -> Offer | None:
+def _offer(session: Session, params: Any) -> ShownItem | None:
     """The offer that an item was, known by the argument of its command."""
     item = params.get("item") if isinstance(params, dict) else None
     command = item.get("command") if isinstance(item, dict) else None
     arguments = command.get("arguments") if isinstance(command, dict) else None
-    return session.offers.find(arguments[0]) if isinstance(arguments, list) and arguments else None
+    return session.shown_items.find(arguments[0]) if isinstance(arguments, list) and arguments else None

@@ -13,7 +13,7 @@ import time
 from attrs import evolve
 from lsprotocol import types
 
-from lsp_server.completion.completer import find
+from lsp_server.completion.completer import complete
 from lsp_server.completion.pending import CompletionResult, PendingRequest
 from lsp_server.log import without_values
 from lsp_server.session import Session
@@ -31,10 +31,10 @@ def read(
 ) -> PendingRequest:
     """Bind a request to the document as it is now, and end an older request of the same document and method."""
     uri = params.text_document.uri
-    if (older := session.asked.get((uri, method))) and not older.outcome.done():
+    if (older := session.pending.get((uri, method))) and not older.outcome.done():
         older.outcome.set_result(SUPERSEDED)
     view = session.view(uri, params.position, params.context.selected_completion_info)
-    asked = PendingRequest(
+    request = PendingRequest(
         request_id=request_id,
         params=params if view is None else evolve(params, position=view.position),
         snapshot=None if view is None else view.snapshot,
@@ -44,59 +44,63 @@ def read(
         outcome=asyncio.get_running_loop().create_future(),
     )
     if view is not None:  # of a document that isn't open no end is told, at which it would be forgotten
-        session.asked[uri, method] = asked
-    return asked
+        session.pending[uri, method] = request
+    return request
 
 
-async def answer(session: Session, asked: PendingRequest) -> types.InlineCompletionList | None:
+async def answer(session: Session, request: PendingRequest) -> types.InlineCompletionList | None:
     """The list for the editor; None if a newer request was read."""
-    items = await find_items(session, asked)
+    items = await find_items(session, request)
     return None if items is None else types.InlineCompletionList(items=items)
 
 
-async def find_items(session: Session, asked: PendingRequest) -> list[types.InlineCompletionItem] | None:
+async def find_items(session: Session, request: PendingRequest) -> list[types.InlineCompletionItem] | None:
     """What there is for the editor at a place that it asked about; None if a newer request was read."""
-    work = None if asked.outcome.done() else asyncio.create_task(_work(session, asked))
+    work = None if request.outcome.done() else asyncio.create_task(_work(session, request))
     try:
-        outcome = await asked.outcome
+        outcome = await request.outcome
     finally:
         if work is not None:
             work.cancel()
-    if outcome.items and asked.snapshot and session.documents.revision(asked.snapshot.uri) != asked.snapshot.revision:
+    if (
+        outcome.items
+        and request.snapshot
+        and session.documents.revision(request.snapshot.uri) != request.snapshot.revision
+    ):
         # A change was read between the finding of the outcome and this coroutine's turn.
         outcome = CompletionResult(reason="stale", detail="the document changed meanwhile", engine=outcome.engine)
-    _note(session, asked, outcome)
+    _note(session, request, outcome)
     if outcome is SUPERSEDED:
         return None
-    return session.offer(asked, outcome)
+    return session.show_items(request, outcome)
 
 
-def cancelled(session: Session, asked: PendingRequest) -> None:
+def cancelled(session: Session, request: PendingRequest) -> None:
     """The editor has cancelled a request, perhaps before anything was done for it."""
-    _note(session, asked, CompletionResult(reason="cancelled"))
+    _note(session, request, CompletionResult(reason="cancelled"))
 
 
-def _note(session: Session, asked: PendingRequest, outcome: CompletionResult) -> None:
-    ms = (time.perf_counter() - asked.read_s) * 1000
-    session.note(asked, outcome, ms)
+def _note(session: Session, request: PendingRequest, outcome: CompletionResult) -> None:
+    ms = (time.perf_counter() - request.read_s) * 1000
+    session.note(request, outcome, ms)
     # `tabcast bench trace` reads this line.
     logger.info(
         "request %s: %s in %.2f ms, engine %.2f ms, pause %.2f ms",
-        asked.request_id,
+        request.request_id,
         outcome.reason,
         ms,
-        asked.engine_s * 1000,
-        asked.paused_s * 1000,
+        request.engine_s * 1000,
+        request.paused_s * 1000,
     )
 
 
-async def _work(session: Session, asked: PendingRequest) -> None:
-    if asked.outcome.done():  # since this task was made
+async def _work(session: Session, request: PendingRequest) -> None:
+    if request.outcome.done():  # since this task was made
         return
     try:
-        outcome = await find(session, asked)
+        outcome = await complete(session, request)
     except Exception as error:
-        logger.error("request %s failed: %s", asked.request_id, without_values(error))
+        logger.error("request %s failed: %s", request.request_id, without_values(error))
         outcome = CompletionResult(reason="internal error", detail=type(error).__name__)
-    if not asked.outcome.done():
-        asked.outcome.set_result(outcome)
+    if not request.outcome.done():
+        request.outcome.set_result(outcome)

@@ -46,13 +46,13 @@ def did_change(session: Session, params: types.DidChangeTextDocumentParams) -> N
     session.documents.change(params)
     session.context.changed(params)
     lines = session.documents.lines(params.text_document.uri)
-    if lines is not None and (taken := session.offers.changed(params.text_document.uri, lines)):
+    if lines is not None and (taken := session.shown_items.changed(params.text_document.uri, lines)):
         session.watch(taken)
 
 
-def lost_change(session: Session, uri: str) -> None:
+def change_not_understood(session: Session, uri: str) -> None:
     """A change came in a form that nobody understands: what we have of the document may be another text."""
-    session.documents.distrust(uri)
+    session.documents.invalidate(uri)
 
 
 def did_save(session: Session, params: types.DidSaveTextDocumentParams) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lsp_server.filters.parsing import is_open, judge_of, longest_standing
+from lsp_server.filters.parsing import is_open, longest_standing, parse_checker
 from lsp_server.filters.surroundings import Surroundings
 
 
@@ -12,7 +12,7 @@ def cut_broken(text: str, around: Surroundings) -> str:
     Of other languages than Python too little is known to judge a whole text; how sure its end must be is told by
     `confidence.py`.
     """
-    stands = judge_of(text, around.place, around.language) if around.language == "python" else None
+    stands = parse_checker(text, around.place, around.language) if around.language == "python" else None
     if stands is None or stands(text):
         return text
     return longest_standing(text, stands) or (text if is_open(text, around.place, stands) else "")

@@ -22,7 +22,7 @@ OPEN_EXPONENT: Final = 1 / 4
 MAX_TRIES: Final = 24
 
 
-class Likely(NamedTuple):
+class ScoredSpan(NamedTuple):
     """A piece of a written text: its length in characters, and the log-probability that the model gave it."""
 
     num_chars: int
@@ -31,7 +31,7 @@ class Likely(NamedTuple):
 
 def cut_unlikely(
     text: str,
-    likely: Sequence[Likely],
+    likely: Sequence[ScoredSpan],
     num_typed: int,
     min_confidence: float,
     stands: Callable[[str], bool] | None = None,
@@ -64,7 +64,7 @@ def _is_inside_word(text: str, index: int) -> bool:
     return 0 < index < len(text) and all(char.isalnum() or char == "_" for char in text[index - 1 : index + 1])
 
 
-def _cut(text: str, likely: Iterable[Likely], num_typed: int, bound: float) -> str:
+def _cut(text: str, likely: Iterable[ScoredSpan], num_typed: int, bound: float) -> str:
     end, log_prob = -num_typed, 0.0
     for num_chars, token_log_prob in likely:
         if end >= 0:
@@ -75,7 +75,7 @@ def _cut(text: str, likely: Iterable[Likely], num_typed: int, bound: float) -> s
     return text
 
 
-def _ends(text: str, likely: Iterable[Likely], num_typed: int) -> Iterator[int]:
+def _ends(text: str, likely: Iterable[ScoredSpan], num_typed: int) -> Iterator[int]:
     """Where tokens end in a text, and no word goes on."""
     end = -num_typed
     for num_chars, _ in likely:

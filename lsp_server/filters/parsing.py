@@ -19,7 +19,7 @@ from lsp_server.documents.store import NUM_LINES_AROUND, Place
 from lsp_server.documents.syntax import LONG_QUOTES, Unclosed, ends_string, indentation, inside, unclosed
 from lsp_server.filters.closers import num_replaced
 
-Stands = Callable[[str], bool]
+ParsesWith = Callable[[str], bool]
 """Whether the code parses with such a text at the cursor."""
 
 # What a line may still become if something is written behind it; `{}` closes its brackets and its string.
@@ -45,7 +45,7 @@ _CLOSER_OF: Final = {"(": ")", "[": "]", "{": "}"}
 _END: Final = re.compile(r"\w+|[^\w\s]")
 
 
-def judge_of(text: str, place: Place, language: str) -> Stands | None:
+def parse_checker(text: str, place: Place, language: str) -> ParsesWith | None:
     """How to judge a text, and what begins it; None where nothing can be told, as in code that doesn't parse yet."""
     if len(place.head) + len(place.tail) > MAX_PARSED_CHARS:
         return None
@@ -56,7 +56,7 @@ def judge_of(text: str, place: Place, language: str) -> Stands | None:
     return None
 
 
-def is_open(text: str, place: Place, stands: Stands) -> bool:
+def is_open(text: str, place: Place, stands: ParsesWith) -> bool:
     """Whether a text that can't stand may if something follows: it ends within a statement, or with a header."""
     found = unclosed(place.head + text, "python")
     closing = (found.text if found.text != "#" else "") + "".join(_CLOSER_OF[opener] for opener in found.openers[::-1])
@@ -66,7 +66,7 @@ def is_open(text: str, place: Place, stands: Stands) -> bool:
     return any(stands(text + end) for end in ends)
 
 
-def longest_standing(text: str, stands: Stands) -> str:
+def longest_standing(text: str, stands: ParsesWith) -> str:
     """The longest beginning that can stand: whole lines, and then words of the next few; "" if there is none."""
     lines = [found.start() for found in re.finditer(r"\n|\Z", text)]
     last = next((end for end in islice(reversed(lines), MAX_TRIES) if text[:end].strip() and stands(text[:end])), 0)
@@ -83,7 +83,7 @@ class _Above(NamedTuple):
     outer: int
 
 
-def _judge_python(text: str, place: Place) -> Stands | None:
+def _judge_python(text: str, place: Place) -> ParsesWith | None:
     number = _statement_line(place)
     if number is None:
         return None

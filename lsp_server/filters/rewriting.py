@@ -15,7 +15,7 @@ from typing import Final
 
 from lsp_server.documents.store import Place
 from lsp_server.documents.syntax import indentation
-from lsp_server.filters.confidence import Likely
+from lsp_server.filters.confidence import ScoredSpan
 
 DEFAULT_WIDTH: Final = 4
 _RUNS: Final = re.compile(r"\n|[ \t]+|[^ \t\n]+")
@@ -104,11 +104,11 @@ def rewrite(text: str, place: Place) -> str:
     return Rewriter(place).feed(text)
 
 
-def rewrite_likely(text: str, likely: Iterable[tuple[int, float]], place: Place) -> Iterator[Likely]:
+def rewrite_spans(text: str, likely: Iterable[tuple[int, float]], place: Place) -> Iterator[ScoredSpan]:
     """How probable the pieces of a text are, by their lengths as they are rewritten."""
     rewriter, start = Rewriter(place), 0
     for num_chars, log_prob in likely:
-        yield Likely(len(rewriter.feed(text[start : start + num_chars])), log_prob)
+        yield ScoredSpan(len(rewriter.feed(text[start : start + num_chars])), log_prob)
         start += num_chars
 
 

@@ -67,7 +67,7 @@ class WireProtocol(LanguageServerProtocol):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.readers: dict[str, Reader] = {}
-        self.on_lost_change: Callable[[str], None] = lambda _: None
+        self.on_change_not_understood: Callable[[str], None] = lambda _: None
         self.on_cancelled: Callable[[Any], None] = lambda _: None
         self._is_initialized = False
         self._is_ending = False
@@ -113,7 +113,7 @@ class WireProtocol(LanguageServerProtocol):
         if isinstance(message, _Malformed):
             self._refuse(request_id, JsonRpcInvalidParams("the parameters have not the form that the method asks for"))
             if message.changed_uri:
-                self.on_lost_change(message.changed_uri)
+                self.on_change_not_understood(message.changed_uri)
         elif self._is_ending and method != types.EXIT:
             self._refuse(request_id, JsonRpcInvalidRequest("the server is shutting down"))
         elif method == types.INITIALIZE and self._is_initialized:

@@ -81,7 +81,7 @@ async def standard_input(file: BinaryIO, output: BinaryIO, executor: Executor | 
     return StreamFrames(reader)
 
 
-async def hand_over(frames: Frames, handle: Callable[[bytes], None]) -> None:
+async def dispatch_frames(frames: Frames, handle: Callable[[bytes], None]) -> None:
     """Give each body to `handle`, in their order, until the input ends."""
     turn_s = time.perf_counter()
     while (body := await frames.read()) is not None:

@@ -6,7 +6,7 @@ import pytest
 from lsprotocol import types
 
 from lsp_server import session
-from lsp_server.completion.acceptance import Offers
+from lsp_server.completion.acceptance import ShownItems
 from lsp_server.completion.items import make_item
 from lsp_server.documents.store import Cursor, DocumentStore
 from tests.lsp.raw_client import URI, did_change, did_open, inline, request
@@ -23,7 +23,7 @@ from tests.lsp.test_bounds import answer, served
     ],
 )
 def test_kept_characters_are_counted_by_lines(later: str, num_kept: int) -> None:
-    store, offers = DocumentStore("utf-16"), Offers("name")
+    store, offers = DocumentStore("utf-16"), ShownItems("name")
     store.open(types.TextDocumentItem(uri=URI, language_id="python", version=1, text="def f():\n    "))
     snapshot = store.snapshot(URI)
     assert snapshot is not None

@@ -10,7 +10,7 @@ import pytest
 
 from lsp_server.documents import store
 from lsp_server.documents.store import Place
-from lsp_server.filters.parsing import judge_of
+from lsp_server.filters.parsing import parse_checker
 from lsp_server.rpc.transport import StreamFrames
 from lsp_server.session import Session
 from tests.lsp.raw_client import did_change, did_open, inline, notification, request
@@ -47,17 +47,17 @@ async def why(editor: Editor, number: int) -> dict[str, object]:
 
 def kept(session: Session) -> dict[str, int]:
     """How much is kept by document."""
-    context, writings = session.context, session.writings
+    context, in_flight = session.context, session.in_flight
     return {
         "texts": len(session.documents._open),
-        "requests": len(session.asked),
-        "suggestions": len(writings.memory),
-        "generations": len(writings.current),
+        "requests": len(session.pending),
+        "suggestions": len(in_flight.cache),
+        "generations": len(in_flight.current),
         "keystrokes": len(session.keystrokes._documents),
         "visited": len(context._lines),
         "judged": len(context._judged),
         "contexts": len(context._known) + len(context._bursts),
-        "shown": len(session.offers._shown),
+        "shown": len(session.shown_items._shown),
         "notebooks": len(session.notebooks._cells),
     }
 
@@ -74,9 +74,9 @@ async def test_nothing_is_kept_of_documents_that_are_closed() -> None:
         await why(editor, 1000)
         session = editor.front.session
         assert kept(session) == dict.fromkeys(kept(session), 0)
-        assert len(session.offers._known) <= 100
+        assert len(session.shown_items._known) <= 100
         assert len(session.context._recent) <= 10
-        assert len(session.journal.requests()) <= 50
+        assert len(session.request_log.requests()) <= 50
 
 
 async def test_nothing_is_kept_of_requests_for_documents_that_are_not_open() -> None:
@@ -106,9 +106,9 @@ async def test_a_document_that_is_too_large_is_not_served_and_why_says_so(monkey
 def test_a_line_without_end_is_not_parsed(language: str) -> None:
     """Python's parser takes seconds for a million characters."""
     long = "abc + 1; " * 10_000
-    assert judge_of("x = 1", Place(), language) is not None
-    assert judge_of("x", Place(head=long), language) is None
-    assert judge_of("x", Place(tail=long), language) is None
+    assert parse_checker("x = 1", Place(), language) is not None
+    assert parse_checker("x", Place(head=long), language) is None
+    assert parse_checker("x", Place(tail=long), language) is None
 
 
 async def test_the_document_that_is_looked_at_was_visited_last() -> None:

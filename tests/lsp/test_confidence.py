@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.filters.confidence import Likely, cut_unlikely, is_worth_showing
+from lsp_server.filters.confidence import ScoredSpan, cut_unlikely, is_worth_showing
 
 SURE, UNSURE, NO = -0.01, -0.6, -5.0
 
 
-def likely(*pairs: tuple[str, float]) -> list[Likely]:
-    return [Likely(len(text), log_prob) for text, log_prob in pairs]
+def likely(*pairs: tuple[str, float]) -> list[ScoredSpan]:
+    return [ScoredSpan(len(text), log_prob) for text, log_prob in pairs]
 
 
 @pytest.mark.parametrize(

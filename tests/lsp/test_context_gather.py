@@ -13,7 +13,7 @@ from lsprotocol import types
 
 from lsp_server.context import gather
 from lsp_server.context.gather import ContextGatherer
-from lsp_server.context.snippets import SOURCES, View
+from lsp_server.context.snippets import SOURCES, EditorState
 from lsp_server.context.worker import ContextWorker
 from lsp_server.documents.store import DocumentStore
 from tests.lsp.conftest import until
@@ -162,7 +162,7 @@ async def test_a_judgement_does_not_wait_for_what_is_gathered(editor: Editor, mo
     await editor.context.ignored_by(editor.uri("app.py"))
     begun, is_judged = threading.Event(), threading.Event()
 
-    def steps(_: View) -> Iterator[None]:
+    def steps(_: EditorState) -> Iterator[None]:
         begun.set()
         while not is_judged.wait(0.001):
             yield None

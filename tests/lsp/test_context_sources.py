@@ -18,7 +18,7 @@ from lsp_server.context.outline import outline
 from lsp_server.context.ranking import MAX_CHARS, MIN_CONTEXT_TOKENS, choose, room_for
 from lsp_server.context.recent_edits import DIFF_PATH, RecentEdits, diff
 from lsp_server.context.similar import MAX_BYTES, SimilarIndex
-from lsp_server.context.snippets import Document, Snippet, View
+from lsp_server.context.snippets import EditorState, OpenDocument, Snippet
 from lsp_server.documents.store import split_lines
 from tests.lsp.test_context_ignore import tree
 
@@ -26,8 +26,8 @@ ROOT = Path("/project")
 LANGUAGES = {".py": "python", ".ts": "typescript"}
 
 
-def document(path: str, text: str, line: int = 0, root: Path = ROOT, revision: int = 0) -> Document:
-    return Document(
+def document(path: str, text: str, line: int = 0, root: Path = ROOT, revision: int = 0) -> OpenDocument:
+    return OpenDocument(
         uri=(root / path).as_uri(),
         path=path,
         file=root / path,
@@ -156,7 +156,7 @@ def test_definitions_of_imported_modules(tmp_path: Path, path: str, text: str, e
         read = workspace.read(file)
         return read and read_module(read.path, read.path.relative_to(roots[0]).as_posix(), read.text.split("\n"))
 
-    view = View(current=document(path, text, line=text.count("\n"), root=roots[0]))
+    view = EditorState(current=document(path, text, line=text.count("\n"), root=roots[0]))
     found: dict[str, float] = {}
     for snippet in imported_definitions(view, roots, find):
         found[snippet.path] = max(snippet.score, found.get(snippet.path, 0))
@@ -167,14 +167,14 @@ def test_definitions_of_imported_modules(tmp_path: Path, path: str, text: str, e
 def test_open_documents_show_where_one_was_and_else_what_they_define() -> None:
     text = "".join(f"line {n}\n" for n in range(200))
     others = (document("a.py", text, line=100), document("b.py", "import x\n\n\ndef f(): pass\n", line=-1))
-    view = View(current=document("app.py", ""), others=others, max_chars=1200)
+    view = EditorState(current=document("app.py", ""), others=others, max_chars=1200)
     first, second = visited_places(view, iter(()))
     assert "line 100" in first.text
     assert first.text.count("\n") < 12
     assert (second.text, second.score) == ("def f(): pass\n", 0.5)
 
 
-def look(edits: RecentEdits, path: str, *texts: str) -> Document:
+def look(edits: RecentEdits, path: str, *texts: str) -> OpenDocument:
     seen = None
     for number, text in enumerate(texts):
         seen = document(path, text, revision=number)
@@ -184,7 +184,7 @@ def look(edits: RecentEdits, path: str, *texts: str) -> Document:
 
 
 def texts_of(edits: RecentEdits, current: str = "other.py", line: int = 0) -> list[str]:
-    return [snippet.text for snippet in edits.snippets(View(current=document(current, "", line=line)))]
+    return [snippet.text for snippet in edits.snippets(EditorState(current=document(current, "", line=line)))]
 
 
 def test_keystrokes_are_one_edit_and_what_was_taken_back_is_none() -> None:
@@ -241,8 +241,8 @@ def index_of(root: Path, near: Path | None = None) -> SimilarIndex:
     return index
 
 
-def similar(index: SimilarIndex, root: Path, *others: Document) -> list[Snippet]:
-    view = View(current=document("app.py", QUERY, line=2, root=root), others=others)
+def similar(index: SimilarIndex, root: Path, *others: OpenDocument) -> list[Snippet]:
+    view = EditorState(current=document("app.py", QUERY, line=2, root=root), others=others)
     return [snippet for snippet in index.snippets(view, (view.current, *others)) if snippet]
 
 

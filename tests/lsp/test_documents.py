@@ -189,12 +189,12 @@ def test_a_change_that_can_not_be_meant_for_our_text_ends_the_trust_in_it() -> N
 def test_distrust_makes_older_snapshots_stale_and_ends_with_the_whole_text() -> None:
     store = opened("one\n")
     revision = store.revision(URI)
-    store.distrust(URI)
+    store.invalidate(URI)
     assert store.snapshot(URI) is None
     assert store.revision(URI) != revision
     change(store, types.TextDocumentContentChangeWholeDocument(text="two"))
     assert store.snapshot(URI) is not None
-    store.distrust("file:///never-opened.py")
+    store.invalidate("file:///never-opened.py")
     assert "did not open" in store.why_not_served("file:///never-opened.py")
 
 

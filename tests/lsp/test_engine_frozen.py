@@ -22,7 +22,7 @@ from lsp_server.engine import ending
 from lsp_server.engine.client import EngineClient
 from lsp_server.engine.ending import end_engine, is_stopped
 from lsp_server.engine.quiet import QUIET_S
-from lsp_server.engine.supervisor import MAX_UNANSWERED, EngineKeeper
+from lsp_server.engine.supervisor import MAX_UNANSWERED, EngineSupervisor
 from tests.lsp.conftest import PATIENCE_S, FakeRuntime, until
 from tests.lsp.raw_client import RawClient, did_change, did_open, inline
 from tests.lsp.test_engine_client import MakeClient
@@ -169,9 +169,9 @@ class StubClient:
         return
 
 
-async def woken_keeper(*clients: StubClient) -> EngineKeeper:
+async def woken_keeper(*clients: StubClient) -> EngineSupervisor:
     made = iter(clients)
-    keeper = EngineKeeper(lambda _on_health, _model: cast(EngineClient, next(made)))
+    keeper = EngineSupervisor(lambda _on_health, _model: cast(EngineClient, next(made)))
     keeper.wake()
     await until(lambda: keeper.health.status == "ready", "the engine")
     return keeper

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lsp_server.filters import FILTERS, Surroundings, end, filter_text
 from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.end import find_end
-from lsp_server.filters.parsing import judge_of
+from lsp_server.filters.parsing import parse_checker
 from lsp_server.filters.rewriting import Rewriter, rewrite
 from lsp_server.filters.surroundings import Mode
 from tests.lsp.places import place_at
@@ -269,7 +269,7 @@ def test_judging_by_the_code_around_is_judging_the_file(number: int) -> None:
     indent = lines[number][: len(lines[number]) - len(lines[number].lstrip())]
     for text in (f"{indent}x = 1", f"{indent}x = (", f"{indent}else:\n{indent}    y", f"{indent}  z", "w = 1"):
         place = place_at(f"{above}|{below}")
-        stands = judge_of(text, place, "python")
+        stands = parse_checker(text, place, "python")
         if parses(above + below) and stands is not None:
             assert stands(text) == parses(above + text + below)
 
@@ -288,9 +288,9 @@ BALANCE_CASES = [
 
 @pytest.mark.parametrize(("place", "text", "expected"), BALANCE_CASES)
 def test_in_languages_with_braces_brackets_are_counted(place: str, text: str, expected: bool | None) -> None:
-    stands = judge_of(text, place_at(place), "typescript")
+    stands = parse_checker(text, place_at(place), "typescript")
     assert (stands and stands(text)) is expected
-    assert judge_of(text, place_at(place), "markdown") is None
+    assert parse_checker(text, place_at(place), "markdown") is None
 
 
 @pytest.mark.parametrize("text", ["(" * 5_000, "-" * 50_000 + "1", "x = '\0'", "x = \ud800", "[" * 300 + "\n" * 300])

@@ -14,7 +14,7 @@ import pytest
 from decoding.config import datastores_directory
 from decoding.datastore.files import listed
 from lsp_server import workspace_index
-from lsp_server.workspace_index import Wanted, WorkspaceIndexing, command_for, is_worth_it
+from lsp_server.workspace_index import IndexJob, WorkspaceIndexing, command_for, is_worth_it
 from tests.lsp.conftest import FakeRuntime, Servers, until
 
 MADE = 'import sys; print(\'{"files": 3, "made": "now"}\')'
@@ -33,8 +33,8 @@ class Bench:
         self.started: list[Path] = []
         self.indexing = WorkspaceIndexing(self.wanted, lambda: self.asked_s, lambda: self.now_s, self.command)
 
-    def wanted(self) -> Wanted | None:
-        return Wanted([self.folder], ("--device", "cpu"), self.folder) if self.is_wanted else None
+    def wanted(self) -> IndexJob | None:
+        return IndexJob([self.folder], ("--device", "cpu"), self.folder) if self.is_wanted else None
 
     def command(self, folder: Path, arguments: Sequence[str]) -> Sequence[str]:
         assert arguments == ("--device", "cpu")

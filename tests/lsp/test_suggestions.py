@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.completion.cache import Memory, Suggestion, accepted, rest_at, spot_at
+from lsp_server.completion.cache import Suggestion, SuggestionCache, accepted, cursor_context, remainder_at
 from lsp_server.documents.store import Cursor
 from tests.lsp.test_documents import snapshot_of
 
@@ -19,12 +19,12 @@ def at(text: str, line_end: str = "\n") -> tuple[str, Cursor]:
 
 def suggested(text: str, place: str) -> Suggestion:
     content, cursor = at(place)
-    return Suggestion(spot=spot_at(snapshot_of(content), cursor), mode="block", written=text, text=text)
+    return Suggestion(spot=cursor_context(snapshot_of(content), cursor), mode="block", generated=text, text=text)
 
 
 def rest_of(suggestion: Suggestion, now: str, line_end: str = "\n") -> str | None:
     content, cursor = at(now, line_end)
-    rest = rest_at(suggestion, spot_at(snapshot_of(content), cursor), "line")
+    rest = remainder_at(suggestion, cursor_context(snapshot_of(content), cursor), "line")
     return None if rest is None else rest.text
 
 
@@ -55,7 +55,9 @@ TEXT = "if a:\n        b\n    return c"
 def test_what_was_typed_and_the_rest_make_the_suggestion(length: int, line_end: str) -> None:
     place = "def f():\n    |\n\nx = 1\n"
     old, cursor = at(place, line_end)
-    suggestion = Suggestion(spot=spot_at(snapshot_of(old), cursor), mode="block", written=TEXT + "\n", text=TEXT)
+    suggestion = Suggestion(
+        spot=cursor_context(snapshot_of(old), cursor), mode="block", generated=TEXT + "\n", text=TEXT
+    )
     assert rest_of(suggestion, place.replace("|", TEXT[:length] + "|"), line_end) == TEXT[length:]
 
 
@@ -78,14 +80,14 @@ def test_accepted(before: str, text: str, num_replaced: int, after: str, line_en
     assert all(line.endswith("\n") for line in snapshot.lines[:-1])
 
 
-def found(memory: Memory, place: str) -> str | None:
+def found(memory: SuggestionCache, place: str) -> str | None:
     content, cursor = at(place)
-    rest = memory.find(spot_at(snapshot_of(content), cursor), "line")
+    rest = memory.find(cursor_context(snapshot_of(content), cursor), "line")
     return None if rest is None else rest.text
 
 
 def test_memory_forgets_what_was_unused_for_longest() -> None:
-    memory = Memory(size=2)
+    memory = SuggestionCache(size=2)
     for name in ("a", "b"):
         memory.add(suggested("foo(1)", f"{name} = |"))
     assert found(memory, "a = |") == "foo(1)"
@@ -97,19 +99,19 @@ def test_memory_forgets_what_was_unused_for_longest() -> None:
 
 
 def test_memory_prefers_a_text_to_knowing_of_none() -> None:
-    memory = Memory()
+    memory = SuggestionCache()
     memory.add(suggested("foo(1)", "a = |"))
     content, cursor = at("a = foo|")
-    spot = spot_at(snapshot_of(content), cursor)
-    memory.add(Suggestion(spot=spot, mode="line", written="\n", text="", dropped_by="end"))
+    spot = cursor_context(snapshot_of(content), cursor)
+    memory.add(Suggestion(spot=spot, mode="line", generated="\n", text="", dropped_by="end"))
     assert found(memory, "a = foo|") == "(1)"
     assert found(memory, "a = foo(1)|") is None
 
 
 def test_behind_what_was_shown_the_text_that_was_written_goes_on() -> None:
     content, cursor = at("def f():\n    a = |")
-    spot = spot_at(snapshot_of(content), cursor)
-    suggestion = Suggestion(spot=spot, mode="line", written="1\n    b = 2\n    c = 3\n\nd", text="1")
+    spot = cursor_context(snapshot_of(content), cursor)
+    suggestion = Suggestion(spot=spot, mode="line", generated="1\n    b = 2\n    c = 3\n\nd", text="1")
     assert rest_of(suggestion, "def f():\n    a = 1|") == ""
     assert rest_of(suggestion, "def f():\n    a = 1\n    |") == "b = 2"
     assert rest_of(suggestion, "def f():\n    a = 1\n    b = |") == "2"

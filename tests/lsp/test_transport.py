@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from lsp_server.rpc import transport
-from lsp_server.rpc.transport import Frames, StreamFrames, ThreadFrames, hand_over, standard_input
+from lsp_server.rpc.transport import Frames, StreamFrames, ThreadFrames, dispatch_frames, standard_input
 
 
 def frame(body: bytes, header: bytes = b"Content-Length: %d\r\n\r\n") -> bytes:
@@ -22,7 +22,7 @@ def frame(body: bytes, header: bytes = b"Content-Length: %d\r\n\r\n") -> bytes:
 
 async def bodies(frames: Frames) -> list[bytes]:
     found: list[bytes] = []
-    await hand_over(frames, found.append)
+    await dispatch_frames(frames, found.append)
     return found
 
 
@@ -91,5 +91,5 @@ async def test_others_have_their_turn_in_a_flood(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(transport, "TURN_S", -1.0)
     order: list[Any] = []
     asyncio.get_running_loop().call_soon(order.append, "other")
-    await hand_over(stream_of(frame(b"1") * 3), order.append)
+    await dispatch_frames(stream_of(frame(b"1") * 3), order.append)
     assert order == [b"1", "other", b"1", b"1"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from lsp_server.request_log import Entry, Journal
+from lsp_server.request_log import Entry, RequestLog
 
 
-def journal_of(*latencies_ms: float) -> Journal:
-    journal = Journal()
+def journal_of(*latencies_ms: float) -> RequestLog:
+    log = RequestLog()
     for number, ms in enumerate(latencies_ms):
-        journal.note(Entry(request_id=number, method="", document="a.py", reason="shown", detail="", ms=ms, at_s=0.0))
-    return journal
+        log.record(Entry(request_id=number, method="", document="a.py", reason="shown", detail="", ms=ms, at_s=0.0))
+    return log
 
 
 @pytest.mark.parametrize(
