@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from decoding.models.weights.tensors import is_finite
 from tests.decoding.conftest import make_heads
 from tests.decoding.hostile import (
     SPOILED,
@@ -132,3 +135,19 @@ def test_heads_have_the_same_door(
     weights = load_file(path / "heads.safetensors")
     save_file({**weights, name: spoil(weights[name])}, path / "heads.safetensors")
     assert_left_out(tiny_model, path, str(path))
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn], ids=str
+)
+def test_numbers_are_finite_or_not_in_every_dtype(dtype: torch.dtype) -> None:
+    limits = torch.finfo(dtype)
+    assert is_finite(
+        torch.tensor([limits.max, limits.max, limits.min, limits.tiny, -0.0], dtype=torch.float64).to(dtype)
+    )
+    assert is_finite(torch.empty(0, 3, dtype=dtype))
+    for value in (math.nan, math.inf, -math.inf):
+        numbers = torch.zeros(7, 5)
+        numbers[3, 2], numbers[4, 1] = value, -value
+        if dtype != torch.float8_e4m3fn or math.isnan(value):  # it has no infinity
+            assert not is_finite(numbers.to(dtype))
