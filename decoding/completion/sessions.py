@@ -99,7 +99,7 @@ class Session:
 
 def new_policy(models: ModelSet) -> Policy:
     """What is known of these models at first: the times of their steps on this machine."""
-    return Policy(models.step_ms, models.draft_step_ms, max_chains=max_chains(models.target))
+    return Policy(models.step_ms, max_chains=max_chains(models.target))
 
 
 def experience_key(models: ModelSet) -> str:
@@ -137,7 +137,7 @@ class SessionPool:
         self._key = experience_key(models) if remembers else ""
         self._num_used = 0
         if self._key:
-            self._policy.take(policy_state.read(self._key))
+            self._policy.restore(policy_state.read(self._key))
         self._shared: dict[str, Any] = {}
         self._max_sessions = max_sessions
         self._budget_bytes = budget_bytes

@@ -12,9 +12,19 @@ from dataclasses import replace
 
 from decoding.drafters.chain_selection import Candidate, choose_chains, merge
 from decoding.drafters.roster import Roster
-from decoding.policy.calibration import checked_language
-from decoding.policy.policy import FEW_TOKENS, Policy
-from decoding.speculation.drafting import EMPTY, NO_TOKENS, NOTHING, Chain, Draft, Drafter, DraftRequest, Outcome
+from decoding.policy.accounts import AnswerAccount
+from decoding.policy.policy import Policy
+from decoding.speculation.drafting import (
+    EMPTY,
+    NO_TOKENS,
+    NOTHING,
+    PER_PROPOSAL,
+    Chain,
+    Draft,
+    Drafter,
+    DraftRequest,
+    Outcome,
+)
 
 # Rounds that pass without a look at the accounts once all sleep: the look is a hundredth of a small target's step.
 NUM_SKIPPED = 7
@@ -24,6 +34,7 @@ class Combined:
     """Asks in the order given, and keeps the clock for the policy."""
 
     name = "combined"
+    cost = PER_PROPOSAL
     num_unread = 0
 
     def __init__(
@@ -35,11 +46,11 @@ class Combined:
         """`clock` tells seconds."""
         self._roster = Roster(drafters)
         self._policy = policy
+        for drafter in drafters:
+            cost = drafter.cost
+            policy.enrol(drafter.name, is_per_token=cost.is_per_token, token_ms=cost.token_ms, read_ms=cost.read_ms)
         self._clock = clock
-        self._language = ""
-        self._resting: set[str] = set()  # those that have too much to read for this answer
-        self._num_left = 0
-        self._num_emitted = 0
+        self._answer = AnswerAccount()
         self._num_to_skip = 0
         self._is_skipping = False
         self._proposed_at: float | None = None
@@ -53,10 +64,9 @@ class Combined:
 
     def begin(self, request: DraftRequest) -> None:
         """Bring dropped drafters back and tell all of them."""
-        self._language = checked_language(request.language)
-        self._resting.clear()
-        self._num_left = request.max_tokens
-        self._num_emitted = self._num_to_skip = 0
+        self._policy.end_answer(self._answer)
+        self._answer = self._policy.open_answer(request.language, request.max_tokens)
+        self._num_to_skip = 0
         self._is_skipping = False
         self._proposed_at = self._observed_at = None
         self._roster.begin(request)
@@ -71,7 +81,7 @@ class Combined:
             self._observed_at = None
             return EMPTY
         if self._observed_at is not None:
-            self._policy.rested((self._clock() - self._observed_at) * 1e3)
+            self._policy.record_gap((self._clock() - self._observed_at) * 1e3)
         chosen = self._best(budget)
         if self._roster.all_sleep:
             self._num_to_skip = NUM_SKIPPED
@@ -83,7 +93,7 @@ class Combined:
         if self._roster.is_empty:
             return
         if self._is_skipping:
-            self._policy.passed_over()
+            self._policy.skip_round()
             self._roster.note(outcome)
         else:
             observed_at = self._clock()
@@ -91,13 +101,11 @@ class Combined:
             self._roster.observe(outcome)
             self._observed_at = self._clock()
             self._draft_ms += (self._observed_at - observed_at) * 1e3
-        self._num_emitted += len(outcome.emitted_ids)
-        self._num_left -= len(outcome.emitted_ids)
+        self._answer.count(len(outcome.emitted_ids))
 
     def close(self) -> None:
         """Tell all, the dropped ones too; what they learn from, they get to see first."""
-        if self._num_emitted:
-            self._policy.ended(self._num_emitted)
+        self._policy.end_answer(self._answer)
         self._roster.close()
 
     def take_draft_ms(self) -> float:
@@ -107,13 +115,12 @@ class Combined:
 
     def _best(self, budget: int) -> Draft:
         policy = self._policy
-        policy.language = self._language
         candidates: list[Candidate] = []
         probes: list[Chain] = []
         best_rate = 0.0
         for drafter in list(self._roster.active):
             name = drafter.name
-            if name in self._resting or not policy.is_awake(name):
+            if not policy.is_awake(self._answer, name):
                 self._roster.put_to_sleep(drafter)
                 continue
             if best_rate >= policy.sure_rate:
@@ -122,14 +129,14 @@ class Combined:
             if draft is None:
                 continue
             for probe in draft.probes:
-                policy.probed(name, 1 + len(probe.token_ids), is_own_step=policy.max_chains == 1)
+                policy.record_probe(name, 1 + len(probe.token_ids), is_own_step=policy.max_chains == 1)
                 probes.append(probe)
             rate = 0.0
             for chain in draft.verified[: policy.max_chains]:
                 if chain.token_ids:
                     candidates.append(self._believed(replace(chain.cut(budget), drafter=name)))
                     rate = max(rate, candidates[-1].rate)
-            policy.promised(name, rate, best_rate)
+            policy.record_gain(name, rate, best_rate)
             best_rate = max(best_rate, rate)
         chosen = self._choose(candidates, budget) if candidates else ()
         return Draft((*chosen, *probes)) if chosen or probes else EMPTY
@@ -138,19 +145,20 @@ class Combined:
         policy = self._policy
         num_tokens = len(chain.token_ids)
         scores = chain.scores if len(chain.scores) >= num_tokens else ()
-        beliefs = policy.beliefs(chain.drafter, chain.match_len, scores[:num_tokens], num_tokens)
+        beliefs = policy.beliefs(self._answer, chain.drafter, chain.match_len, scores[:num_tokens], num_tokens)
         # As many as are believed at all; the others are improbable.
-        return Candidate(chain.cut(len(beliefs)), tuple(beliefs), *policy.cut(beliefs))
+        return Candidate(chain.cut(len(beliefs)), tuple(beliefs), *policy.best_cut(beliefs))
 
     def _choose(self, candidates: list[Candidate], budget: int) -> tuple[Chain, ...]:
         policy = self._policy
         if len({candidate.token_ids[0] for candidate in candidates}) < len(candidates):
             candidates = [
-                Candidate(merged.chain, merged.beliefs, *policy.cut(merged.beliefs)) for merged in merge(candidates)
+                Candidate(merged.chain, merged.beliefs, *policy.best_cut(merged.beliefs))
+                for merged in merge(candidates)
             ]
         best = max(candidates, key=lambda candidate: candidate.rate)
         if best.length == 0:
-            tried = policy.is_to_be_tried(best.chain.drafter, best.chain.match_len)
+            tried = policy.should_retry(best.chain.drafter, best.chain.match_len)
             return (best.chain.cut(1),) if tried else ()
         leading = best.cut(best.length)
         if policy.max_chains == 1 or len(candidates) == 1:
@@ -164,32 +172,30 @@ class Combined:
         self._roster.wake(drafter)
         num_unread, name = drafter.num_unread, drafter.name
         policy = self._policy
-        wanted, promised = policy.ask(name, budget, num_unread=num_unread, num_left=self._num_left, best_rate=best_rate)
-        if not wanted:
-            if num_unread > FEW_TOKENS:
-                self._resting.add(name)
-            return None
-        if promised and promised <= best_rate:
+        wanted, promised = policy.ask(self._answer, name, budget, num_unread=num_unread, best_rate=best_rate)
+        if not wanted or (promised and promised <= best_rate):
             return None
         draft = self._ask(drafter, wanted)
         took_ms = (self._clock() - began) * 1e3
         num_drafted = len(draft.leading.token_ids)
-        policy.paid(name, took_ms, num_asked=wanted, num_drafted=num_drafted, num_unread=num_unread)
+        policy.record_draft_cost(
+            self._answer, name, took_ms, num_asked=wanted, num_drafted=num_drafted, num_unread=num_unread
+        )
         return draft
 
     def _learn(self, outcome: Outcome, now: float) -> None:
         policy = self._policy
-        policy.language = self._language
         chains, probes = outcome.draft.verified or (NO_TOKENS,), outcome.draft.probes
         leading, *rivals = chains
         num_rows, num_probed = _num_rows(chains), _num_rows(probes)
         # The first step of a request carries the end of its prompt, too, and probes are steps of their own elsewhere:
         # such rounds say nothing of the others.
-        if self._proposed_at is not None and self._num_emitted and not (probes and policy.max_chains == 1):
-            policy.stepped(num_rows + num_probed, (now - self._proposed_at) * 1e3)
+        if self._proposed_at is not None and self._answer.num_emitted and not (probes and policy.max_chains == 1):
+            policy.record_step(num_rows + num_probed, (now - self._proposed_at) * 1e3)
         if not leading.token_ids:
             return
-        policy.verified(
+        policy.record_verification(
+            self._answer,
             leading.drafter,
             leading.match_len,
             len(leading.token_ids),
@@ -202,7 +208,15 @@ class Combined:
             agreed = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
             num_judged = min(len(rival.token_ids), len(outcome.emitted_ids)) if agreed is None else agreed + 1
             accepted = num_judged if agreed is None else agreed
-            policy.verified(rival.drafter, rival.match_len, num_judged, accepted, scores=rival.scores, is_leading=False)
+            policy.record_verification(
+                self._answer,
+                rival.drafter,
+                rival.match_len,
+                num_judged,
+                accepted,
+                scores=rival.scores,
+                is_leading=False,
+            )
 
     def _ask(self, drafter: Drafter, budget: int) -> Draft:
         began = self._clock()

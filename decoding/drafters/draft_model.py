@@ -7,16 +7,17 @@ barred, and ends where the model is not sure of itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
 
 import torch
 
 from decoding.drafters.draft_cache import Follower
 from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
-from decoding.speculation.drafting import EMPTY, NOTHING, Chain, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import EMPTY, NOTHING, Chain, Draft, DraftingCost, DraftRequest, Outcome
 from decoding.speculation.sampling import barred, choose
 
+NOT_TIMED: Final[Mapping[int, float]] = {}
 MAX_DRAFT = 4
 MAX_AHEAD = 8  # where the model goes on by itself
 MIN_PROBABILITY = 0.4
@@ -27,8 +28,15 @@ class DraftModel:
 
     needs = NOTHING
 
-    def __init__(self, model: LanguageModel, cache: Cache, *, name: str = "draft") -> None:
+    def __init__(
+        self, model: LanguageModel, cache: Cache, *, name: str = "draft", step_ms: Mapping[int, float] = NOT_TIMED
+    ) -> None:
+        """`step_ms` is what a pass of the model takes by its number of rows, as far as it was timed."""
         self.name = name
+        widest = max(step_ms, default=1)
+        self.cost = DraftingCost(
+            is_per_token=True, token_ms=step_ms.get(1, 0.0), read_ms=step_ms.get(widest, 0.0) / widest
+        )
         self._model = model
         self._text = Follower(cache)
         self._request = DraftRequest(prompt_ids=())

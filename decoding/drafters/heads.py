@@ -14,7 +14,7 @@ from torch import Tensor
 
 from decoding.drafters.draft_from_logits import Guess, draft_of, guesses, least_on
 from decoding.models.heads import Heads
-from decoding.speculation.drafting import EMPTY, HIDDEN, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import EMPTY, HIDDEN, PER_PROPOSAL, Draft, DraftRequest, Outcome
 
 NEEDS: Final = frozenset((HIDDEN,))
 
@@ -23,6 +23,7 @@ class HeadsDrafter:
     """Goes on from the state in which the target chose its last token."""
 
     name = "heads"
+    cost = PER_PROPOSAL
     needs = NEEDS
     num_unread = 0
 

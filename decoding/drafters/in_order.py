@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from decoding.drafters.roster import Roster
-from decoding.speculation.drafting import EMPTY, Chain, Draft, Drafter, DraftRequest, Outcome
+from decoding.speculation.drafting import EMPTY, PER_PROPOSAL, Chain, Draft, Drafter, DraftRequest, Outcome
 
 
 class InOrder:
     """Takes the chains of the first drafter that has any to verify, and the probes of all that were asked."""
 
     name = "in order"
+    cost = PER_PROPOSAL
     num_unread = 0
 
     def __init__(self, drafters: Sequence[Drafter]) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 
-from decoding.speculation.drafting import PROBE, PROBES, Chain, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import PER_PROPOSAL, PROBE, PROBES, Chain, Draft, DraftRequest, Outcome
 from decoding.text.token_healing import Healing
 
 WINDOW = 6
@@ -27,6 +27,7 @@ class Lookahead:
     """A pool of n-grams that outlives the request, and a window of guesses that doesn't."""
 
     name = "lookahead"
+    cost = PER_PROPOSAL
     needs = frozenset({PROBES})
     num_unread = 0
 

@@ -14,7 +14,7 @@ from decoding.drafters.draft_cache import Follower
 from decoding.drafters.draft_from_logits import draft_of, guesses, least_on
 from decoding.models.language_model import Cache
 from decoding.models.parallel import ParallelModel
-from decoding.speculation.drafting import EMPTY, NOTHING, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import EMPTY, NOTHING, PER_PROPOSAL, Draft, DraftRequest, Outcome
 from decoding.speculation.sampling import barred
 
 ROOM: Final = 2  # tokens that are asked for beyond as many as the model was sure of the last time
@@ -24,6 +24,7 @@ class Parallel:
     """A small model with a cache of its own, which catches up lazily when it is asked."""
 
     name = "parallel"
+    cost = PER_PROPOSAL
     needs = NOTHING
 
     def __init__(self, parallel: ParallelModel, cache: Cache) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from decoding.drafters.chain_scoring import as_draft, in_own_text, vote
-from decoding.speculation.drafting import NOTHING, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import NOTHING, PER_PROPOSAL, Draft, DraftRequest, Outcome
 
 MAX_MATCH = 8
 MIN_MATCH = 2
@@ -59,6 +59,7 @@ class PromptLookup:
     """Looks through the prompt with the emitted tokens, then through the hint texts (last suggestion, recent edits)."""
 
     name = "lookup"
+    cost = PER_PROPOSAL
     needs = NOTHING
     num_unread = 0
 

@@ -56,7 +56,7 @@ class Entry:
 
 def _draft_model(models: ModelSet, _session: SessionState) -> Drafter:
     assert models.draft is not None
-    return DraftModel(models.draft, models.draft.new_cache())
+    return DraftModel(models.draft, models.draft.new_cache(), step_ms=models.draft_step_ms)
 
 
 def _parallel(models: ModelSet, _session: SessionState) -> Drafter:

@@ -24,7 +24,7 @@ from decoding.drafters.chain_scoring import (
 )
 from decoding.drafters.prompt_lookup import common_prefix_len
 from decoding.drafters.suffix_automaton import Automaton, LiveText, Writer
-from decoding.speculation.drafting import NOTHING, Chain, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import NOTHING, PER_PROPOSAL, Chain, Draft, DraftRequest, Outcome
 
 MIN_MATCH: Final = 2
 MAX_DRAFT: Final = 16
@@ -51,6 +51,7 @@ class Suffix:
     """Reads along in the live text and asks the datastores."""
 
     name = "suffix"
+    cost = PER_PROPOSAL
     needs = NOTHING
     num_unread = 0
 

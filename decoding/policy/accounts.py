@@ -47,10 +47,9 @@ class Price:
 
     __slots__ = ("_is_given", "_num_seen", "ms")
 
-    def __init__(self, ms: float = 0.0) -> None:
-        """`ms` is what is known already, 0 where nothing is."""
-        self.ms = ms
-        self._is_given = ms > 0
+    def __init__(self) -> None:
+        self.ms = 0.0  # nothing is known
+        self._is_given = False
         self._num_seen = 0
 
     @property
@@ -69,26 +68,49 @@ class Price:
             self.ms = min(ms, self.ms * RISE)
 
     def restore(self, ms: object) -> None:
-        """Go on from what another process found; what is no time is passed over."""
-        if _is_number(ms) and ms and not self._num_seen:
+        """Go on from what is known from elsewhere, if nothing is here; what is no time is passed over."""
+        if _is_number(ms) and ms and not self.ms and not self._num_seen:
             self.ms = float(ms)  # type: ignore[arg-type]
             self._is_given = True
+
+
+@dataclass(slots=True)
+class AnswerAccount:
+    """What a policy keeps of one answer under way, whatever becomes of the others.
+
+    `invested_ms` is, by drafter, what reading its prompt took. Those in `resting` have too much to read for it; those
+    in `asked` have been asked once at least.
+    """
+
+    language: str = ""
+    num_left: int = 0
+    num_emitted: int = 0
+    invested_ms: dict[str, float] = field(default_factory=dict)
+    resting: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
+
+    def count(self, num_tokens: int) -> None:
+        """Take in that so many tokens were emitted."""
+        self.num_emitted += num_tokens
+        self.num_left -= num_tokens
 
 
 @dataclass(slots=True)
 class Account:
     """What has been learnt of one drafter, and whether it may be asked. Times are shares of `step_ms` where named so.
 
-    `price` is of a token of a model, and of a proposal of others.
+    `price` is of a token where each takes a pass of a model (`is_per_token`), and of a proposal elsewhere;
+    `read_price` is of a token of a prompt.
     `invested_ms` of what is booked went into reading the prompts of answers under way: until they end, the drafter may
     earn it.
     `gain_ms` is what it is expected to save a round: where nothing else was proposed, and beside what was.
     """
 
     credit_ms: float
-    is_model: bool
-    price: Price
     gain_ms: list[float]
+    is_per_token: bool = False
+    price: Price = field(default_factory=Price)
+    read_price: Price = field(default_factory=Price)
     reliability: Reliability = field(default_factory=Reliability)
     invested_ms: float = 0.0
     num_asked: int = 0
@@ -98,10 +120,16 @@ class Account:
     _patience: int = FIRST_PATIENCE
 
     @classmethod
-    def opened(cls, step_ms: float, *, is_model: bool, unit_ms: float) -> Account:
-        """An account with its first credit; `unit_ms` is 0 where the price is not known."""
+    def opened(cls, step_ms: float) -> Account:
+        """An account with its first credit."""
         credit_ms = FIRST_CREDIT * step_ms
-        return cls(credit_ms, is_model, Price(unit_ms), [credit_ms / 2, credit_ms / 4])
+        return cls(credit_ms, [credit_ms / 2, credit_ms / 4])
+
+    def know_costs(self, *, is_per_token: bool, token_ms: float, read_ms: float) -> None:
+        """Take what was measured when the models were loaded, unless this or an earlier process has found more."""
+        self.is_per_token = is_per_token
+        self.price.restore(token_ms)
+        self.read_price.restore(read_ms)
 
     @property
     def is_in_debt(self) -> bool:

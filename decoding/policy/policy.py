@@ -7,7 +7,9 @@ cost more than it brings, a drafter lives on an account of the time it saved: wh
 takes, on this machine's clock and with the host's work, is paid out. With an empty account it isn't asked; a small
 allowance, which those in debt share, lets it try again now and then.
 
-Numbers only: it knows neither drafters nor models but by name.
+An answer under way has an account too (`AnswerAccount`), so that several can be at work in turns.
+
+Numbers only: it knows drafters and models by nothing but their names and costs.
 """
 
 from __future__ import annotations
@@ -15,12 +17,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from decoding.policy.accounts import Account
-from decoding.policy.calibration import ASKED, PRIOR_ASKED
+from decoding.policy.accounts import Account, AnswerAccount
+from decoding.policy.calibration import ASKED, PRIOR_ASKED, checked_language
 from decoding.policy.step_costs import LEARNING, StepCosts
-
-# The drafters whose time depends on how much they draft, a pass of a model for each token.
-MODELS: Final = frozenset({"draft", "self"})
 
 # Of a step of one row, paid in at each round, to all in debt together: the most that useless drafters cost in the long
 # run.
@@ -63,18 +62,15 @@ class Policy:
     def __init__(
         self,
         step_ms: Mapping[int, float],
-        draft_step_ms: Mapping[int, float] | None = None,
         *,
         max_chains: int = 1,
     ) -> None:
-        """Times of the target's step and of the draft model's pass, by number of rows.
+        """Begin with the times of the target's step, by number of rows.
 
         `max_chains` is how many chains one pass of the target takes; 1 where each is a step of its own.
         """
         self.max_chains = max_chains
-        self.language = ""
         self._steps = StepCosts(step_ms)
-        self._draft_step_ms = dict(draft_step_ms or {})
         self._accounts: dict[str, Account] = {}
         self._settled_at = 0
         self._answer_tokens = FIRST_ANSWER_TOKENS
@@ -93,52 +89,70 @@ class Policy:
         """Tokens a millisecond of a draft beside which no other needs to be asked for."""
         return self._sure_rate / (self._steps.table()[0] + self._round_ms)
 
-    def is_awake(self, drafter: str) -> bool:
-        """Whether its account allows for asking it."""
-        account = self._of(drafter)
+    def enrol(self, drafter: str, *, is_per_token: bool = False, token_ms: float = 0.0, read_ms: float = 0.0) -> None:
+        """Know what a drafter costs, of which more will be learnt.
+
+        Args:
+            drafter: its name.
+            is_per_token: whether each token takes it a pass of a model; if not, a proposal takes as long as any other.
+            token_ms: such a pass, 0 if unknown.
+            read_ms: to read one token of a prompt, 0 if unknown.
+        """
+        self._of(drafter).know_costs(is_per_token=is_per_token, token_ms=token_ms, read_ms=read_ms)
+
+    def open_answer(self, language: str = "", max_tokens: int = 0) -> AnswerAccount:
+        """Begin an answer of at most so many tokens; `end_answer` is to follow."""
+        return AnswerAccount(language=checked_language(language), num_left=max_tokens)
+
+    def is_awake(self, answer: AnswerAccount, drafter: str) -> bool:
+        """Whether its account allows for asking it, and it doesn't rest until the end of this answer."""
         self._settle()
-        return not account.is_in_debt
+        return drafter not in answer.resting and not self._of(drafter).is_in_debt
 
     def ask(
-        self, drafter: str, limit: int, *, num_unread: int = 0, num_left: int = 0, best_rate: float = 0.0
+        self, answer: AnswerAccount, drafter: str, limit: int, *, num_unread: int = 0, best_rate: float = 0.0
     ) -> tuple[int, float]:
         """How many tokens to ask a drafter for, 0 for not at all, and the tokens a millisecond that this promises.
 
         Args:
+            answer: for which it is asked; a drafter that has too much to read for it rests until it ends.
             drafter: its name.
             limit: what the step has room for.
             num_unread: tokens that it has to read before it can propose any.
-            num_left: the most tokens that this answer can still get.
             best_rate: tokens a millisecond of what others propose already.
         """
-        if limit < 1 or not self.is_awake(drafter):
+        if limit < 1 or not self.is_awake(answer, drafter):
             return 0, 0.0
-        known = self._of(drafter)
-        if not known.is_model and num_unread <= FEW_TOKENS:
-            context = best_rate > self.plain_rate
-            return (limit if known.is_worth_asking(context, self._steps.table()[0]) else 0), 0.0
-        belief = known.reliability.rate(ASKED, PRIOR_ASKED, self.language)
-        length, rate = best_length(
-            [belief] * limit, self._steps.table(), token_ms=known.price.ms, round_ms=self._round_ms
-        )
+        account, step_ms = self._of(drafter), self._steps.table()
         if num_unread > FEW_TOKENS:
-            num_expected = min(float(num_left), self._answer_tokens)
+            length, rate = self._length(answer, account, limit)
+            num_expected = min(float(answer.num_left), self._answer_tokens)
             saved_ms = (1 / self.plain_rate - 1 / rate) * num_expected
-            pays = known.credit_ms > 0 and saved_ms > READING_PAYS * num_unread * self._read_ms()
-            return (length if known.is_model else limit, rate) if pays else (0, 0.0)
-        if length == 0 and known.leave_out(ASKED):
+            if account.credit_ms > 0 and saved_ms > READING_PAYS * num_unread * account.read_price.ms:
+                return (length if account.is_per_token else limit), rate
+            answer.resting.add(drafter)
+            return 0, 0.0
+        if not account.is_per_token:
+            context = best_rate > self.plain_rate
+            is_new = drafter not in answer.asked  # the last text says little of this one
+            answer.asked.add(drafter)
+            return (limit if is_new or account.is_worth_asking(context, step_ms[0]) else 0), 0.0
+        length, rate = self._length(answer, account, limit)
+        if length == 0 and account.leave_out(ASKED):
             return 1, rate
         return length, rate
 
-    def beliefs(self, drafter: str, match_len: int, scores: Sequence[float], num_tokens: int) -> list[float]:
+    def beliefs(
+        self, answer: AnswerAccount, drafter: str, match_len: int, scores: Sequence[float], num_tokens: int
+    ) -> list[float]:
         """The probability of each token of a draft that it stands if those before it do."""
-        return self._of(drafter).reliability.beliefs(match_len, scores, num_tokens, self.language)
+        return self._of(drafter).reliability.beliefs(match_len, scores, num_tokens, answer.language)
 
-    def cut(self, beliefs: Sequence[float]) -> tuple[int, float]:
+    def best_cut(self, beliefs: Sequence[float]) -> tuple[int, float]:
         """How many tokens of a draft to verify, and the tokens a millisecond that this promises."""
         return best_length(beliefs, self._steps.table(), round_ms=self._round_ms)
 
-    def is_to_be_tried(self, drafter: str, match_len: int) -> bool:
+    def should_retry(self, drafter: str, match_len: int) -> bool:
         """Count that a draft isn't worth verifying; whether it has been so long that a token of one is to be tried."""
         return self._of(drafter).leave_out(f"match {match_len}")
 
@@ -147,72 +161,79 @@ class Policy:
         table = self._steps.table()
         return num_emitted / (table[min(num_rows, len(table)) - 1] + self._round_ms)
 
-    def paid(self, drafter: str, ms: float, *, num_asked: int, num_drafted: int, num_unread: int = 0) -> None:
-        """A drafter took so long over a proposal, reading included."""
-        known = self._of(drafter)
-        known.num_asked = num_asked
-        if known.is_model and num_drafted == 0:
-            known.reliability.count(ASKED, 0, 1, self.language)
+    def record_draft_cost(
+        self, answer: AnswerAccount, drafter: str, ms: float, *, num_asked: int, num_drafted: int, num_unread: int = 0
+    ) -> None:
+        """Charge a drafter for a proposal that took so long, reading included."""
+        account = self._of(drafter)
+        account.num_asked = num_asked
+        if account.is_per_token and num_drafted == 0:
+            account.reliability.count(ASKED, 0, 1, answer.language)
         if ms <= 0:
             return
         if num_unread > FEW_TOKENS:
-            known.invested_ms += ms
-            self._book(known, -ms)
+            account.read_price.learn(ms / num_unread)
+            answer.invested_ms[drafter] = answer.invested_ms.get(drafter, 0.0) + ms
+            account.invested_ms += ms
+            self._book(account, -ms)
             return
         # A model looked at one token more where it was not sure of it.
-        num_units = max(1, num_drafted + (num_drafted < num_asked)) if known.is_model else 1
-        known.charge(ms, num_units, self._steps.table()[0])
+        num_units = max(1, num_drafted + (num_drafted < num_asked)) if account.is_per_token else 1
+        account.charge(ms, num_units, self._steps.table()[0])
 
-    def promised(self, drafter: str, rate: float, best_rate: float) -> None:
-        """What it proposed promises so many tokens a millisecond, where others had proposed the best so far."""
-        known, plain = self._of(drafter), self.plain_rate
+    def record_gain(self, drafter: str, rate: float, best_rate: float) -> None:
+        """Learn that a proposal promised so many tokens a millisecond, where others had promised `best_rate`."""
+        plain = self.plain_rate
         before = max(best_rate, plain)
         gain_ms = (rate / before - 1) / plain if rate > before else 0.0
-        context = best_rate > plain
-        known.expect(gain_ms, context)
+        self._of(drafter).expect(gain_ms, best_rate > plain)
 
-    def probed(self, drafter: str, num_rows: int, *, is_own_step: bool) -> None:
-        """Rows were computed only for a drafter to learn from: in a step of their own, or beside others."""
+    def record_probe(self, drafter: str, num_rows: int, *, is_own_step: bool) -> None:
+        """Charge a drafter for rows that it alone learns from: in a step of their own, or beside others."""
         table = self._steps.table()
         ms = table[min(num_rows, len(table)) - 1]
         self._book(self._of(drafter), -ms if is_own_step else table[0] - ms)
 
-    def verified(
-        self, drafter: str, match_len: int, num_drafted: int, num_accepted: int, *, scores: Sequence[float] = (),
-        num_rows: int = 0, is_leading: bool = True,
+    def record_verification(
+        self, answer: AnswerAccount, drafter: str, match_len: int, num_drafted: int, num_accepted: int, *,
+        scores: Sequence[float] = (), num_rows: int = 0, is_leading: bool = True,
     ) -> None:  # fmt: skip
-        """A draft was verified, and so much of it stood: a step saved for each, and a wider step paid for all.
+        """Pay for what stood of a draft: a step saved for each token, less the wider step that all of them took.
 
         `num_rows` are the drafted ones of the whole step, 0 if these are all. Of several chains the leading one is
         charged for all of them, and the others only learn.
         """
-        known, table = self._of(drafter), self._steps.table()
-        known.reliability.learn(match_len, scores, num_accepted, num_drafted, self.language)
-        if known.is_model:
-            known.reliability.count(ASKED, num_accepted, num_drafted + (num_drafted < known.num_asked), self.language)
+        account, table = self._of(drafter), self._steps.table()
+        account.reliability.learn(match_len, scores, num_accepted, num_drafted, answer.language)
+        if account.is_per_token:
+            num_asked = num_drafted + (num_drafted < account.num_asked)
+            account.reliability.count(ASKED, num_accepted, num_asked, answer.language)
         if is_leading:
             wider_ms = table[min(num_rows or num_drafted, len(table) - 1)] - table[0]
-            self._book(known, num_accepted * (table[0] + self._round_ms) - wider_ms)
+            self._book(account, num_accepted * (table[0] + self._round_ms) - wider_ms)
 
-    def stepped(self, num_rows: int, ms: float) -> None:
-        """A step took so long."""
+    def record_step(self, num_rows: int, ms: float) -> None:
+        """Learn what a step took, and count its round."""
         self._num_rounds += 1
         self._steps.learn(num_rows, ms)
 
-    def passed_over(self) -> None:
-        """A round without a look at anything."""
+    def skip_round(self) -> None:
+        """Count a round in which nobody was looked at."""
         self._num_rounds += 1
 
-    def rested(self, ms: float) -> None:
-        """So long it took from one round to the next; other requests' turns may lie in between."""
+    def record_gap(self, ms: float) -> None:
+        """Learn how long it took from one round to the next; other requests' turns may lie in between."""
         longest = self._steps.table()[0] * MOST_BETWEEN
         self._round_ms += LEARNING / 2 * (min(ms, longest) - self._round_ms)
 
-    def ended(self, num_tokens: int) -> None:
-        """An answer had so many tokens."""
-        self._answer_tokens += LEARNING * (num_tokens - self._answer_tokens)
-        for known in self._accounts.values():
-            known.invested_ms = 0.0
+    def end_answer(self, answer: AnswerAccount) -> None:
+        """Settle what was invested for an answer, and learn how long it was. A second call does nothing."""
+        if answer.num_emitted:
+            self._answer_tokens += LEARNING * (answer.num_emitted - self._answer_tokens)
+        for drafter, ms in answer.invested_ms.items():
+            self._of(drafter).invested_ms -= ms
+        answer.invested_ms.clear()
+        answer.num_emitted = 0
 
     def to_json(self) -> dict[str, Any]:
         """What is worth keeping until the next start: no text, and of times only those of an undisturbed machine."""
@@ -220,7 +241,7 @@ class Policy:
         drafters = {name: account.to_json(step_ms) for name, account in self._accounts.items()}
         return {"version": VERSION, "answer_tokens": round(self._answer_tokens, 2), "drafters": drafters}
 
-    def take(self, value: object) -> None:
+    def restore(self, value: object) -> None:
         """Go on from what was kept; what has another form is passed over, and so is another version."""
         if not isinstance(value, dict) or value.get("version") != VERSION:
             return
@@ -232,10 +253,14 @@ class Policy:
 
     def _of(self, drafter: str) -> Account:
         if drafter not in self._accounts:
-            unit_ms = self._draft_step_ms.get(1, 0.0) if drafter == "draft" else 0.0
-            step_ms = self._steps.table()[0]
-            self._accounts[drafter] = Account.opened(step_ms, is_model=drafter in MODELS, unit_ms=unit_ms)
+            self._accounts[drafter] = Account.opened(self._steps.table()[0])
         return self._accounts[drafter]
+
+    def _length(self, answer: AnswerAccount, account: Account, limit: int) -> tuple[int, float]:
+        """How many tokens of a model are expected to pay, by how many of those asked for have stood."""
+        belief = account.reliability.rate(ASKED, PRIOR_ASKED, answer.language)
+        token_ms = account.price.ms if account.is_per_token else 0.0
+        return best_length([belief] * limit, self._steps.table(), token_ms=token_ms, round_ms=self._round_ms)
 
     def _settle(self) -> None:
         """Pay out the allowance of the rounds since this was last done, in equal parts to those in debt."""
@@ -252,8 +277,3 @@ class Policy:
 
     def _book(self, account: Account, ms: float) -> None:
         account.book(ms, self._steps.table()[0])
-
-    def _read_ms(self) -> float:
-        """Of a draft model, for one token of a prompt."""
-        widest = max(self._draft_step_ms, default=0)
-        return self._draft_step_ms[widest] / widest if widest else 0.0

@@ -114,10 +114,30 @@ class Outcome:
     probe_ids: tuple[tuple[int, ...], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftingCost:
+    """What a drafter's time depends on, and what was measured of it; 0 where nothing was.
+
+    `is_per_token` tells that each drafted token takes a pass of a model, of `token_ms`; where it doesn't, a proposal
+    takes as long as any other. `read_ms` is to read one token of a prompt.
+    """
+
+    is_per_token: bool = False
+    token_ms: float = 0.0
+    read_ms: float = 0.0
+
+
+PER_PROPOSAL = DraftingCost()
+
+
 class Drafter(Protocol):
     """Proposes tokens; sees every outcome, also those of other drafters' proposals."""
 
     name: str
+
+    @property
+    def cost(self) -> DraftingCost:
+        """What a policy is to expect of its time."""
 
     @property
     def needs(self) -> frozenset[str]:
@@ -144,6 +164,7 @@ class NoDrafter:
     """Plain decoding: nothing is ever proposed."""
 
     name = "none"
+    cost = PER_PROPOSAL
     needs = NOTHING
     num_unread = 0
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from decoding.config import EngineConfig
 from decoding.models.heads import DESCRIPTION_FILE, WEIGHTS_FILE, identity
 from decoding.models.loading.model_set import ModelSet, load_pair
-from decoding.speculation.drafting import Chain, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import PER_PROPOSAL, Chain, Draft, DraftRequest, Outcome
 from tests.conftest import MadeOnDemand
 from tests.tiny_models import FAMILIES, SETTINGS, make_model, make_tokenizer
 
@@ -43,6 +43,7 @@ class ScriptedDrafter:
     """Proposes what a function of (tokens so far, budget) says."""
 
     name = "scripted"
+    cost = PER_PROPOSAL
     num_unread = 0
     needs = frozenset[str]()
 

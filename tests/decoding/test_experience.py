@@ -18,12 +18,12 @@ def pool(models: ModelSet, *, remembers: bool = True) -> SessionPool:
 
 
 def belief(of: SessionPool) -> float:
-    return of._policy.beliefs("lookup", 3, (), 1)[0]
+    return of._policy.beliefs(of._policy.open_answer(), "lookup", 3, (), 1)[0]
 
 
 def teach(of: SessionPool) -> None:
     for _ in range(30):
-        of._policy.verified("lookup", 3, 4, 0)
+        of._policy.record_verification(of._policy.open_answer(), "lookup", 3, 4, 0)
     of.give_back(of.lease("", [1, 2, 3]))
 
 

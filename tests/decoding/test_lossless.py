@@ -97,7 +97,7 @@ def test_every_drafter_and_every_pair_gives_the_plain_output(
     A drafter enters by its registration alone.
     """
     models = pairs["llama", form]
-    policy = Policy({1: 1e3, models.target.step_width: 1e3}, {1: 1e-3}, max_chains=max_chains(models.target))
+    policy = Policy({1: 1e3, models.target.step_width: 1e3}, max_chains=max_chains(models.target))
     drafter = Combined(Session(models, policy, SHARED.setdefault(form, {})).drafters(method), policy)
     part = [rng.randrange(8, models.target.shape.vocabulary) for _ in range(11)]
     for prompt, sampling in ((part * 3, Sampling()), (part * 2, Sampling(temperature=0.7, seed=2))):

@@ -23,7 +23,7 @@ from decoding.policy.accounts import TRIAL_AFTER, Price
 from decoding.policy.calibration import MAX_LANGUAGES, Reliability, checked_language
 from decoding.policy.policy import VERSION, Policy, best_length
 from decoding.policy.step_costs import StepCosts, interpolate
-from decoding.speculation.drafting import Chain, Draft, DraftRequest, NoDrafter, Outcome
+from decoding.speculation.drafting import Chain, Draft, DraftingCost, DraftRequest, NoDrafter, Outcome
 from tests.decoding.conftest import ScriptedDrafter, decode
 
 FLAT = [1.0] * 8
@@ -127,19 +127,25 @@ def test_languages_are_learnt_apart_and_begin_with_what_is_known_of_all() -> Non
 
 def test_what_was_learnt_goes_on_and_another_form_is_passed_over() -> None:
     policy = Policy({1: 1.0, 8: 1.7})
+    answer = policy.open_answer()
     for _ in range(30):
-        policy.verified("lookup", 4, 4, 0)
-        policy.verified("draft", 0, 2, 2, scores=(0.9, 0.3))
-        policy.paid("lookup", 0.05, num_asked=7, num_drafted=7)
-        policy.promised("lookup", 3.0, 0.0)
-    policy.ended(100)
+        policy.record_verification(answer, "lookup", 4, 4, 0)
+        policy.record_verification(answer, "draft", 0, 2, 2, scores=(0.9, 0.3))
+        policy.record_draft_cost(answer, "lookup", 0.05, num_asked=7, num_drafted=7)
+        policy.record_gain("lookup", 3.0, 0.0)
+    answer.count(100)
+    policy.end_answer(answer)
     again = Policy({1: 2.0, 8: 3.4})  # a machine that is busy when it starts
-    again.take(json.loads(json.dumps(policy.to_json())))
-    assert again.beliefs("lookup", 4, (), 2) == pytest.approx(policy.beliefs("lookup", 4, (), 2), abs=1e-3)
-    assert again.beliefs("draft", 0, (0.3,), 1) == pytest.approx(policy.beliefs("draft", 0, (0.3,), 1), abs=1e-3)
+    again.restore(json.loads(json.dumps(policy.to_json())))
+    assert again.beliefs(answer, "lookup", 4, (), 2) == pytest.approx(
+        policy.beliefs(answer, "lookup", 4, (), 2), abs=1e-3
+    )
+    assert again.beliefs(answer, "draft", 0, (0.3,), 1) == pytest.approx(
+        policy.beliefs(answer, "draft", 0, (0.3,), 1), abs=1e-3
+    )
     assert again._accounts["lookup"].price.ms == pytest.approx(0.05)
     assert again._accounts["lookup"].gain_ms[0] == pytest.approx(2 * policy._accounts["lookup"].gain_ms[0], rel=1e-2)
-    again.paid("lookup", 5.0, num_asked=7, num_drafted=7)
+    again.record_draft_cost(answer, "lookup", 5.0, num_asked=7, num_drafted=7)
     assert again._accounts["lookup"].price.ms < 0.06
     fresh = Policy({1: 1.0, 8: 1.7})
     counts = {"lookup": {"": {"match 4": [1]}, "x y": {}, "c": 4}}
@@ -151,37 +157,44 @@ def test_what_was_learnt_goes_on_and_another_form_is_passed_over() -> None:
     strange = {"": {"match 4": [9e9, 1], "text": [1, 1]}}
     broken += [{"drafters": {"lookup": {"reliability": strange}}}, {"drafters": {"lookup": {"gain_steps": [1.0]}}}]
     for kept in broken:
-        fresh.take({"version": VERSION, **kept} if isinstance(kept, dict) else kept)
-    fresh.take({**policy.to_json(), "version": VERSION + 1})
-    assert fresh.beliefs("lookup", 4, (), 1) == Policy({1: 1.0}).beliefs("lookup", 4, (), 1)
+        fresh.restore({"version": VERSION, **kept} if isinstance(kept, dict) else kept)
+    fresh.restore({**policy.to_json(), "version": VERSION + 1})
+    assert fresh.beliefs(answer, "lookup", 4, (), 1) == Policy({1: 1.0}).beliefs(answer, "lookup", 4, (), 1)
     assert fresh._accounts["lookup"].price.ms == 0
     assert fresh._accounts["lookup"].gain_ms == Policy({1: 1.0})._of("lookup").gain_ms
     assert fresh._answer_tokens == Policy({1: 1.0})._answer_tokens
 
 
+def with_draft(step_ms: dict[int, float], token_ms: float, *, read_ms: float = 0.0) -> Policy:
+    policy = Policy(step_ms)
+    policy.enrol("draft", is_per_token=True, token_ms=token_ms, read_ms=read_ms)
+    return policy
+
+
 def simulate(policy: Policy, is_right: Callable[[int], float], *, draft_ms: float = 0.0, rounds: int = 3000) -> float:
     """Milliseconds a token where steps take as long as `GENTLE` says, over those of plain decoding."""
     rng = random.Random(0)
+    answer = policy.open_answer()
     name = "draft" if draft_ms else "lookup"
     took_ms = tokens = 0.0
     for i in range(rounds):
-        wanted, _ = policy.ask(name, 7)
+        wanted, _ = policy.ask(answer, name, 7)
         num_drafted = 0
         if wanted:
             spent_ms = 0.005 + draft_ms * wanted
             took_ms += spent_ms
-            policy.paid(name, spent_ms, num_asked=wanted, num_drafted=wanted)
+            policy.record_draft_cost(answer, name, spent_ms, num_asked=wanted, num_drafted=wanted)
             match_len = 0 if draft_ms else 4
-            beliefs = policy.beliefs(name, match_len, (), wanted)
-            num_drafted, rate = policy.cut(beliefs)
-            policy.promised(name, rate, 0.0)
-            if num_drafted == 0 and policy.is_to_be_tried(name, match_len):
+            beliefs = policy.beliefs(answer, name, match_len, (), wanted)
+            num_drafted, rate = policy.best_cut(beliefs)
+            policy.record_gain(name, rate, 0.0)
+            if num_drafted == 0 and policy.should_retry(name, match_len):
                 num_drafted = 1
         accepted = next((k for k in range(num_drafted) if rng.random() >= is_right(i)), num_drafted)
         if num_drafted:
-            policy.verified(name, 0 if draft_ms else 4, num_drafted, accepted)
+            policy.record_verification(answer, name, 0 if draft_ms else 4, num_drafted, accepted)
         step_ms = GENTLE[num_drafted]
-        policy.stepped(1 + num_drafted, step_ms)
+        policy.record_step(1 + num_drafted, step_ms)
         took_ms += step_ms
         tokens += 1 + accepted
     return took_ms / tokens
@@ -189,7 +202,7 @@ def simulate(policy: Policy, is_right: Callable[[int], float], *, draft_ms: floa
 
 @pytest.mark.parametrize("draft_ms", [0.0, 0.1, 0.4, 2.0])
 def test_a_drafter_that_is_never_right_costs_no_more_than_its_allowance(draft_ms: float) -> None:
-    policy = Policy({1: 1.0, 8: 1.7}, {1: draft_ms or 1.0})
+    policy = with_draft({1: 1.0, 8: 1.7}, draft_ms or 1.0)
     assert simulate(policy, lambda _: 0.0, draft_ms=draft_ms) < 1.02
 
 
@@ -218,22 +231,23 @@ Disturbed = Callable[[int, int, random.Random], float]
 def look_up(disturbed: Disturbed, is_right: Callable[[int], float], rounds: int, step_ms: float = STEP_MS) -> list[int]:
     """The numbers of the rounds in which a drafter was asked that finds a match in every other one."""
     rng, policy = random.Random(1), Policy({1: step_ms, 8: 1.7 * step_ms})
+    answer = policy.open_answer()
     asked: list[int] = []
     for number in range(rounds):
         num_drafted = accepted = 0
-        if policy.is_awake("lookup") and policy.ask("lookup", 7)[0]:
+        if policy.is_awake(answer, "lookup") and policy.ask(answer, "lookup", 7)[0]:
             num_found = 7 if rng.random() < 0.5 else 0
             ms = WARM_MS * disturbed(number, len(asked), rng)
-            policy.paid("lookup", ms, num_asked=7, num_drafted=num_found)
+            policy.record_draft_cost(answer, "lookup", ms, num_asked=7, num_drafted=num_found)
             asked.append(number)
-            num_drafted, rate = policy.cut(policy.beliefs("lookup", 4, (), num_found))
-            policy.promised("lookup", rate if num_found else 0.0, 0.0)
-            if num_found and num_drafted == 0 and policy.is_to_be_tried("lookup", 4):
+            num_drafted, rate = policy.best_cut(policy.beliefs(answer, "lookup", 4, (), num_found))
+            policy.record_gain("lookup", rate if num_found else 0.0, 0.0)
+            if num_found and num_drafted == 0 and policy.should_retry("lookup", 4):
                 num_drafted = 1
             if num_drafted:
                 accepted = next((k for k in range(num_drafted) if rng.random() >= is_right(number)), num_drafted)
-                policy.verified("lookup", 4, num_drafted, accepted)
-        policy.stepped(1 + num_drafted, step_ms * GENTLE[num_drafted])
+                policy.record_verification(answer, "lookup", 4, num_drafted, accepted)
+        policy.record_step(1 + num_drafted, step_ms * GENTLE[num_drafted])
     return asked
 
 
@@ -283,84 +297,151 @@ def test_the_price_is_what_a_warm_proposal_takes() -> None:
 def test_two_in_debt_share_what_the_others_leave() -> None:
     """The allowance goes to those alone that have no credit of their own."""
     policy = Policy({1: 1.0, 8: 1.7})
+    answer = policy.open_answer()
     for name in ("lookup", "suffix", "draft"):
-        policy.is_awake(name)
+        policy.is_awake(answer, name)
     for name in ("lookup", "suffix"):
-        policy.verified(name, 4, 7, 0, num_rows=7)
+        policy.record_verification(answer, name, 4, 7, 0, num_rows=7)
         for _ in range(30):
-            policy.verified(name, 4, 7, 0)
+            policy.record_verification(answer, name, 4, 7, 0)
     before = {name: account.credit_ms for name, account in policy._accounts.items()}
     for _ in range(100):
-        policy.stepped(1, 1.0)
-    policy.is_awake("lookup")
+        policy.record_step(1, 1.0)
+    policy.is_awake(answer, "lookup")
     gained = {name: account.credit_ms - before[name] for name, account in policy._accounts.items()}
     assert gained == pytest.approx({"lookup": 0.5, "suffix": 0.5, "draft": 0.0}, abs=1e-6)
 
 
 @pytest.mark.parametrize(("draft_ms", "most"), [(0.0, 0.45), (0.1, 0.6)])
 def test_a_drafter_that_is_mostly_right_pays(draft_ms: float, most: float) -> None:
-    policy = Policy({1: 1.0, 8: 1.7}, {1: draft_ms or 1.0})
+    policy = with_draft({1: 1.0, 8: 1.7}, draft_ms or 1.0)
     assert simulate(policy, lambda _: 0.9, draft_ms=draft_ms) < most
 
 
 @pytest.mark.parametrize("draft_ms", [0.0, 0.1])
 def test_what_was_switched_off_is_found_to_pay_again(draft_ms: float) -> None:
-    policy = Policy({1: 1.0, 8: 1.7}, {1: draft_ms or 1.0})
+    policy = with_draft({1: 1.0, 8: 1.7}, draft_ms or 1.0)
     assert simulate(policy, lambda i: 0.0 if i < 2000 else 0.95, draft_ms=draft_ms, rounds=8000) < 0.6
 
 
 def test_a_model_reads_a_prompt_only_if_the_answer_is_long_enough_to_make_up_for_it() -> None:
-    policy = Policy({1: 10.0, 8: 10.0}, {1: 1.0, 64: 32.0})
-    assert policy.ask("draft", 7, num_unread=5, num_left=1)[0] > 0
-    assert policy.ask("draft", 7, num_unread=80, num_left=50)[0] > 0
-    assert policy.ask("draft", 7, num_unread=100, num_left=2)[0] == 0
-    assert policy.ask("draft", 7, num_unread=2000, num_left=50)[0] == 0
+    policy = with_draft({1: 10.0, 8: 10.0}, 1.0, read_ms=0.5)
+    for num_unread, num_left, pays in ((5, 1, True), (80, 50, True), (100, 2, False), (2000, 50, False)):
+        answer = policy.open_answer(max_tokens=num_left)
+        assert (policy.ask(answer, "draft", 7, num_unread=num_unread)[0] > 0) == pays
+        assert policy.is_awake(answer, "draft") == pays  # or rests until this answer ends
 
 
 def test_reading_for_nothing_is_not_done_again_soon() -> None:
     """A model that reads a prompt and is then never right earns no second prompt until the allowance has paid."""
-    policy = Policy({1: 1.0, 8: 1.0}, {1: 0.01, 64: 0.64})
+    policy = with_draft({1: 1.0, 8: 1.0}, 0.01, read_ms=0.01)
     num_read = 0
     for _ in range(100):
         num_unread = 200
-        for left in range(60, 0, -1):
-            wanted, _ = policy.ask("draft", 7, num_unread=num_unread, num_left=left)
+        answer = policy.open_answer(max_tokens=60)
+        for _ in range(60):
+            wanted, _ = policy.ask(answer, "draft", 7, num_unread=num_unread)
             if wanted:
                 num_read += num_unread
                 took_ms = 0.01 * (num_unread + wanted)
-                policy.paid("draft", took_ms, num_asked=wanted, num_drafted=1, num_unread=num_unread)
-                policy.verified("draft", 0, 1, 0)
+                policy.record_draft_cost(
+                    answer, "draft", took_ms, num_asked=wanted, num_drafted=1, num_unread=num_unread
+                )
+                policy.record_verification(answer, "draft", 0, 1, 0)
                 num_unread = 0
-            policy.stepped(1, 1.0)
-        policy.ended(60)
+            policy.record_step(1, 1.0)
+            answer.count(1)
+        policy.end_answer(answer)
     assert num_read >= 200
     assert num_read * 0.01 < 0.015 * 100 * 60
 
 
+def test_answers_in_turns_know_nothing_of_each_other() -> None:
+    """One that ends leaves the other its investment, its language and who rests in it."""
+    policy = with_draft({1: 1.0, 8: 1.0}, 0.01, read_ms=0.01)
+    first, second = policy.open_answer("python", 60), policy.open_answer("go", 2)
+    for answer in (first, second):
+        assert policy.is_awake(answer, "draft")
+    assert policy.ask(first, "draft", 7, num_unread=500)[0] > 0
+    policy.record_draft_cost(first, "draft", 5.0, num_asked=7, num_drafted=7, num_unread=500)
+    assert policy.ask(second, "draft", 7, num_unread=500)[0] == 0
+    assert not policy.is_awake(second, "draft")
+    for _ in range(40):
+        policy.record_verification(second, "lookup", 4, 4, 0)
+        policy.record_verification(first, "lookup", 4, 4, 4)
+    first.count(10)
+    second.count(1)
+    policy.end_answer(second)
+    assert policy.is_awake(first, "draft")  # what it took to read may still be earned
+    assert policy.beliefs(first, "lookup", 4, (), 1)[0] > 0.9
+    assert policy.beliefs(second, "lookup", 4, (), 1)[0] < 0.2
+    policy.end_answer(first)
+    policy.end_answer(first)
+    assert policy._accounts["draft"].invested_ms == 0
+    assert not policy.is_awake(policy.open_answer(), "draft")
+
+
+def test_requests_in_turns_keep_their_own_accounts() -> None:
+    """Two drafters of one engine's policy, as two sessions have them, whose rounds alternate."""
+    policy = Policy({1: 1.0, 8: 1.1})
+    right = Combined([ScriptedDrafter(lambda ids, k: [7] * k)], policy, lambda: 0.0)
+    wrong = Combined([ScriptedDrafter(lambda ids, k: [8] * k)], policy, lambda: 0.0)
+    right.begin(DraftRequest(prompt_ids=[1], max_tokens=40, language="python"))
+    wrong.begin(DraftRequest(prompt_ids=[1], max_tokens=40, language="go"))
+    for _ in range(20):
+        for drafter in (right, wrong):
+            draft = drafter.propose(3)
+            num_accepted = len(draft.leading.token_ids) if drafter is right else 0
+            drafter.observe(Outcome(emitted_ids=(7,) * (1 + num_accepted), num_accepted=num_accepted, draft=draft))
+    wrong.close()
+    rates = [policy.beliefs(policy.open_answer(name), "scripted", 0, (), 1)[0] for name in ("python", "go")]
+    assert rates[0] > 0.8
+    assert rates[1] < 0.5
+    right.close()
+
+
+def test_a_new_answer_asks_who_brought_nothing_in_the_last_one() -> None:
+    policy = Policy({1: 1.0, 8: 1.1})
+    for number in range(3):
+        answer = policy.open_answer()
+        asked = []
+        for i in range(60):
+            if policy.ask(answer, "lookup", 7)[0]:
+                asked.append(i)
+                policy.record_draft_cost(answer, "lookup", 0.02, num_asked=7, num_drafted=0)
+                policy.record_gain("lookup", 0.0, 0.0)
+            policy.record_step(1, 1.0)
+        policy.end_answer(answer)
+        assert asked[0] == 0
+        assert number < 2 or len(asked) < 10
+
+
 def test_a_kind_of_draft_that_does_not_pay_is_tried_now_and_then() -> None:
     policy = Policy({1: 1.0, 8: 7.0})
+    answer = policy.open_answer()
     lengths = []
     for _ in range(5 * TRIAL_AFTER):
-        length, _ = policy.cut(policy.beliefs("lookup", 2, (), 7))
-        lengths.append(length or int(policy.is_to_be_tried("lookup", 2)))
+        length, _ = policy.best_cut(policy.beliefs(answer, "lookup", 2, (), 7))
+        lengths.append(length or int(policy.should_retry("lookup", 2)))
         if lengths[-1]:
-            policy.verified("lookup", 2, lengths[-1], 0)
+            policy.record_verification(answer, "lookup", 2, lengths[-1], 0)
     assert lengths.count(1) == 4
     assert lengths.count(0) == len(lengths) - 4
 
 
 def test_what_brings_nothing_beside_the_others_is_asked_only_now_and_then() -> None:
     policy = Policy({1: 1.0, 8: 1.1})
+    answer = policy.open_answer()
     num_asked = 0
     for _ in range(1000):
-        wanted, _ = policy.ask("suffix", 7, best_rate=5.0)
+        wanted, _ = policy.ask(answer, "suffix", 7, best_rate=5.0)
         if wanted:
             num_asked += 1
-            policy.paid("suffix", 0.02, num_asked=wanted, num_drafted=4)
-            policy.promised("suffix", 4.0, 5.0)
-        policy.stepped(4, 1.0)
+            policy.record_draft_cost(answer, "suffix", 0.02, num_asked=wanted, num_drafted=4)
+            policy.record_gain("suffix", 4.0, 5.0)
+        policy.record_step(4, 1.0)
     assert 1000 / TRIAL_AFTER / 2 < num_asked < 150
-    assert policy.ask("suffix", 7)[0] == 7  # alone it may be worth its time
+    assert policy.ask(answer, "suffix", 7)[0] == 7  # alone it may be worth its time
 
 
 def test_who_sleeps_sees_in_one_what_it_missed_before_it_is_asked_again() -> None:
@@ -373,16 +454,17 @@ def test_who_sleeps_sees_in_one_what_it_missed_before_it_is_asked_again() -> Non
             seen.append(outcome.emitted_ids)
 
     policy = Policy({1: 1.0, 8: 1.7})
+    answer = policy.open_answer()
     drafter = Combined([Watched(lambda _, k: [])], policy)
     drafter.begin(DraftRequest(prompt_ids=[1]))
     for _ in range(30):
-        policy.verified("lookup", 0, 100, 0)
+        policy.record_verification(answer, "lookup", 0, 100, 0)
     for i in range(5):
-        policy.verified("lookup", 0, 7, 0)
+        policy.record_verification(answer, "lookup", 0, 7, 0)
         drafter.observe(Outcome(emitted_ids=(i,), num_accepted=0, draft=drafter.propose(7)))
     assert seen == []
     for _ in range(10_000):
-        policy.stepped(1, 1.0)
+        policy.record_step(1, 1.0)
     for i in range(5, 5 + NUM_SKIPPED):  # rounds that pass before its account is looked at again
         drafter.propose(7)
         if seen:
@@ -402,8 +484,9 @@ def test_rounds_in_which_all_sleep_pass_without_a_look_at_the_clock() -> None:
         return looks * 0.01  # a proposal takes many steps' time
 
     slow, policy = ScriptedDrafter(lambda _ids, budget: [0] * budget), Policy({1: 1.0, 8: 1.5})
+    answer = policy.open_answer()
     for _ in range(100):
-        policy.verified("scripted", 0, 7, 0)
+        policy.record_verification(answer, "scripted", 0, 7, 0)
     together = Combined([slow], policy, clock)
     together.begin(DraftRequest(prompt_ids=[1], max_tokens=400))
     num_quiet = 0
@@ -431,12 +514,13 @@ def test_who_promises_more_tokens_a_millisecond_is_heard() -> None:
     """A look-up's draft with a match is taken without asking the model, unless the model promises more."""
     for draft_ms, expected in ((0.5, ["lookup"]), (0.001, ["lookup", "draft"])):
         asked: list[str] = []
-        policy = Policy({1: 1.0, 8: 1.2}, {1: draft_ms})
-        drafter = Combined([scripted("lookup", [1], asked), scripted("draft", [3, 4, 5, 6, 7], asked)], policy)
+        draft = scripted("draft", [3, 4, 5, 6, 7], asked)
+        draft.cost = DraftingCost(is_per_token=True, token_ms=draft_ms)
+        drafter = Combined([scripted("lookup", [1], asked), draft], Policy({1: 1.0, 8: 1.2}))
         drafter.begin(DraftRequest(prompt_ids=[1], max_tokens=40))
-        draft = drafter.propose(7)
+        proposed = drafter.propose(7)
         assert asked == expected
-        assert draft.leading.drafter == expected[-1]
+        assert proposed.leading.drafter == expected[-1]
 
 
 def chain(name: str, *beliefs: tuple[int, float]) -> Candidate:

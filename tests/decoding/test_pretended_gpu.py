@@ -84,7 +84,7 @@ def test_every_drafter_keeps_to_the_device(
     prompt = prompt_of(40)
     index = TokenIndex(token_bytes(models.tokenizer))
     # Rows are taken for cheap, so that all are asked and several chains are verified at once.
-    policy = Policy({1: 1e3, models.target.step_width: 1e3}, {1: 1e-3}, max_chains=max_chains(models.target))
+    policy = Policy({1: 1e3, models.target.step_width: 1e3}, max_chains=max_chains(models.target))
     session = Session(models, policy)
     with caplog.at_level(logging.ERROR):  # a drafter that fails is dropped, and says so
         for healing in (None, Healing(index, b"a")):

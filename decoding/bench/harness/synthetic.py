@@ -13,7 +13,7 @@ from typing import cast
 import torch
 
 from decoding.models.language_model import Cache, LanguageModel, StepsChains
-from decoding.speculation.drafting import NOTHING, Chain, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import NOTHING, PER_PROPOSAL, Chain, Draft, DraftRequest, Outcome
 
 
 class SyntheticTarget:
@@ -57,6 +57,7 @@ class FreeDrafter:
     """Random tokens that cost nothing and fill the step: the bound for what any drafter can reach at that rate."""
 
     name = "free"
+    cost = PER_PROPOSAL
     needs = NOTHING
 
     def __init__(self, vocabulary: int) -> None:

@@ -23,7 +23,7 @@ from decoding.drafters import registry
 from decoding.drafters.in_order import InOrder
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method
-from decoding.speculation.drafting import Draft, Drafter, DraftRequest, NoDrafter, Outcome
+from decoding.speculation.drafting import Draft, Drafter, DraftingCost, DraftRequest, NoDrafter, Outcome
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
 
@@ -212,6 +212,10 @@ class _TimedDrafter:
         self._inner = inner
         self.name = inner.name
         self.seconds = 0.0
+
+    @property
+    def cost(self) -> DraftingCost:
+        return self._inner.cost
 
     @property
     def needs(self) -> frozenset[str]:
