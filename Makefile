@@ -13,7 +13,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
 
 demo: .venv/installed  ## complete code in a sample project: language server, engine and model pair, all real
-	@$(BIN)/tabcast demo
+	@$(BIN)/tabcast demo $(ARGS)
 
 test: .venv/installed-dev  ## the whole test suite; `make test ARGS="-k demo"` passes arguments to pytest
 	$(BIN)/python -m pytest $(ARGS)
