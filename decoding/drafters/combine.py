@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from decoding.drafters.chain_selection import Candidate, choose_chains, merge
 from decoding.drafters.roster import Roster
+from decoding.drafters.stopwatch import Stopwatch
 from decoding.policy.accounts import AnswerAccount
 from decoding.policy.policy import Policy
 from decoding.speculation.drafting import (
@@ -31,7 +32,7 @@ NUM_SKIPPED = 7
 
 
 class Combined:
-    """Asks in the order given, and keeps the clock for the policy."""
+    """Asks in the order given, and tells the policy what became of it and what it took."""
 
     name = "combined"
     cost = PER_PROPOSAL
@@ -49,13 +50,10 @@ class Combined:
         for drafter in drafters:
             cost = drafter.cost
             policy.enrol(drafter.name, is_per_token=cost.is_per_token, token_ms=cost.token_ms, read_ms=cost.read_ms)
-        self._clock = clock
+        self._watch = Stopwatch(clock)
         self._answer = AnswerAccount()
         self._num_to_skip = 0
         self._is_skipping = False
-        self._proposed_at: float | None = None
-        self._observed_at: float | None = None
-        self._draft_ms = 0.0
 
     @property
     def needs(self) -> frozenset[str]:
@@ -68,7 +66,7 @@ class Combined:
         self._answer = self._policy.open_answer(request.language, request.max_tokens)
         self._num_to_skip = 0
         self._is_skipping = False
-        self._proposed_at = self._observed_at = None
+        self._watch.begin()
         self._roster.begin(request)
 
     def propose(self, budget: int) -> Draft:
@@ -78,14 +76,14 @@ class Combined:
         self._is_skipping = self._num_to_skip > 0
         if self._is_skipping:
             self._num_to_skip -= 1
-            self._observed_at = None
+            self._watch.skip_round()
             return EMPTY
-        if self._observed_at is not None:
-            self._policy.record_gap((self._clock() - self._observed_at) * 1e3)
+        if (gap_ms := self._watch.gap_ms()) is not None:
+            self._policy.record_gap(gap_ms)
         chosen = self._best(budget)
         if self._roster.all_sleep:
             self._num_to_skip = NUM_SKIPPED
-        self._proposed_at = self._clock()
+        self._watch.begin_step()
         return chosen
 
     def observe(self, outcome: Outcome) -> None:
@@ -96,11 +94,10 @@ class Combined:
             self._policy.skip_round()
             self._roster.note(outcome)
         else:
-            observed_at = self._clock()
-            self._learn(outcome, observed_at)
+            observed_ms = self._watch.now_ms()
+            self._learn(outcome, self._watch.step_ms(observed_ms))
             self._roster.observe(outcome)
-            self._observed_at = self._clock()
-            self._draft_ms += (self._observed_at - observed_at) * 1e3
+            self._watch.end_round(observed_ms)
         self._answer.count(len(outcome.emitted_ids))
 
     def close(self) -> None:
@@ -110,8 +107,7 @@ class Combined:
 
     def take_draft_ms(self) -> float:
         """The time that drafting took since this was last asked."""
-        taken, self._draft_ms = self._draft_ms, 0.0
-        return taken
+        return self._watch.take_draft_ms()
 
     def _best(self, budget: int) -> Draft:
         policy = self._policy
@@ -168,7 +164,7 @@ class Combined:
 
     def _ask_at_cost(self, drafter: Drafter, budget: int, best_rate: float) -> Draft | None:
         """What it proposes, on its account; None where it isn't worth asking."""
-        began = self._clock()
+        began_ms = self._watch.now_ms()
         self._roster.wake(drafter)
         num_unread, name = drafter.num_unread, drafter.name
         policy = self._policy
@@ -176,22 +172,22 @@ class Combined:
         if not wanted or (promised and promised <= best_rate):
             return None
         draft = self._ask(drafter, wanted)
-        took_ms = (self._clock() - began) * 1e3
+        took_ms = self._watch.now_ms() - began_ms
         num_drafted = len(draft.leading.token_ids)
         policy.record_draft_cost(
             self._answer, name, took_ms, num_asked=wanted, num_drafted=num_drafted, num_unread=num_unread
         )
         return draft
 
-    def _learn(self, outcome: Outcome, now: float) -> None:
+    def _learn(self, outcome: Outcome, step_ms: float | None) -> None:
         policy = self._policy
         chains, probes = outcome.draft.verified or (NO_TOKENS,), outcome.draft.probes
         leading, *rivals = chains
         num_rows, num_probed = _num_rows(chains), _num_rows(probes)
         # The first step of a request carries the end of its prompt, too, and probes are steps of their own elsewhere:
         # such rounds say nothing of the others.
-        if self._proposed_at is not None and self._answer.num_emitted and not (probes and policy.max_chains == 1):
-            policy.record_step(num_rows + num_probed, (now - self._proposed_at) * 1e3)
+        if step_ms is not None and self._answer.num_emitted and not (probes and policy.max_chains == 1):
+            policy.record_step(num_rows + num_probed, step_ms)
         if not leading.token_ids:
             return
         policy.record_verification(
@@ -219,9 +215,9 @@ class Combined:
             )
 
     def _ask(self, drafter: Drafter, budget: int) -> Draft:
-        began = self._clock()
+        began_ms = self._watch.now_ms()
         draft = self._roster.ask(drafter, budget)
-        self._draft_ms += (self._clock() - began) * 1e3
+        self._watch.add_drafting(began_ms)
         return draft
 
 

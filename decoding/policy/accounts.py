@@ -208,7 +208,7 @@ class Account:
         """Go on from what was kept; what has another form is passed over."""
         if not isinstance(value, dict):
             return
-        self.reliability.take(value.get("reliability"))
+        self.reliability.restore(value.get("reliability"))
         self.price.restore(value.get("unit_ms"))
         gains = value.get("gain_steps")
         if isinstance(gains, list) and len(gains) == len(self.gain_ms) and all(map(_is_number, gains)):

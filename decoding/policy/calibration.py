@@ -105,7 +105,7 @@ class Reliability:
             for language, counts in self._counts.items()
         }
 
-    def take(self, value: object) -> None:
+    def restore(self, value: object) -> None:
         """Go on from what was kept; what has another form is passed over."""
         for language, counts in _table(value).items():
             if language != checked_language(language) or (language and len(self._counts) > MAX_LANGUAGES):

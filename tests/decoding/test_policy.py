@@ -16,6 +16,7 @@ from decoding.completion.sessions import Session
 from decoding.drafters.chain_selection import Candidate, choose_chains, merge
 from decoding.drafters.combine import NUM_SKIPPED, Combined
 from decoding.drafters.in_order import InOrder
+from decoding.drafters.stopwatch import Stopwatch
 from decoding.models.language_model import Cache
 from decoding.models.loading.model_set import ModelSet
 from decoding.models.probing.step_times import measure_passes
@@ -498,6 +499,28 @@ def test_rounds_in_which_all_sleep_pass_without_a_look_at_the_clock() -> None:
     assert num_quiet > 150
     together.close()
     assert slow._ids == [1, *range(1, 201)]  # and it has seen all in the end
+
+
+def test_the_stopwatch_tells_the_parts_of_a_round() -> None:
+    now = 0.0
+    watch = Stopwatch(lambda: now)
+    watch.begin()
+    assert watch.gap_ms() is None
+    assert watch.step_ms(watch.now_ms()) is None
+    began_ms, now = watch.now_ms(), 0.002
+    watch.add_drafting(began_ms)
+    watch.begin_step()
+    now = 0.012
+    observed_ms = watch.now_ms()
+    assert watch.step_ms(observed_ms) == pytest.approx(10.0)
+    now = 0.013
+    watch.end_round(observed_ms)
+    now = 0.018
+    assert watch.gap_ms() == pytest.approx(5.0)
+    assert watch.take_draft_ms() == pytest.approx(3.0)
+    assert watch.take_draft_ms() == 0
+    watch.skip_round()
+    assert watch.gap_ms() is None
 
 
 def scripted(name: str, tokens: list[int], asked: list[str]) -> ScriptedDrafter:
