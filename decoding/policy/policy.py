@@ -26,6 +26,7 @@ from decoding.policy.step_costs import LEARNING, StepCosts
 ALLOWANCE = 0.01
 
 VERSION: Final = 2  # of what is kept
+MAX_DRAFTERS: Final = 32  # that are taken from there
 
 FEW_TOKENS = 8  # that a model reads along with its first step, at no cost worth counting
 READING_PAYS = 2.0  # what a model is expected to save must be so many times what reading the prompt takes it
@@ -248,7 +249,7 @@ class Policy:
         tokens, drafters = value.get("answer_tokens"), value.get("drafters")
         if isinstance(tokens, int | float) and 0 < tokens < 1e5:
             self._answer_tokens = float(tokens)
-        for name, kept in drafters.items() if isinstance(drafters, dict) else ():
+        for name, kept in list(drafters.items())[:MAX_DRAFTERS] if isinstance(drafters, dict) else ():
             self._of(str(name)).restore(kept, self._steps.table()[0])
 
     def _of(self, drafter: str) -> Account:

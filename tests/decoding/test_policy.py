@@ -161,6 +161,8 @@ def test_what_was_learnt_goes_on_and_another_form_is_passed_over() -> None:
         fresh.restore({"version": VERSION, **kept} if isinstance(kept, dict) else kept)
     fresh.restore({**policy.to_json(), "version": VERSION + 1})
     assert fresh.beliefs(answer, "lookup", 4, (), 1) == Policy({1: 1.0}).beliefs(answer, "lookup", 4, (), 1)
+    fresh.restore({"version": VERSION, "drafters": {f"drafter {i}": {} for i in range(10_000)}})
+    assert len(fresh._accounts) < 50
     assert fresh._accounts["lookup"].price.ms == 0
     assert fresh._accounts["lookup"].gain_ms == Policy({1: 1.0})._of("lookup").gain_ms
     assert fresh._answer_tokens == Policy({1: 1.0})._answer_tokens
