@@ -61,7 +61,10 @@ class Learner:
             self._tried = 0
         elif self._process is None and idle_s >= IDLE_S and self._is_due(self._home):
             log.info("learning begins")
-            self._process = self._start(self._command, self._directory)
+            try:
+                self._process = self._start(self._command, self._directory)
+            except OSError as error:  # a full disk, or no room for another process
+                log.warning("learning could not begin: %s", error)
 
     def close(self) -> None:
         """End the process, which saves how far it is."""

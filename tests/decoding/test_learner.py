@@ -104,3 +104,18 @@ def test_it_never_learns_unless_it_is_switched_on(config: EngineConfig, tmp_path
 
     off = EngineConfig(model=config.model, draft=config.draft)
     Learner(off, tmp_path, start).look(IDLE_S)  # type: ignore[arg-type]
+
+
+def test_learning_that_can_not_begin_ends_no_engine(
+    config: EngineConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def start(_command: Sequence[str], _directory: Path) -> Process:
+        raise OSError(28, "No space left on device")
+
+    learner = Learner(config, tmp_path, start)  # type: ignore[arg-type]
+    _write(config, 0, MIN_NEW_ANSWERS)
+    for _ in range(2):
+        learner.look(IDLE_S)
+    assert "No space left" in caplog.text
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    learner.close()

@@ -19,7 +19,7 @@ import pytest
 
 from decoding.protocol import ENGINE_LOCK_FILE, Address, Health
 from lsp_server.engine import ending
-from lsp_server.engine.client import EngineClient
+from lsp_server.engine.client import SILENT, EngineClient
 from lsp_server.engine.ending import end_engine, is_stopped
 from lsp_server.engine.quiet import QUIET_S
 from lsp_server.engine.supervisor import MAX_UNANSWERED, EngineSupervisor
@@ -138,6 +138,24 @@ async def test_an_engine_that_says_nothing_for_long_but_is_well_stays(client: Ra
     await asyncio.sleep(3 * QUIET_S)
     runtime.release()
     assert len(await client.items(1)) == 1
+    assert len(runtime.events("start")) == 1
+
+
+async def test_an_engine_that_does_not_tell_its_health_for_seconds_stays(
+    client: RawClient, runtime: FakeRuntime
+) -> None:
+    """A busy machine: the front end asks in vain once, and again, and has its suggestion when the engine is back."""
+    address = runtime.address()
+    assert address is not None
+    runtime.script("tail", hold_after=0, mute_pid=address.pid)
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    while (await client.why())["engine"]["detail"] != SILENT:  # noqa: ASYNC110 - another process tells
+        await asyncio.sleep(0.05)
+    runtime.release()
+    runtime.script("tail")
+    await client.until_engine("ready")
+    client.send(did_change(2, "y", (0, 0), (0, 1)), inline(2, 0, 4))
+    assert len(await client.items(2)) == 1
     assert len(runtime.events("start")) == 1
 
 
