@@ -78,7 +78,7 @@ def generate(
         if target.shape.max_len <= len(ids):
             raise RequestError(f"the prompt has {len(ids)} tokens, and the model's context ends at that")
         drafters: list[Drafter] = [PromptLookup()] if speculative else []
-        if draft is not None and speculative and target.step_width > 1:
+        if draft is not None and speculative and target.capabilities.verifies_drafts:
             small = stack.enter_context(_borrowed(draft, len(tokenizer), len(ids) + max_new_tokens))
             if small.notice:
                 raise ModelError(f"as a draft that won't do: {small.notice}")

@@ -20,7 +20,6 @@ from decoding.models.loading.model_set import ModelSet
 from decoding.policy.policy import Policy
 from decoding.protocol import Method
 from decoding.speculation.drafting import Drafter
-from decoding.speculation.step import max_chains
 from decoding.storage import policy_state
 
 MAX_OLD_TOKENS = 512
@@ -99,7 +98,7 @@ class Session:
 
 def new_policy(models: ModelSet) -> Policy:
     """What is known of these models at first: the times of their steps on this machine."""
-    return Policy(models.step_ms, max_chains=max_chains(models.target))
+    return Policy(models.step_ms, max_chains=models.target.capabilities.max_chains)
 
 
 def experience_key(models: ModelSet) -> str:

@@ -8,12 +8,12 @@ barred, and ends where the model is not sure of itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from typing import Final
 
 import torch
 
 from decoding.drafters.draft_cache import Follower
-from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
+from decoding.models.language_model import Cache, DraftsAhead, LanguageModel, drafts_ahead
 from decoding.speculation.drafting import EMPTY, NOTHING, Chain, Draft, DraftingCost, DraftRequest, Outcome
 from decoding.speculation.sampling import barred, choose
 
@@ -66,8 +66,8 @@ class DraftModel:
         room = text.cache.capacity - len(text.ids)
         drafted: list[int] = []
         pending = text.pending
-        if min(budget, room) > 0 and self._chooses_itself():
-            return self._ahead(pending, min(budget, MAX_AHEAD, room))
+        if min(budget, room) > 0 and drafts_ahead(self._model) and self._is_greedy():
+            return self._ahead(self._model, pending, min(budget, MAX_AHEAD, room))
         for _ in range(min(budget, MAX_DRAFT, room)):
             logits = self._barred(self._read(pending), drafted)
             token_id = next(iter(choose(logits[None], self._request.sampling, len(text.ids) + len(drafted))))
@@ -80,18 +80,17 @@ class DraftModel:
     def close(self) -> None:
         """The cache stays for the next request."""
 
-    def _chooses_itself(self) -> bool:
-        """Whether the model may be left alone with the choice: greedy, and nothing is barred any more."""
-        if not isinstance(self._model, DraftsAhead) or self._request.sampling.temperature > 0:
+    def _is_greedy(self) -> bool:
+        """Whether the likeliest token is the choice: greedy, and nothing is barred any more."""
+        if self._request.sampling.temperature > 0:
             return False
         healing = self._request.healing
         return healing is None or healing.allowed(self._text.answer_ids) is None
 
-    def _ahead(self, pending: list[int], num_tokens: int) -> Draft:
-        width = self._model.prefill_width
+    def _ahead(self, model: DraftsAhead, pending: list[int], num_tokens: int) -> Draft:
+        width = model.prefill_width
         if more := (len(pending) - 1) // width * width:
             self._read(pending[:more])
-        model = cast(DraftsAhead, self._model)
         found = model.draft_ahead(pending[more:], self._text.cache, num_tokens, MIN_PROBABILITY)
         sure = next((i for i, (_, share) in enumerate(found) if share < MIN_PROBABILITY), len(found))
         return self._draft([token_id for token_id, _ in found[:sure]])

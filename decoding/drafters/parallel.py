@@ -85,7 +85,7 @@ class Parallel:
     def _read(self, num_tokens: int) -> Tensor:
         """Logits (num_tokens, V) of the tokens to come; commits the text, and no mask."""
         pending = self._text.pending
-        width = self._model.step_width - (num_tokens - 1)
+        width = self._model.capabilities.step_width - (num_tokens - 1)
         while len(pending) > width:
             part = pending[: min(self._model.prefill_width, len(pending) - 1)]
             self._model.advance(part, self._text.cache)

@@ -18,10 +18,10 @@ from decoding.drafters.heads import HeadsDrafter
 from decoding.drafters.lookahead import Lookahead
 from decoding.drafters.parallel import Parallel
 from decoding.drafters.prompt_lookup import PromptLookup
-from decoding.drafters.self_draft import has_layers, self_draft, skip_layers
+from decoding.drafters.self_draft import self_draft, skip_layers
 from decoding.drafters.suffix import Suffix
 from decoding.drafters.suffix_automaton import LiveText
-from decoding.models.language_model import Cache
+from decoding.models.language_model import Cache, skips_layers
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method, drafter_names
 from decoding.speculation.drafting import Drafter
@@ -72,6 +72,7 @@ def _heads(models: ModelSet, _session: SessionState) -> Drafter:
 def _self_draft(models: ModelSet, session: SessionState) -> Drafter:
     """One reduced model for the whole engine, chosen on Python that is at hand: this file."""
     if "self" not in session.shared:
+        assert skips_layers(models.target)
         session.shared["self"] = skip_layers(models.target, models.encode(inspect.getsource(sys.modules[__name__])))
     return self_draft(session.shared["self"])
 
@@ -95,7 +96,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "parallel": Entry(_parallel, lambda models: "" if models.parallel else "there is no parallel draft"),
     "heads": Entry(_heads, lambda models: "" if models.heads else "there are no heads"),
     "lookahead": Entry(lambda models, session: Lookahead()),
-    "self": Entry(_self_draft, lambda models: "" if has_layers(models.target) else "its layers can't be left out"),
+    "self": Entry(_self_draft, lambda models: "" if skips_layers(models.target) else "its layers can't be left out"),
 }
 
 
@@ -103,7 +104,7 @@ def why_not(name: str, models: ModelSet) -> str:
     """Why an engine with these models has no such drafter, "" where it has."""
     if name not in ENTRIES:
         return "this version has none"
-    if models.target.step_width == 1:
+    if not models.target.capabilities.verifies_drafts:
         return "this model verifies no drafts"
     return ENTRIES[name].why_not(models)
 

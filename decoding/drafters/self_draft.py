@@ -9,40 +9,22 @@ https://arxiv.org/abs/2410.06916).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 from decoding.drafters.draft_model import DraftModel
-from decoding.models.language_model import LanguageModel
+from decoding.models.language_model import LanguageModel, SkipsLayers
 
 SHARE_KEPT = 0.5
 NUM_COMPARED = 32
 
 
-@runtime_checkable
-class HasLayers(Protocol):
-    """A model that can do without some of its layers."""
-
-    def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> LanguageModel:
-        """The model without the layers that are not kept; the weights are shared.
-
-        One that is only tried is not prepared for speed.
-        """
-
-
-def has_layers(target: LanguageModel) -> bool:
-    """Whether a model has at least two layers and can do without one of them."""
-    return isinstance(target, HasLayers) and getattr(target.shape, "layers", 0) > 1
-
-
-def skip_layers(target: LanguageModel, sample_ids: Sequence[int]) -> LanguageModel:
+def skip_layers(target: SkipsLayers, sample_ids: Sequence[int]) -> LanguageModel:
     """The target with half of its layers.
 
     Args:
-        target: one that `has_layers`; it keeps what it has.
+        target: keeps what it has.
         sample_ids: some text of the kind that it is going to write; choices at its last tokens are compared.
     """
-    assert isinstance(target, HasLayers)
-    num_layers = int(getattr(target.shape, "layers", 0))
+    num_layers = target.num_layers
     sample_ids = list(sample_ids[-(target.shape.max_len - 1) :]) or [0, 0]  # a tokenizer may know no word of it
     wanted = _choices(target, sample_ids)
     kept = list(range(num_layers))

@@ -7,7 +7,8 @@ may. Knows no weights. Dimension letters: T rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
@@ -30,11 +31,35 @@ class Sizes(Protocol):
         """The longest sequence that a cache holds, in tokens."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What a model can do beyond a step of one row.
+
+    `step_width` is the most rows of a step. `max_chains` is how many chains one pass takes (see `StepsChains`), 1 where
+    they are computed one after the other. `drafts_ahead` and `skips_layers` say whether the model is one that
+    `DraftsAhead`, and one that `SkipsLayers`.
+    """
+
+    step_width: int = 1
+    max_chains: int = 1
+    drafts_ahead: bool = False
+    skips_layers: bool = False
+
+    @property
+    def verifies_drafts(self) -> bool:
+        """Whether a step has room for a drafted token."""
+        return self.step_width > 1
+
+    def at_width(self, step_width: int) -> Capabilities:
+        """The same with steps of another width."""
+        return replace(self, step_width=step_width)
+
+
 class LanguageModel(Protocol):
     """Computes logits of tokens that follow a cache's end. Every row is a function of its token and those before it."""
 
-    # Set by the row-invariance probe at loading: the most rows of a step.
-    step_width: int
+    # What the row-invariance probe leaves, at loading, of what the model claims.
+    capabilities: Capabilities
 
     @property
     def shape(self) -> Sizes:
@@ -83,14 +108,11 @@ class LanguageModel(Protocol):
         """(T, C) of the last step's rows, before the last norm, valid until the next call; None where not known."""
 
 
-class StepsChains(Protocol):
+class StepsChains(LanguageModel, Protocol):
     """A model with a pass for several chains that all begin at a cache's end (decoding/speculation/step.py).
 
     Each has a tail of its own, so that every row is to the bit what `step` gives for that chain alone.
     """
-
-    # Of one pass; the row-invariance probe sets it to 1 where rows of chains are not those of steps.
-    max_chains: int
 
     def step_chains(self, chains: Sequence[Sequence[int]], cache: Cache) -> list[Tensor]:
         """Logits (T, V) of each of 1 to `max_chains` chains, `step_width` rows in all; commits nothing.
@@ -102,8 +124,7 @@ class StepsChains(Protocol):
         """Write the slots of the first tokens of a chain of the last `step_chains` into its cache; commits nothing."""
 
 
-@runtime_checkable
-class DraftsAhead(Protocol):
+class DraftsAhead(LanguageModel, Protocol):
     """A model that chooses greedily by itself, several tokens at a time, without telling the host of each."""
 
     def draft_ahead(
@@ -114,3 +135,38 @@ class DraftsAhead(Protocol):
         It may end behind the first whose probability is below `least_share`.
         Commits `token_ids`, 1 to `prefill_width`, and all that follow but the last.
         """
+
+
+class SkipsLayers(LanguageModel, Protocol):
+    """A model that can do without some of its layers."""
+
+    @property
+    def num_layers(self) -> int:
+        """How many layers there are, two at least."""
+
+    def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> LanguageModel:
+        """The model without the layers that are not kept; the weights are shared.
+
+        One that is only tried is not prepared for speed.
+        """
+
+
+def steps_chains(model: LanguageModel) -> TypeGuard[StepsChains]:
+    """Whether one pass of the model takes several chains."""
+    return model.capabilities.max_chains > 1
+
+
+def drafts_ahead(model: LanguageModel) -> TypeGuard[DraftsAhead]:
+    """Whether the model drafts several tokens by itself."""
+    return model.capabilities.drafts_ahead
+
+
+def skips_layers(model: LanguageModel) -> TypeGuard[SkipsLayers]:
+    """Whether the model can do without one of its layers."""
+    return model.capabilities.skips_layers
+
+
+def padded(token_ids: Sequence[int], width: int) -> list[int]:
+    """A step's 1 to `width` tokens, and rows behind them up to the width, which nobody looks at."""
+    assert 0 < len(token_ids) <= width
+    return [*token_ids, *([token_ids[-1]] * (width - len(token_ids)))]

@@ -47,8 +47,9 @@ def read_prompt(target: LanguageModel, cache: Cache, prompt_ids: Sequence[int]) 
     while len(cache) < end:
         target.prefill(prompt_ids[len(cache) : min(end, len(cache) + target.prefill_width)], cache)
         yield Round()
-    while len(prompt_ids) - len(cache) > target.step_width:
-        part = prompt_ids[len(cache) : len(cache) + target.step_width]
+    step_width = target.capabilities.step_width
+    while len(prompt_ids) - len(cache) > step_width:
+        part = prompt_ids[len(cache) : len(cache) + step_width]
         target.step(part, cache)
         cache.commit(part)
         yield Round()
@@ -76,7 +77,7 @@ def speculate(
     pending = list(prompt_ids[len(cache) :])
     path: list[int] = []
     while (room := target.shape.max_len - len(cache) - len(pending)) > 0:
-        budget = min(target.step_width - len(pending), room - 1)
+        budget = min(target.capabilities.step_width - len(pending), room - 1)
         draft = tidy(drafter.propose(budget), budget, len(pending), target)
         step = Step(target, cache, pending, draft)
         verdicts = step.judge(path, sampling, healing)

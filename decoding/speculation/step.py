@@ -9,12 +9,11 @@ the chains are stepped through one after the other, which a policy has to know (
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from decoding.models.language_model import Cache, LanguageModel, StepsChains
+from decoding.models.language_model import Cache, LanguageModel, steps_chains
 from decoding.speculation.drafting import NO_TOKENS, PROBE, VERIFY, Chain, Draft
 from decoding.speculation.sampling import Sampling, barred, choose
 from decoding.speculation.verify import Verdict, verify
@@ -22,11 +21,6 @@ from decoding.text.token_healing import Healing
 
 MOST = 4
 PLAIN = Draft((NO_TOKENS,))
-
-
-def max_chains(model: LanguageModel) -> int:
-    """How many chains one pass of the model takes; 1 where they are computed one after the other."""
-    return int(getattr(model, "max_chains", 1))
 
 
 class Step:
@@ -39,7 +33,8 @@ class Step:
         """`draft` as `tidy` leaves it."""
         self._target, self._cache, self._pending, self._draft = target, cache, pending, draft
         self._tails = [[*pending, *chain.token_ids] for chain in draft.chains]
-        self._is_one_pass = 1 < len(self._tails) <= max_chains(target)
+        is_one_pass = 1 < len(self._tails) <= target.capabilities.max_chains
+        self._together = target if is_one_pass and steps_chains(target) else None
         self._kept, self._num_kept = 0, 0
         self.logits = self._compute()
         if len(pending) > 1:
@@ -65,8 +60,8 @@ class Step:
         """Commit what was pending and the first tokens of a chain."""
         self._kept, self._num_kept = number, num_accepted
         kept = self._tails[number][: len(self._pending) + num_accepted]
-        if self._is_one_pass:
-            cast(StepsChains, self._target).keep_chain(number, len(kept))
+        if self._together is not None:
+            self._together.keep_chain(number, len(kept))
         elif number:
             self._target.step(kept, self._cache)
         self._cache.commit(kept)
@@ -76,13 +71,13 @@ class Step:
         found = self._target.hidden()
         if found is None:
             return None
-        before = sum(map(len, self._tails[: self._kept])) if self._is_one_pass else 0
+        before = 0 if self._together is None else sum(map(len, self._tails[: self._kept]))
         first = before + len(self._pending) - 1
         return found[first : first + 1 + self._num_kept]
 
     def _compute(self) -> list[Tensor]:
-        if self._is_one_pass:
-            return cast(StepsChains, self._target).step_chains(self._tails, self._cache)
+        if self._together is not None:
+            return self._together.step_chains(self._tails, self._cache)
         # The first comes last, so that the cache and the hidden states are its own: it is the likeliest to be kept.
         first, *others = self._tails
         computed = [self._target.step(tail, self._cache).clone() for tail in others]
@@ -106,7 +101,8 @@ def tidy(draft: Draft, limit: int, num_pending: int, target: LanguageModel) -> D
     valid = [chain.cut(_num_valid(chain.token_ids[:limit], vocabulary)) for chain in draft.chains]
     verified = [chain for chain in valid if chain.role == VERIFY and chain.token_ids]
     probes = [chain for chain in valid if chain.role == PROBE and chain.token_ids]
-    rows_left = target.step_width if max_chains(target) > 1 else MOST * target.step_width
+    step_width = target.capabilities.step_width
+    rows_left = step_width if steps_chains(target) else MOST * step_width
     kept: list[Chain] = []
     for chain in (*(verified or [NO_TOKENS]), *probes):
         num_rows = num_pending + len(chain.token_ids)

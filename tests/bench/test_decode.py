@@ -22,7 +22,7 @@ PROMPT = list(range(20, 60)) * 2
 
 def test_each_method_is_measured_and_identical(pair: ModelSet) -> None:
     prompts = [PROMPT, PROMPT[:50]]
-    width = pair.target.step_width
+    width = pair.target.capabilities.step_width
     decoders = decode.methods(pair, list(decode.USUAL_METHODS), 24)
     rows = {row["method"]: row for row in decode_rows.rows(decode.measure(prompts, decoders), prompts)}
     assert set(rows) == {decode.PLAIN_FASTEST, *decode.USUAL_METHODS}
@@ -34,7 +34,7 @@ def test_each_method_is_measured_and_identical(pair: ModelSet) -> None:
     costs = rows[decode.PLAIN]["ms_by_completion_length"]
     assert [length for length, _ in costs] == [1, 2, 4, 8, 16, 24]
     assert costs == sorted(costs, key=lambda cost: cost[1])
-    assert pair.target.step_width == width
+    assert pair.target.capabilities.step_width == width
 
 
 def test_an_answer_of_before_is_not_remembered(pair: ModelSet) -> None:

@@ -48,7 +48,7 @@ def test_a_recording_that_goes_wrong_is_found(setting: Setting) -> None:
     target = setting.models.target
     assert isinstance(target, CudaDecoder)
     wrong = CudaDecoder(target.shape, target._weights, target.operations, Stale(), chunk=target.chunk)
-    wrong.step_width = target.step_width
+    wrong.capabilities = wrong.capabilities.at_width(target.capabilities.step_width)
     broken = replace(setting, models=replace(setting.models, target=wrong))
     row = command.one("replay", models.replay_equals_computing, broken)
     assert row["passed"] is False

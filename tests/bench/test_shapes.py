@@ -14,7 +14,6 @@ from decoding.bench.harness import random_models, synthetic
 from decoding.bench.suites import decode, decode_rows
 from decoding.config import EngineConfig
 from decoding.models.loading.model_set import ModelSet
-from decoding.speculation.step import max_chains
 
 TINY = random_models.ModelShape(layers=2, width=32, heads=4, kv_heads=2, feed_forward=64, vocabulary=500)
 SMALLER = random_models.ModelShape(
@@ -74,7 +73,7 @@ def test_the_rate_of_acceptance_is_the_one_that_was_set(
     runs = decode.measure([prompt], decoders)
     rows = {row["method"]: row for row in decode_rows.rows(runs, [prompt])}
     assert rows["free"]["accepted_percent"] == rows["draft"]["accepted_percent"] == 100 * acceptance
-    assert tiny_pair.target.step_width == 8
+    assert tiny_pair.target.capabilities.step_width == 8
     assert rows["free"]["tokens_per_step"] == tokens_per_step
     assert rows["plain"]["tokens_per_step"] == 1
 
@@ -93,7 +92,7 @@ def test_chains_are_judged_at_the_rate_too(acceptance: float) -> None:
     inner = random_models.random_pair("tiny", None, config, 320).target
     target = synthetic.SyntheticTarget(inner, acceptance)
     chains, cache = [[1, 2, 3], [1, 5]], inner.new_cache()
-    assert max_chains(target) > 1  # type: ignore[arg-type]
+    assert target.capabilities.max_chains > 1  # type: ignore[arg-type]
     for chain, logits in zip(chains, target.step_chains(chains, cache), strict=True):
         chosen = logits[:-1].argmax(-1).tolist()
         assert (chosen == chain[1:]) is (acceptance == 1)

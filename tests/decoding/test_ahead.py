@@ -19,6 +19,7 @@ from decoding.drafters.in_order import InOrder
 from decoding.drafters.parallel import Parallel
 from decoding.kv_cache import KVCache
 from decoding.models.heads import Heads, HeadWeights
+from decoding.models.language_model import Capabilities
 from decoding.models.loading.model_set import ModelSet, load_pair
 from decoding.models.parallel import ParallelModel
 from decoding.speculation.drafting import Draft, DraftRequest, NoDrafter, Outcome
@@ -86,7 +87,7 @@ class Oracle:
     device = torch.device("cpu")
 
     def __init__(self, text: Sequence[int], max_len: int, step_width: int) -> None:
-        self.text, self.step_width = list(text), step_width
+        self.text, self.capabilities = list(text), Capabilities(step_width=step_width)
         self.shape = EngineShape(max_len)
 
     def new_cache(self) -> KVCache[None]:  # type: ignore[type-var]
@@ -97,7 +98,7 @@ class Oracle:
         self._check(cache.token_ids)
 
     def step(self, token_ids: Sequence[int], cache: KVCache[None]) -> torch.Tensor:  # type: ignore[type-var]
-        assert len(token_ids) <= self.step_width
+        assert len(token_ids) <= self.capabilities.step_width
         real = [token_id for token_id in token_ids if token_id != VOCABULARY]
         assert list(token_ids) == real + [VOCABULARY] * (len(token_ids) - len(real))
         self._check([*cache.token_ids, *real])

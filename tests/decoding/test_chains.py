@@ -12,7 +12,7 @@ from decoding.models.language_model import LanguageModel
 from decoding.models.loading.model_set import ModelSet
 from decoding.speculation.drafting import HIDDEN, PROBE, PROBES, Chain, Draft, NoDrafter, Outcome
 from decoding.speculation.sampling import Sampling
-from decoding.speculation.step import MOST, Step, max_chains, tidy
+from decoding.speculation.step import MOST, Step, tidy
 from tests.decoding.conftest import FORMS, ScriptedDrafter, decode
 from tests.tiny_models import FAMILIES
 
@@ -41,17 +41,17 @@ def test_rows_of_chains_are_those_of_steps(
     for num_before in (0, 5, 62, 64, 125):
         cache, alone = model.new_cache(), model.new_cache()
         for each in (cache, alone):
-            for start in range(0, num_before, model.step_width):
-                before = text[start : min(start + model.step_width, num_before)]
+            for start in range(0, num_before, model.capabilities.step_width):
+                before = text[start : min(start + model.capabilities.step_width, num_before)]
                 model.step(before, each)
                 each.commit(before)
         pending = drawn(rng, model, rng.randrange(1, 3))
-        room = model.step_width - 3 * len(pending)
+        room = model.capabilities.step_width - 3 * len(pending)
         probe = Chain(drawn(rng, model, room // 3), role=PROBE)
         rival = Chain(drawn(rng, model, max(1, room // 3)))
         first = Chain(drawn(rng, model, room - len(rival.token_ids) - len(probe.token_ids)))
         draft = Draft((first, rival, probe) if probe.token_ids else (first, rival))
-        assert tidy(draft, model.step_width - len(pending), len(pending), model) == draft
+        assert tidy(draft, model.capabilities.step_width - len(pending), len(pending), model) == draft
         step = Step(model, cache, pending, draft)
         logits = [rows.clone() for rows in step.logits]
         guesses = [chain.token_ids for chain in draft.chains]
@@ -63,7 +63,7 @@ def test_rows_of_chains_are_those_of_steps(
         model.step([*pending, *guesses[kept]], alone)
         alone.commit([*pending, *guesses[kept][:num_accepted]])
         hidden, expected = step.hidden(), model.hidden()
-        if hidden is not None and expected is not None and max_chains(model) == 1:
+        if hidden is not None and expected is not None and model.capabilities.max_chains == 1:
             assert torch.equal(hidden, expected[len(pending) - 1 :][: num_accepted + 1])
         assert cache.token_ids == alone.token_ids
         following = drawn(rng, model, 3)
@@ -124,13 +124,13 @@ def test_rivals_and_probes_never_change_the_text(
 
 
 def test_what_is_too_much_is_left_out(llama: ModelSet, torch_llama: ModelSet) -> None:
-    width = torch_llama.target.step_width
+    width = torch_llama.target.capabilities.step_width
     rivals = (Chain((8, 9), "b"), Chain((50,) * 9, "c"), *(Chain((60 + i,), "d") for i in range(9)))
     draft = Draft((Chain(tuple(range(8, 100)), "a"), *rivals, Chain((5,), role=PROBE), Chain((6,), role=PROBE)))
     kept = tidy(draft, width - 1, 1, torch_llama.target)
     assert [len(chain.token_ids) for chain in kept.chains] == [width - 1]  # all the rows there are
     # One after the other: as many as are worth looking at.
-    kept = tidy(draft, llama.target.step_width - 1, 1, llama.target)
+    kept = tidy(draft, llama.target.capabilities.step_width - 1, 1, llama.target)
     assert [chain.drafter for chain in kept.chains] == ["a", "c", "d", "d"]
     assert len(kept.chains) == MOST
     assert tidy(draft, 0, 1, llama.target) == Draft((Chain(),))

@@ -35,7 +35,7 @@ def load(folder: Path, *, dtype: torch.dtype = torch.float32, **settings: object
     config = EngineConfig(**settings)  # type: ignore[arg-type]
     sizes = {"vocabulary": VOCABULARY, "max_len": 300}
     model = load_decoder(folder, config, **sizes, device=torch.device("cpu"), dtype=dtype)
-    model.step_width = STEP_WIDTH
+    model.capabilities = model.capabilities.at_width(STEP_WIDTH)
     return model
 
 
@@ -108,7 +108,7 @@ def _in_float32(model: Decoder) -> Decoder:
     layers = [replace(layer, **{f.name: up(getattr(layer, f.name)) for f in fields(layer)}) for layer in weights.layers]
     changed = {"embedding": up(weights.embedding), "norm": up(weights.norm), "head": up(weights.head)}
     exact = Decoder(model.shape, replace(weights, layers=layers, **changed))  # type: ignore[arg-type]
-    exact.step_width = model.step_width
+    exact.capabilities = exact.capabilities.at_width(model.capabilities.step_width)
     return exact
 
 

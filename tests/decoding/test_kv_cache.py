@@ -25,7 +25,7 @@ def test_keys_and_values_equal_a_recomputation(torch_llama: ModelSet, data: st.D
     for _ in range(data.draw(st.integers(1, 12))):
         if len(cache) and data.draw(st.booleans()):
             cache.roll_back(data.draw(st.integers(0, len(cache))))
-        rows = data.draw(st.lists(tokens, min_size=1, max_size=model.step_width))
+        rows = data.draw(st.lists(tokens, min_size=1, max_size=model.capabilities.step_width))
         if len(cache) + len(rows) < model.shape.max_len:
             model.step(rows, cache)
             cache.commit(rows[: data.draw(st.integers(1, len(rows)))])
@@ -61,7 +61,7 @@ def test_the_last_token_is_always_computed_again() -> None:
 @pytest.mark.parametrize("family", [name for name, line in FAMILIES.items() if line.verifies])
 def test_rows_agree_at_the_probed_width(pairs: dict[tuple[str, str], ModelSet], family: str, dtype: str) -> None:
     target = pairs[family, dtype].target
-    assert row_invariance.probe(target).width == target.step_width > 1
+    assert row_invariance.probe(target).width == target.capabilities.step_width > 1
 
 
 def test_attention_ignores_leftovers_and_longer_caches() -> None:

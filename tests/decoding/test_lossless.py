@@ -24,7 +24,6 @@ from decoding.models.loading.model_set import ModelSet, load_pair
 from decoding.policy.policy import Policy
 from decoding.speculation.drafting import NoDrafter
 from decoding.speculation.sampling import Sampling
-from decoding.speculation.step import max_chains
 from tests.conftest import HAS_BUNDLED
 from tests.decoding.conftest import FORMS, ScriptedDrafter, decode, is_tried
 from tests.tiny_models import FAMILIES
@@ -97,7 +96,8 @@ def test_every_drafter_and_every_pair_gives_the_plain_output(
     A drafter enters by its registration alone.
     """
     models = pairs["llama", form]
-    policy = Policy({1: 1e3, models.target.step_width: 1e3}, max_chains=max_chains(models.target))
+    able = models.target.capabilities
+    policy = Policy({1: 1e3, able.step_width: 1e3}, max_chains=able.max_chains)
     drafter = Combined(Session(models, policy, SHARED.setdefault(form, {})).drafters(method), policy)
     part = [rng.randrange(8, models.target.shape.vocabulary) for _ in range(11)]
     for prompt, sampling in ((part * 3, Sampling()), (part * 2, Sampling(temperature=0.7, seed=2))):
@@ -125,7 +125,7 @@ def test_a_right_draft_takes_fewer_steps(llama: ModelSet, rng: random.Random) ->
         decode(llama, prompt, InOrder([drafter]), NUM_TOKENS)
     finally:
         llama.target.step = original  # type: ignore[method-assign]
-    assert steps <= NUM_TOKENS // llama.target.step_width + 2
+    assert steps <= NUM_TOKENS // llama.target.capabilities.step_width + 2
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -136,7 +136,7 @@ def test_greedy_equals_transformers(
     reference = AutoModelForCausalLM.from_pretrained(tiny_models[family], dtype=torch.float32).eval()
     models = pairs[family, "float32"]
     assert isinstance(models.target, CpuDecoder) == FAMILIES[family].is_ours
-    assert (models.target.step_width > 1) == FAMILIES[family].verifies
+    assert (models.target.capabilities.step_width > 1) == FAMILIES[family].verifies
     for prompt_len in (5, 64, 130):
         prompt = [rng.randrange(8, models.target.shape.vocabulary) for _ in range(prompt_len)]
         ours = decode(models, prompt, InOrder(Session(models).drafters("auto")), NUM_TOKENS)

@@ -589,7 +589,7 @@ def test_the_policy_never_changes_the_text(llama: ModelSet, rng: random.Random) 
 
 def test_steps_are_timed_at_loading(llama: ModelSet) -> None:
     assert llama.step_ms[1] > 0
-    assert llama.step_ms[llama.target.step_width] > 0
+    assert llama.step_ms[llama.target.capabilities.step_width] > 0
     assert llama.draft_step_ms[1] > 0
 
 

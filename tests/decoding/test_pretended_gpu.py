@@ -16,14 +16,13 @@ from decoding.drafters import draft_from_logits, draft_model
 from decoding.drafters.combine import Combined
 from decoding.drafters.in_order import InOrder
 from decoding.drafters.registry import ENTRIES
-from decoding.models.language_model import DraftsAhead
+from decoding.models.language_model import drafts_ahead
 from decoding.models.loading.model_set import ModelSet, load_pair
 from decoding.models.sharding.pipeline import Pipeline
 from decoding.policy.policy import Policy
 from decoding.speculation.drafting import DraftRequest, NoDrafter
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
-from decoding.speculation.step import max_chains
 from decoding.text.detokenize import token_bytes
 from decoding.text.token_healing import Healing, TokenIndex
 from tests.pretended_gpu import Device, pretended
@@ -84,7 +83,8 @@ def test_every_drafter_keeps_to_the_device(
     prompt = prompt_of(40)
     index = TokenIndex(token_bytes(models.tokenizer))
     # Rows are taken for cheap, so that all are asked and several chains are verified at once.
-    policy = Policy({1: 1e3, models.target.step_width: 1e3}, max_chains=max_chains(models.target))
+    able = models.target.capabilities
+    policy = Policy({1: 1e3, able.step_width: 1e3}, max_chains=able.max_chains)
     session = Session(models, policy)
     with caplog.at_level(logging.ERROR):  # a drafter that fails is dropped, and says so
         for healing in (None, Healing(index, b"a")):
@@ -101,7 +101,7 @@ def test_every_drafter_keeps_to_the_device(
 def test_a_round_fetches_once(models: ModelSet, device: Device, sampling: Sampling) -> None:
     """What was chosen, for all rows at once; what a draft model chooses greedily comes by a copy of its own."""
     prompt = prompt_of(40)
-    has_ahead = isinstance(models.draft, DraftsAhead) and sampling.temperature == 0
+    has_ahead = drafts_ahead(models.draft) and sampling.temperature == 0
     ahead = [("draft", 2)] if has_ahead else []
     for method, most in (("", 1), ("lookup", 1), ("suffix", 1), *ahead):
         drafter = InOrder(Session(models).drafters(method) if method else [])  # type: ignore[arg-type]

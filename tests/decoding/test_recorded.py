@@ -18,10 +18,10 @@ from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
 from decoding.drafters.draft_model import DraftModel
 from decoding.drafters.in_order import InOrder
-from decoding.models.cuda.decoder import CHUNK, CudaDecoder
+from decoding.models.cuda.decoder import CHUNK, MOST_AHEAD, CudaDecoder
 from decoding.models.cuda.operations import TorchOperations
-from decoding.models.cuda.recording import Graphs, Replay
-from decoding.models.language_model import DraftsAhead
+from decoding.models.cuda.recording import Again, Graphs, Replay
+from decoding.models.language_model import drafts_ahead
 from decoding.models.loading.decoder_loading import assemble
 from decoding.models.loading.model_set import ModelSet
 from decoding.models.probing.row_invariance import probe
@@ -79,7 +79,8 @@ def models() -> ModelSet:
 @pytest.mark.parametrize("shape", [TINY, TIED], ids=["untied", "tied"])
 def test_a_replay_gives_the_plain_forward_pass(shape: random_models.ModelShape) -> None:
     recorded, plain, counting = built(shape, chunk=64)
-    recorded.step_width = plain.step_width = 8
+    recorded.capabilities = recorded.capabilities.at_width(8)
+    plain.capabilities = plain.capabilities.at_width(8)
     prompt = tokens(64 + 30)
     ours, theirs = recorded.new_cache(), plain.new_cache()
     for model, cache in ((recorded, ours), (plain, theirs)):
@@ -98,7 +99,8 @@ def test_a_replay_gives_the_plain_forward_pass(shape: random_models.ModelShape) 
 
 def test_one_recording_serves_all_sessions_and_lengths() -> None:
     recorded, plain, counting = built(chunk=64)
-    recorded.step_width = plain.step_width = 4
+    recorded.capabilities = recorded.capabilities.at_width(4)
+    plain.capabilities = plain.capabilities.at_width(4)
     caches = [recorded.new_cache() for _ in range(3)]
     texts = [tokens(40, seed) for seed in range(3)]
     for at in range(0, 40, 4):
@@ -159,7 +161,8 @@ def test_stages_record_their_own_layers() -> None:
 
     spread_out = split(sizes, weights, [2, 1], stage)
     alone = CudaDecoder(sizes, weights, TorchOperations(), Counting(), chunk=64)
-    spread_out.step_width = alone.step_width = 4
+    spread_out.capabilities = spread_out.capabilities.at_width(4)
+    alone.capabilities = alone.capabilities.at_width(4)
     prompt = tokens(64 + 20)
     ours, theirs = spread_out.new_cache(), alone.new_cache()
     spread_out.prefill(prompt[:64], ours)
@@ -178,7 +181,7 @@ def test_stages_record_their_own_layers() -> None:
 
 def test_a_recording_holds_no_session() -> None:
     recorded, _, _ = built(chunk=64)
-    recorded.step_width = 4
+    recorded.capabilities = recorded.capabilities.at_width(4)
     cache = recorded.new_cache()
     recorded.step([1, 2], cache)
     recorded.draft_ahead([1, 2], recorded.new_cache(), 4)
@@ -189,10 +192,10 @@ def test_a_recording_holds_no_session() -> None:
 def test_one_recording_serves_all_chains(models: ModelSet) -> None:
     target = models.target
     assert isinstance(target, CudaDecoder)
-    assert target.max_chains > 1  # the probe found their rows to agree
+    assert target.capabilities.max_chains > 1  # the probe found their rows to agree
     recorder = Counting()
     recorded = CudaDecoder(target.shape, target._weights, target.operations, recorder, chunk=target.chunk)
-    recorded.step_width = target.step_width
+    recorded.capabilities = recorded.capabilities.at_width(target.capabilities.step_width)
     for text, start in ((tokens(70), 63), (tokens(140, 1), 130)):
         cache, alone = recorded.new_cache(), recorded.new_cache()
         for each in (cache, alone):
@@ -213,7 +216,7 @@ def test_one_recording_serves_all_chains(models: ModelSet) -> None:
 
 def test_padding_writes_nothing_and_the_last_slot_is_reached() -> None:
     recorded, _, _ = built(chunk=64)
-    recorded.step_width = 8
+    recorded.capabilities = recorded.capabilities.at_width(8)
     cache = recorded.new_cache()
     recorded.step([1, 2, 3], cache)
     written = cache.store.keys.abs().sum(dim=(0, 2, 4)).flatten().nonzero().flatten()
@@ -228,7 +231,7 @@ def test_padding_writes_nothing_and_the_last_slot_is_reached() -> None:
 @pytest.mark.parametrize("num_pending", [1, 2, 4, 5, 64])
 def test_drafting_ahead_is_the_loop_of_single_steps(num_pending: int) -> None:
     recorded, _, counting = built(chunk=64)
-    assert isinstance(recorded, DraftsAhead)
+    assert drafts_ahead(recorded)
     text = tokens(70 + num_pending, num_pending)
     ahead, single = recorded.new_cache(), recorded.new_cache()
     for cache in (ahead, single):
@@ -270,6 +273,18 @@ def test_a_draft_ends_where_the_model_is_not_sure(monkeypatch: pytest.MonkeyPatc
     drafter.observe(Outcome(emitted_ids=(5, 9), num_accepted=1, draft=draft))
     assert drafter.propose(3).leading.token_ids == ()
     assert asked == [(128, 22, 8), (151, 1, 3)]
+
+
+def test_a_model_too_short_to_draft_ahead_drafts_token_by_token() -> None:
+    from decoding.speculation.drafting import DraftRequest
+
+    sizes, weights = random_models.build(TINY, max_len=MOST_AHEAD, device=CPU, dtype=torch.float32)
+    recorded = CudaDecoder(sizes, weights, TorchOperations(), Again(), chunk=16)
+    assert not drafts_ahead(recorded)
+    drafter = DraftModel(recorded, recorded.new_cache())
+    drafter.begin(DraftRequest(prompt_ids=tokens(10)))
+    drafter.propose(4)
+    assert drafter.num_unread <= 1
 
 
 def test_the_probe_finds_rows_that_agree() -> None:

@@ -213,7 +213,7 @@ def test_a_stream_that_its_client_closes_leaves_a_warm_cache(
     client.release(gone)
     wait_until(lambda: state.counters().get("requests_cancelled_total") == 1)
     asked = client.ask(prompt + "wid", tabcast=options).wait()
-    assert asked.stats.prompt_tokens - asked.stats.cached_tokens <= llama.target.step_width
+    assert asked.stats.prompt_tokens - asked.stats.cached_tokens <= llama.target.capabilities.step_width
     request = asked.job.request
     pieces = list(complete(llama, Session(llama), request, prompt_tokens(llama, request)))
     assert "".join(piece.text for piece in pieces) == asked.text

@@ -34,10 +34,11 @@ def chains_agree(setting: Setting) -> str:
     """What the probe found of several chains in one pass."""
     target = _recorded(setting.models.target)
     probe(target)
-    if target.step_width == 1:
+    if not target.capabilities.verifies_drafts:
         raise Skipped("rows don't agree at any width")
-    assert target.max_chains > 1, "rows of chains are not those of steps"
-    return f"{target.max_chains} chains of {target.step_width // target.max_chains} rows, as steps of each"
+    assert target.capabilities.max_chains > 1, "rows of chains are not those of steps"
+    max_chains = target.capabilities.max_chains
+    return f"{max_chains} chains of {target.capabilities.step_width // max_chains} rows, as steps of each"
 
 
 def replay_equals_computing(setting: Setting) -> str:
@@ -49,7 +50,7 @@ def replay_equals_computing(setting: Setting) -> str:
     for model, cache in zip((target, again), caches, strict=True):
         model.prefill(ids[: target.chunk], cache)
     at = target.chunk
-    for count in (target.step_width, 1, 3, target.step_width):
+    for count in (target.capabilities.step_width, 1, 3, target.capabilities.step_width):
         part = ids[at : at + count]
         replayed, computed = (model.step(part, cache) for model, cache in zip((target, again), caches, strict=True))
         assert torch.equal(replayed, computed), f"step at {at}: error {error(replayed, computed):.2g}"
@@ -75,8 +76,8 @@ def near_plain(setting: Setting) -> str:
     """The logits of torch's own operations, up to rounding."""
     target = _recorded(setting.models.target)
     plain = target.plain()
-    plain.step_width = target.step_width
-    ids = random_ids(target.chunk + target.step_width, target.shape.vocabulary)
+    plain.capabilities = plain.capabilities.at_width(target.capabilities.step_width)
+    ids = random_ids(target.chunk + target.capabilities.step_width, target.shape.vocabulary)
     logits = []
     models: tuple[CudaDecoder, Decoder] = (target, plain)
     for model in models:
@@ -92,7 +93,7 @@ def near_plain(setting: Setting) -> str:
 def drafters_are_lossless(setting: Setting) -> str:
     """Greedy, each drafter by itself and together, cold and warm."""
     models = setting.models
-    if models.target.step_width == 1:
+    if not models.target.capabilities.verifies_drafts:
         raise Skipped("rows don't agree at any width, so that nothing is drafted")
     names = [*(name for name in DRAFTERS if not registry.why_not(name, models)), AUTO, COMBINE]
     sessions = {name: Session(models) for name in names}

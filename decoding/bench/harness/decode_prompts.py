@@ -18,7 +18,7 @@ import torch
 from decoding.bench.harness import data
 from decoding.completion.completion import prompt_tokens
 from decoding.errors import TabcastError
-from decoding.models.language_model import Cache, LanguageModel
+from decoding.models.language_model import Cache, LanguageModel, steps_chains
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionRequest
 
@@ -71,7 +71,7 @@ def _rewrites(options: argparse.Namespace, models: ModelSet) -> list[Task]:
     tasks: list[Task] = []
     for _, before, after in data.read_rewrites(options.data or REWRITES, options.limit):
         prompt_ids, answer_ids = models.encode(before + SEPARATOR), models.encode(after)
-        if len(prompt_ids) + len(answer_ids) + models.target.step_width < models.target.shape.max_len:
+        if len(prompt_ids) + len(answer_ids) + models.target.capabilities.step_width < models.target.shape.max_len:
             tasks.append(Task(prompt_ids, tuple(answer_ids)))
     return tasks
 
@@ -87,7 +87,7 @@ SUITES: dict[str, Suite] = {
 
 def _cut(prompts: Sequence[tuple[str, str]], options: argparse.Namespace, models: ModelSet) -> list[Task]:
     """The end of each prompt that the model has room for."""
-    room = models.target.shape.max_len - options.max_tokens - models.target.step_width
+    room = models.target.shape.max_len - options.max_tokens - models.target.capabilities.step_width
     return [Task(models.encode(prompt)[-room:]) for _, prompt in prompts]
 
 
@@ -122,8 +122,8 @@ class GivenTarget:
     @torch.inference_mode()
     def step_chains(self, chains: Sequence[Sequence[int]], cache: Cache) -> list[torch.Tensor]:
         """As the target's, overruled."""
-        found: list[torch.Tensor] = self._inner.step_chains(chains, cache)  # type: ignore[attr-defined]
-        return [self._overruled(logits, len(cache)) for logits in found]
+        assert steps_chains(self._inner)
+        return [self._overruled(logits, len(cache)) for logits in self._inner.step_chains(chains, cache)]
 
     def _overruled(self, logits: torch.Tensor, start: int) -> torch.Tensor:
         for row in range(len(logits)):

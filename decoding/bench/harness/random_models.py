@@ -82,7 +82,7 @@ def random_pair(name: str, draft_name: str | None, config: EngineConfig, max_len
         parallel = ParallelModel(
             model=draft, mask_id=vocabulary - 1, num_tokens=PARALLEL_TOKENS, num_real_ids=vocabulary
         )
-        draft.step_width = STEP_WIDTH
+        draft.capabilities = draft.capabilities.at_width(STEP_WIDTH)
     # Models whose steps take long on this machine are not worth the time to measure them twice.
     is_timed = device.type == "cuda"
     return ModelSet(

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 
-from decoding.models.language_model import Cache, LanguageModel, StepsChains
+from decoding.models.language_model import Cache, LanguageModel, steps_chains
 from decoding.speculation.drafting import NOTHING, PER_PROPOSAL, Chain, Draft, DraftRequest, Outcome
 
 
@@ -37,7 +36,8 @@ class SyntheticTarget:
     def step_chains(self, chains: Sequence[Sequence[int]], cache: Cache) -> list[torch.Tensor]:
         """The same of several chains."""
         decrees = [self._decree(chain) for chain in chains]
-        found = cast(StepsChains, self._inner).step_chains(chains, cache)
+        assert steps_chains(self._inner)
+        found = self._inner.step_chains(chains, cache)
         return [_overruled(logits, decree) for logits, decree in zip(found, decrees, strict=True)]
 
     def _decree(self, token_ids: Sequence[int]) -> torch.Tensor:

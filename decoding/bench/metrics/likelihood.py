@@ -21,7 +21,7 @@ def logits_before(
     # The last token foretells what nobody asks for.
     pending = [*prompt_ids[len(cache) :], *token_ids[:-1]]
     while pending:
-        part, pending = pending[: target.step_width], pending[target.step_width :]
+        part, pending = pending[: target.capabilities.step_width], pending[target.capabilities.step_width :]
         first = len(prompt_ids) - 1 - len(cache)  # the row of the prompt's last token, if it is among these
         logits = target.step(part, cache).float()
         cache.commit(part)

@@ -72,7 +72,7 @@ def methods(
 
     With a synthetic `acceptance` there is one more, whose drafts are free. `given` are answers that are not chosen.
     """
-    width = models.target.step_width
+    width = models.target.capabilities.step_width
     chosen: dict[str, Decode] = {}
     for name in names:
         if name != PLAIN and not registry.choose(name, models)[0]:
@@ -157,7 +157,8 @@ def _own(
 ) -> Decode:
     def decode(prompt_ids: list[int]) -> Run:
         target = models.target
-        usual, target.step_width = target.step_width, width
+        usual = target.capabilities
+        target.capabilities = usual.at_width(width)
         try:
             if answer_ids := (given or {}).get(tuple(prompt_ids)):
                 given_target = GivenTarget(target, len(prompt_ids), answer_ids)
@@ -165,7 +166,7 @@ def _own(
             inner = target if acceptance is None else SyntheticTarget(target, acceptance)
             return _timed(inner, drafter(), prompt_ids, num_tokens)
         finally:
-            target.step_width = usual
+            target.capabilities = usual
 
     return decode
 

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from decoding.bench.metrics import bandwidth
 from decoding.bench.report import report
 from decoding.bench.suites import decode_command
-from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
+from decoding.models.language_model import Cache, LanguageModel, drafts_ahead
 from decoding.models.loading.model_set import ModelSet
 
 AHEAD = 8
@@ -50,8 +50,8 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
 
 def _parts_of_passes(models: ModelSet, context: int, most: int) -> Iterator[report.Row]:
     target, cache = models.target, _filled(models.target, context)
-    yield from _parts("target", target.device, most, lambda: target.step([1] * target.step_width, cache))
-    if isinstance(models.draft, DraftsAhead):
+    yield from _parts("target", target.device, most, lambda: target.step([1] * target.capabilities.step_width, cache))
+    if models.draft is not None and drafts_ahead(models.draft):
         draft, own = models.draft, _filled(models.draft, context)
 
         def ahead() -> None:
@@ -85,15 +85,16 @@ def _parts(name: str, device: torch.device, most: int, call: Callable[[], object
 
 def _of_target(model: LanguageModel, context: int, copied: float) -> Iterator[report.Row]:
     cache = _filled(model, context)
-    width = model.step_width
+    found = model.capabilities
+    width = found.step_width
     for rows in sorted({1, width}, reverse=True):
-        model.step_width = rows
+        model.capabilities = found.at_width(rows)
 
         def step(rows: int = rows) -> object:
             return model.step([1] * rows, cache)
 
         yield _row(f"target, step of {rows}", model, context, copied, step)
-    model.step_width = width
+    model.capabilities = found
     yield _row("target, step and choice", model, context, copied, lambda: _chosen(model, width, cache))
     if len(cache) % model.chunk == 0 and context >= model.chunk:
         cache.roll_back(len(cache) - model.chunk)
@@ -116,7 +117,7 @@ def _of_draft(model: LanguageModel, context: int, copied: float) -> Iterator[rep
         cache.roll_back(end)
 
     yield _row("draft, a token", model, context, copied, one)
-    if isinstance(model, DraftsAhead):
+    if drafts_ahead(model):
         ahead = model
 
         def several() -> None:
@@ -125,13 +126,13 @@ def _of_draft(model: LanguageModel, context: int, copied: float) -> Iterator[rep
 
         row = _row(f"draft, {AHEAD} tokens ahead, each", model, context, copied, several, count=AHEAD)
         yield row
-    if model.step_width > 1:
+    if model.capabilities.verifies_drafts:
         yield _row(
-            f"draft, {model.step_width} rows at once",
+            f"draft, {model.capabilities.step_width} rows at once",
             model,
             context,
             copied,
-            lambda: _chosen(model, model.step_width, cache),
+            lambda: _chosen(model, model.capabilities.step_width, cache),
         )
 
 

@@ -20,6 +20,7 @@ from decoding.models.cpu import job_layout, matmul
 from decoding.models.cpu.packing import Memory, Packed, pack, up
 from decoding.models.cpu.simd import FLOAT32, LANES, MAX_ROWS
 from decoding.models.cpu.thread_team import Table, Team, give_way_address
+from decoding.models.language_model import Capabilities
 from decoding.models.torch.decoder import Shape, Weights
 
 STEP_WIDTH = 16
@@ -51,7 +52,8 @@ class CpuDecoder:
         self.shape = shape
         self.chunk = 1
         self.has_own_threads = True
-        self.step_width = STEP_WIDTH
+        self.capabilities = Capabilities(step_width=STEP_WIDTH, drafts_ahead=True, skips_layers=shape.layers > 1)
+        self.num_layers = shape.layers
         self.prefill_width = PREFILL_WIDTH
         self.device = torch.device("cpu")
         self.dtype = packed.dtype

@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from decoding.kv_cache import BLOCK, Blocks, KVCache
+from decoding.kv_cache import Blocks, KVCache
 from decoding.models.cuda.operations import NUM_REAL, STEP_SPLITS, TOKENS, Operations, Spot, whole
 from decoding.models.cuda.recording import Again, Recorder, Replay
-from decoding.models.torch.decoder import Decoder, Shape, Weights
+from decoding.models.language_model import Capabilities, padded
+from decoding.models.torch.decoder import Decoder, Shape, Weights, new_cache
 from decoding.models.torch.row_placement import MAX_CHAINS, Tails
 from decoding.models.torch.stage import Rows, Wanted
 
@@ -53,10 +54,6 @@ class CudaDecoder:
         self.shape = shape
         self.chunk = self.prefill_width = chunk or (CHUNK if shape.max_len >= 4 * CHUNK else SHORT_CHUNK)
         self.has_own_threads = False
-        # Set by the row-invariance probe at loading: all steps run at this many rows, padded where there are fewer.
-        self.step_width = 1
-        # Of a pass of several; the probe sets it to 1 where rows of chains disagree with rows of steps.
-        self.max_chains = MAX_CHAINS
         self.num_parameters = weights.num_parameters
         matrices = (*(matrix for layer in weights.layers for matrix in _matrices(layer)), weights.head)
         self.num_read_bytes = sum(m.nbytes if isinstance(m, Tensor) else m.num_bytes for m in matrices)
@@ -69,6 +66,10 @@ class CudaDecoder:
         self._chained: KVCache[Blocks] | None = None
         self._hidden: Tensor | None = None
         self._ahead = _Ahead(self) if shape.max_len > MOST_AHEAD else None
+        # All steps run at the width that the row-invariance probe finds, padded where there are fewer rows.
+        self.capabilities = Capabilities(
+            max_chains=MAX_CHAINS, drafts_ahead=self._ahead is not None, skips_layers=shape.layers > 1
+        )
         self._on_device: AbstractContextManager[object] = (
             torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
         )
@@ -90,15 +91,7 @@ class CudaDecoder:
 
     def new_cache(self) -> KVCache[Blocks]:
         """An empty cache for one sequence."""
-        store = Blocks(
-            layers=self.shape.layers,
-            kv_heads=self.shape.kv_heads,
-            head_dim=self.shape.head_dim,
-            capacity=self.shape.max_len + BLOCK,
-            dtype=self.dtype,
-            device=self.device,
-        )
-        return KVCache(store, capacity=store.capacity)
+        return new_cache(self.shape, self.dtype, self.device)
 
     def step(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
         """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing.
@@ -106,8 +99,7 @@ class CudaDecoder:
         They are valid until the next call.
         """
         num_rows = len(token_ids)
-        assert 0 < num_rows <= self.step_width
-        done = self._run(self.step_width, Wanted.ALL, token_ids, cache)
+        done = self._run(self.capabilities.step_width, Wanted.ALL, token_ids, cache)
         assert done.logits is not None
         assert done.hidden is not None
         self._hidden = done.hidden[:num_rows]
@@ -116,11 +108,11 @@ class CudaDecoder:
     def step_chains(self, chains: Sequence[Sequence[int]], cache: KVCache[Blocks]) -> list[Tensor]:
         """Logits (T, V) of each of 1 to `max_chains` chains, as `step` gives them; `step_width` rows in all."""
         lengths = [len(chain) for chain in chains]
-        assert len(chains) <= self.max_chains
-        assert 0 < sum(lengths) <= self.step_width
+        assert len(chains) <= self.capabilities.max_chains
         self._tails = self._tails or Tails(cache.store)
         token_ids = [token_id for chain in chains for token_id in chain]
-        done = self._run(self.step_width, Wanted.ALL, token_ids, cache, self._chain_passes, lengths=lengths)
+        width = self.capabilities.step_width
+        done = self._run(width, Wanted.ALL, token_ids, cache, self._chain_passes, lengths=lengths)
         assert done.logits is not None
         assert done.hidden is not None
         self._chained = cache
@@ -187,7 +179,8 @@ class CudaDecoder:
     def _sharing(self, weights: Weights, recorder: Recorder) -> CudaDecoder:
         shape = replace(self.shape, layers=len(weights.layers))
         made = CudaDecoder(shape, weights, self.operations, recorder, chunk=self.chunk)
-        made.step_width, made.max_chains = self.step_width, self.max_chains
+        found = self.capabilities
+        made.capabilities = replace(made.capabilities, step_width=found.step_width, max_chains=found.max_chains)
         return made
 
     def _width_for(self, num_rows: int) -> int:
@@ -329,22 +322,17 @@ def fill(spot: Spot, token_ids: Sequence[int], cache: KVCache[Blocks], lengths: 
     """
     store, width = cache.store, spot.num_rows
     start, num_real = len(cache), len(token_ids)
-    assert 0 < num_real <= width
     # The kernels look nowhere: what is out of bounds here would be read from somebody else's memory.
     longest = max(lengths, default=num_real)
     if start + longest > store.capacity:
         raise IndexError(f"slots {start} to {start + longest} of {store.capacity}")
-    words = [start, num_real, store.keys.data_ptr(), store.values.data_ptr(), *_padded_to(width, token_ids)]
+    words = [start, num_real, store.keys.data_ptr(), store.values.data_ptr(), *padded(token_ids, width)]
     if lengths:
-        words += _padded_to(width, [i for length in lengths for i in range(length)])
-        words += _padded_to(width, [number for number, length in enumerate(lengths) for _ in range(length)])
+        words += padded([i for length in lengths for i in range(length)], width)
+        words += padded([number for number, length in enumerate(lengths) for _ in range(length)], width)
     # Not pinned: the driver takes a copy of so little at once, so that the next pass may be filled before this one ran.
     spot.words.copy_(torch.tensor(words), non_blocking=True)
     spot.store = store
-
-
-def _padded_to(width: int, items: Sequence[int]) -> list[int]:
-    return [*items, *([items[-1]] * (width - len(items)))]
 
 
 def _matrices(layer: object) -> list[Tensor]:

@@ -151,7 +151,7 @@ def _load_parallel(folder: Path, tokenizer: Tokenizer, config: EngineConfig) -> 
         raise ModelError(f"the parallel draft {folder} has another tokenizer: {problem}")
     model, _ = _load(folder, tokenizer, draft_config(config), *choose_device(config), mask_id=form.mask_id)
     # One pass takes what was emitted in the last round, all of a draft perhaps, and the masks.
-    model.step_width = max(model.step_width, 2 * form.num_tokens)
+    model.capabilities = model.capabilities.at_width(max(model.capabilities.step_width, 2 * form.num_tokens))
     return ParallelModel(
         model=model, mask_id=form.mask_id, num_tokens=form.num_tokens, num_real_ids=num_token_ids(tokenizer)
     )

@@ -14,8 +14,8 @@ def choices(model: LanguageModel, token_ids: Sequence[int]) -> list[int]:
     """The likeliest next token behind each of a sequence's tokens."""
     cache = model.new_cache()
     chosen: list[int] = []
-    for start in range(0, min(len(token_ids), model.shape.max_len), model.step_width):
-        piece = list(token_ids[start : start + model.step_width])
+    for start in range(0, min(len(token_ids), model.shape.max_len), model.capabilities.step_width):
+        piece = list(token_ids[start : start + model.capabilities.step_width])
         chosen += model.step(piece, cache).argmax(dim=-1).tolist()
         cache.commit(piece)
     return chosen

@@ -7,14 +7,13 @@ decoding is an equality only at widths where that doesn't happen, so all steps r
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 import torch
 
 from decoding.errors import ModelError
-from decoding.models.language_model import LanguageModel, StepsChains
+from decoding.models.language_model import LanguageModel, StepsChains, steps_chains
 from decoding.models.weights.tensors import is_finite
 
 WIDTHS = {"cpu": (8, 4, 16, 1), "cuda": (16, 8, 1)}
@@ -45,17 +44,17 @@ class Probe:
 
 
 def probe(model: LanguageModel) -> Probe:
-    """Try the device's widths and set `model.step_width` to the first whose rows agree."""
+    """Try the device's widths, and leave of `model.capabilities` what holds at the first whose rows agree."""
     disagreeing: list[int] = []
     is_padded = model.chunk > 1
     for width in WIDTHS.get(model.device.type, (8, 4, 1)) if is_padded else ANY_WIDTH:
-        model.step_width = width
+        model.capabilities = model.capabilities.at_width(width)
         if _rows_agree(model):
-            if getattr(model, "max_chains", 1) > 1 and not _chains_agree(cast(Any, model)):
-                cast(StepsChains, model).max_chains = 1
+            if steps_chains(model) and not _chains_agree(model):
+                model.capabilities = replace(model.capabilities, max_chains=1)
             return Probe(width=width, disagreeing=tuple(disagreeing), is_padded=is_padded)
         disagreeing.append(width)
-    model.step_width = 1
+    model.capabilities = model.capabilities.at_width(1)
     return Probe(width=1, disagreeing=tuple(disagreeing))
 
 
@@ -78,7 +77,7 @@ def _rows_agree(model: LanguageModel) -> bool:
     token by token.
     """
     rng = random.Random(0)  # noqa: S311 - any tokens will do
-    width = model.step_width
+    width = model.capabilities.step_width
     tokens = [rng.randrange(model.shape.vocabulary) for _ in range(model.prefill_width + 2 * width)]
     prompt, rest = tokens[: model.prefill_width], tokens[model.prefill_width :]
     whole, pieces = model.new_cache(), model.new_cache()
@@ -94,10 +93,11 @@ def _rows_agree(model: LanguageModel) -> bool:
     return True
 
 
-def _chains_agree(model: Any) -> bool:
+def _chains_agree(model: StepsChains) -> bool:
     """Compare chains in one pass with steps of each, at a block's beginning and across its end."""
     rng = random.Random(1)  # noqa: S311 - any tokens will do
-    length = model.step_width // model.max_chains
+    max_chains = model.capabilities.max_chains
+    length = model.capabilities.step_width // max_chains
     if length == 0:
         return False
     cache = model.new_cache()
@@ -107,7 +107,7 @@ def _chains_agree(model: Any) -> bool:
             model.prefill(tokens, cache)
         else:
             model.advance(tokens, cache)
-        chains = [[rng.randrange(model.shape.vocabulary) for _ in range(length)] for _ in range(model.max_chains)]
+        chains = [[rng.randrange(model.shape.vocabulary) for _ in range(length)] for _ in range(max_chains)]
         together = [logits.clone() for logits in model.step_chains(chains, cache)]
         if not all(torch.equal(model.step(chain, cache), rows) for chain, rows in zip(chains, together, strict=True)):
             return False

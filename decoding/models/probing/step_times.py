@@ -11,7 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from decoding.models.language_model import Cache, DraftsAhead, LanguageModel
+from decoding.models.language_model import Cache, LanguageModel, drafts_ahead
 
 # Of each width; more where the model is fast: on a busy machine, seven steps of a third of a millisecond can all be
 # slow.
@@ -26,14 +26,15 @@ Pass = Callable[[Cache], Tensor]
 
 def measure_step_times(target: LanguageModel) -> dict[int, float]:
     """Milliseconds of a step by its number of rows."""
-    widths = {1, *(width for width in TIMED_WIDTHS if width < target.step_width), target.step_width}
+    widest = target.capabilities.step_width
+    widths = {1, *(width for width in TIMED_WIDTHS if width < widest), widest}
     return measure_passes({rows: partial(target.step, [0] * rows) for rows in sorted(widths)}, target)
 
 
 def measure_draft_times(draft: LanguageModel) -> dict[int, float]:
     """Milliseconds of a drafted token, and of a pass over as many tokens as it reads at once."""
     times = measure_passes({rows: partial(draft.advance, [0] * rows) for rows in (1, draft.prefill_width)}, draft)
-    if isinstance(draft, DraftsAhead):
+    if drafts_ahead(draft):
 
         def ahead(cache: Cache) -> Tensor:
             return torch.tensor([draft.draft_ahead([0], cache, NUM_AHEAD)])

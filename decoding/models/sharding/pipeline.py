@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from decoding.kv_cache import Blocks, KVCache
+from decoding.models.language_model import Capabilities, padded
 from decoding.models.torch.decoder import Shape, Weights
 from decoding.models.torch.stage import Rows, Stage, Wanted
 
@@ -39,7 +40,7 @@ class Pipeline:
         self.shape = shape
         self.chunk = self.prefill_width = stages[0].chunk
         self.has_own_threads = False
-        self.step_width = 1
+        self.capabilities = Capabilities()
         self.num_parameters = num_parameters
         self._stages = tuple(stages)
         self._hidden: Tensor | None = None
@@ -66,13 +67,10 @@ class Pipeline:
 
     def step(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> Tensor:
         """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
-        num_rows = len(token_ids)
-        assert 0 < num_rows <= self.step_width
-        padded = [*token_ids, *([token_ids[-1]] * (self.step_width - num_rows))]
-        rows = self._run(padded, cache, Wanted.ALL)
+        rows = self._run(padded(token_ids, self.capabilities.step_width), cache, Wanted.ALL)
         assert rows.logits is not None
-        self._hidden = rows.hidden[:num_rows]
-        return rows.logits[:num_rows]
+        self._hidden = rows.hidden[: len(token_ids)]
+        return rows.logits[: len(token_ids)]
 
     def prefill(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> None:
         """Compute one whole absolute chunk and commit it."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from decoding.kv_cache import BLOCK, Blocks, KVCache
+from decoding.models.language_model import Capabilities, padded
 from decoding.models.torch.row_placement import MAX_CHAINS, CacheEnd, Chains, Place, Tails
 from decoding.models.torch.stage import Rows, Wanted
 
@@ -77,6 +78,19 @@ class Weights:
         return sum(weight.numel() for weight in every if weight is not None)
 
 
+def new_cache(shape: Shape, dtype: torch.dtype, device: torch.device) -> KVCache[Blocks]:
+    """An empty cache for one sequence of a model of this shape."""
+    store = Blocks(
+        layers=shape.layers,
+        kv_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        capacity=shape.max_len + BLOCK,
+        dtype=dtype,
+        device=device,
+    )
+    return KVCache(store, capacity=store.capacity)
+
+
 class Decoder:
     """A model that computes rows of hidden states into a cache; `step_width` rows at a time, or chunks of 64."""
 
@@ -84,10 +98,8 @@ class Decoder:
         self.shape = shape
         self.chunk = self.prefill_width = CHUNK
         self.has_own_threads = False
-        # Set by the row-invariance probe at loading: all steps run at this many rows, padded where there are fewer.
-        self.step_width = 1
-        # Of a pass of several; the probe sets it to 1 where rows of chains disagree with rows of steps.
-        self.max_chains = MAX_CHAINS
+        # All steps run at the width that the row-invariance probe finds, padded where there are fewer rows.
+        self.capabilities = Capabilities(max_chains=MAX_CHAINS, skips_layers=shape.layers > 1)
         self._weights = weights
         self._hidden: Tensor | None = None
         self._tails: Tails | None = None
@@ -121,31 +133,21 @@ class Decoder:
 
     def new_cache(self) -> KVCache[Blocks]:
         """An empty cache for one sequence; a CPU keeps keys and values in float32, where small products are fastest."""
-        store = Blocks(
-            layers=self.shape.layers,
-            kv_heads=self.shape.kv_heads,
-            head_dim=self.shape.head_dim,
-            capacity=self.shape.max_len + BLOCK,
-            dtype=torch.float32 if self.device.type == "cpu" else self.dtype,
-            device=self.device,
-        )
-        return KVCache(store, capacity=store.capacity)
+        return new_cache(self.shape, torch.float32 if self.device.type == "cpu" else self.dtype, self.device)
 
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
         """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
-        num_rows = len(token_ids)
-        assert 0 < num_rows <= self.step_width
-        padded = [*token_ids, *([token_ids[-1]] * (self.step_width - num_rows))]
-        hidden = self.forward(padded, cache)
-        self._hidden = hidden[:num_rows]
-        return self.logits(hidden)[:num_rows]
+        hidden = self.forward(padded(token_ids, self.capabilities.step_width), cache)
+        self._hidden = hidden[: len(token_ids)]
+        return self.logits(hidden)[: len(token_ids)]
 
     @torch.inference_mode()
     def step_chains(self, chains: Sequence[Sequence[int]], cache: KVCache[Blocks]) -> list[Tensor]:
         """Logits (T, V) of each of 1 to `max_chains` chains, as `step` gives them; `step_width` rows in all."""
         self._tails = self._tails or Tails(cache.store)
-        place = self._chains = Chains(chains, cache, self._tails, width=self.step_width, heads=self.shape.heads)
+        width = self.capabilities.step_width
+        place = self._chains = Chains(chains, cache, self._tails, width=width, heads=self.shape.heads)
         hidden = self._forward(place.token_ids, place)
         lengths = [len(chain) for chain in chains]
         self._hidden = hidden[: sum(lengths)]

@@ -24,6 +24,7 @@ from transformers.cache_utils import get_layer_types_and_kwargs
 
 from decoding.errors import ModelError
 from decoding.kv_cache import BLOCK, KVCache
+from decoding.models.language_model import Capabilities, padded
 from decoding.models.transformers import cache as block_cache
 from decoding.models.transformers.cache import BlockStore
 from decoding.models.transformers.failures import in_words
@@ -93,7 +94,7 @@ class GenericModel:
         )
         self.chunk = self.prefill_width = CHUNK
         self.has_own_threads = False
-        self.step_width = 1
+        self.capabilities = Capabilities()
         parameters = inspect.signature(model.forward).parameters
         self._cache_name = "cache_params" if "cache_params" in parameters else "past_key_values"
         self._keeps_logits = "logits_to_keep" in parameters
@@ -128,10 +129,8 @@ class GenericModel:
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], cache: KVCache[Store]) -> Tensor:
         """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
-        num_rows = len(token_ids)
-        assert 0 < num_rows <= self.step_width
-        padded = [*token_ids, *([token_ids[-1]] * (self.step_width - num_rows))]
-        return self._forward(padded, cache, len(padded))[:num_rows]
+        rows = padded(token_ids, self.capabilities.step_width)
+        return self._forward(rows, cache, len(rows))[: len(token_ids)]
 
     @torch.inference_mode()
     def prefill(self, token_ids: Sequence[int], cache: KVCache[Store]) -> None:
