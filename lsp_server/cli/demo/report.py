@@ -81,7 +81,7 @@ def _write_scene(console: Console, shown: Shown) -> None:
 
 
 def _table(outcome: Outcome) -> Table:
-    title = "48 tokens each, decoded speculatively by an engine that has not seen them, and plainly:"
+    title = "New text for the engine, decoded speculatively first, then plainly:"
     table = Table(title=title, title_justify="left", title_style="", box=box.SIMPLE_HEAD, collapse_padding=True)
     table.add_column("cursor", no_wrap=True)
     for heading in ("tokens", "plain\nsteps", "plain\nms", "spec.\nsteps", "spec.\nms", "tokens\n/step", "identical"):
