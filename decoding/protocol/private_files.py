@@ -132,4 +132,4 @@ def _check_file(path: Path, found: os.stat_result) -> None:
     if _HAS_OWNERS:
         _check_owner(path, found)
         if found.st_mode & _OTHERS:
-            raise PermissionError(f"others may read or write {path}; {ADVICE}")
+            raise PermissionError(f"others may read or write {path}: 'chmod 600 {path}' keeps them out")

@@ -10,9 +10,10 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 from filelock import FileLock, Timeout
@@ -75,6 +76,43 @@ def serve(config: EngineConfig, directory: Path, port: int) -> int:
         lock.release()
 
 
+class Watcher(Protocol):
+    """Looks about while the engine lives."""
+
+    def look(self, idle_s: float) -> None:
+        """Called every now and then with the seconds since the last request."""
+
+
+class Announcement:
+    """The address file of an engine, which is there as long as the engine serves."""
+
+    def __init__(self, address: Address, directory: Path) -> None:
+        self._address = address
+        self._directory = directory
+        self._lock = (directory / ENGINE_LOCK_FILE).stat()
+
+    def write(self) -> None:
+        """Write it. Raises `FolderError`."""
+        with _troubles_of(self._directory):
+            self._address.write(self._directory)
+
+    def look(self, _idle_s: float) -> None:
+        """Write it again if somebody removed it: nobody would find this engine, nor could start another.
+
+        Where the lock is gone, too, as after a tidying of `/tmp`, another engine may have begun, whose address counts.
+        """
+        with suppress(OSError):
+            is_ours = os.path.samestat(self._lock, (self._directory / ENGINE_LOCK_FILE).stat())
+            if is_ours and not (self._directory / ADDRESS_FILE).exists():
+                log.warning("the address file was removed: it is written again")
+                self._address.write(self._directory)
+
+    def remove(self) -> None:
+        """Remove it, if it is still this engine's."""
+        if Address.read(self._directory) == self._address:
+            (self._directory / ADDRESS_FILE).unlink(missing_ok=True)
+
+
 @contextmanager
 def _troubles_of(directory: Path) -> Iterator[None]:
     """Raise as `FolderError`, a sentence, what goes wrong with the directory and its files."""
@@ -94,17 +132,17 @@ async def _run(config: EngineConfig, directory: Path, address: Address, listener
     runner = web.AppRunner(server.application(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.SockSite(runner, listener).start()
-    with _troubles_of(directory):
-        address.write(directory)
+    announcement = Announcement(address, directory)
+    announcement.write()
     log.info("listening on %s", address.url)
     compute = threading.Thread(target=_compute, args=(config, mailbox, state), name="compute", daemon=True)
     compute.start()
     learner = Learner(config, directory)
     try:
-        await _wait(stopped, server, state, config.idle_minutes * 60, learner)
+        await _wait(stopped, server, state, config.idle_minutes * 60, (learner, announcement))
     finally:
         learner.close()
-        (directory / ADDRESS_FILE).unlink(missing_ok=True)
+        announcement.remove()
         mailbox.put(None)
         await runner.cleanup()
         # A daemon thread in the midst of an import must not hold up the exit; a step takes milliseconds.
@@ -114,7 +152,7 @@ async def _run(config: EngineConfig, directory: Path, address: Address, listener
 
 
 async def _wait(
-    stopped: asyncio.Event, server: EngineServer, state: EngineState, idle_s: float, learner: Learner
+    stopped: asyncio.Event, server: EngineServer, state: EngineState, idle_s: float, watchers: Sequence[Watcher]
 ) -> None:
     while not stopped.is_set():
         if state.health.status == "loading":  # a large model may take longer than anybody is idle
@@ -123,7 +161,8 @@ async def _wait(
         if server.idle_s >= limit_s:
             log.info("idle for %.0f s", server.idle_s)
             return
-        learner.look(server.idle_s)
+        for watcher in watchers:
+            watcher.look(server.idle_s)
         with suppress(TimeoutError):
             await asyncio.wait_for(stopped.wait(), min(1.0, limit_s / 4))
 

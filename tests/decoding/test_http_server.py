@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import pytest
@@ -16,7 +16,6 @@ from decoding.protocol import Address
 from decoding.service import http_server, lifecycle
 from decoding.service.http_server import EngineServer
 from decoding.service.jobs import Delta, EngineState, Event, Job, JobDone, Mailbox
-from decoding.service.learner import Learner
 
 
 class Served:
@@ -116,9 +115,7 @@ class Looks:
 async def test_idle_time_does_not_run_while_models_load(served: Served) -> None:
     served.state.update(status="loading")
     looks, idle_s = Looks(), 0.2  # a look each 0.05 s
-    living = asyncio.create_task(
-        lifecycle._wait(asyncio.Event(), served.server, served.state, idle_s, cast(Learner, looks))
-    )
+    living = asyncio.create_task(lifecycle._wait(asyncio.Event(), served.server, served.state, idle_s, [looks]))
     await asyncio.wait([living, asyncio.create_task(looks.is_enough.wait())], return_when=asyncio.FIRST_COMPLETED)
     assert not living.done()
     served.state.update(status="ready")

@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
-from decoding.protocol import ADDRESS_FILE, Address, folder_trouble, make_private, read_private, write_private
+from decoding.protocol import (
+    ADDRESS_FILE,
+    ENGINE_LOCK_FILE,
+    Address,
+    folder_trouble,
+    make_private,
+    read_private,
+    write_private,
+)
 from decoding.service import lifecycle
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="there are no such owners and modes")
@@ -54,8 +62,8 @@ UNTRUSTED: dict[str, tuple[Spoil, str]] = {
     "a folder that is a link": (_link_folder, "is a link"),
     "a pipe": (_make_pipe, "no plain file"),
     "a folder": (_make_folder, "no plain file"),
-    "readable by others": (lambda folder: (folder / ADDRESS_FILE).chmod(0o604), "others may read or write"),
-    "writable by the group": (lambda folder: (folder / ADDRESS_FILE).chmod(0o620), "others may read or write"),
+    "readable by others": (lambda folder: (folder / ADDRESS_FILE).chmod(0o604), "chmod 600"),
+    "writable by the group": (lambda folder: (folder / ADDRESS_FILE).chmod(0o620), "chmod 600"),
     "in a folder that others may enter": (lambda folder: folder.chmod(0o755), "chmod 700"),
 }
 
@@ -148,6 +156,26 @@ def test_an_empty_token_file_is_no_token(folder: Path) -> None:
         token = lifecycle._token(folder, keep=True)
         assert len(token) >= 32
         assert lifecycle._token(folder, keep=True) == token
+
+
+def test_an_address_that_was_removed_is_written_again(folder: Path) -> None:
+    """Unless the lock went with it: then another engine may have begun there."""
+    lock = folder / ENGINE_LOCK_FILE
+    lock.touch()
+    announcement = lifecycle.Announcement(ADDRESS, folder)
+    announcement.write()
+    (folder / ADDRESS_FILE).unlink()
+    announcement.look(0.0)
+    assert Address.read(folder) == ADDRESS
+    lock.rename(folder / "old")
+    lock.touch()
+    (folder / ADDRESS_FILE).unlink()
+    announcement.look(0.0)
+    assert Address.read(folder) is None
+    other = replace(ADDRESS, pid=2)
+    other.write(folder)
+    announcement.remove()
+    assert Address.read(folder) == other
 
 
 def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
