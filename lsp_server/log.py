@@ -25,7 +25,7 @@ def set_up_logging() -> None:
 
 
 def without_values(error: BaseException) -> str:
-    """An exception's type and places, without its message, which may quote a document."""
+    """Describe an exception by its type and source lines. Its message is left out, because it may quote a document."""
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
     return f"{type(error).__name__} at {places}"

@@ -1,6 +1,6 @@
-"""What became of the last requests, for the commands `why` and `stats`: reasons, times and counts, never a text.
+"""Keeps what became of the last requests, for the commands `why` and `stats`: reasons, times and counts, never a text.
 
-It stays in this process's memory. It must not know the wire or what a reason means.
+The log stays in this process's memory. It must not know the wire or what a reason means.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from decoding.protocol import CompletionStats
 
 MAX_ENTRIES: Final = 50
 MAX_LATENCIES: Final = 2000
-# Requests that nobody waited for to the end say nothing of how long an answer takes.
+# The times of these requests are not counted: nobody waited for them to the end, so they don't tell how long an answer
+# takes.
 NOT_WAITED_FOR: Final = ("superseded", "cancelled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One answered request. `at_s` is on the request log's clock; `engine` has what the engine told of its work."""
+    """One answered request. `at_s` is the time on the request log's clock; `engine` holds the engine's statistics."""
 
     request_id: int | str
     method: str
@@ -36,7 +37,7 @@ class Entry:
 
 
 class RequestLog:
-    """The last requests, and counts of all of them."""
+    """The log of the last requests, with counts of all of them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -46,11 +47,11 @@ class RequestLog:
         self._num_tokens = self._num_steps = 0
 
     def now_s(self) -> float:
-        """The time of the log's clock."""
+        """Return the current time of the log's clock in seconds."""
         return self._clock()
 
     def record(self, entry: Entry) -> None:
-        """A request was answered."""
+        """Store an answered request and count it."""
         self._entries.append(entry)
         self._reasons[entry.reason] += 1
         if entry.reason not in NOT_WAITED_FOR:
@@ -60,11 +61,11 @@ class RequestLog:
             self._num_steps += entry.engine.steps
 
     def requests(self) -> list[dict[str, Any]]:
-        """The last requests as JSON, the newest first."""
+        """Return the last requests as JSON, the newest first."""
         return [_as_json(entry, self._clock()) for entry in reversed(self._entries)]
 
     def figures(self) -> dict[str, Any]:
-        """Counts and times of all requests as JSON."""
+        """Return counts and times of all requests as JSON."""
         latencies = sorted(self._latencies_ms)
         return {
             "requests": sum(self._reasons.values()),

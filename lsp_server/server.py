@@ -105,7 +105,7 @@ class Front:
 
     @property
     def session(self) -> Session:
-        """The session, which begins with the first message after `initialize`."""
+        """The session. It is made when the first message after `initialize` needs it."""
         if self._session is None:
             from lsp_server.documents.store import DocumentStore  # noqa: PLC0415
             from lsp_server.engine.supervisor import EngineSupervisor  # noqa: PLC0415
@@ -125,11 +125,11 @@ class Front:
                 replaces_behind_cursor=replaces_behind_cursor(self._client),
                 observers=[LoadingProgress().show, Status().show, Registration(POP_UP_OPTIONS).follow],
             )
-            self._serve_pop_ups()  # an editor that was not told of it may be, later
+            self._serve_pop_ups()  # too late for the answer to `initialize`, but the editor may let us register it
         return self._session
 
     async def serve(self, frames: Frames) -> None:
-        """Handle messages until the input ends, or `SystemExit` with the code that `exit` asks for."""
+        """Handle messages until the input ends. Raises `SystemExit` with the code that `exit` asks for."""
         try:
             await dispatch_frames(frames, self._handle_message)
         finally:
@@ -138,14 +138,14 @@ class Front:
                 await self._session.close()
 
     def watch_client(self, process_id: int | None) -> None:
-        """End the task that calls this when the editor's process has ended; None is an editor that tells none."""
+        """End the task that calls this when the editor's process has ended; `None` means that the editor named none."""
         task = asyncio.current_task()
         if process_id is None or task is None or process_id in self._watched_ids:
             return
         self._watched_ids.add(process_id)
 
         def end() -> None:
-            if not self._is_ending:  # by itself, as the editor asked
+            if not self._is_ending:  # otherwise the editor has asked for the end, and it is under way
                 self._is_ending = self.is_client_gone = True
                 task.cancel()
 
@@ -169,7 +169,7 @@ class Front:
         document = params.capabilities.text_document
         has_inline = document is not None and document.inline_completion is not None
         if read_settings(self._options)[0].fills_pop_ups(has_inline=has_inline):
-            self._serve_pop_ups()  # what is served by now is told to the editor
+            self._serve_pop_ups()  # before pygls answers, so that the answer names it among the capabilities
 
     def _serve_pop_ups(self) -> None:
         if types.TEXT_DOCUMENT_COMPLETION not in self.server.protocol.fm.features:
@@ -213,7 +213,7 @@ def _handler(name: str) -> Callable[..., Any]:
 
 
 def own_engine(arguments: Sequence[str] = ()) -> ClientFactory:
-    """The client of the engine that the user's own configuration, environment and command line ask for."""
+    """Return a factory of clients for the engine of the user's own configuration, environment and command line."""
 
     def make_client(on_health: Callable[[Health], None], model: str) -> EngineClient:
         from lsp_server.engine.client import EngineClient, EngineSpec  # noqa: PLC0415
@@ -224,7 +224,7 @@ def own_engine(arguments: Sequence[str] = ()) -> ClientFactory:
 
 
 def run_stdio(make_client: ClientFactory | None = None, client_process_id: int | None = None) -> None:
-    """Serve one editor over standard input and output until it ends, or the process that it names."""
+    """Serve one editor over standard input and output until the input ends, or until the editor's process has ended."""
     set_up_logging()
     output = sys.stdout.buffer
     sys.stdout = sys.stderr  # a stray print must not break the protocol
@@ -235,7 +235,7 @@ def run_stdio(make_client: ClientFactory | None = None, client_process_id: int |
 def run_tcp(
     host: str, port: int, make_client: ClientFactory | None = None, client_process_id: int | None = None
 ) -> None:
-    """Serve the first editor that connects, until it ends, or the process that it names."""
+    """Serve the first editor that connects, until it disconnects or its process has ended."""
     set_up_logging()
     front = Front(make_client or own_engine())
     _run(front, _serve_tcp(front, host, port, client_process_id))
@@ -273,7 +273,7 @@ async def _serve_tcp(front: Front, host: str, port: int, client_process_id: int 
     sys.stderr.flush()
     reader, writer = await connected
     listener.close()
-    # What a client on another machine tells may be the number of any process of this one.
+    # A client on another machine names a process of that machine; here the number may belong to any other process.
     front.is_client_local = is_loopback(writer.get_extra_info("peername")[0])
     front.server.protocol.set_writer(writer)
     await front.serve(StreamFrames(reader))

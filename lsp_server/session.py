@@ -1,4 +1,4 @@
-"""The only mutable state of the front end: settings, open documents, the engine, what was suggested and asked."""
+"""Holds the only mutable state of the front end: settings, open documents, the engine, what was suggested and asked."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ KEPT_AFTER_S: Final = 30.0
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """One editor window. `pending` is by URI and method: the newest request.
+    """The state of one editor window.
 
-    `options` are what `initialize` told of settings; `toggled` is what the user made of `enabled` since it was set.
-    `replaces_behind_cursor` if the editor does, with the range of an item.
-    `observers` hear of every change of the engine's state and of whether suggestions are on.
+    `pending` holds the newest request by URI and method. `options` are the settings that `initialize` brought.
+    `toggled` is the user's own choice since `enabled` was set, or None. `replaces_behind_cursor` is true if the editor
+    replaces text behind the cursor when an item's range covers it. `observers` are called whenever the engine's state
+    changes, or suggestions are turned on or off.
     """
 
     server: WireServer
@@ -76,13 +77,13 @@ class Session:
     def view(
         self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None
     ) -> View | None:
-        """What is completed at a position; None if the document is not served."""
+        """Return the document as it is to be completed at a position, or None if the document is not served."""
         snapshot = self.documents.snapshot(uri)
         above = self.notebooks.above(uri, self.documents)
         return None if snapshot is None else view_of(snapshot, position, selected, above)
 
     def note(self, request: PendingRequest, outcome: CompletionResult, ms: float) -> None:
-        """Write down how a request ended, for `why` and `stats`."""
+        """Log how a request ended, for the commands `why` and `stats`."""
         self.request_log.record(
             Entry(
                 request_id=request.request_id,
@@ -97,13 +98,13 @@ class Session:
         )
 
     def show_items(self, request: PendingRequest, outcome: CompletionResult) -> list[types.InlineCompletionItem]:
-        """The items as the editor gets them, so that it can be learnt which of them is accepted."""
+        """Return the items as the editor gets them, and remember them to learn which one is accepted."""
         if request.view is None:
             return []
         return self.shown_items.show(request.view.original, [request.view.in_original(item) for item in outcome.items])
 
     def watch(self, taken: ShownItem) -> None:
-        """Look after a while how much of an accepted text is still there."""
+        """Check after a while how much of an accepted text is still in the document."""
         asyncio.get_running_loop().call_later(KEPT_AFTER_S, self._look_at_kept, taken)
 
     def _look_at_kept(self, taken: ShownItem) -> None:
@@ -111,7 +112,7 @@ class Session:
             self.shown_items.look_at_kept(taken, lines)
 
     def configure(self, settings: Settings) -> None:
-        """Take new settings; what the user toggled stays until `enabled` itself changes."""
+        """Use new settings. What the user toggled stays until `enabled` itself changes."""
         if settings.enabled != self._was_enabled:
             self._was_enabled, self.toggled = settings.enabled, None
         self.settings = settings if self.toggled is None else replace(settings, enabled=self.toggled)
@@ -124,26 +125,26 @@ class Session:
         self.tell_observers()
 
     def tell_observers(self) -> None:
-        """The state of the engine may have changed, or whether suggestions are on."""
+        """Tell the observers that the engine's state may have changed, or that suggestions were turned on or off."""
         for observer in self.observers:
             observer(self)
         self.workspace_index.follow()
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what no request waits for, a question to the editor for example; its failure is only logged."""
+        """Run work that no request waits for, such as a question to the editor. If it fails, that is only logged."""
         task = asyncio.create_task(_guarded(work))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
     async def close(self) -> None:
-        """End what goes on for nobody, and let go of the engine."""
+        """Stop all background work and disconnect from the engine."""
         self.in_flight.forget()
         self.context.close()
         await self.workspace_index.close()
         await self.engine.close()
 
     def _to_index(self) -> IndexJob | None:
-        """The folders of the workspace, if the user wants it and the engine that answers searches code."""
+        """Return the workspace's folders to index, or None if the user doesn't want it or the engine uses no index."""
         health = self.engine.health
         if not self.settings.index_workspace or health.status != "ready" or not health.searches_code:
             return None
@@ -157,7 +158,7 @@ class Session:
         return max((request.read_s for request in self.pending.values()), default=-math.inf)
 
     def forget(self, uri: str) -> None:
-        """Drop what is known of a closed document, and end what is asked for it, before anything new is known of it."""
+        """Drop all state of a closed document, and answer the requests that are pending for it."""
         for key in [key for key in self.pending if key[0] == uri]:
             request = self.pending.pop(key)
             if not request.outcome.done():

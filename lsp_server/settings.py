@@ -1,7 +1,7 @@
-"""The settings of the front end: their names, bounds, descriptions and only defaults, and the schema made of them.
+"""Declares the settings of the front end: their names, bounds, descriptions and only defaults, and their schema.
 
-They come from the editor, so from a place that a workspace may have filled: nothing here chooses an engine, a model,
-an executable or a remote. It must not know documents or the wire.
+They come from the editor, so from a place that a workspace may have filled: nothing here chooses an engine, a model, an
+executable or a remote. It must not know documents or the wire.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cache
 from typing import Annotated, Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 SECTION: Final = "tabcast"
-# What editors' own packages keep in the same section: where the server is, what of its traffic is logged.
+# Our packages for editors keep settings of their own in this section: where the server is, what traffic is logged.
 OF_EDITORS: Final = frozenset({"server", "trace"})
 
 
@@ -21,7 +21,7 @@ Source = Literal["imports", "open", "similar", "edits"]
 
 
 class Within(NamedTuple):
-    """The bounds of a number, both included."""
+    """The bounds of a number, both inclusive."""
 
     low: float
     high: float
@@ -29,7 +29,7 @@ class Within(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a user can set in the editor, in camel case there (`maxLineTokens`). The texts are shown to users."""
+    """The settings that users can change in the editor, in camel case there (`maxLineTokens`). Users read the texts."""
 
     enabled: Annotated[bool, "Show suggestions."] = True
     automatic: Annotated[bool, "Show suggestions while typing; if not, only where they are asked for by a key."] = True
@@ -69,12 +69,12 @@ class Settings:
     ] = "auto"
 
     def fills_pop_ups(self, *, has_inline: bool) -> bool:
-        """Whether an editor with or without inline completion gets entries for its pop-up."""
+        """Return whether an editor with or without inline completion gets entries for its completion pop-up."""
         return self.completion_items == "always" or (self.completion_items == "auto" and not has_inline)
 
 
 class Setting(NamedTuple):
-    """What the declaration of one setting says. `kind` is bool, int, float, tuple (of texts) or Literal."""
+    """The declaration of one setting. `kind` is bool, int, float, tuple (of texts) or Literal."""
 
     kind: Any
     default: Any
@@ -85,7 +85,7 @@ class Setting(NamedTuple):
 
 @cache
 def declared() -> dict[str, Setting]:
-    """All settings by the names that editors use."""
+    """Return all settings by the names that editors use."""
     hints = get_type_hints(Settings, include_extras=True)
     found: dict[str, Setting] = {}
     for field in fields(Settings):
@@ -101,9 +101,9 @@ def declared() -> dict[str, Setting]:
 
 
 def read_settings(*layers: object) -> tuple[Settings, list[str]]:
-    """Settings from an editor's options, `{"tabcast": {...}}` or flat, and what was wrong with them.
+    """Read an editor's options, `{"tabcast": {...}}` or flat. Return the settings and a list of problems found.
 
-    Later layers override earlier ones name by name. What is wrong keeps its default; nothing raises.
+    Later layers override earlier ones name by name. A wrong value keeps its default; nothing raises.
     """
     values: dict[Any, Any] = {}
     problems: list[str] = []
@@ -111,7 +111,7 @@ def read_settings(*layers: object) -> tuple[Settings, list[str]]:
         options = layer[SECTION] if isinstance(layer, Mapping) and SECTION in layer else layer
         is_flat = options is layer
         if isinstance(options, Mapping):
-            # Some editors send the sections of all programs; an object of a name that is none of ours is one of those.
+            # Some editors send the sections of all programs. An object under a name that isn't ours is such a section.
             strange = {key for key, value in options.items() if key not in declared() and isinstance(value, Mapping)}
             values.update({key: value for key, value in options.items() if not (is_flat and key in strange)})
         elif options is not None:
@@ -131,7 +131,7 @@ def read_settings(*layers: object) -> tuple[Settings, list[str]]:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of the settings, as an object with one property each."""
+    """Return the JSON schema of the settings: an object with one property for each setting."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tabcast",

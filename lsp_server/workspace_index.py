@@ -1,8 +1,8 @@
-"""Has the workspace's code indexed while it is worked in, for engines whose drafts may come from there.
+"""Has the workspace's code indexed in the background, for engines that draft from such an index.
 
-Another process does it, one folder after the other, at the lowest priority: `models index --workspace`, which reads
-what `lsp_server files` hands over, does nothing where nothing changed, and ends when its standard input does, and so
-with this process however that ends. Here stands only when it is started. It must not know documents or the wire.
+Another process does the work, one folder after the other, at the lowest priority: `models index --workspace`. It reads
+what `lsp_server files` prints, does nothing where nothing changed, and ends when its standard input closes, so it never
+outlives this process. This module only decides when to start it. It must not know documents or the wire.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any, Final, NamedTuple
 
 logger = logging.getLogger(__name__)
 
-# Without a request for so long before it begins, and from its end to the next time if there was one since.
+# chosen: indexing starts after so long without a request, and again so long after its end if requests came since.
 QUIET_S: Final = 20.0
 REFRESH_S: Final = 20 * 60.0
 END_TIMEOUT_S: Final = 5.0
 
 
 class IndexJob(NamedTuple):
-    """Which folders are to be indexed, for the engine of which arguments, started in which directory."""
+    """The folders to index, the arguments of the engine that will use the index, and its runtime directory."""
 
     folders: Sequence[Path]
     engine_arguments: Sequence[str]
@@ -34,7 +34,7 @@ class IndexJob(NamedTuple):
 
 
 def command_for(folder: Path, engine_arguments: Sequence[str]) -> list[str]:
-    """The command line that indexes a folder; `-P` keeps the working directory off the module path."""
+    """Return the command line that indexes a folder; `-P` keeps the working directory off the module path."""
     python = [sys.executable, "-P", "-m"]
     front_end = shlex.join([*python, "lsp_server"])
     index = ["models", "index", "--json", "--workspace", f"--front-end={front_end}"]
@@ -42,13 +42,13 @@ def command_for(folder: Path, engine_arguments: Sequence[str]) -> list[str]:
 
 
 def is_worth_it(folder: Path) -> bool:
-    """Not a whole home directory or disk, which some editors open as a folder."""
+    """Return False for a whole home directory or disk, which some editors open as a folder."""
     home = Path.home()
     return folder != home and folder not in home.parents
 
 
 class WorkspaceIndexing:
-    """Of one editor window. For the event loop's thread; nothing here raises."""
+    """Schedules the indexing for one editor window. It runs on the event loop's thread, and its methods never raise."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class WorkspaceIndexing:
         clock: Callable[[], float] = time.perf_counter,
         command: Callable[[Path, Sequence[str]], Sequence[str]] = command_for,
     ) -> None:
-        """`wanted` is None where nothing is to be indexed; `last_request_s` is by the clock."""
+        """`wanted` returns None where nothing is to be indexed; `last_request_s` returns a time of `clock`."""
         self._wanted = wanted
         self._last_request_s = last_request_s
         self._clock = clock
@@ -69,12 +69,12 @@ class WorkspaceIndexing:
         self._is_closed = False
 
     def follow(self) -> None:
-        """The engine, a setting or the folders may have changed."""
+        """Look again at what is to be indexed: the engine, a setting or the folders may have changed."""
         if not self._is_closed and self._timer is None and self._running is None and self._wanted() is not None:
             self._wait(QUIET_S)
 
     def figures(self) -> dict[str, Any]:
-        """Of all folders: how many files were read, and how it stands."""
+        """Return how many files of all folders were read, and the state of the indexing."""
         state = "running" if self._running else "off" if self._wanted() is None else "waiting"
         failed = [told["failed"] for told in self._told.values() if "failed" in told]
         if self._told and state == "waiting":
@@ -83,7 +83,7 @@ class WorkspaceIndexing:
         return {"state": state, "files": num_files, **({"problem": failed[0]} if failed else {})}
 
     async def close(self) -> None:
-        """End the process that runs, if one does."""
+        """End the indexing process if one runs."""
         self._is_closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -95,7 +95,7 @@ class WorkspaceIndexing:
         self._timer = asyncio.get_running_loop().call_later(max(seconds, 0.0), self._look)
 
     def _look(self) -> None:
-        """Begin with the first folder that is due, or wait until one may be."""
+        """Start with the first folder that is due, or wait until one may be."""
         self._timer = None
         wanted = self._wanted()
         if self._is_closed or wanted is None or not wanted.folders:
@@ -125,7 +125,10 @@ class WorkspaceIndexing:
             self.follow()
 
     async def _index(self, command: Sequence[str], directory: Path) -> dict[str, Any]:
-        """Run the process and read what it tells. Raises `OSError` and `ValueError`, and ends it when cancelled."""
+        """Run the process and return the figures that it prints. It is ended when this is cancelled.
+
+        Raises `OSError` if it can't be started and `ValueError` if its output can't be read.
+        """
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=directory, start_new_session=True

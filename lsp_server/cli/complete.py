@@ -1,4 +1,4 @@
-"""`tabcast complete`: the suggestion at a cursor in a file, made and filtered as for an editor that asks by hand."""
+"""Implements `tabcast complete`: the suggestion at a cursor in a file, as for an editor that asks by hand."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from lsp_server.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The suggestion, "" if there is none, what it cost, and why it ended where it does."""
+    """The suggestion ("" if there is none), the engine's statistics, the time, and why the text ended where it does."""
 
     text: str
     stats: CompletionStats
@@ -37,7 +37,7 @@ class Answer:
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints."""
+        """Return the object that `--json` prints."""
         return {
             "text": self.text,
             "tokens": self.stats.tokens,
@@ -51,7 +51,7 @@ class Answer:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the suggestion."""
+    """Print the suggestion at the cursor and return the exit code."""
     snapshot = read_snapshot(options.file)
     cursor = checked_cursor(snapshot, options.line, options.column)
     answer = asyncio.run(_answer(options, snapshot, cursor))
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """The file as an editor would open it. Raises `CommandError` if it is no text file."""
+    """Read a file as an editor would open it. Raises `CommandError` if it is no text file."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def read_snapshot(path: Path) -> Snapshot:
 
 
 def checked_cursor(snapshot: Snapshot, line: int, column: int) -> Cursor:
-    """The cursor of a line and a column that count from 1. Raises `CommandError` if it is not in the file."""
+    """Return the cursor of a line and a column that count from 1. Raises `CommandError` if it is not in the file."""
     num_lines = len(snapshot.lines)
     if not 1 <= line <= num_lines:
         raise CommandError(f"line {line} is outside of the file, whose lines are 1 to {num_lines}")
@@ -123,12 +123,12 @@ def _request(options: argparse.Namespace, snapshot: Snapshot, cursor: Cursor, mo
 
 
 def _project(file: Path) -> list[str]:
-    """The folder that an editor would have open: the repository of the file, if it lies in one."""
+    """Return the folder that an editor would have open: the file's repository, if it lies in one."""
     return next(([folder.as_uri()] for folder in file.resolve().parents if (folder / ".git").exists()), [])
 
 
 async def _ask(client: EngineClient, request: CompletionRequest, place: Place, mode: Mode) -> Answer:
-    """Let the engine finish, where an editor's stream is cut off at the block's end: the figures come last."""
+    """Ask the engine and read to the end, because the figures come last. An editor would stop at the block's end."""
     started = time.perf_counter()
     text, stats = "", CompletionStats()
     async with aclosing(client.complete(request)) as parts:

@@ -1,4 +1,4 @@
-"""A subcommand's connection to the shared engine, with its failures turned into one line and an exit code."""
+"""Gives a subcommand its connection to the shared engine, and turns failures into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lsp_server.engine.client import EngineClient, EngineSpec, EngineUnavailable
 
 @asynccontextmanager
 async def connection(engine_arguments: Sequence[str]) -> AsyncIterator[EngineClient]:
-    """The client of the engine that these options name. Raises `CommandError` where the engine can't be had."""
+    """Yield the client of the engine that these options name. Raises `CommandError` where the engine can't be had."""
     client = EngineClient(EngineSpec.from_environment(engine_arguments), on_health=_show_progress)
     try:
         yield client

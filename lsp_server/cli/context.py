@@ -1,6 +1,6 @@
-"""`python -m lsp_server context`: what would go with a request besides its document, were some files open.
+"""Implements `python -m lsp_server context`: the context that would go with a request, given some open files.
 
-For `tabcast bench`, which may not know the sources: one JSON object a line with `path`, `prefix`, `suffix`,
+It serves `tabcast bench`, which may not know the sources: one JSON object a line with `path`, `prefix`, `suffix`,
 `open_files` (objects with `path` and `text`, the last visited first), `sources` (their names; "auto" is what an editor
 gets) and `context_tokens` on standard input, one with `files` a line on standard output.
 """
@@ -23,7 +23,7 @@ from lsp_server.documents.store import split_lines
 
 
 def run(_options: argparse.Namespace) -> int:
-    """Gather line by line."""
+    """Gather context for each line of standard input and return the exit code."""
     for line in sys.stdin:
         files = gather(json.loads(line))
         print(json.dumps({"files": [{"path": file.path, "text": file.text} for file in files]}), flush=True)
@@ -31,7 +31,7 @@ def run(_options: argparse.Namespace) -> int:
 
 
 def gather(given: dict[str, Any]) -> tuple[ContextFile, ...]:
-    """The context of a document that lies with the open files in a workspace of its own."""
+    """Gather the context of a document that lies with the open files in a workspace of its own."""
     tokens, names = given["context_tokens"], given["sources"]
     room, sources = (room_for(tokens), SOURCES) if names == ["auto"] else (room_in(tokens), tuple(names))
     if not room or not sources:

@@ -1,4 +1,4 @@
-"""`tabcast doctor`: what works on this machine, and what to do about the rest.
+"""Implements `tabcast doctor`: checks what works on this machine, and says what to do about the rest.
 
 The engine's own program checks what needs torch, and the memory; this side looks at the configuration, the running
 engine and the editors.
@@ -33,7 +33,7 @@ VS_CODE_COMMANDS: Final = ("code", "codium", "code-insiders", "code-server", "cu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One finding; `advice` says what to do where something is missing."""
+    """One finding; `advice` says what to do if something is missing."""
 
     name: str
     ok: bool
@@ -42,7 +42,7 @@ class Check:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print every finding; exit code 1 if one is not in order."""
+    """Print every finding. Return 1 if one is not in order."""
     arguments = engine_arguments(options)
     front = [_tabcast(), _configuration()]
     checks = [*front, *_engine_side(arguments), asyncio.run(_engine(arguments)), *_editors()]
@@ -72,7 +72,7 @@ def _configuration() -> Check:
 
 
 def _engine_side(arguments: Sequence[str]) -> list[Check]:
-    """What the engine's own program finds: torch, device, memory, models, row invariance."""
+    """Return the findings of the engine's own program: torch, device, memory, models, row invariance."""
     try:
         found = subprocess.run(
             engine_command(["doctor", "--json", *arguments]),
@@ -107,7 +107,7 @@ async def _engine(arguments: Sequence[str]) -> Check:
 
 
 def _editors() -> list[Check]:
-    """Editors on the PATH. One that is absent or too old is no failure: any editor with inline completion will do."""
+    """Look for editors on the PATH. An absent or old one is no failure: any editor with inline completion will do."""
     versions = {command: _first_line(command, "--version") for command in VS_CODE_COMMANDS}
     found = [Check(name=name, ok=True, detail=f"VS Code family, {text}") for name, text in versions.items() if text]
     if version := _first_line("nvim", "--version"):

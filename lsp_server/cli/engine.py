@@ -1,4 +1,4 @@
-"""`tabcast engine start|status|stop|env`: the shared engine, as scripts and OpenAI clients need it."""
+"""Implements `tabcast engine start|status|stop|env`: the shared engine, as scripts and OpenAI clients need it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lsp_server.engine.client import EngineClient
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do the action that was asked for and return the exit code."""
+    """Run the requested action and return the exit code."""
     return asyncio.run(_run(options))
 
 
@@ -48,7 +48,7 @@ async def _start(client: EngineClient, port: int | None, *, as_json: bool) -> in
     try:
         await client.ensure()
         _report(client, await client.wait_ready(), as_json=as_json)
-    except asyncio.CancelledError:  # Ctrl-C, which an engine in its own session does not get
+    except asyncio.CancelledError:  # Ctrl-C; the engine runs in a session of its own and does not get it
         if Address.read(client.spec.directory) is not None:
             line = "\r\x1b[K" if sys.stderr.isatty() else ""
             print(f"{line}tabcast: the engine goes on without you; 'tabcast engine stop' ends it", file=sys.stderr)
@@ -96,7 +96,7 @@ def _address(client: EngineClient) -> Address:
 
 
 def _write_header(directory: Path, address: Address) -> Path:
-    """A file for `curl -H @FILE`, so that the token stands on no command line, where every user could read it."""
+    """Write a file for `curl -H @FILE`, so that the token is on no command line, where every user could read it."""
     path = directory / "curl-header"
     write_private(path, f"Authorization: Bearer {address.token}\n".encode())
     return path
@@ -123,7 +123,7 @@ def _report(client: EngineClient, health: Health | None, *, as_json: bool) -> No
 
 
 def _in_words(health: Health, url: str) -> str:
-    """One line on an engine's state."""
+    """Return one line on an engine's state."""
     where = f"{url}, pid {health.pid}"
     match health.status:
         case "ready":

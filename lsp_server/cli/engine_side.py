@@ -1,7 +1,7 @@
-"""Subcommands that belong to the engine: a process of its own runs them; signals and the exit code are passed on.
+"""Runs subcommands of the engine's side in a process of their own; signals and the exit code are passed on.
 
-It must not know what they do. `-P` keeps the working directory off the module path: a folder that holds
-a `decoding/` or a `torch.py` must not run.
+It must not know what they do. `-P` keeps the working directory off the module path: a folder that holds a `decoding/`
+or a `torch.py` must not run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PASSED_ON: Final = [
 
 
 def engine_command(arguments: Sequence[str]) -> list[str]:
-    """The command line that runs the engine's own program."""
+    """Return the command line that runs the engine's own program."""
     return [sys.executable, "-P", "-m", "decoding", *arguments]
 
 
@@ -28,7 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run `python -m decoding ARGUMENTS` to its end and return its exit code (128 + n after signal n)."""
     is_bench = arguments[0] == "bench" and len(arguments) > 1 and not arguments[1].startswith("-")
     if is_bench or list(arguments[:2]) == ["models", "index"]:
-        # The engine's side may not know the front end; what it wants of it, it starts by this command.
+        # The engine's side may not import the front end, so it starts the front end's helpers by this command.
         front_end = shlex.join([sys.executable, "-P", "-m", "lsp_server"])
         arguments = [*arguments[:2], f"--front-end={front_end}", *arguments[2:]]
     # `models remove` asks before it deletes; the others have nothing to read.

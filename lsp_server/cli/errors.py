@@ -1,4 +1,4 @@
-"""Why a subcommand could not do what it was asked: one line for people and an exit code for scripts.
+"""Defines the failure of a subcommand: one line for people and an exit code for scripts.
 
 The engine's own exit codes (2 to 5) stand in `decoding.protocol` and mean the same here.
 """

@@ -1,8 +1,8 @@
-"""`python -m lsp_server files FOLDER`: the code of a folder that may be read, with its secrets masked.
+"""Implements `python -m lsp_server files FOLDER`: the code of a folder that may be read, with secrets masked.
 
-For `tabcast models index`, which may not know the rules: one JSON object a line with `path` and `text` on standard
-output. What a `.gitignore` or `.tabcastignore` excludes, what looks like a secret by its name, clutter, links and large
-files are left out, as where an editor's context comes from.
+It serves `tabcast models index`, which may not know the rules: one JSON object a line with `path` and `text` on
+standard output. Files that a `.gitignore` or `.tabcastignore` excludes, that look like a secret by their name, clutter,
+links and large files are left out, just as for an editor's context.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CODE_ENDINGS: Final = frozenset(_ENDINGS.split())
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print file by file."""
+    """Print each file as a line of JSON and return the exit code."""
     workspace = Workspace([options.folder])
     for file in workspace.walk():
         if file is None or file.suffix.lower() not in CODE_ENDINGS:

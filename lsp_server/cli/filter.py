@@ -1,9 +1,9 @@
-"""`python -m lsp_server filter`: what an editor would show of texts that were completed elsewhere.
+"""Implements `python -m lsp_server filter`: what an editor would show of texts that were generated elsewhere.
 
-For `tabcast bench`, which may not know the filters: one JSON object a line with `prefix`, `suffix` and `text` on
+It serves `tabcast bench`, which may not know the filters: one JSON object a line with `prefix`, `suffix` and `text` on
 standard input, one with `text` a line on standard output. With `confidence`, [characters, log-probability] of each
-token of the text, what is improbable is cut, by `min_confidence` or else by the editor's default. Texts are Python
-unless `language` names another.
+token of the text, improbable ends are cut, by `min_confidence` or else by the editor's default. Texts are Python unless
+`language` names another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lsp_server.settings import Settings
 
 
 def run(_options: argparse.Namespace) -> int:
-    """Filter line by line."""
+    """Filter the text of each line of standard input and return the exit code."""
     for line in sys.stdin:
         print(json.dumps({"text": shown(**json.loads(line))}), flush=True)
     return 0
@@ -37,7 +37,7 @@ def shown(
     min_confidence: float | None = None,
     language: str = "python",
 ) -> str:
-    """What is left of `text` between `prefix` and `suffix`; "" also where an editor that asks by hand gets nothing."""
+    """Return the part of `text` that an editor would show between two texts; "" also where it wouldn't ask."""
     snapshot, cursor = read_place(prefix, suffix, language)
     place = snapshot.place(cursor)
     decision = decide(place, is_invoked=True, language=language)
@@ -54,7 +54,7 @@ def shown(
 
 
 def read_place(prefix: str, suffix: str, language: str, uri: str = "") -> tuple[Snapshot, Cursor]:
-    """The document of two texts, and the cursor between them."""
+    """Return the document that two texts make, and the cursor between them."""
     lines, above = split_lines(prefix + suffix), split_lines(prefix)
     snapshot = Snapshot(uri=uri, version=None, revision=0, language=language, lines=tuple(lines), encoding="utf-32")
     return snapshot, Cursor(len(above) - 1, len(above[-1]))

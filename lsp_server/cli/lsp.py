@@ -1,4 +1,4 @@
-"""`tabcast lsp`: hands over to the language server. Imports nothing else, because the editor waits."""
+"""Implements `tabcast lsp`: runs the language server. Imports nothing else, because the editor waits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grammar of the command line: subcommands, options and their help. Imports nothing that takes time."""
+"""Defines the command line: subcommands, options and their help. Imports nothing that takes time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ examples:
   tabcast engine stop
 """
 
-# What is no folder where a model is asked for; `decoding.config` reads them.
+# Words in place of a model's folder; `decoding.config` reads them.
 MODEL_WORDS: Final = ("", "bundled", "tabcast-bundled", "none")
 HUB_NAME: Final = r"\w[\w.-]*/\w[\w.-]*"
 
@@ -60,7 +60,7 @@ ENGINE_ACTIONS: Final = {
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line; `module` of the result names the module that runs it."""
+    """Build the parser of the whole command line; `module` of its result names the module that runs it."""
     parser = argparse.ArgumentParser(
         prog="tabcast",
         description="Code completion on your own machine, with lossless speculative decoding.",
@@ -78,9 +78,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_json(doctor)
     for name, text in ENGINE_SIDE.items():
         commands.add_parser(name, help=text, add_help=False)
-    for name in ("filter", "context", "request"):  # processes of `tabcast bench`, not for people
+    for name in ("filter", "context", "request"):  # helper processes of `tabcast bench`, not for people
         commands.add_parser(name).set_defaults(module=name)
-    files = commands.add_parser("files")  # a process of `tabcast models index`
+    files = commands.add_parser("files")  # a helper process of `tabcast models index`
     files.add_argument("folder", type=Path)
     files.set_defaults(module="files")
     return parser
@@ -105,7 +105,7 @@ def _add_lsp(commands: Any) -> None:
     transport = command.add_mutually_exclusive_group()
     transport.add_argument("--stdio", action="store_true", help="use standard input and output, as without this option")
     transport.add_argument("--tcp", metavar="HOST:PORT", type=_host_and_port, help="listen on this address instead")
-    # Ways of talking that libraries of editors may ask for, so that the answer can say what there is instead.
+    # Transports that editors' libraries may ask for. They are parsed so that the error can name those that we have.
     transport.add_argument("--node-ipc", action="store_true", help=argparse.SUPPRESS)
     transport.add_argument("--socket", help=argparse.SUPPRESS)
     transport.add_argument("--pipe", help=argparse.SUPPRESS)
@@ -171,9 +171,9 @@ def _add_engine_options(command: argparse.ArgumentParser) -> None:
 
 
 def engine_arguments(options: argparse.Namespace) -> tuple[str, ...]:
-    """What the engine is started with. Folders become absolute, because the engine runs in one of its own.
+    """Return the engine's command-line arguments. Folders become absolute, because the engine runs in one of its own.
 
-    A name of the hub (`owner/model`) stays what it is: what lies in the working directory must not stand in for it.
+    A name of the hub (`owner/model`) stays as it is: a folder in the working directory must not stand in for it.
     """
     arguments: list[str] = []
     for name in ("model", "draft", "device", "dtype", "quantize"):

@@ -1,8 +1,8 @@
-"""`python -m lsp_server request`: what an editor would ask an engine between two texts.
+"""Implements `python -m lsp_server request`: what an editor would ask an engine between two texts.
 
-For `tabcast bench`, which may not know the front end: one JSON object a line with `prefix`, `suffix`, `path`, `repo`
-and `max_tokens` on standard input, one with `request` a line on standard output: the body of the request, or null
-where nothing would be asked. The language is told from the path.
+It serves `tabcast bench`, which may not know the front end: one JSON object a line with `prefix`, `suffix`, `path`,
+`repo` and `max_tokens` on standard input, one with `request` a line on standard output: the body of the request, or
+null where nothing would be asked. The language is told from the path.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lsp_server.settings import Settings
 
 
 def run(_options: argparse.Namespace) -> int:
-    """Word a request line by line."""
+    """Build a request for each line of standard input and return the exit code."""
     for line in sys.stdin:
         request = asked(**json.loads(line))
         print(json.dumps({"request": None if request is None else request.to_json()}), flush=True)
@@ -31,7 +31,7 @@ def run(_options: argparse.Namespace) -> int:
 
 
 def asked(prefix: str, suffix: str, path: str, repo: str, max_tokens: int) -> CompletionRequest | None:
-    """The request of an editor that asks by hand and has the repository open."""
+    """Return the request of an editor that asks by hand and has the repository open."""
     folder = f"file:///{quote(PurePosixPath(repo).name or 'project')}"
     language = language_of(PurePosixPath(path))
     snapshot, cursor = read_place(prefix, suffix, language, uri=f"{folder}/{quote(path)}")

@@ -1,1 +1,1 @@
-"""Leads one request from the cursor to the items that are shown."""
+"""Answers one request: from the cursor to the items that are shown."""

@@ -1,8 +1,9 @@
-"""What was offered to the user, and how much of it was taken: told by the editor or seen in the document.
+"""Tracks which suggestions were shown and how much of each was accepted.
 
 An offer is a text from the beginning of its line on, so that it stays the same one while its characters are typed.
-Editors that run an item's command tell of an acceptance; of the others it is learnt from the document, where a change
-at once brings the rest, or a piece that is longer than a key or two. It must not know requests, engines or the wire.
+Editors that run an item's command tell of an acceptance. For the others it is inferred from the document: one change
+brings the rest of an offer, or a piece that is longer than a key or two. It must not know requests, engines or the
+wire.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from lsp_server.documents.store import Cursor, Snapshot, without_end
 
 ACCEPTED_COMMAND: Final = "tabcast.server.accepted"
 MAX_OFFERS: Final = 100
-# A change of so many characters that go on as offered is a part taken, and not typing: editors that gather keys before
-# they tell of them gather two or three.
+# chosen: a change that brings so many characters of an offer counts as an accepted part and not as typing. Editors that
+# gather keys before they send a change gather two or three.
 MIN_PART_CHARS: Final = 4
 MIN_REST_CHARS: Final = 2
 _WORD: Final = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+")
@@ -30,12 +31,12 @@ _LINE: Final = re.compile(r"\r?\n?[^\r\n]*")
 
 @dataclass(slots=True, kw_only=True)
 class ShownItem:
-    """One text that was shown. `text` begins with its line; `num_standing` characters of it are in the document.
+    """One offer: a text that was shown. `text` begins at the start of its line.
 
-    `num_before` of them were there when it was first shown; `num_replaced` characters of the `tail` that stood behind
-    them then are its own closers.
-    `num_come` characters of it have come into the document since it was last sent to the editor.
-    `is_applying` while an edit of ours is on its way, so that it is not taken for typing.
+    `num_standing` characters of it are in the document; `num_before` of them were there when it was first shown.
+    `num_replaced` characters of `tail`, the text that stood behind them then, are closers that the offer replaces.
+    `num_come` characters of it have come into the document since it was last sent to the editor. `is_applying` is true
+    while an edit of ours is in flight, so that the edit is not taken for typing.
     """
 
     id: str
@@ -52,27 +53,27 @@ class ShownItem:
 
     @property
     def num_new(self) -> int:
-        """How many characters it had to give."""
+        """Return how many characters the offer would have added to the document."""
         return len(self.text) - self.num_before
 
     @property
     def is_accepted(self) -> bool:
-        """Whether it was taken to its end, and not only typed."""
+        """Return whether the offer was accepted to its end, and not only typed."""
         return self.num_accepted > 0 and self.num_standing == len(self.text)
 
     def piece(self, unit: str) -> str:
-        """The next `word` or `line` of what does not stand there yet; "" if all of it does."""
+        """Return the next `word` or `line` of the text that is not in the document yet; "" if all of it is."""
         found = (_WORD if unit == "word" else _LINE).match(self.text[self.num_standing :])
         return found.group() if found else ""
 
     def end(self) -> Cursor:
-        """Where what stands of it ends."""
+        """Return the cursor behind the part of the offer that is in the document."""
         above, _, last = self.text[: self.num_standing].rpartition("\n")
         return Cursor(self.line + above.count("\n") + bool(_), len(last))
 
 
 class ShownItems:
-    """The offers of one editor: the shown ones, which the document is compared with, and older ones by their id."""
+    """The offers of one editor: those shown now, which changes are compared with, and older ones by their id."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -85,11 +86,11 @@ class ShownItems:
 
     @property
     def latest(self) -> ShownItem | None:
-        """The shown offer of which most stands in the document, the first of equals."""
+        """Return the shown offer of which most is in the document; the first one if several are equal."""
         return max(self._shown, key=lambda offer: offer.num_standing, default=None)
 
     def show(self, snapshot: Snapshot, items: Sequence[types.InlineCompletionItem]) -> list[types.InlineCompletionItem]:
-        """Items as the editor gets them, each with the command that tells of its acceptance; none ends the showing."""
+        """Take items as shown in place of those before; return each with the command that reports its acceptance."""
         before, self._shown = self._shown, []
         shown: list[types.InlineCompletionItem] = []
         for item in items:
@@ -108,7 +109,7 @@ class ShownItems:
         return shown
 
     def changed(self, uri: str, lines: Sequence[str]) -> ShownItem | None:
-        """Compare the shown offers with the lines of a document that changed; the offer that was just taken whole."""
+        """Compare the shown offers with a changed document's lines; return the offer just accepted whole, if any."""
         taken = None
         for offer in self._shown:
             if offer.uri != uri or offer.is_accepted:
@@ -123,13 +124,13 @@ class ShownItems:
         return taken
 
     def displayed(self, offer_id: str) -> None:
-        """The editor tells that an offer was really seen."""
+        """Count an offer that the editor reports as really displayed."""
         self._displayed.add(offer_id)
 
     def accepted(self, offer_id: str, end: int | None = None) -> ShownItem | None:
-        """The editor tells that an offer was taken, whole or up to a character of its text.
+        """Record that the editor reports an offer as accepted, whole or up to the character `end` of its text.
 
-        None if nobody knows the offer, or if that was known already; else the offer.
+        Return the offer, or None if it is unknown or if its acceptance was known already.
         """
         offer = self._known.get(offer_id)
         if offer is None or offer.is_accepted:
@@ -142,15 +143,15 @@ class ShownItems:
         return offer
 
     def look_at_kept(self, offer: ShownItem, lines: Sequence[str]) -> None:
-        """A while after an offer was taken: count what of it is still in the document."""
+        """Count how much of an offer is still in the document, a while after it was accepted."""
         whole = sum(map(len, offer.text.split("\n")))
         self.looked_at_chars += offer.num_accepted
         self.kept_chars += round(offer.num_accepted * count_kept(offer.text, lines) / max(1, whole))
 
     def figures(self) -> dict[str, int]:
-        """The counts as JSON. `displayed` counts only where the editor tells of it.
+        """Return the counts as JSON. `displayed` counts only where the editor reports it.
 
-        `keptChars` are of the `lookedAtChars` accepted ones that were looked at again.
+        `keptChars` of the `lookedAtChars` accepted characters that were looked at again were still in the document.
         """
         return {
             "shown": self.num_shown,
@@ -164,15 +165,15 @@ class ShownItems:
         }
 
     def find(self, offer_id: object) -> ShownItem | None:
-        """The offer with this id."""
+        """Return the offer with this id, or None."""
         return self._known.get(offer_id) if isinstance(offer_id, str) else None
 
     def forget(self, uri: str) -> None:
-        """Drop what is shown in a document that was closed."""
+        """Drop the offers of a document that was closed."""
         self._shown = [offer for offer in self._shown if offer.uri != uri]
 
     def _take(self, offer: ShownItem, num_chars: int) -> bool:
-        """Count characters that were taken; whether the offer is now taken whole."""
+        """Count accepted characters. Return whether the offer is now accepted whole."""
         self.num_parts += offer.num_accepted == 0 and offer.num_standing < len(offer.text)
         if offer.num_standing == len(offer.text):
             self.num_accepted += 1
@@ -211,7 +212,7 @@ class ShownItems:
 
 
 def count_standing(text: str, lines: Sequence[str], first: int) -> int:
-    """How many characters of a text stand in the lines of a document from the beginning of line `first` on."""
+    """Count how many characters of a text are in a document's lines, from the beginning of line `first` on."""
     num_chars = 0
     wanted = text.split("\n")
     for offset, want in enumerate(wanted):
@@ -226,7 +227,7 @@ def count_standing(text: str, lines: Sequence[str], first: int) -> int:
 
 
 def count_kept(text: str, lines: Sequence[str]) -> int:
-    """How many characters of an accepted text are still in a document, counted by whole lines."""
+    """Count how many characters of an accepted text are still in a document, by whole lines."""
     there = {line.strip() for line in lines}
     return sum(len(line) for line in text.split("\n") if line.strip() in there)
 

@@ -1,4 +1,4 @@
-"""What the engine is asked at a cursor, and ahead of time at the place where the cursor would be next.
+"""Sends requests to the engine: for the text at a cursor, and prefetches for the place where the cursor would be next.
 
 It must not know requests of the editor or how they are answered.
 """
@@ -27,7 +27,7 @@ class ShownText(NamedTuple):
 
 
 def start_generation(services: CompletionServices, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> Generation:
-    """Ask the engine for a text at a cursor, in place of what is being written for the document by now."""
+    """Start to generate a text at a cursor, in place of what is in flight for the document."""
     spot = cursor_context(snapshot, cursor)
     request = request_for(services, snapshot, cursor, mode, services.in_flight.hints(snapshot.uri))
     return services.in_flight.start(
@@ -38,7 +38,8 @@ def start_generation(services: CompletionServices, snapshot: Snapshot, cursor: C
 def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText) -> None:
     """Ask at idle priority for what would be asked next if this suggestion were accepted.
 
-    What follows its line is written to the end of the next statement or block, so that it serves behind Enter, too.
+    The text goes on behind the end of its line to the end of the next statement or block, so that it serves behind
+    Enter too.
     """
     if services.documents.revision(snapshot.uri) != snapshot.revision or services.engine.health.status != "ready":
         return
@@ -55,7 +56,7 @@ def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText)
 
 
 def _is_enough_ahead(text: str, place: Place, mode: Mode) -> bool:
-    """Whether a text goes to the end of its block, or of the statement or block behind its line."""
+    """Return whether a text reaches the end of its block, or of the statement or block behind its line."""
     if mode == "block":
         return find_end(text, place, mode) is not None
     line, _, after = text.partition("\n")
@@ -75,7 +76,7 @@ def request_for(
     num_choices: int = 1,
     is_idle: bool = False,
 ) -> CompletionRequest:
-    """What the engine is asked for an editor."""
+    """Build the engine's request for an editor, with the context, session and hints that only this window knows."""
     options = CompletionOptions(
         context=services.context.files(snapshot.uri),
         session=f"{services.name}:{snapshot.uri}",

@@ -1,4 +1,4 @@
-"""Words what an engine is asked at a cursor, for whoever asks: an editor, the command line, a benchmark.
+"""Builds the request to an engine for a cursor, for every caller: an editor, the command line, a benchmark.
 
 It must not know the session, nor who asks.
 """
@@ -18,7 +18,7 @@ from lsp_server.settings import Settings
 
 
 def text_around(snapshot: Snapshot, cursor: Cursor, settings: Settings) -> Cut:
-    """What of the document goes with a request. Lines that were looked at before cost next to nothing."""
+    """Cut the text around a cursor that goes with a request. Lines that were cut before cost next to nothing."""
     return mask_around(
         cut_around(snapshot, cursor, prefix_chars=settings.prefix_chars, suffix_chars=settings.suffix_chars)
     )
@@ -34,17 +34,17 @@ def build_request(
     num_choices: int = 1,
     options: CompletionOptions | None = None,
 ) -> CompletionRequest:
-    """The request for a text at a cursor.
+    """Build the request for a text at a cursor.
 
-    Several choices are written one after the other, so that blocks are kept short.
+    Several choices are generated one after the other, so their blocks are kept short.
 
     Args:
         snapshot: the document.
         cursor: a place in it.
         mode: whether a line or a block is wanted.
-        settings: the bounds.
-        folder_uris: the folders that are open, one of which the document's path is told from.
-        num_choices: how many different texts.
+        settings: the bounds of prefix, suffix and answer.
+        folder_uris: the folders that are open; the document's path is given relative to one of them.
+        num_choices: how many different texts are wanted.
         options: what only the caller knows: context, session, draft texts, priority, method.
     """
     cut, location = text_around(snapshot, cursor, settings), locate(snapshot.uri, folder_uris)

@@ -1,7 +1,7 @@
-"""What was written before and still fits: type-through, and a bounded memory that answers without the engine.
+"""Answers without the engine where an earlier text still fits: type-through, and a bounded cache of suggestions.
 
-While the user types what was suggested, the rest of it is the answer; after an undo, an accepted suggestion or a
-cursor that returns, the memory knows the place. Values and pure functions; it must not know the engine or the wire.
+While the user types what was suggested, the rest of it is the answer. After an undo, an accepted suggestion or a cursor
+that returns, the cache knows the place. Values and pure functions; it must not know the engine or the wire.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_REMEMBERED: Final = 128
 
 
 class CursorContext(NamedTuple):
-    """A cursor and what stands around it, cheap to keep after the document has moved on."""
+    """A cursor and the text around it, cheap to keep after the document has changed."""
 
     uri: str
     line: int
@@ -35,11 +35,11 @@ class CursorContext(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """What the engine wrote at a spot, and what of it can be shown there.
+    """The text that the engine generated at a spot, and the part of it that can be shown there.
 
-    `text` is what the filters left and always begins `written`; `dropped_by` names the filter that left nothing.
-    `likely` covers `written`, or is empty where the engine tells no probabilities.
-    `is_finished` if the model ended the text itself, so that nothing would follow.
+    `text` is the part that the filters left, always a beginning of `generated`; `dropped_by` names the filter that left
+    nothing. `spans` cover `generated` with probabilities, or are empty where the engine gives none. `is_finished` is
+    true if the model ended the text itself, so that nothing would follow.
     """
 
     spot: CursorContext
@@ -53,9 +53,9 @@ class Suggestion:
 
 
 class Remainder(NamedTuple):
-    """What a suggestion has for a spot: the text to show, "" if it is known that there is none.
+    """The part of a suggestion that is left to show at a spot; `text` is "" if it is known that there is none.
 
-    `num_typed` counts the characters of `written` that stand in the document by now, `num_shown` those that the user
+    `num_typed` counts the characters of `generated` that are in the document by now, `num_shown` those that the user
     has seen.
     """
 
@@ -67,17 +67,17 @@ class Remainder(NamedTuple):
 
     @property
     def has_more(self) -> bool:
-        """Whether something was written from here on, be it shown or not."""
+        """Return whether generated text goes on from here, be it shown or not."""
         return bool(self.suggestion.generated[self.num_typed :].strip())
 
 
 def cursor_context(snapshot: Snapshot, cursor: Cursor) -> CursorContext:
-    """The spot of a cursor."""
+    """Return the surroundings of a cursor."""
     return CursorContext(snapshot.uri, cursor.line, snapshot.place(cursor), snapshot.language)
 
 
 def typed_between(old: CursorContext, new: CursorContext) -> str | None:
-    """What was typed at the old spot if that is all that happened until the new one, else None.
+    """Return what was typed from the old spot to the new one, or None if anything else happened between them.
 
     An editor that closes brackets itself may have put closers behind the cursor.
     """
@@ -98,9 +98,10 @@ def typed_between(old: CursorContext, new: CursorContext) -> str | None:
 
 
 def remainder_at(suggestion: Suggestion, spot: CursorContext, mode: Mode) -> Remainder | None:
-    """What the suggestion has for a later spot; None if it doesn't fit, or does not reach that far.
+    """Return what a suggestion has to show at a later spot; None if it doesn't fit or does not reach that far.
 
-    Within what was shown the rest of it is shown. Behind it more may have been written, which `mode` cuts anew.
+    Within the text that was shown, its rest is the answer. Behind it, more text may have been generated, which is cut
+    anew by `mode`.
     """
     typed = typed_between(suggestion.spot, spot)
     if typed is None or not suggestion.generated.startswith(typed):
@@ -119,7 +120,7 @@ def remainder_at(suggestion: Suggestion, spot: CursorContext, mode: Mode) -> Rem
 
 
 def accepted(snapshot: Snapshot, cursor: Cursor, text: str, num_replaced: int) -> tuple[Snapshot, Cursor]:
-    """The document as if a suggestion had been accepted, and where the cursor would be."""
+    """Return the document as if a suggestion had been accepted, and where the cursor would be."""
     line = snapshot.lines[cursor.line]
     before = line[: cursor.column] + text
     lines = split_lines(before + line[cursor.column + num_replaced :])
@@ -137,7 +138,7 @@ class _Kept:
 
 
 class SuggestionCache:
-    """The latest suggestions, also those of which nothing was shown. The one that was used last comes first."""
+    """The latest suggestions, also those of which nothing was shown, the most recently used first."""
 
     def __init__(self, size: int = MAX_REMEMBERED) -> None:
         self._size = size
@@ -147,16 +148,16 @@ class SuggestionCache:
         return len(self._kept)
 
     def add(self, suggestion: Suggestion) -> None:
-        """Remember; the one unused for longest is forgotten."""
+        """Store a suggestion. The least recently used one is forgotten if there are too many."""
         self._kept[id(suggestion)] = _Kept(suggestion)
         while len(self._kept) > self._size:
             self._kept.popitem(last=False)
 
     def find(self, spot: CursorContext, mode: Mode) -> Remainder | None:
-        """What fits a spot; a text to show is preferred to the knowledge that there is none."""
+        """Return what fits a spot. A text to show is preferred to the knowledge that there is none."""
         best: tuple[int, Remainder] | None = None
         for key, kept in reversed(self._kept.items()):
-            if not 0 <= spot.line - kept.suggestion.spot.line <= MAX_LINES_TYPED:  # most of them, at once
+            if not 0 <= spot.line - kept.suggestion.spot.line <= MAX_LINES_TYPED:  # cheap, and rules out most of them
                 continue
             rest = remainder_at(kept.suggestion, spot, mode)
             if rest is not None and (best is None or rest.text):
@@ -169,16 +170,16 @@ class SuggestionCache:
         return best[1]
 
     def note_shown(self, rest: Remainder, text: str) -> None:
-        """So much of a rest was shown to the user."""
+        """Remember that so much of a remainder was shown to the user."""
         if kept := self._kept.get(id(rest.suggestion)):
             kept.num_shown = max(kept.num_shown, rest.num_typed + len(text))
 
     def latest(self, uri: str) -> Iterator[Suggestion]:
-        """Those of a document, the one that was used last first."""
+        """Yield the suggestions of a document, the most recently used first."""
         return (kept.suggestion for kept in reversed(self._kept.values()) if kept.suggestion.spot.uri == uri)
 
     def forget(self, uri: str | None = None) -> None:
-        """Forget a document, or everything."""
+        """Forget the suggestions of a document, or all of them."""
         for key in [key for key, kept in self._kept.items() if uri in (None, kept.suggestion.spot.uri)]:
             del self._kept[key]
 

@@ -1,7 +1,7 @@
-"""From a request to its outcome: should we ask, is the answer here already, is it on its way, else ask the engine.
+"""Answers one request: decide whether to ask, look in the cache, join a text in flight, or ask the engine.
 
-What is found is remembered, and what would be asked next if it were accepted is asked ahead. It must not know how
-requests are read or answered.
+Results are cached, and the next request that would follow an acceptance is prefetched. It must not know how requests
+are read or answered.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from lsp_server.filters.surroundings import Mode
 
 MAX_TURNS: Final = 3
 MAX_CANDIDATES: Final = 3
-# The answer goes out first.
+# chosen: a prefetch waits so long, so that the answer itself goes out first.
 AHEAD_S: Final = 0.005
 
 
 async def complete(services: CompletionServices, request: PendingRequest) -> CompletionResult:
-    """What there is to show for a request, or why there is nothing."""
+    """Return the suggestions for a request, or the reason why there are none."""
     snapshot, settings = request.snapshot, services.settings
     if snapshot is None:
         return CompletionResult(
@@ -52,7 +52,7 @@ async def complete(services: CompletionServices, request: PendingRequest) -> Com
     if not settings.automatic and not is_invoked:
         return CompletionResult(reason="disabled", detail="the settings turn suggestions off that were not asked for")
     kept_out = await _kept_out(services, snapshot.uri)
-    if kept_out or request.outcome.done():  # while it waited, and nobody wants another
+    if kept_out or request.outcome.done():  # the request may have been superseded while it waited
         return kept_out or request.outcome.result()
     task = CompletionTask(services, request, snapshot, is_invoked=is_invoked)
     decision = decide(task.spot.place, is_invoked=is_invoked, language=snapshot.language)
@@ -67,13 +67,13 @@ async def complete(services: CompletionServices, request: PendingRequest) -> Com
 
 
 async def _kept_out(services: CompletionServices, uri: str) -> CompletionResult | None:
-    """Why nothing is ever suggested in a document, if so."""
+    """Return the reason why a document never gets suggestions, or None if it does."""
     if is_read_only(uri):
         return CompletionResult(reason="not asked", detail="the document can't be written")
     try:
         async with asyncio.timeout(services.settings.deadline_ms / 1000):
             pattern = await services.context.ignored_by(uri)
-    except TimeoutError:  # a workspace may have rules without end
+    except TimeoutError:  # a workspace may have endless ignore rules
         return CompletionResult(reason="late", detail="it takes long to tell whether a rule ignores this document")
     return (
         CompletionResult(reason="ignored", detail=f"the pattern {pattern} keeps this document out") if pattern else None
@@ -81,7 +81,7 @@ async def _kept_out(services: CompletionServices, uri: str) -> CompletionResult 
 
 
 class CompletionTask:
-    """One request while its answer is looked for."""
+    """The work on one request until its answer is found."""
 
     def __init__(
         self, services: CompletionServices, request: PendingRequest, snapshot: Snapshot, *, is_invoked: bool
@@ -98,7 +98,7 @@ class CompletionTask:
         self.shown = ShownText(self._cursor, "")
 
     async def find(self, mode: Mode) -> CompletionResult:
-        """Look in the memory, wait for what is on its way, ask."""
+        """Look in the cache, then wait for a text in flight that fits, then ask the engine."""
         keystrokes, in_flight = self._services.keystrokes, self._services.in_flight
         in_flight.use_model(self._services.engine.health.model)
         deletion = keystrokes.deletion_just_now(self._snapshot.uri, self._in_document, self._read_s)
@@ -130,7 +130,7 @@ class CompletionTask:
         return CompletionResult(reason="engine lost", detail="the engine's work was ended again and again")
 
     async def with_alternatives(self, outcome: CompletionResult, mode: Mode) -> CompletionResult:
-        """The outcome with other texts for the same place behind its first, if the engine has any."""
+        """Return the result with other texts for this place behind its first, if the engine has any."""
         services, spot = self._services, self.spot
         around = Surroundings(place=spot.place, mode=mode, language=spot.language)
         task = request_for(services, self._snapshot, self._cursor, mode, num_choices=MAX_CANDIDATES)
@@ -149,7 +149,10 @@ class CompletionTask:
         return replace(outcome, items=items)
 
     async def _wait(self, generation: Generation) -> CompletionResult | None:
-        """Wait for a text to be finished, or to be contradicted, which ends it; None if all went well."""
+        """Wait until a text is finished. Return None if all went well, else the result that ends the request.
+
+        A text that typing contradicts is cancelled.
+        """
         services, sent_s = self._services, time.perf_counter()
         try:
             async with asyncio.timeout(services.settings.deadline_ms / 1000):
@@ -158,7 +161,7 @@ class CompletionTask:
         except TimeoutError:
             services.engine.note_deadline()
             suggestion = generation.cut_short()
-            if not suggestion.text:  # not remembered, so that it is tried again
+            if not suggestion.text:  # not cached, so that the next request tries again
                 return CompletionResult(reason="late", detail="nothing came from the engine before the deadline")
             services.in_flight.cache.add(suggestion)
         except EngineUnavailable as error:
@@ -172,7 +175,7 @@ class CompletionTask:
         return None
 
     def _show(self, rest: Remainder, reason: str) -> CompletionResult:
-        """The outcome for a text, if it still fits the document and is worth showing."""
+        """Return the result for a text if it still fits the document and is worth showing."""
         services, snapshot, stats = self._services, self._snapshot, rest.suggestion.stats
         if not rest.text:
             return CompletionResult(
@@ -198,11 +201,14 @@ class CompletionTask:
         return CompletionResult(reason=reason, items=(make_item(text, snapshot, self._cursor),), engine=stats)
 
     def _replaceable(self, text: str) -> str:
-        """A text, or what of it an editor can insert that can't replace closers behind the cursor."""
+        """Return the part of a text that an editor can insert if it can't replace closers behind the cursor."""
         return text if self._services.replaces_behind_cursor else before_replaced(text, self.spot.place.tail)
 
     def _probable(self, rest: Remainder) -> str:
-        """What of a text is probable enough; what was shown before shrinks as it is typed, but does not vanish."""
+        """Return the part of a text that is probable enough.
+
+        A text that was shown shrinks as it is typed, but never vanishes.
+        """
         if self._is_invoked:
             return rest.text
         min_confidence = self._services.settings.min_confidence
@@ -214,7 +220,7 @@ class CompletionTask:
         return text if text.strip() and is_enough else ""
 
     def _engine_problem(self) -> CompletionResult | None:
-        """Why the engine can't be asked, if it can't."""
+        """Return the reason why the engine can't be asked, or None."""
         engine, language = self._services.engine, self._snapshot.language
         health = engine.health
         if health.status != "ready":
@@ -226,7 +232,7 @@ class CompletionTask:
         return None
 
     async def _prepare(self) -> None:
-        """Have the context at hand; what else takes time at a new place is done while its thread is at work."""
+        """Gather context. Other slow work at a new place is done while the gathering thread runs."""
         context, tokens = self._services.context, self._services.engine.health.context_tokens
         preparing = asyncio.ensure_future(
             context.prepare(self._snapshot, self._cursor.line, self._services.settings.context, tokens)
@@ -237,7 +243,7 @@ class CompletionTask:
         await preparing
 
     async def _pause(self) -> None:
-        """Wait whether another key comes, where that is likely."""
+        """Debounce: wait for another key where one is likely to come."""
         if self._is_invoked:
             return
         keystrokes, uri = self._services.keystrokes, self._snapshot.uri
@@ -248,5 +254,5 @@ class CompletionTask:
             answer_s=self._services.in_flight.answer_s,
         )
         if pause_s:
-            self._request.paused_s += pause_s  # what it takes longer is not on purpose
+            self._request.paused_s += pause_s  # the planned time: a sleep that takes longer counts as latency
             await asyncio.sleep(pause_s)

@@ -1,8 +1,8 @@
-"""The engine's writing for one spot, which outlives the request that began it.
+"""Manages the texts that the engine is generating, each of which may outlive the request that began it.
 
-While somebody types fast each key brings a new request; as long as what is typed begins what is being written, the
-newer request waits for the same text instead of beginning again. It ends at the end of its line or block, when typing
-contradicts it, or when nobody has waited for it for a while. It must not know LSP or settings.
+While somebody types fast each key brings a new request. As long as the typed text agrees with the text in flight, the
+newer request waits for that text instead of starting another. Generation ends at the end of its line or block, when
+typing contradicts it, or when nobody has waited for it for a while. It must not know LSP or settings.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lsp_server.log import without_values
 
 logger = logging.getLogger(__name__)
 
-# Longer than editors wait between a key and their request: VS Code 50 ms, Neovim 200, others 300.
+# chosen: longer than editors wait between a key and their request (VS Code 50 ms, Neovim 200, others 300).
 LINGER_S: Final = 1.0
 _FINISHED: Final = ("stop", "stop_text")
 _GAVE_WAY: Final = ("superseded", "dropped")
@@ -43,7 +43,7 @@ Parts = AsyncGenerator[Part, None]
 
 
 class Generation:
-    """One engine stream; `keep` is given the suggestion once it is finished, and the seconds that it took."""
+    """One stream from the engine. `keep` is called with the finished suggestion and the seconds that it took."""
 
     def __init__(self, spot: CursorContext, mode: Mode, parts: Parts, ends: Ends, keep: Keep) -> None:
         self.spot = spot
@@ -65,21 +65,21 @@ class Generation:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come."""
+        """Return whether no more text will come."""
         return self._task.done()
 
     def fits(self, spot: CursorContext) -> bool:
-        """Whether all that happened since is that what is being written was typed, as far as it has come."""
+        """Return whether typing alone led to this spot, and agrees with the text in flight as far as it has come."""
         typed = typed_between(self.spot, spot)
         if typed is None:
             return False
         return self.generated.startswith(typed) or (not self.is_over and typed.startswith(self.generated))
 
     async def wait(self, spot: CursorContext) -> bool:
-        """Wait until it is over, which is True; False as soon as the text contradicts what was typed at the spot.
+        """Wait until the text is finished and return True; return False once it contradicts what was typed at the spot.
 
-        A text that was cancelled is over, too, and nothing was kept of it.
-        Raises `EngineUnavailable` if the engine failed.
+        A cancelled text counts as finished, but nothing of it was kept. Raises `EngineUnavailable` if the engine
+        failed.
         """
         with self._held():
             while not self.is_over:
@@ -94,16 +94,16 @@ class Generation:
         return True
 
     def cancel(self) -> None:
-        """End it; nothing is kept."""
+        """Stop generating and keep nothing."""
         self._task.cancel()
 
     def cut_short(self) -> Suggestion:
-        """End it, and make a suggestion of what has come."""
+        """Stop generating and return a suggestion made of the text that has come."""
         self._task.cancel()
         return self._suggestion(is_cut_short=True)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
-        """A text that is written ahead has nobody who would hear of a failure."""
+        """Retrieve the failure of a prefetch, which no request waits for."""
         self._grown.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("what the engine wrote could not be taken: %s", without_values(error))
@@ -138,7 +138,7 @@ class Generation:
             self.problem = EngineUnavailable("the engine gave way to another request", "superseded")
             return
         if reason == "line" and "\n" not in self.generated:
-            self._take(Delta("\n"))  # the engine ends before it
+            self._take(Delta("\n"))  # the engine stops in front of the line end
         suggestion = self._suggestion(is_cut_short=reason == "length", is_finished=reason in _FINISHED)
         self._keep(suggestion, time.perf_counter() - self.began_s)
 
@@ -165,10 +165,10 @@ class Generation:
 
 
 class InFlight:
-    """What is written and was written for all documents: `current` by URI, one text ahead of it, and the memory.
+    """The texts in flight for all documents, `current` by URI, with one prefetch; and the cache of finished ones.
 
-    `answer_s` is how long an answer takes, lately; `sources` counts the requests that were answered from memory
-    ("local"), by what was on its way ("joined"), and by asking the engine ("sent"), and what was asked "ahead".
+    `answer_s` is the usual time of an answer, lately. `sources` counts the requests answered from the cache ("local"),
+    by joining a text in flight ("joined") and by asking the engine ("sent"), and the prefetches ("ahead").
     """
 
     def __init__(self) -> None:
@@ -180,50 +180,50 @@ class InFlight:
         self._model = ""
 
     def use_model(self, model: str) -> None:
-        """What another model wrote is forgotten."""
+        """Forget all texts if the engine now runs another model."""
         if model and model != self._model:
             if self._model:
                 self.forget()
             self._model = model
 
     def joinable(self, spot: CursorContext) -> Generation | None:
-        """What is being written, if it is for this spot as far as one can tell."""
+        """Return the text in flight for the document if it fits this spot so far."""
         for generation in (self.current.get(spot.uri), self._ahead):
             if generation is not None and not generation.is_over and generation.fits(spot):
                 return generation
         return None
 
     def is_prefetched(self, spot: CursorContext, mode: Mode) -> bool:
-        """Whether it is known what comes at a spot and behind its line, or is being written."""
+        """Return whether the text at a spot and behind its line is known already, or in flight."""
         if self.joinable(spot) is not None:
             return True
         rest = self.find(spot, mode)
         return rest is not None and (rest.suggestion.is_finished or rest.has_more)
 
     def find(self, spot: CursorContext, mode: Mode) -> Remainder | None:
-        """What is remembered for a spot, if anything."""
+        """Return the cached remainder for a spot, or None."""
         return self.cache.find(spot, mode)
 
     def start(self, spot: CursorContext, mode: Mode, parts: Parts, ends: Ends) -> Generation:
-        """Take the engine's stream for a document, in place of what is being written for it by now."""
+        """Take the engine's stream for a document; it replaces the one in flight."""
         self.cancel(spot.uri)
         generation = self.current[spot.uri] = Generation(spot, mode, parts, ends, self.record)
         self.count("sent")
         return generation
 
     def start_prefetch(self, spot: CursorContext, mode: Mode, parts: Parts, ends: Ends) -> None:
-        """Take the engine's stream for a place that the cursor may come to, in place of the one before."""
+        """Take the engine's stream for a place that the cursor may come to; it replaces the prefetch before."""
         if self._ahead is not None:
             self._ahead.cancel()
         self._ahead = Generation(spot, mode, parts, ends, self.record_prefetched)
         self.count("ahead")
 
     def count(self, source: Source) -> None:
-        """Count a request by where its answer comes from."""
+        """Count a request by the source of its answer."""
         self.sources[source] += 1
 
     def cancel(self, uri: str) -> None:
-        """End what is being written: something else is wanted."""
+        """Cancel what is in flight for a document, because something else is wanted."""
         if generation := self.current.pop(uri, None):
             generation.cancel()
         if self._ahead is not None:
@@ -231,30 +231,30 @@ class InFlight:
             self._ahead = None
 
     def record(self, suggestion: Suggestion, seconds: float) -> None:
-        """A text is finished."""
+        """Cache a finished text, and learn from it how long answers take."""
         self.answer_s += _WEIGHT * (seconds - self.answer_s)
         self.cache.add(suggestion)
 
     def record_prefetched(self, suggestion: Suggestion, _seconds: float) -> None:
-        """A text that was written ahead is finished; nobody waited for it."""
+        """Cache a finished prefetch. Its time doesn't count, since nobody waited for it."""
         self.cache.add(suggestion)
 
     def hints(self, uri: str) -> tuple[str, ...]:
-        """Texts that may come again: what is being written and contradicted now, and what was written last."""
+        """Return texts that are likely to come again: the contradicted one in flight, and the last finished ones."""
         current = self.current.get(uri)
         latest = (suggestion.generated for suggestion in islice(self.cache.latest(uri), MAX_HINTS))
         texts = [*([current.generated] if current else []), *latest]
         return tuple(dict.fromkeys(text[:MAX_HINT_CHARS] for text in texts if text.strip()))[:MAX_HINTS]
 
     def forget(self, uri: str | None = None) -> None:
-        """A document was closed, or all is to be written anew."""
-        for known in [*self.current, ""] if uri is None else [uri]:  # with any of them goes what is written ahead
+        """Cancel and forget the texts of a closed document, or all texts."""
+        for known in [*self.current, ""] if uri is None else [uri]:  # cancelling any of them cancels the prefetch too
             self.cancel(known)
         self.cache.forget(uri)
 
 
 async def collect_choices(parts: Parts) -> list[str]:
-    """What an engine writes as its choices, in their order; one that was cut off is left without its last line."""
+    """Return the choices that an engine generates, in their order. A choice that was cut off loses its last line."""
     texts: dict[int, str] = {}
     async with aclosing(parts):
         async for part in parts:

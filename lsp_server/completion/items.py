@@ -1,4 +1,4 @@
-"""The form in which a text goes to an editor as an inline completion."""
+"""Turns a text into an inline completion item in the form that all editors render rightly."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from lsp_server.filters.closers import num_replaced
 
 
 def before_replaced(text: str, tail: str) -> str:
-    """What of a text stands before the first closer that it would replace behind the cursor; mostly all of it."""
+    """Return the part of a text before the first closer that it would replace behind the cursor; mostly all of it."""
     if not num_replaced(text, tail):
         return text
     return next(text[:end] for end in range(len(text)) if num_replaced(text[: end + 1], tail))
 
 
 def make_item(text: str, snapshot: Snapshot, cursor: Cursor) -> types.InlineCompletionItem:
-    """An item with the range that all editors render rightly.
+    """Make an item with a range that all editors render rightly.
 
-    At the end of a line it begins with the line, which survives Backspace in VS Code, or behind the line's last
-    character outside the basic plane, since VS Code shows no item that reaches back over one. In mid-line it begins
-    at the cursor, since Neovim would hide what follows. It ends behind the cursor only over closers that the text
-    brings too.
+    At the end of a line the range begins with the line, which survives Backspace in VS Code, or behind the line's last
+    character outside the basic plane, since VS Code shows no item that reaches back over one. In mid-line it begins at
+    the cursor, since Neovim would hide what follows. It ends behind the cursor only over closers that the text brings
+    too.
     """
     place = snapshot.place(cursor)
     start, end = cursor, Cursor(cursor.line, cursor.column + num_replaced(text, place.tail))

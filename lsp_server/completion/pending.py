@@ -1,4 +1,4 @@
-"""A request of the editor while its answer is looked for, and how it ended."""
+"""Defines a request of the editor while its answer is looked for, and its result."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lsp_server.documents.views import View
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionResult:
-    """How a request ended: one or two words for `reason`, more in `detail`; `items` are what is shown, if anything.
+    """How a request ended: `reason` in one or two words, more in `detail`, and the `items` that are shown, if any.
 
-    `engine` is what the engine told of its work, if it came to its end.
+    `engine` holds the engine's statistics if the engine was asked and finished.
     """
 
     reason: str
@@ -31,11 +31,10 @@ CLOSED: Final = CompletionResult(reason="not open", detail="the editor closed th
 
 @dataclass(slots=True, kw_only=True)
 class PendingRequest:
-    """One request, bound to the moment it was read. `outcome` is set once, by its work or by a newer request.
+    """One request, bound to the moment when it was read. `outcome` is set once, by its own work or by a newer request.
 
-    `params.position` is a place in `snapshot`, which `view` makes of the editor's document.
-    `engine_s` is from sending to the engine what it is asked to its last byte that was waited for, `paused_s` what was
-    waited on purpose, whether another key comes.
+    `params.position` is a place in `snapshot`, which `view` makes of the editor's document. `engine_s` is the time from
+    sending the engine's request to the last byte that was waited for. `paused_s` is the time spent on debouncing.
     """
 
     request_id: int | str

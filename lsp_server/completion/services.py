@@ -1,4 +1,4 @@
-"""What answering a completion request may use of the session: read, never replaced."""
+"""Lists the services of the session that answering a completion request may use, and never replaces."""
 
 from __future__ import annotations
 

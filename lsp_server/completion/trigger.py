@@ -1,4 +1,4 @@
-"""Should we ask at all, and for how much: the rest of a line, or a block.
+"""Decides whether to ask at all, and for how much: the rest of a line, or a block.
 
 Pure functions over the surroundings of the cursor; it must not know the engine, settings or the wire.
 """
@@ -14,7 +14,8 @@ from lsp_server.filters.surroundings import Mode
 
 MAX_DEBOUNCE_S: Final = 0.075
 OVERDUE: Final = 1.5
-# What is open above the cursor is looked for in so much text: lines of generated code may have a million characters.
+# chosen: only so much text above the cursor is scanned for open brackets and strings, because a line of generated code
+# may have a million characters.
 MAX_READ_CHARS: Final = 20_000
 _BEGINS: Final = "(.[{,= "
 _HEADER_ENDS: Final = ":{"
@@ -22,16 +23,16 @@ _HEADER_ENDS: Final = ":{"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """`mode` is None where nothing should be asked, for the reason given."""
+    """The decision for a cursor. `mode` is None where nothing should be asked, for the given reason."""
 
     mode: Mode | None
     reason: str
 
 
 def decide(place: Place, *, is_invoked: bool, language: str = "") -> Decision:
-    """What to ask for at this cursor; `is_invoked` if the user asked by hand.
+    """Decide what to ask for at this cursor; `is_invoked` is true if the user asked by hand.
 
-    A block where a statement may begin: on an empty line, or for the body behind a header that has none.
+    A block is asked for where a statement may begin: on an empty line, or for the body behind a header that has none.
     """
     if not any(line.strip() for line in (*place.above, place.head, place.tail, *place.below)):
         return Decision(mode=None, reason="the document is empty")
@@ -55,10 +56,11 @@ def _decide_at_line_end(place: Place, language: str) -> Decision:
 
 
 def debounce_s(place: Place, *, gap_s: float, since_change_s: float, answer_s: float) -> float:
-    """How long to wait whether another key comes, before an engine is asked.
+    """Return how many seconds to wait for another key before the engine is asked.
 
-    Not at all where an answer usually comes before the next key (`gap_s` is from one key to the next), and where
-    something new begins; else until a key is overdue. What the editor has waited itself (`since_change_s`) counts.
+    There is no wait where an answer usually comes before the next key (`gap_s` is the time between keys), and where
+    something new begins. Otherwise the wait ends when a key is overdue. Time that the editor has waited itself
+    (`since_change_s`) counts.
     """
     if answer_s < gap_s or not place.head.strip() or place.head[-1] in _BEGINS:
         return 0.0
@@ -66,12 +68,12 @@ def debounce_s(place: Place, *, gap_s: float, since_change_s: float, answer_s: f
 
 
 def is_inside_word(place: Place) -> bool:
-    """Whether the cursor has letters on both sides."""
+    """Return whether the cursor has letters on both sides."""
     return _is_word(place.head[-1:]) and _is_word(place.tail[:1])
 
 
 def _nearest(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """The last of these lines, and of a line that is too long its end."""
+    """Return the last of these lines; of a line that is too long only its end."""
     first, room = len(lines), MAX_READ_CHARS
     while first > 0 and room > 0:
         first -= 1

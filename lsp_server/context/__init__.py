@@ -1,1 +1,1 @@
-"""What goes with a request besides the cursor: how much of the file, and what the file is called."""
+"""Collects what goes with a request besides the cursor: how much of the file, its name, and pieces of other files."""

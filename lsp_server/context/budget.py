@@ -1,7 +1,7 @@
-"""How much of the file around the cursor goes with a request.
+"""Decides how much of the file around the cursor goes with a request.
 
-The far cut of the prefix moves in steps, and only when the cursor changes its line: while a line is being typed
-the prefix keeps its beginning, so that the engine can reuse what it computed. It must not know tokens.
+The far cut of the prefix moves in steps, and only when the cursor changes its line: while a line is being typed the
+prefix keeps its beginning, so that the engine can reuse what it computed. It must not know tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ class Cut(NamedTuple):
 
 
 def cut_around(snapshot: Snapshot, cursor: Cursor, *, prefix_chars: int, suffix_chars: int) -> Cut:
-    """Whole lines above and below up to the budget; the cursor's own line always, up to the same length."""
+    """Return whole lines above and below up to the budget.
+
+    The cursor's own line always goes, up to the budget's length.
+    """
     lines = snapshot.lines
     line = without_end(lines[cursor.line])
     head = line[: cursor.column][-prefix_chars:]
@@ -32,7 +35,7 @@ def cut_around(snapshot: Snapshot, cursor: Cursor, *, prefix_chars: int, suffix_
 
 
 def _first_line(lines: tuple[str, ...], cursor_line: int, budget: int) -> int:
-    """The first line to send: a multiple of a step of up to a quarter of the lines that the budget holds."""
+    """Return the first line to send: a multiple of a step of up to a quarter of the lines that the budget holds."""
     first = cursor_line
     while first > 0 and len(lines[first - 1]) <= budget:
         first -= 1

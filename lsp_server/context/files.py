@@ -1,6 +1,7 @@
-"""The only place that reads files of a workspace: inside its roots, not ignored, plain text, of bounded size.
+"""Reads the files of a workspace; no other module does.
 
-Symbolic links are resolved first, and both names are judged. It must not know documents or requests.
+It reads only what lies inside the roots, is not ignored, is plain text and of bounded size. Symbolic links are resolved
+first, and both names are judged. It must not know documents or requests.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ OUTSIDE: Final = "it lies outside of the workspace"
 
 
 class TextFile(NamedTuple):
-    """A file's text, with line feeds as the only line ends, and what tells whether it changed since."""
+    """A file's text, with line feeds as the only line ends, and a stamp that changes when the file does."""
 
     path: Path
     text: str
@@ -36,19 +37,19 @@ class Workspace:
 
     @property
     def roots(self) -> list[Path]:
-        """The resolved roots, the innermost first."""
+        """Return the resolved roots, the innermost first."""
         return [rules.root for rules in self._rules]
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:
-        """Look at each rule file once, however many files are judged."""
+        """Look at each rule file only once within this context, however many files are judged."""
         with ExitStack() as stack:
             for rules in self._rules:
                 stack.enter_context(rules.at_one_moment())
             yield
 
     def reason(self, path: Path) -> str:
-        """Why a file must not be read: the pattern, or that it lies outside; "" if it may."""
+        """Return why a file must not be read: the pattern, or that it lies outside; "" if it may be read."""
         resolved = _resolve(path)
         if resolved is None:
             return "it can't be found"
@@ -59,7 +60,7 @@ class Workspace:
         return next(filter(None, reasons), "")
 
     def document_reason(self, path: Path) -> str:
-        """Which pattern excludes a document that the editor opened; it may lie outside of the workspace."""
+        """Return the pattern that excludes an open document, or "". The document may lie outside of the workspace."""
         names = dict.fromkeys(filter(None, (path, _resolve(path))))
         for name in names:
             rules = self._rules_around(name)
@@ -68,12 +69,12 @@ class Workspace:
         return ""
 
     def read(self, path: Path) -> TextFile | None:
-        """The text of a file that may be read; None if it may not, is no plain text, or is too large."""
+        """Return the text of a file that may be read; None if it may not, is no plain text, or is too large."""
         resolved = _resolve(path)
         return None if resolved is None or self.reason(path) else _read_text(resolved)
 
     def walk(self) -> Iterator[Path | None]:
-        """Every file below the roots that may be read, without following links; None after each folder.
+        """Yield every file below the roots that may be read, without following links, and None after each folder.
 
         The caller may stop between any two.
         """
@@ -100,7 +101,7 @@ class Workspace:
 
 
 def stamp_of(path: Path) -> tuple[int, int] | None:
-    """What changes when a file changes; None if it is gone."""
+    """Return values that change when a file changes; None if it is gone."""
     try:
         found = path.stat()
     except OSError:
@@ -109,7 +110,7 @@ def stamp_of(path: Path) -> tuple[int, int] | None:
 
 
 def _read_text(resolved: Path) -> TextFile | None:
-    """Not waiting for a pipe, not following a link that was put there since."""
+    """Read a file without waiting for a pipe, and without following a link that was put there since it was resolved."""
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         with open(resolved, "rb", opener=lambda name, _: os.open(name, flags)) as file:

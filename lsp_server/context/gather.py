@@ -1,7 +1,7 @@
-"""The context of a request, frozen while a burst of typing lasts, so that typing doesn't change the prompt's beginning.
+"""Gathers the context of a request and freezes it for a burst of typing, so that the prompt keeps its beginning.
 
-The event loop's side: it notes what the editor does, which costs microseconds, and asks the background thread in the
-pauses. Only the first request of a burst may wait for it, and not for long. It must not know the engine or the wire.
+This is the event loop's side: it notes what the editor does, which costs microseconds, and asks the background thread
+in pauses. Only a burst's first request may wait for it, for a short time. It must not know the engine or the wire.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ WEIGHT: Final = 0.3
 MAX_LINES_MOVED: Final = 30
 MAX_OTHERS: Final = 20
 MAX_RECENT: Final = 10
-# A larger document gives no context to others, and no recent edits: to look through it takes too long, and one with
-# such lines was generated.
+# chosen: a longer document, surely generated, takes too long to look through; it gives no context and no edits.
 MAX_LINES: Final = 20_000
 SCHEMES: Final = ("file", "untitled", "vscode-notebook-cell")
 
@@ -43,10 +42,7 @@ Files = tuple[ContextFile, ...]
 
 @dataclass(slots=True, kw_only=True)
 class _Burst:
-    """What is sent with the requests of a document while it is being typed in; `asked` is for what it was made.
-
-    `is_late` if gathering took too long for its first request: then, once, it takes what has come since.
-    """
+    """A burst's context, gathered for `asked`; `is_late` means that the burst's first request couldn't wait for it."""
 
     asked: _Asked
     files: Files
@@ -65,7 +61,7 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ready:
-    """What was gathered in a pause, and after how many changes."""
+    """The context that was gathered in a pause; `num_changes` is the number of changes up to then."""
 
     asked: _Asked
     files: Files
@@ -74,7 +70,7 @@ class _Ready:
 
 
 class ContextGatherer:
-    """The context of one editor window. For the event loop's thread."""
+    """Gathers the context for one editor window. It belongs to the event loop's thread."""
 
     def __init__(
         self,
@@ -93,17 +89,17 @@ class ContextGatherer:
         self._known: dict[str, OpenDocument] = {}
         self._bursts: dict[str, _Burst] = {}
         self._ready: _Ready | None = None
-        self._takes_s = 0.0  # a gathering, lately: where that is too long, waiting for it is in vain
+        self._takes_s = 0.0  # how long gathering takes, lately: if it is too long, requests don't wait for it
         self._num_changes = 0
         self._num_changes_before = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """The editor is ready: have the thread import and read what its first judgement needs."""
+        """Have the thread import and read what its first judgement needs, now that the editor is ready."""
         self._follow_folders()
 
     def opened(self, uri: str) -> None:
-        """A document was opened."""
+        """Take note of a document that was opened, and have it judged by the ignore rules."""
         self._lines[uri] = self._lines.pop(uri, -1)
         self._judge(uri)
         if document := self._document(uri):
@@ -111,7 +107,7 @@ class ContextGatherer:
             self._worker.look(document)
 
     def changed(self, params: types.DidChangeTextDocumentParams) -> None:
-        """A document was changed."""
+        """Take note of a document that was changed, as the sign that a burst goes on."""
         uri = params.text_document.uri
         self._visit(uri, _last_line(params, self._lines.get(uri, -1)))
         now = self._clock()
@@ -125,7 +121,7 @@ class ContextGatherer:
         self._wait_for_pause()
 
     def closing(self, uri: str) -> None:
-        """A document is about to be forgotten."""
+        """Take a last look at a document that is about to be forgotten."""
         if document := self._document(uri):
             self._worker.look(document)
             if document.file:
@@ -136,24 +132,24 @@ class ContextGatherer:
             known.pop(uri, None)
 
     def changed_on_disk(self, uris: Sequence[str]) -> None:
-        """Files were saved, created or deleted; ignore rules among them hold from now on."""
+        """Follow files that were saved, created or deleted. Changed ignore rules hold from now on."""
         files = [Path(path) for uri in uris if uri.startswith("file:") and (path := to_fs_path(uri))]
         self._judge_all(at_once=any(file.name in RULE_FILES for file in files))
         self._worker.changed_on_disk(files)
 
     async def ignored_by(self, uri: str) -> str:
-        """The pattern that excludes an open document, and where it stands; "" if none does."""
+        """Return the pattern that excludes an open document, and the file it stands in; "" if none does."""
         if uri not in self._judged:
             self._judge(uri)
         return await asyncio.shield(self._judged[uri])
 
     def files(self, uri: str) -> Files:
-        """What goes with the requests of a document, until the burst of typing in it ends."""
+        """Return the context that goes with a document's requests until the burst of typing in it ends."""
         burst = self._bursts.get(uri)
         return () if burst is None else burst.files
 
     async def prepare(self, snapshot: Snapshot, line: int, sources: tuple[str, ...], context_tokens: int) -> None:
-        """Before a request at this line, for a model with such a window (0: it didn't say): begin or go on a burst."""
+        """Start or continue a burst before a request at this line; `context_tokens` is the model's window or 0."""
         uri = snapshot.uri
         self._visit(uri, line)
         asked = _Asked(uri=uri, sources=sources, max_chars=room_for(context_tokens))
@@ -183,13 +179,13 @@ class ContextGatherer:
         self._wait_for_pause()
 
     def close(self) -> None:
-        """End the thread and the timer."""
+        """Stop the thread and the timer."""
         if self._timer is not None:
             self._timer.cancel()
         self._worker.close()
 
     async def _fresh(self, asked: _Asked, snapshot: Snapshot, line: int, before: Files) -> Files | None:
-        """What the last pause gathered if that still holds; else gathered now, or None if it takes too long."""
+        """Return the last pause's context if it still holds, else gather now; None if that takes too long."""
         if (found := self._made_for(asked, line)) is not None:
             return found
         gathering = self._gather(asked, snapshot, line, before)
@@ -197,7 +193,7 @@ class ContextGatherer:
         return gathering.result() if done and not gathering.cancelled() and not gathering.exception() else None
 
     def _made_for(self, asked: _Asked, line: int) -> Files | None:
-        """What was gathered for this place since the burst began or in the pause before it."""
+        """Return what was gathered for this place since the burst began or in the pause before it."""
         ready = self._ready
         if ready is None or ready.asked != asked or ready.num_changes < self._num_changes_before:
             return None
@@ -252,7 +248,10 @@ class ContextGatherer:
             self._judge(uri, at_once=at_once)
 
     def _judge(self, uri: str, *, at_once: bool = True) -> None:
-        """Judge a document again; requests wait for it if it must hold `at_once`, else the last judgement holds on."""
+        """Judge a document again.
+
+        If the judgement must hold `at_once`, requests wait for it; else the last one holds on.
+        """
         self._follow_folders()
         path = to_fs_path(uri) if uri.startswith("file:") else None
         name = uri.rpartition(":")[2]
@@ -275,7 +274,10 @@ class ContextGatherer:
             self._worker.start([Path(path) for folder in folders if (path := to_fs_path(folder))])
 
     def _document(self, uri: str) -> OpenDocument | None:
-        """An open document as it is now, if it may be context; one that didn't change is the same object as before."""
+        """Return an open document as it is now, if it may be context.
+
+        An unchanged one is the object that was returned before.
+        """
         known, revision = self._known.get(uri), self._documents.revision(uri)
         line = self._lines.get(uri, -1)
         if known is None or known.revision != revision:
@@ -290,7 +292,7 @@ class ContextGatherer:
 
 
 def _last_line(params: types.DidChangeTextDocumentParams, before: int) -> int:
-    """Where the last change of a notification ends; where it was before if all was replaced."""
+    """Return the line where the last change of a notification ends, or `before` if the whole text was replaced."""
     change = params.content_changes[-1] if params.content_changes else None
     if not isinstance(change, types.TextDocumentContentChangePartial):
         return before

@@ -1,7 +1,7 @@
-"""Which files must not be looked at: the built-in lists, `.gitignore` and `.tabcastignore`, read as git reads them.
+"""Decides which files must not be read: by built-in lists, `.gitignore` and `.tabcastignore`, read as git reads them.
 
-Rules are parsed and no program is run. Later rules win, as in git: what is built in against clutter, then every
-`.gitignore` from the root down, then every `.tabcastignore`; what is built in against secrets can't be taken back,
+Rules are parsed and no program is run. Later rules win, as in git: first the built-in rules against clutter, then every
+`.gitignore` from the root down, then every `.tabcastignore`. The built-in rules against secrets can't be taken back,
 because a workspace is not trusted. It must not know documents or requests.
 """
 
@@ -21,7 +21,7 @@ GIT_IGNORE: Final = ".gitignore"
 OWN_IGNORE: Final = ".tabcastignore"
 RULE_FILES: Final = (GIT_IGNORE, OWN_IGNORE)
 MAX_RULES_BYTES: Final = 256 * 1024
-# More wildcards of one kind than this, and a name can be tried against a pattern for ever.
+# chosen: with more wildcards of one kind a hostile pattern could backtrack for ever.
 MAX_WILDCARDS: Final = 3
 
 # Compared with names in lower case.
@@ -49,15 +49,15 @@ CLUTTER_PATTERNS: Final = (
     *(f"*.{ending}" for ending in ("zip", "gz", "bz2", "xz", "zst", "tar", "7z", "whl", "parquet", "sqlite*", "db")),
 )
 BUILT_IN: Final = "built in"
-# A module that deals with secrets, or is named like Python's own, is code: what it holds is masked, and only its folder
-# is judged.
+# A module that deals with secrets, or is named like Python's `secrets`, is code: secrets in it are masked, and only its
+# folder is judged.
 _CODE: Final = re.compile(
     r"secrets\.(pyi?|[mc]?[jt]sx?|go|rs|java|kt|scala|swift|cs|c|h|cc|[ch]pp|rb|exs?|erl|hs|ml|dart|lua|zig)"
 )
 
 
 class _Rules(NamedTuple):
-    """Patterns and where they stand; their paths are relative to `base`."""
+    """The patterns of one rule file, whose name they carry; their paths are relative to `base`."""
 
     base: PurePath
     spec: GitIgnoreSpec
@@ -65,7 +65,7 @@ class _Rules(NamedTuple):
 
 
 class _Moment(NamedTuple):
-    """What was found: by rule file its patterns; by folder the rules that hold in it, and why it is excluded itself."""
+    """What one look at the disk found: patterns by rule file, rules by folder, and why a folder is excluded itself."""
 
     specs: dict[Path, GitIgnoreSpec | None]
     rules: dict[Path, list[_Rules]]
@@ -73,7 +73,7 @@ class _Moment(NamedTuple):
 
 
 class IgnoreRules:
-    """The rules of one root, which must be a resolved path. Rule files are read again when they change."""
+    """The ignore rules of one root, which must be a resolved path. Rule files are read again when they change."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -83,7 +83,7 @@ class IgnoreRules:
 
     @contextmanager
     def at_one_moment(self) -> Iterator[None]:
-        """Look at each rule file once, however many files are judged."""
+        """Look at each rule file only once within this context, however many files are judged."""
         self._moment = _Moment({}, {}, {})
         try:
             yield
@@ -91,7 +91,7 @@ class IgnoreRules:
             self._moment = None
 
     def reason(self, path: Path) -> str:
-        """The pattern that excludes a file, and where it stands; "" if none does. `path` lies below the root."""
+        """Return the pattern that excludes a file, and where it stands; "" if none does. `path` lies below the root."""
         if why := secret_reason(path.relative_to(self.root)):
             return why
         for folder in reversed([folder for folder in path.parents if self.root in folder.parents]):
@@ -106,7 +106,7 @@ class IgnoreRules:
         return known[folder]
 
     def entry_reason(self, path: Path, *, is_folder: bool) -> str:
-        """The same for one entry of a folder that is not excluded itself."""
+        """Return the pattern that excludes one entry of a folder that is not excluded itself; "" if none does."""
         if why := secret_reason(PurePath(path.name), is_folder=is_folder):
             return why
         if is_folder and (path / "pyvenv.cfg").is_file():
@@ -114,7 +114,7 @@ class IgnoreRules:
         return _decide(self._rules_of(path.parent), path, is_folder=is_folder)
 
     def _rules_of(self, folder: Path) -> list[_Rules]:
-        """All rules that hold in a folder, the last to decide last."""
+        """Return all rules that hold in a folder, in order; the last that matches decides."""
         known = self._moment.rules if self._moment else {}
         if folder not in known:
             known[folder] = self._read_rules_of(folder)
@@ -154,7 +154,7 @@ class IgnoreRules:
 
 
 def secret_reason(path: PurePath, *, is_folder: bool = False) -> str:
-    """The built-in pattern against secrets that a path's names match, or ""."""
+    """Return the built-in pattern against secrets that one of a path's names matches, or ""."""
     if not is_folder and _CODE.fullmatch(path.name.lower()):
         path, is_folder = path.parent, True
     lowered = path.as_posix().lower().lstrip("/") + ("/" if is_folder else "")
@@ -165,7 +165,7 @@ def secret_reason(path: PurePath, *, is_folder: bool = False) -> str:
 
 
 def parse_rules(lines: Iterable[str]) -> GitIgnoreSpec:
-    """The patterns of a rule file; a line that is none is left out, as git does."""
+    """Parse the patterns of a rule file. Like git, leave out lines that are no pattern."""
     from pathspec import GitIgnoreSpec  # noqa: PLC0415 - not before the `initialize` answer
     from pathspec.patterns.gitignore.base import GitIgnorePatternError  # noqa: PLC0415
 
@@ -177,7 +177,7 @@ def parse_rules(lines: Iterable[str]) -> GitIgnoreSpec:
 
 
 def _bounded(line: str) -> str:
-    """The rule, or one that excludes more where it has too many wildcards; what it would take back stays excluded."""
+    """Return the rule, widened to exclude more if it has too many wildcards; a rule that takes back is then dropped."""
     parts = line.split("/")
     wide = [_bounded_part(part) for part in parts]
     folders = [number for number, part in enumerate(wide) if part == "**"]
@@ -211,13 +211,13 @@ def _pattern(spec: GitIgnoreSpec, index: int | None) -> str:
 
 
 def _repository_of(root: Path) -> Path:
-    """The folder whose rules hold in the root, too: that of the repository around it."""
+    """Return the folder of the repository around a root; its rules hold in the root too."""
     return next((folder for folder in (root, *root.parents) if (folder / ".git").exists()), root)
 
 
 @cache
 def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """One expression for all of them: most names match none, and a hundred searches for that cost too much."""
+    """Join patterns into one expression. Most names match none, and a hundred searches for that would cost too much."""
     forms = (getattr(pattern, "regex", None) for pattern in _built_in(patterns).patterns)
     return re.compile("|".join(re.sub(r"\(\?P<\w+>", "(?:", form.pattern) for form in forms if form))
 

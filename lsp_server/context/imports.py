@@ -1,7 +1,7 @@
-"""The source "imports": how the local modules that a document imports define what it uses of them.
+"""Implements the source "imports": the definitions that a document imports from local modules.
 
-Definitions that are named near the cursor come first. Modules are looked for among open documents, then among the
-files that may be read; libraries outside of the workspace are not. It must not know requests or the wire.
+Definitions that are named near the cursor come first. Modules are looked for among open documents, then among the files
+that may be read; libraries outside of the workspace are not. It must not know requests or the wire.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _WORD: Final = re.compile(r"[A-Za-z_$][\w$]*")
 
 
 class Import(NamedTuple):
-    """One name: from where (`module` with its leading dots, or a relative path), and as what it is known here.
+    """One imported name: its `module` (with leading dots, or a relative path), its `name` there and its `alias` here.
 
     `name` is "" where the whole module is imported.
     """
@@ -56,7 +56,7 @@ class ModuleFile(NamedTuple):
 
 
 def read_module(file: Path, path: str, lines: Sequence[str]) -> ModuleFile:
-    """The module of a file; `lines` have no line ends."""
+    """Read the definitions and imports of a file; `lines` have no line ends."""
     if file.suffix == ".py":
         return ModuleFile(file, path, outline(lines, PYTHON), find_imports(lines))
     return ModuleFile(file, path, outline(lines, "typescript"), find_script_imports(lines))
@@ -67,7 +67,7 @@ Find = Callable[[Path], ModuleFile | None]
 
 
 def imported_definitions(view: EditorState, roots: Sequence[Path], find: Find) -> Iterator[Snippet]:
-    """A snippet for each imported definition; the caller may stop between any two."""
+    """Yield a snippet for each imported definition; the caller may stop between any two."""
     document = view.current
     if document.file is None or document.language not in {PYTHON, *SCRIPT_LANGUAGES}:
         return
@@ -80,7 +80,7 @@ def imported_definitions(view: EditorState, roots: Sequence[Path], find: Find) -
     for one in (find_imports(lines) if is_python else find_script_imports(lines))[:MAX_IMPORTS]:
         candidates = _python_files if is_python else _script_files
         for module, definition in _definitions(one, document.file, roots, find, candidates):
-            if used is None:  # most documents define all that they use, or take it from libraries
+            if used is None:  # computed late: most documents define all that they use, or take it from libraries
                 used = _words([line for line in lines if "import" not in line])
             key = (module.file, definition.name)
             known_as = definition.name if not one.name else one.alias
@@ -94,7 +94,10 @@ def imported_definitions(view: EditorState, roots: Sequence[Path], find: Find) -
 
 
 def _words(lines: Sequence[str]) -> set[str]:
-    """The words of these lines, some lines at a time: one search in a large text would hold up all other threads."""
+    """Return the words of these lines.
+
+    They are searched in portions, since one search of a large text holds up all threads.
+    """
     found: set[str] = set()
     for first in range(0, len(lines), LINES_AT_ONCE):
         found.update(_WORD.findall("\n".join(line[:MAX_CHARS] for line in lines[first : first + LINES_AT_ONCE])))
@@ -102,7 +105,7 @@ def _words(lines: Sequence[str]) -> set[str]:
 
 
 def find_imports(lines: Sequence[str]) -> list[Import]:
-    """The imports of a Python document, also those in brackets over several lines. Lines may have their ends."""
+    """Return the imports of a Python document, also those in brackets over several lines. Lines may have their ends."""
     found: list[Import] = []
     for number, line in enumerate(lines):
         if "import" not in line or not line.lstrip().startswith(("from ", "import ")):
@@ -119,7 +122,7 @@ def find_imports(lines: Sequence[str]) -> list[Import]:
 
 
 def find_script_imports(lines: Sequence[str]) -> list[Import]:
-    """The relative imports of a JavaScript or TypeScript document. Lines may have their ends."""
+    """Return the relative imports of a JavaScript or TypeScript document. Lines may have their ends."""
     found: list[Import] = []
     for match in _SCRIPT_FROM.finditer("\n".join(line[:MAX_CHARS] for line in lines[:400])):
         path = match["path"] or match["module"]
@@ -151,7 +154,7 @@ def _definitions(
             continue
         matching = [d for d in module.definitions if not still.name or d.name == still.name]
         yield from ((module, definition) for definition in matching)
-        if not matching and followed < MAX_FOLLOWED:  # passed on from another module
+        if not matching and followed < MAX_FOLLOWED:  # the module may re-export the name from another
             for passed in (one for one in module.imports if one.alias == still.name):
                 yield from _definitions(passed, module.file, roots, find, candidates, followed + 1)
         return
@@ -177,7 +180,7 @@ def _python_files(wanted: Import, file: Path, roots: Sequence[Path]) -> Iterator
 
 
 def _script_files(wanted: Import, file: Path, _roots: Sequence[Path]) -> Iterator[tuple[Path, Import]]:
-    # Joined as text, for "./x" + ".ts"; the dots within are resolved when the file is looked for.
+    # Joined as text, so that "./x" can take the ending ".ts"; the dots are resolved when the file is looked for.
     place = str(file.parent / wanted.module)
     for ending in SCRIPT_ENDINGS:
         yield Path(place.removesuffix(".js") + ending if ending else place), wanted

@@ -1,7 +1,7 @@
-"""Hides secrets in text that goes into a prompt: tokens, private keys, passwords in addresses and assignments.
+"""Masks secrets in text that goes into a prompt: tokens, private keys, passwords in addresses and assignments.
 
 Each secret is replaced by as many asterisks, so that lines keep their length. The line of the cursor is left as it is
-typed. Forms of tokens are those that their issuers document. It must not know documents, files or requests.
+typed. The forms of tokens are those that their issuers document. It must not know documents, files or requests.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from lsp_server.context.budget import Cut
 
 MASK: Final = "*"
 
-# Texts of which one stands in all that a form matches, and the form, of a kind that nothing else has. What is masked is
-# its group, or all that matches.
+# Each entry is a list of marks and an expression for tokens of one kind. Every match of the expression contains one of
+# the marks, which are quick to look for. The expression's group is masked, or the whole match if it has none.
 _TOKENS: Final = (
     (
         "AKIA ASIA ABIA ACCA AGPA AIDA AROA ANPA ANVA",
@@ -43,7 +43,7 @@ _TOKENS: Final = (
     ("PRIVATE KEY-----", r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<key>.+?)(?:-----END|$)"),
     ("://", r"\b[A-Za-z][A-Za-z0-9+.-]{0,20}://[^\s:/@\"']*+:(?P<address>(?![{$<%*])[^\s@\"'/]++)@"),
 )
-# The same in capitals or not, the texts in small letters.
+# Entries whose expression ignores case; their marks are in lower case.
 _LOOSE_TOKENS: Final = (
     ("bearer basic", r"(?i:\b(?:bearer|basic)\s+)(?P<header>(?=[\w.~+/-]*\d)[\w.~+/-]{16,}=*)"),
     (
@@ -68,7 +68,8 @@ _NAME: Final = (
     r"[\w-]{0,64}+(?![\w-]))"
 )
 _SIGN: Final = r"[\"']?\]?\s*+(?::\s*+[A-Za-z_][\w.\[\] |]*+)?\s*+(?::=|=>|==|!=|=|:|,)\s*+"
-# What is matched possessively can't begin what comes behind it, so that no line makes an expression go back for ever.
+# Parts are matched possessively: none can begin the part behind it, so that no line makes an expression backtrack for
+# long.
 _QUOTED: Final = re.compile(
     _NAME + _SIGN + r"\(?\s*+[A-Za-z]{0,2}(?P<quote>[\"'`])(?P<value>[^\"'`\s]{6,}+)(?P=quote)", re.I
 )
@@ -81,19 +82,19 @@ _KEY_END: Final = "-----END"
 _PLACEHOLDER: Final = re.compile(
     r"^(?:[<{$%\[*].*|x{4,}|\.+|.*(?:example|changeme|change_me|placeholder|your[-_]|dummy|redacted|todo).*)$", re.I
 )
-# Words joined by dots, dashes, slashes or underscores, perhaps with a number behind: names and paths, not secrets.
+# Words joined by dots, dashes, slashes or underscores, perhaps with a number at the end, are names and paths.
 _WORDS: Final = re.compile(r"^[/._:-]*[A-Za-z]+\d{0,2}(?:[-_./:]+[A-Za-z]*\d{0,2})*$")
 
 
 def mask_around(cut: Cut) -> Cut:
-    """Mask what stands around a cursor, but for the cursor's own line."""
+    """Mask secrets around a cursor, except on the cursor's own line."""
     above, end, head = cut.prefix.rpartition("\n")
     tail, begin, below = cut.suffix.partition("\n")
     return Cut(prefix=mask_text(above) + end + head, suffix=tail + begin + mask_text(below))
 
 
 def mask_text(text: str) -> str:
-    """The text with asterisks in place of secrets; as long as before, with the same line ends."""
+    """Return the text with asterisks in place of secrets. Its length and line ends stay."""
     if "PRIVATE KEY-----" not in text:
         return "\n".join(map(_mask_line, text.split("\n")))
     lines = text.split("\n")
@@ -124,8 +125,8 @@ def _mask_line(line: str) -> str:
 
 
 def _may_hold_token(line: str) -> bool:
-    """Whether one of the forms may match, told in a twentieth of the time."""
-    if not line.isascii():  # "ı" is an "i" to an expression that ignores case
+    """Return whether an expression may match. This takes a twentieth of the time that the expressions take."""
+    if not line.isascii():  # an expression that ignores case takes "ı" for an "i", so the marks don't tell
         return True
     folded = line.lower()
     has_hint = _TOKEN_HINT.search(line) is not None or any(hint in folded for hint in _LOOSE_HINTS)
@@ -133,7 +134,7 @@ def _may_hold_token(line: str) -> bool:
 
 
 def _may_name_secret(line: str) -> bool:
-    """Whether something may be assigned to the name of a secret, told as quickly."""
+    """Return whether something may be assigned to a secret's name. This is as quick as `_may_hold_token`."""
     folded = line.lower()
     return not line.isascii() or any(hint in folded for hint in _NAME_HINTS)
 
@@ -153,7 +154,7 @@ def _mask_value(found: re.Match[str]) -> str:
 
 
 def _looks_secret(value: str, name: str, *, is_quoted: bool) -> bool:
-    """Whether a value that is assigned to such a name is a secret and no name, path or placeholder itself."""
+    """Return whether a value that is assigned to such a name is a secret, and no name, path or placeholder itself."""
     if _PLACEHOLDER.match(value) or set(value) == {MASK}:
         return False
     is_password = _PASSWORD_NAME.search(name) is not None
@@ -166,13 +167,13 @@ def _looks_secret(value: str, name: str, *, is_quoted: bool) -> bool:
 
 
 def entropy(text: str) -> float:
-    """Shannon's entropy of the characters of a text, in bits a character."""
+    """Return the Shannon entropy of a text's characters in bits per character."""
     counts = Counter(text)
     return -sum(n / len(text) * math.log2(n / len(text)) for n in counts.values())
 
 
 def _num_changes(text: str) -> int:
-    """How often the kind of character changes: random letters change often, words seldom."""
+    """Count how often the kind of character changes: random letters change often, words seldom."""
     kinds = ["0" if c.isdigit() else "A" if c.isupper() else "a" for c in text if c.isalnum()]
     return sum(a != b for a, b in pairwise(kinds))
 

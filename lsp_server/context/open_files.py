@@ -1,4 +1,4 @@
-"""The source "open": what stands around the place last visited in the other open documents and those closed lately.
+"""Implements the source "open": the text around the last visited place of other open or lately closed documents.
 
 A document in which no place was visited gives its outline. It must not know requests or the wire.
 """
@@ -16,7 +16,7 @@ MAX_OPEN: Final = 20
 
 
 def visited_places(view: EditorState, closed: Iterator[OpenDocument]) -> Iterator[Snippet]:
-    """A snippet of each document, the last visited first; `closed` come behind those that are open."""
+    """Yield a snippet of each document, the last visited first; `closed` ones come behind the open ones."""
     for rank, document in enumerate([*view.others, *closed][:MAX_OPEN]):
         first, text = _around(document, view.window_lines) if document.line >= 0 else (0, _heads(document, view))
         if text.strip():
@@ -29,7 +29,7 @@ def _around(document: OpenDocument, num_lines: int) -> tuple[int, str]:
 
 
 def _heads(document: OpenDocument, view: EditorState) -> str:
-    """The definitions' texts, or the document's beginning where none are known."""
+    """Return the texts of the document's definitions, or its beginning if none are known."""
     found = outline([without_end(line) for line in document.lines], document.language)
     text, room = "", view.window_lines * 40
     for definition in found:

@@ -1,7 +1,7 @@
-"""The definitions of a source file by its lines alone: signatures, the first line of docstrings, fields.
+"""Finds the definitions of a source file by its lines alone: signatures, the first line of docstrings, fields.
 
-Line by line and tolerant, because a file that is being written seldom parses, and because Python's own parser would
-hold up the event loop for a large file. It must not know files or documents.
+Line by line and tolerant, because a file that is being edited seldom parses, and because Python's own parser would hold
+up the event loop for a large file. It must not know files or documents.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SCRIPT_MEMBER: Final = re.compile(r"\s+(?!return\b|if\b|for\b|while\b|switch\b)
 
 
 class Definition(NamedTuple):
-    """A name that a file defines, the line where, counted from 0, and the text that tells how to use it."""
+    """A name that a file defines, the number of its line, counted from 0, and the text that tells how to use it."""
 
     name: str
     line: int
@@ -37,7 +37,7 @@ class Definition(NamedTuple):
 
 
 def outline(lines: Sequence[str], language: str) -> list[Definition]:
-    """The definitions at the outermost level, in their order; none for a language that isn't known here.
+    """Return the definitions at the outermost level in their order; none for a language that isn't supported here.
 
     `lines` have no line ends.
     """
@@ -60,14 +60,14 @@ def _outline_python(lines: Sequence[str]) -> list[Definition]:
 
 
 def _signature(lines: Sequence[str], number: int) -> str:
-    """The head of a function or class, and its docstring's first line, or "..." for the body that is left out."""
+    """Return the head of a function or class with its docstring's first line, or "..." in place of the body."""
     head, depth, end = _decorators(lines, number), 0, number
     for end in range(number, min(number + MAX_SIGNATURE_LINES, len(lines))):
         head.append(lines[end][:MAX_LINE_CHARS])
         depth += sum(lines[end].count(c) for c in "([{") - sum(lines[end].count(c) for c in ")]}")
         if depth <= 0 and ":" in (behind := lines[end].split("#")[0].rpartition(")")[2].rstrip()):
             if not behind.endswith(":"):
-                return "\n".join(head)  # its body stands on the same line
+                return "\n".join(head)  # the body is on this line too
             break
     summary = _docstring(lines, end + 1)
     if not summary:

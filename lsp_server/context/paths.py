@@ -1,4 +1,4 @@
-"""The name of the repository and the path of a file in it, told from the editor's folders and the document's URI.
+"""Derives the repository's name and the file's path in it from the editor's folders and the document's URI.
 
 Nothing is read and no program is run: a workspace is not trusted.
 """
@@ -13,14 +13,14 @@ from pygls.uris import to_fs_path
 
 
 class Location(NamedTuple):
-    """`repo` is empty where the file lies in none of the editor's folders."""
+    """The place of a document. `repo` is empty where the file lies in none of the editor's folders."""
 
     repo: str
     path: str
 
 
 def locate(uri: str, folder_uris: Iterable[str]) -> Location:
-    """Where a document lies, in the innermost folder that holds it."""
+    """Return the place of a document in the innermost folder that holds it."""
     file = PurePath(to_fs_path(uri) or uri.rpartition(":")[2])
     folders = [PurePath(path) for folder in folder_uris if (path := to_fs_path(folder))]
     around = [folder for folder in folders if folder in file.parents]

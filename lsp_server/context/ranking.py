@@ -1,7 +1,7 @@
-"""Chooses which pieces go with a request, and in which order: the best that find room, the stablest first.
+"""Chooses the pieces that go with a request, and their order: the best that find room, the most stable first.
 
-Sources are laid out from the one that changes least to the one that changes most, and what was sent before keeps its
-place, so that the engine can reuse what it computed. It must not know where pieces come from, nor tokens.
+Sources are laid out from the one that changes least to the one that changes most, and pieces that were sent before keep
+their place, so that the engine can reuse what it computed. It must not know where pieces come from, nor tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lsp_server.settings import Source
 WEIGHTS: Final[dict[Source, float]] = {"imports": 1.0, "similar": 0.9, "edits": 0.8, "open": 0.6}
 SOURCE_SHARE: Final = 0.5
 HEADER_CHARS: Final = 12
-# A conservative count: the shipped vocabulary of 8,192 holds 3.1 characters of Python a token, larger ones hold more.
+# measured: the shipped vocabulary of 8,192 has 3.1 characters of Python to a token, larger ones more; this is safe.
 CHARS_PER_TOKEN: Final = 2.8
 MIN_CONTEXT_TOKENS: Final = 2049
 UNKNOWN_CONTEXT_TOKENS: Final = 4096
@@ -26,21 +26,21 @@ MAX_CHARS: Final = 24_000
 
 
 def room_for(context_tokens: int) -> int:
-    """How many characters of context a model with such a window should get; 0 tokens: it didn't say.
+    """Return how many characters of context suit a model with a window of so many tokens; 0 if its length is unknown.
 
-    A small window is better filled with the document itself: see the decisions in ARCHITECTURE.md.
+    A small window is better filled with the document itself: see docs/decisions/context-and-privacy.md.
     """
     tokens = context_tokens or UNKNOWN_CONTEXT_TOKENS
     return room_in(tokens) if tokens >= MIN_CONTEXT_TOKENS else 0
 
 
 def room_in(context_tokens: int) -> int:
-    """How many characters of context fit beside the document in a window of so many tokens."""
+    """Return how many characters of context fit beside the document in a window of so many tokens."""
     return min(MAX_CHARS, int(context_tokens * CONTEXT_SHARE * CHARS_PER_TOKEN))
 
 
 def choose(snippets: Iterable[Snippet], max_chars: int, before: Sequence[ContextFile] = ()) -> tuple[ContextFile, ...]:
-    """The best pieces that fit, secrets masked, as files in a stable order."""
+    """Return the best pieces that fit, with secrets masked, as files in a stable order."""
     ranked = sorted(snippets, key=lambda s: -WEIGHTS[s.source] * s.score)
     num_sources = len({snippet.source for snippet in ranked})
     share = max_chars * (SOURCE_SHARE if num_sources > 1 else 1.0)

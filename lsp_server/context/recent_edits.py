@@ -1,7 +1,7 @@
-"""The source "edits": what was changed lately in all documents, as the hunks of a diff.
+"""Implements the source "edits": the latest changes in all documents, as the hunks of a diff.
 
-A hunk is told by comparing a document with how it was, so that keystrokes make one edit, and what was typed and
-taken back makes none. It must not know requests or the wire.
+Hunks come from comparing a document with an earlier state of it, so that keystrokes make one edit, and text that was
+typed and taken back makes none. It must not know requests or the wire.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DIFF_PATH: Final = "recent-edits.diff"
 
 
 class Hunk(NamedTuple):
-    """`old` and `new` lines, with their line ends; where they stand, counted from 0; when it last changed."""
+    """One change: `old` and `new` lines with their line ends, their places counted from 0, and when it last changed."""
 
     old_line: int
     old: tuple[str, ...]
@@ -43,14 +43,14 @@ class _History:
 
 
 class RecentEdits:
-    """What is known of each document's past. Not for several threads."""
+    """The past states of the documents. It is not thread-safe."""
 
     def __init__(self) -> None:
         self._histories: dict[str, _History] = {}
         self._tick = 0
 
     def look(self, document: OpenDocument) -> None:
-        """Take note of a document as it is now; the first look is what later ones are compared with."""
+        """Take note of a document as it is now. Later looks are compared with the first."""
         history = self._histories.pop(document.uri, None)
         if history is None:
             history = _History(base=document.lines, path=document.path, seen=document.lines)
@@ -61,7 +61,7 @@ class RecentEdits:
             history.hunks = [hunk._replace(tick=ticks.get((hunk.old, hunk.new), self._tick)) for hunk in hunks]
             history.seen = document.lines
             _forget_oldest(history)
-        self._histories[document.uri] = history  # behind all others
+        self._histories[document.uri] = history  # goes to the end, as the most recently used
         while len(self._histories) > MAX_DOCUMENTS:
             del self._histories[next(iter(self._histories))]
 
@@ -70,7 +70,7 @@ class RecentEdits:
         self._histories.pop(uri, None)
 
     def snippets(self, view: EditorState) -> Iterator[Snippet]:
-        """The last hunks, newest first, less those around the cursor."""
+        """Yield the last hunks, newest first, except those around the cursor."""
         found = [(hunk, history, uri) for uri, history in self._histories.items() for hunk in history.hunks]
         found.sort(key=lambda entry: -entry[0].tick)
         rank = 0
@@ -91,7 +91,10 @@ class RecentEdits:
 
 
 def diff(old: Sequence[str], new: Sequence[str], tick: int) -> list[Hunk]:
-    """The hunks between two texts; changes that are a few lines apart are one. Too much of a change is none."""
+    """Return the hunks between two texts.
+
+    Changes a few lines apart are one hunk; a change that is too large gives none.
+    """
     start = 0
     shortest = min(len(old), len(new))
     while start < shortest and (old[start] is new[start] or old[start] == new[start]):
@@ -114,7 +117,7 @@ def diff(old: Sequence[str], new: Sequence[str], tick: int) -> list[Hunk]:
 
 
 def render(path: str, hunk: Hunk, lines: Sequence[str]) -> str:
-    """A hunk in the form of `diff -u`, less its counts, with the line above and the line below."""
+    """Format a hunk like `diff -u`, without its counts, with the line above and the line below."""
     above = lines[max(0, hunk.new_line - NUM_LINES_SHOWN) : hunk.new_line]
     below = lines[_end(hunk) : _end(hunk) + NUM_LINES_SHOWN]
     body = [" " + line for line in above]
@@ -125,10 +128,10 @@ def render(path: str, hunk: Hunk, lines: Sequence[str]) -> str:
 
 
 def _forget_oldest(history: _History) -> None:
-    """Make the oldest hunk part of what later looks are compared with."""
+    """Make the oldest hunk part of the base with which later looks are compared."""
     if len(history.hunks) <= MAX_HUNKS:
         if not history.hunks and history.base is not history.seen:
-            history.base = history.seen  # nothing is left of all changes, or they are too many to tell
+            history.base = history.seen  # no changes are left, or there are too many to keep
         return
     oldest = min(history.hunks, key=lambda hunk: hunk.tick)
     base, at = history.base, oldest.old_line

@@ -1,4 +1,4 @@
-"""The source "similar": windows of other files whose identifiers are most like those around the cursor.
+"""Implements the source "similar": windows of other files whose identifiers are most like those around the cursor.
 
 Likeness is the Jaccard index of two sets of identifiers, each weighted by how few windows have it (Jaccard over fixed
 windows as in Copilot, weights after Sparck Jones 1972). The index of the workspace keeps numbers instead of text, is
@@ -59,7 +59,7 @@ class _Indexed(NamedTuple):
 
 
 class SimilarIndex:
-    """The files of the workspace that are of the languages asked for. Not for several threads."""
+    """An index of the workspace's files in the languages asked for. It is not thread-safe."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -70,11 +70,11 @@ class SimilarIndex:
 
     @property
     def num_files(self) -> int:
-        """How many files it holds."""
+        """Return how many files the index holds."""
         return len(self._files)
 
     def build(self, endings: frozenset[str], near: Path | None) -> Iterator[None]:
-        """Bring the index up to date, in small steps; where it is bounded, files near that folder come first."""
+        """Bring the index up to date in small steps. If there are too many files, those near `near` come first."""
         listed: list[Path] = []
         for file in self._workspace.walk():
             if file is not None and file.suffix in endings and len(listed) < MAX_LISTED:
@@ -88,12 +88,12 @@ class SimilarIndex:
             yield from self._refresh(file)
 
     def refresh(self, file: Path) -> None:
-        """Look at one file again; it may be new, changed or gone."""
+        """Index one file again; it may be new, changed or gone."""
         for _ in self._refresh(file):
             pass
 
     def snippets(self, view: EditorState, documents: Iterable[OpenDocument]) -> Iterator[Snippet | None]:
-        """The most alike windows, from these open documents' texts and from files; None after each step."""
+        """Yield the most similar windows of these open documents and of files, and None after each step of the work."""
         wanted = _query(view.current)
         if len(wanted) < MIN_WORDS:
             return
@@ -117,7 +117,7 @@ class SimilarIndex:
     def _distinct(
         self, scored: Sequence[tuple[float, _Window, Path | None, OpenDocument | None]], view: EditorState
     ) -> Iterator[Snippet]:
-        """The best, no two of which share lines, with their text as it is now."""
+        """Yield the best windows, no two of which share lines, with their text as it is now."""
         taken: list[tuple[object, int]] = []
         for likeness, window, file, document in scored:
             where = document.uri if document else file
@@ -139,12 +139,12 @@ class SimilarIndex:
             return document.path, text_of(document.lines, window.first_line, end)
         read = self._workspace.read(file) if file else None
         if read is None or file is None or self._files[file].stamp != read.stamp:
-            return "", ""  # it changed since; the index will see that
+            return "", ""  # the file changed since it was indexed; the next build will see that
         root = next(root for root in self._workspace.roots if root in file.parents)
         return file.relative_to(root).as_posix(), text_of(tuple(read.text.split("\n")), window.first_line, end)
 
     def likeness(self, wanted: frozenset[int], ids: Iterable[int]) -> float:
-        """The weighted Jaccard index, from 0 to 1."""
+        """Return the weighted Jaccard index, from 0 to 1."""
         held = frozenset(ids)
         shared = sum(map(self._weight, wanted & held))
         total = sum(map(self._weight, wanted | held))
@@ -167,7 +167,7 @@ class SimilarIndex:
             windows.append(window)
             if len(windows) % (LINES_PER_STEP // STRIDE) == 0:
                 yield
-        if file in self._files:  # it was refreshed between two steps, which read it later than this did
+        if file in self._files:  # a refresh came between two steps and read the file later than this did
             return
         self._files[file] = _Indexed(read.stamp, len(read.text), windows)
         self.num_bytes += len(read.text)
@@ -190,19 +190,22 @@ class SimilarIndex:
 
 
 def family_of(file: Path | None) -> frozenset[str]:
-    """The endings of files in the same language."""
+    """Return the file endings of the same language."""
     ending = file.suffix if file else ""
     return next((family for family in FAMILIES if ending in family), frozenset({ending} - {""}))
 
 
 def word_ids(line: str) -> frozenset[int]:
-    """Numbers of the identifiers in a line, less the words that every file has."""
+    """Return numbers of the identifiers in a line, except words that every file has."""
     return frozenset(hash(word) & 0x7FFFFFFF for word in _WORD.findall(line[:1000]) if word not in _COMMON)
 
 
 @lru_cache(maxsize=32)
 def windows_of(lines: tuple[str, ...]) -> tuple[_Window, ...]:
-    """The windows of an open document, which is mostly the same as the last time."""
+    """Return the windows of an open document.
+
+    They are cached, since a document is mostly unchanged since the last time.
+    """
     return tuple(_windows(lines))
 
 

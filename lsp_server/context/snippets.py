@@ -1,4 +1,4 @@
-"""What the sources of context give and get: a piece of another file, and what the editor has at one moment.
+"""Defines the values that sources of context take and give: a piece of another file, and the editor's state.
 
 Values only; it must not know how any source finds its pieces.
 """
@@ -30,7 +30,7 @@ class Snippet:
 
     @property
     def last_line(self) -> int:
-        """The line of the file that its last line was, for pieces that are lines of a file."""
+        """Return the number of its last line in the file, for pieces that are lines of a file."""
         return self.first_line + self.text.count("\n")
 
 
@@ -48,7 +48,7 @@ class OpenDocument:
 
     @classmethod
     def of(cls, snapshot: Snapshot, folder_uris: list[str], line: int = -1) -> OpenDocument:
-        """The document of a snapshot, in the editor's folders."""
+        """Make the document of a snapshot, with its path in the editor's folders."""
         name = to_fs_path(snapshot.uri) if snapshot.uri.startswith("file:") else None
         return cls(
             uri=snapshot.uri,
@@ -63,9 +63,9 @@ class OpenDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditorState:
-    """What the editor has at one moment: the document with the cursor, and the others, the last visited first.
+    """The state of the editor at one moment: the document with the cursor, and the others, the last visited first.
 
-    `stored` is that document as the editor has it, where `current` may have more, a notebook's other cells for example.
+    `stored` is that document as the editor has it, where `current` may have more, for example a notebook's other cells.
     `recent` are files that were open not long ago, with the line last visited. `max_chars` is the room for context.
     """
 
@@ -78,10 +78,10 @@ class EditorState:
 
     @property
     def window_lines(self) -> int:
-        """How many lines a piece should have, so that several find room."""
+        """Return how many lines a piece should have, so that several find room."""
         return max(8, min(40, self.max_chars // 120))
 
 
 def text_of(lines: tuple[str, ...], first: int, end: int) -> str:
-    """The lines from `first` up to `end`, with line feeds between them."""
+    """Return the lines from `first` up to `end`, with line feeds between them."""
     return "\n".join(map(without_end, lines[max(0, first) : end]))

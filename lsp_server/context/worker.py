@@ -1,7 +1,7 @@
-"""The background thread of context: it alone reads files, keeps the index and compares texts.
+"""Runs the background thread of context: it alone reads files, keeps the index and compares texts.
 
-One thread does everything in the order it was asked for; the index goes on in between, a step of about a millisecond
-at a time. It must not know the event loop, requests or the wire.
+One thread does everything in the order in which it was asked. It builds the index in between, in steps of about a
+millisecond. It must not know the event loop, requests or the wire.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from lsp_server.documents.store import without_end
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Another thread waits at most this long for the interpreter; the default of 5 ms would be felt in the event loop.
+# chosen: other threads wait at most this long for the interpreter. The default of 5 ms would be felt in the event loop.
 SWITCH_INTERVAL_S: Final = 0.0005
 STEP_S: Final = 0.001
 REBUILD_S: Final = 120.0
 
 
 class _ToJudge(NamedTuple):
-    """A document that somebody waits to have judged by the rules of these folders."""
+    """A document that waits to be judged by the ignore rules of these folders."""
 
     judging: Future[str]
     file: Path | None
@@ -48,7 +48,7 @@ class _ToJudge(NamedTuple):
 
 
 class ContextWorker:
-    """Takes work from any thread; its futures never fail but with a bug."""
+    """Takes work from any thread. Its futures fail only because of a bug."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="tabcast-context")
@@ -64,15 +64,15 @@ class ContextWorker:
         self._built_s = 0.0
 
     def start(self, folders: Sequence[Path]) -> None:
-        """Take the workspace's folders; new ones mean a new index."""
+        """Use these folders of the workspace; new ones mean a new index."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._folders_to_be = tuple(folders)
         self._submit(self._set_folders, self._folders_to_be)
 
     def judge(self, file: Path | None, name: str) -> Future[str]:
-        """Which pattern excludes a document that the editor opened, "" for none; `name` where it has no file.
+        """Return the pattern that excludes an open document, or ""; `name` is used where it has no file.
 
-        A request waits for this, so it comes between the steps of what is being gathered.
+        A request waits for this, so it comes between the steps of a gathering.
         """
         judging: Future[str] = Future()
         self._to_judge.append(_ToJudge(judging, file, name, self._folders_to_be))
@@ -81,19 +81,19 @@ class ContextWorker:
         return judging
 
     def look(self, document: OpenDocument) -> None:
-        """Take note of a document when it is opened and closed, as what later edits are told from."""
+        """Take note of a document when it is opened and closed; later edits are compared with that state."""
         self._submit(self._look, document)
 
     def gather(self, view: EditorState, before: Sequence[ContextFile]) -> Future[tuple[ContextFile, ...]]:
-        """The context for a view; `before` is what was sent last, for the order."""
+        """Gather the context for a view; `before` is what was sent last, whose order is kept."""
         return self._submit(self._gather, view, before)
 
     def changed_on_disk(self, files: Sequence[Path]) -> None:
-        """Look at these files again; after a change of ignore rules, at all."""
+        """Look at these files again; after a change of ignore rules, at all files."""
         self._submit(self._refresh, files)
 
     def close(self) -> None:
-        """Drop what waits and end after the step that runs."""
+        """Drop all waiting work and end after the step that runs."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         with suppress(IndexError):
             while True:  # the thread takes from it, too
@@ -102,7 +102,7 @@ class ContextWorker:
     def _submit(self, work: Callable[..., T], *arguments: object) -> Future[T]:
         try:
             return self._pool.submit(work, *arguments)
-        except RuntimeError:  # it was closed
+        except RuntimeError:  # the thread's executor was shut down
             done: Future[T] = Future()
             done.cancel()
             return done
@@ -115,14 +115,14 @@ class ContextWorker:
             self._build = None
             self._built_for = frozenset()
         for root in self._workspace.roots[:1]:
-            self._workspace.document_reason(root / "a")  # imports, and reads the rules, before somebody waits for it
+            self._workspace.document_reason(root / "a")  # imports, and reads the rules, before a request waits
 
     def _judge(self, file: Path | None, name: str) -> str:
         return self._workspace.document_reason(file) if file else secret_reason(PurePath(name))
 
     def _judge_waiting(self) -> None:
-        """Judge what was asked for since the folders are as they are; new ones come first for the rest."""
-        with suppress(IndexError):  # it may be closed just now
+        """Judge all that waits, if it was asked for with the present folders; the rest waits for its folders."""
+        with suppress(IndexError):  # `close` may empty the queue at the same time
             while self._to_judge[0].folders == self._folders:
                 judging, file, name, _ = self._to_judge.popleft()
                 if judging.set_running_or_notify_cancel():
@@ -206,7 +206,7 @@ class ContextWorker:
             self._submit(self._build_some)
 
     def _build_some(self) -> None:
-        """Go on with the index for a millisecond, let others have the interpreter as long, and come again."""
+        """Build the index for a millisecond, leave the interpreter to others as long, and schedule the next step."""
         end = self._clock() + STEP_S
         build = self._build
         if build is None:

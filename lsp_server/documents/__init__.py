@@ -1,1 +1,1 @@
-"""Holds what the editor has open: texts, positions, views, and how they are typed."""
+"""Holds the editor's open documents: texts, positions, views, and how they are typed."""

@@ -1,4 +1,4 @@
-"""What the latest change of each document was: typing, with its rhythm, or a deletion, with what it took away.
+"""Tracks the latest change of each document: typing with its rhythm, or a deletion with the text that it removed.
 
 Pure bookkeeping over changes; it must not know requests, the engine or the wire.
 """
@@ -16,7 +16,7 @@ from lsp_server.documents.store import Cursor, Snapshot, find_cursor
 
 RIGHT_AFTER_S: Final = 1.0
 A_MOMENT_S: Final = 10.0
-# Longer gaps are thought and not rhythm.
+# chosen: longer gaps are pauses to think and don't count as typing rhythm.
 MAX_GAP_S: Final = 1.0
 DEFAULT_GAP_S: Final = 0.2
 _WEIGHT: Final = 0.3
@@ -26,7 +26,7 @@ MAX_DELETED_CHARS: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What was deleted, where the cursor was left, and when."""
+    """A deleted text, the cursor afterwards, and the time."""
 
     text: str
     cursor: Cursor
@@ -34,7 +34,7 @@ class Deletion:
 
     @property
     def is_by_key(self) -> bool:
-        """Whether one press of a key may have done it: a character, a pair of brackets, a word."""
+        """Return whether one press of a key may have done it: it removed a character, a pair of brackets, or a word."""
         return len(self.text) <= 2 or _WORD.fullmatch(self.text) is not None
 
 
@@ -53,7 +53,7 @@ class Keystrokes:
         self._documents: dict[str, _Document] = {}
 
     def note(self, before: Snapshot | None, params: types.DidChangeTextDocumentParams, now_s: float) -> None:
-        """A change arrives; `before` is the document without it, and is needed only where something is deleted."""
+        """Take note of a change. `before` is the document without it, and is needed only where something is deleted."""
         known = self._documents.setdefault(params.text_document.uri, _Document())
         gap_s = now_s - known.changed_s
         if gap_s < MAX_GAP_S:
@@ -64,11 +64,11 @@ class Keystrokes:
         known.deletion = deleted or known.deletion
 
     def forget(self, uri: str) -> None:
-        """A document was closed."""
+        """Drop all that is known of a closed document."""
         self._documents.pop(uri, None)
 
     def deletion_just_now(self, uri: str, cursor: Cursor, now_s: float) -> Deletion | None:
-        """The deletion that is the last that happened here, a moment before."""
+        """Return the deletion here if it is the latest change and only a moment old, else None."""
         known = self._documents.get(uri)
         if known is None or not known.was_deletion or known.deletion is None:
             return None
@@ -76,7 +76,7 @@ class Keystrokes:
         return known.deletion if is_here else None
 
     def deleted_at(self, uri: str, cursor: Cursor, now_s: float) -> str:
-        """What was deleted on this line a moment ago, "" if nothing was."""
+        """Return the text that was deleted on this line a moment ago, or ""."""
         known = self._documents.get(uri)
         deletion = known.deletion if known else None
         if deletion is None or deletion.cursor.line != cursor.line or now_s - deletion.at_s > A_MOMENT_S:
@@ -84,18 +84,18 @@ class Keystrokes:
         return deletion.text
 
     def since_change_s(self, uri: str, now_s: float) -> float:
-        """How long ago the document changed."""
+        """Return how many seconds ago the document changed."""
         known = self._documents.get(uri)
         return now_s - known.changed_s if known else float("inf")
 
     def gap_s(self, uri: str) -> float:
-        """The usual time from one key to the next, lately."""
+        """Return the usual number of seconds between keys, lately."""
         known = self._documents.get(uri)
         return known.gap_s if known else DEFAULT_GAP_S
 
 
 def may_delete(params: types.DidChangeTextDocumentParams) -> bool:
-    """Whether a change may take something away, so that the document before it has to be looked at."""
+    """Return whether a change may remove text, so that the document before it is needed."""
     return any(
         isinstance(change, types.TextDocumentContentChangeWholeDocument) or change.range.start != change.range.end
         for change in params.content_changes
@@ -105,7 +105,7 @@ def may_delete(params: types.DidChangeTextDocumentParams) -> bool:
 def _deletion(
     before: Snapshot, changes: Sequence[types.TextDocumentContentChangeEvent], now_s: float
 ) -> Deletion | None:
-    """What the changes deleted, if that is all they did and it was more than indentation of an empty line."""
+    """Return the deletion if the changes only deleted, and more than the indentation of an empty line."""
     if len(changes) != 1:
         return None
     change = changes[0]
@@ -126,11 +126,11 @@ def _deletion(
 
 
 def _shrunk(before: str, after: str) -> tuple[int, str]:
-    """Where a text lost something, and what; nothing if it didn't only lose."""
+    """Return where a text lost something, and the lost text; (0, "") if more than that happened."""
     lost = len(before) - len(after)
     if lost <= 0:
         return 0, ""
-    low, high = 0, len(after)  # halving compares whole slices, which is quick in large texts
+    low, high = 0, len(after)  # bisection compares whole slices, which is quick in large texts
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if before[:middle] == after[:middle] else (low, middle - 1)

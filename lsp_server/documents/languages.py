@@ -1,4 +1,4 @@
-"""Which language a file is in, by its name's ending and in the words of editors, where no editor says it."""
+"""Maps the endings of file names to the language identifiers of editors, for callers without an editor."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ LANGUAGES: Final = {
 
 
 def language_of(path: PurePath) -> str:
-    """The identifier that editors send for such a file; "" where it isn't known."""
+    """Return the identifier that editors send for such a file; "" where it isn't known."""
     return LANGUAGES.get(path.suffix.lower(), "")

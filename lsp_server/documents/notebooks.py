@@ -1,4 +1,4 @@
-"""Which cells a notebook has, in which order, so that a cell can be completed with the code above it.
+"""Tracks the order of each notebook's cells, so that a cell can be completed with the code above it.
 
 The cells' texts are documents like others, in the document store. It must not know requests, engines or the wire.
 """
@@ -22,7 +22,7 @@ class Notebooks:
         self._cells: dict[str, list[types.NotebookCell]] = {}
 
     def open(self, notebook: types.NotebookDocument) -> None:
-        """Take a notebook that the editor opened."""
+        """Add a notebook that the editor opened."""
         self._cells[notebook.uri] = list(notebook.cells)
 
     def change(self, uri: str, array: types.NotebookCellArrayChange) -> None:
@@ -31,11 +31,11 @@ class Notebooks:
             cells[array.start : array.start + array.delete_count] = array.cells or []
 
     def close(self, uri: str) -> None:
-        """Forget a notebook."""
+        """Forget a notebook that the editor closed."""
         self._cells.pop(uri, None)
 
     def above(self, uri: str, documents: DocumentStore) -> Sequence[str]:
-        """The lines of the code cells above a cell, in its language; none for what is no cell."""
+        """Return the lines of the code cells above a cell in its language; none if the URI is no cell."""
         cells = next((cells for cells in self._cells.values() if any(cell.document == uri for cell in cells)), [])
         lines: list[str] = []
         for cell in cells:

@@ -1,6 +1,6 @@
-"""Which documents nobody can write: views of other things, and files without the right to.
+"""Tells which documents the user can't edit: views of other things, and files without write permission.
 
-Only the right is asked for; nothing is read.
+Only permissions are looked at; no file is read.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Final
 
 from pygls.uris import to_fs_path
 
-# What editors show of version control, programs and other machines' answers.
+# The schemes of URIs under which editors show version control, the output of programs and the like.
 _VIEWS: Final = frozenset({"git", "gitfs", "output", "debug", "search-editor", "vscode-scm", "diff", "help", "man"})
 
 
 def is_read_only(uri: str) -> bool:
-    """Whether the user can't write this document; one that is no file yet can be written."""
+    """Return whether the user can't edit this document. A document that isn't a file yet can be edited."""
     scheme = uri.partition(":")[0]
     if scheme in _VIEWS:
         return True

@@ -1,8 +1,8 @@
-"""The documents that the editor has open, and immutable snapshots of them.
+"""Stores the documents that the editor has open, and makes immutable snapshots of them.
 
-A document is a list of lines with their line ends, so that a change costs what it touches.
-One that is too large, or of which a change could not be understood, is not served until the editor sends it whole.
-It must not know requests, engines or files: a document that was not opened does not exist.
+A document is a list of lines with their line ends, so that a change costs what it touches. One that is too large, or of
+which a change could not be understood, is not served until the editor sends it whole. It must not know requests,
+engines or files: a document that was not opened does not exist.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CODECS: Final = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2)}
 
 NUM_LINES_AROUND: Final = 50
-# Of longer lines around the cursor's, as generated code has them, what is nearest to the cursor.
+# chosen: of longer lines, as generated code has them, only this much nearest to the cursor is used.
 MAX_LINE_CHARS: Final = 10_000
 MAX_DOCUMENT_CHARS: Final = 16_000_000
 
 
 class Cursor(NamedTuple):
-    """A place in a snapshot: line, and column in code points."""
+    """A place in a snapshot: line and column, counted from 0, the column in code points."""
 
     line: int
     column: int
@@ -37,7 +37,7 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What stands around a cursor, without line ends: the lines above, its own line on both sides, the lines below."""
+    """The text around a cursor without line ends: the lines above, its own line on both sides, the lines below."""
 
     above: tuple[str, ...] = ()
     head: str = ""
@@ -58,20 +58,20 @@ class Snapshot:
 
     @property
     def text(self) -> str:
-        """The whole text, with its line ends."""
+        """Return the whole text, with its line ends."""
         return "".join(self.lines)
 
     def cursor(self, position: types.Position) -> Cursor:
-        """The cursor of a position; past the end of a line or of the text it is that end."""
+        """Return the cursor of a position. Past the end of a line or of the text it is that end."""
         return find_cursor(self.lines, position, self.encoding)
 
     def position(self, cursor: Cursor) -> types.Position:
-        """The position of a cursor, in the units of the negotiated encoding."""
+        """Return the position of a cursor, in the units of the negotiated encoding."""
         before = self.lines[cursor.line][: cursor.column]
         return types.Position(line=cursor.line, character=num_units(before, self.encoding))
 
     def place(self, cursor: Cursor) -> Place:
-        """The surroundings of a cursor."""
+        """Return the text around a cursor."""
         line = without_end(self.lines[cursor.line])
         first = max(0, cursor.line - NUM_LINES_AROUND)
         last = cursor.line + 1 + NUM_LINES_AROUND
@@ -84,7 +84,7 @@ class Snapshot:
 
 
 class DocumentStore:
-    """All open documents. Its methods are plain functions: a change is done when they return."""
+    """All open documents. Its methods are plain functions, so a change is applied when they return."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
@@ -92,7 +92,7 @@ class DocumentStore:
         self._unused_revision = 0
 
     def open(self, document: types.TextDocumentItem) -> None:
-        """Take a document that the editor opened."""
+        """Add a document that the editor opened."""
         self.close(document.uri)
         self._open[document.uri] = _Document(document, self._unused_revision)
 
@@ -107,40 +107,40 @@ class DocumentStore:
         document.version = params.text_document.version
 
     def invalidate(self, uri: str) -> None:
-        """A change of this document could not be understood: what we have of it may be another text."""
+        """Stop serving a document after a change that could not be understood: our copy may differ."""
         if uri in self._open:
             self._open[uri].revision += 1
             self._open[uri].give_up("a change of it could not be understood")
 
     def why_not_served(self, uri: str) -> str:
-        """Why there is no snapshot of a document, in words; "" if there is one."""
+        """Return a sentence that says why there is no snapshot of a document; "" if there is one."""
         document = self._open.get(uri)
         if document is None:
             return "the editor did not open this document"
         return document.problem and f"{document.problem}; it is served again when the editor sends it whole"
 
     def close(self, uri: str) -> None:
-        """Forget a document. When it is opened again its revisions are others, so that nothing old is taken for it."""
+        """Forget a document. If it is opened again its revisions differ, so that nothing old is taken for it."""
         if document := self._open.pop(uri, None):
             self._unused_revision = max(self._unused_revision, document.revision + 1)
 
     def language(self, uri: str) -> str:
-        """The language of an open document as the editor names it; "" if it is not open."""
+        """Return the language of an open document as the editor names it; "" if it is not open."""
         document = self._open.get(uri)
         return "" if document is None else document.language
 
     def revision(self, uri: str) -> int | None:
-        """How many changes an open document has seen; None if it is not open."""
+        """Return how many changes an open document has seen; None if it is not open."""
         document = self._open.get(uri)
         return None if document is None else document.revision
 
     def lines(self, uri: str) -> Sequence[str] | None:
-        """The lines of a document as they are now, to be looked at and not kept; None if it is not served."""
+        """Return a document's live lines, to be read at once and not kept; None if it is not served."""
         document = self._open.get(uri)
         return None if document is None or document.problem else document.lines
 
     def snapshot(self, uri: str) -> Snapshot | None:
-        """The document as it is now; None if it is not served."""
+        """Return an immutable copy of the document as it is now; None if it is not served."""
         document = self._open.get(uri)
         if document is None or document.problem:
             return None
@@ -176,7 +176,7 @@ class _Document:
             self._replace(start, end, _without_surrogates(change.text))
 
     def give_up(self, problem: str) -> None:
-        """Keep nothing of it until it comes whole."""
+        """Drop the text until the editor sends it whole again."""
         self.problem = problem
         self.lines, self._num_chars = [""], 0
 
@@ -195,7 +195,7 @@ class _Document:
         head, tail = before[0][: start.column], before[-1][end.column :]
         joined = head + text + tail
         self._num_chars += len(joined) - sum(map(len, before))
-        if not ("\n" in text or "\r" in text or joined.startswith("\n")):  # most changes; the line may be a long one
+        if not ("\n" in text or "\r" in text or joined.startswith("\n")):  # the quick way for most changes
             self.lines[start.line : end.line + 1] = [joined]
         else:
             self._replace_lines(start.line, end.line + 1, joined)
@@ -203,23 +203,26 @@ class _Document:
 
     def _replace_lines(self, first: int, last: int, joined: str) -> None:
         if first > 0 and joined.startswith("\n") and self.lines[first - 1].endswith("\r"):
-            first -= 1  # the change brought the two halves of a line end together
+            first -= 1  # the change joined "\r" and "\n" to one line end
             joined = self.lines[first] + joined
         lines = split_lines(joined)
         if last < len(self.lines):
-            # What was joined ends with a line end, after which `split_lines` sees one more line: the one below.
+            # The joined text ends with a line end, after which `split_lines` sees one more line: the one below.
             lines.pop()
         self.lines[first:last] = lines
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines with their ends; the last has none and may be empty. Half surrogate pairs become U+FFFD."""
+    """Split a text into lines with their ends. The last line has no end and may be empty.
+
+    Half surrogate pairs become U+FFFD.
+    """
     text = _without_surrogates(text)
     num_returns = text.count("\r")
     if num_returns and not num_returns == text.count("\r\n") == text.count("\n"):
         lines: list[str] = _LINE.findall(text)
         return lines if lines and not lines[-1].endswith(("\r", "\n")) else [*lines, ""]
-    end = "\r\n" if num_returns else "\n"  # one kind of line end, as nearly always: five times as fast
+    end = "\r\n" if num_returns else "\n"  # texts with one kind of line end, nearly all, split five times as fast
     *lines, last = text.split(end)
     return [*[line + end for line in lines], last]
 
@@ -228,19 +231,19 @@ def _without_surrogates(text: str) -> str:
     if text.isascii():
         return text
     try:
-        text.encode()  # ten times as fast as the expression
+        text.encode()  # ten times as fast as to search with the expression
     except UnicodeEncodeError:
         return _LONE_SURROGATE.sub("\ufffd", text)
     return text
 
 
 def without_end(line: str) -> str:
-    """A line less its line end."""
+    """Return a line without its line end."""
     return line.rstrip("\r\n")
 
 
 def num_units(text: str, encoding: str) -> int:
-    """The length of a text in the units in which the editor counts."""
+    """Return the length of a text in the units in which the editor counts."""
     if encoding not in _CODECS or text.isascii():
         return len(text)
     codec, unit_bytes = _CODECS[encoding]
@@ -248,7 +251,7 @@ def num_units(text: str, encoding: str) -> int:
 
 
 def find_cursor(lines: Sequence[str], position: types.Position, encoding: str) -> Cursor:
-    """The cursor of a position in lines with their ends; inside of a character it is that character's start."""
+    """Return the cursor of a position in lines with their ends. Inside of a character it is that character's start."""
     if position.line >= len(lines):
         return Cursor(len(lines) - 1, len(lines[-1]))
     number, character = max(0, position.line), max(0, position.character)
@@ -256,6 +259,6 @@ def find_cursor(lines: Sequence[str], position: types.Position, encoding: str) -
     if encoding not in _CODECS or line.isascii():
         return Cursor(number, min(character, len(line)))
     codec, unit_bytes = _CODECS[encoding]
-    # A character has at least one unit, so that what is sought lies in the first so many characters.
+    # A character has at least one unit, so the place lies within the first `character` characters.
     before = line[:character].encode(codec)[: character * unit_bytes].decode(codec, "ignore")
     return Cursor(number, len(before))

@@ -1,7 +1,7 @@
-"""What the cursor is in, as the letters before it tell: brackets that are open, a string, a comment.
+"""Scans the text before the cursor for open brackets, strings and comments.
 
-A scan of what lies above by the lexical rules that most languages share. It reads unfinished code, as code at a cursor
-always is, where a parser has to guess. It must not know the engine, settings or the wire.
+It follows the lexical rules that most languages share. It reads unfinished code, as code at a cursor always is, where a
+parser has to guess. It must not know the engine, settings or the wire.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-# Where a line comment begins with a number sign; everywhere else it is two slashes.
+# In these languages a line comment begins with a number sign; in all others with two slashes.
 _HASH_LANGUAGES: Final = frozenset(
     {"", "python", "ruby", "shellscript", "yaml", "toml", "r", "perl", "elixir", "julia", "makefile", "dockerfile"}
 )
@@ -29,7 +29,7 @@ LONG_QUOTES: Final = ('"""', "'''")
 _OVER_LINES: Final = frozenset({'"""', "'''", "`", "/*"})
 _PAIRS: Final = {")": "(", "]": "[", "}": "{"}
 CLOSERS: Final = frozenset(")]}\"'`")
-# What may stand behind closers without being code of its own: `foo(|):`, `[a, |],`
+# These may follow closers without being code of their own: `foo(|):`, `[a, |],`
 _AFTER_CLOSERS: Final = frozenset(",;: \t")
 _HEADER: Final = re.compile(
     r"\s*(?:async\s+)?(?:def|class|if|elif|else|for|while|with|try|except|finally|match|case)\b", re.ASCII
@@ -38,7 +38,7 @@ _HEADER: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What is open at a place: brackets from the outermost on, and the quote of a string or the mark of a comment.
+    """The syntax that is open at a place: brackets from the outermost on, and a string's quote or a comment's mark.
 
     `statement` is the number of the line, among those that were read, on which the statement at the place begins.
     """
@@ -48,11 +48,11 @@ class Inside:
     statement: int = 0
 
 
-@lru_cache(maxsize=8)  # a place is asked about when it is decided, and when texts for it are judged
+@lru_cache(maxsize=8)  # a place is scanned when it is decided whether to ask, and when texts for it are judged
 def inside(lines: tuple[str, ...], language: str) -> Inside:
-    """What is open behind the last of these lines.
+    """Return the syntax that is open behind the last of these lines.
 
-    They may begin in the middle of a long string, which shows by a quote that ends one.
+    The lines may begin in the middle of a long string, which shows by a quote that ends one.
     """
     found = _scan("\n".join(lines), language)
     if found.text in LONG_QUOTES and _begins_inside(lines, found.text):
@@ -65,7 +65,7 @@ def inside(lines: tuple[str, ...], language: str) -> Inside:
 
 @dataclass(frozen=True, slots=True)
 class Unclosed:
-    """What of a text belongs to brackets and strings whose other end is not in it."""
+    """The brackets and strings of a text whose other end is not in it."""
 
     closers: str = ""
     openers: str = ""
@@ -73,29 +73,29 @@ class Unclosed:
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing is left open at its end."""
+        """Return whether nothing is left open at its end."""
         return not self.openers and not self.text
 
 
 def unclosed(text: str, language: str) -> Unclosed:
-    """The brackets that a text closes without having opened them, and what it leaves open."""
+    """Return the brackets that a text closes without having opened them, and those that it leaves open."""
     closers: list[str] = []
     found = _scan(text, language, closers)
     return Unclosed("".join(closers), found.brackets, found.text)
 
 
 def ends_string(lines: tuple[str, ...]) -> bool:
-    """Whether lines of Python begin within a long string, as far as the first line with its quotes tells."""
+    """Return whether lines of Python begin within a long string, as far as the first line with its quotes tells."""
     for quote in LONG_QUOTES:
         line = next((line for line in lines if quote in line), "")
-        is_opened = line.lstrip().startswith(quote) and line.strip() != quote  # a docstring of what stands above it
+        is_opened = line.lstrip().startswith(quote) and line.strip() != quote  # the start of a docstring
         if line and not is_opened and _begins_inside(lines, quote):
             return True
     return False
 
 
 def is_header(lines: tuple[str, ...], language: str = "") -> bool:
-    """Whether the last of these lines ends the beginning of a compound statement, so that its body follows."""
+    """Return whether the last of these lines ends the head of a compound statement, so that its body follows."""
     found, last = inside(lines, language), lines[-1].rstrip()
     if found.text:
         return False
@@ -105,23 +105,23 @@ def is_header(lines: tuple[str, ...], language: str = "") -> bool:
 
 
 def takes_statements(found: Inside, language: str) -> bool:
-    """Whether a statement may begin at such a place: in no string, and in no brackets but a body's."""
+    """Return whether a statement may begin at such a place: outside of strings, and of all brackets but a body's."""
     return not found.text and (not found.brackets or (language not in _HASH_LANGUAGES and found.brackets[-1] == "{"))
 
 
 def is_only_closers(tail: str) -> bool:
-    """Whether what follows on the line only closes what stands before."""
+    """Return whether the rest of the line only closes what stands before."""
     return all(char in CLOSERS or char in _AFTER_CLOSERS for char in tail)
 
 
 def indentation(line: str) -> int:
-    """The width of the blanks a line begins with; a tab goes to the next multiple of 8, as in Python."""
+    """Return the width of the blanks that a line begins with; a tab goes to the next multiple of 8, as in Python."""
     expanded = line.expandtabs(8)
     return len(expanded) - len(expanded.lstrip())
 
 
 def _scan(text: str, language: str, closers: list[str] | None = None) -> Inside:
-    """Read a text; closers without an opener go to `closers`."""
+    """Scan a text. Closers without an opener are appended to `closers`."""
     tokens = _HASH_TOKENS if language in _HASH_LANGUAGES else _SLASH_TOKENS
     brackets = ""
     index = statement = 0
@@ -143,12 +143,12 @@ def _scan(text: str, language: str, closers: list[str] | None = None) -> Inside:
             index = end.end()
         elif mark in _OVER_LINES or "\n" not in text[index:]:
             return Inside(brackets, mark, text.count("\n", 0, statement))
-        # else a lone quote, as in a comment of another language or a word like don't
+        # Otherwise it is a lone quote, as in a comment of another language or a word like don't.
     return Inside(brackets, "", text.count("\n", 0, statement))
 
 
 def _begins_inside(lines: tuple[str, ...], quote: str) -> bool:
-    """Whether the first of these quotes ends a string: text stands before it, or no header does."""
+    """Return whether the first of these quotes ends a string: text stands before it, or no header does."""
     number = next(i for i, line in enumerate(lines) if quote in line)
     before = lines[number].partition(quote)[0]
     if before.strip():

@@ -1,9 +1,8 @@
-"""A document as it is to be completed, where that is not quite what the editor has open.
+"""Makes a view of a document: the document as it is to be completed, where the editor's own differs.
 
-A notebook's cell is seen below the code of the cells above it.
-What is selected in the editor's pop-up is seen as if it had been taken, because an item that does not begin with it is
-not shown (LSP 3.18, `selectedCompletionInfo`).
-It must not know requests, engines or the wire.
+A notebook's cell is seen below the code of the cells above it. An entry that is selected in the editor's pop-up is seen
+as if it had been accepted, because an item that does not begin with it is not shown (LSP 3.18,
+`selectedCompletionInfo`). It must not know requests, engines or the wire.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from lsp_server.documents.store import Cursor, Snapshot, without_end
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """The entry of a pop-up: `text` takes the place of the columns from `start` to `end` of the cursor's line."""
+    """The selected entry of a pop-up: `text` replaces the columns from `start` to `end` of the cursor's line."""
 
     start: int
     end: int
@@ -27,9 +26,9 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """`snapshot` and `position` are what is completed, which has `num_above` lines that the document has not.
+    """A document to complete: `snapshot` and `position`, with `num_above` lines that the editor's document hasn't.
 
-    `original` is the document, and `original_position` the place in it that the editor asked about.
+    `original` is the editor's document, and `original_position` the place in it that the editor asked about.
     """
 
     original: Snapshot
@@ -40,7 +39,7 @@ class View:
     selection: Selection | None = None
 
     def in_original(self, item: types.InlineCompletionItem) -> types.InlineCompletionItem:
-        """An item for the snapshot as one for the document."""
+        """Turn an item for the snapshot into one for the editor's document."""
         if self.snapshot is self.original:
             return item
         assert item.range is not None
@@ -62,9 +61,9 @@ def view_of(
     selected: types.SelectedCompletionInfo | None = None,
     above: Sequence[str] = (),
 ) -> View:
-    """The view of a position. `above` are lines with their ends that belong in front of the document.
+    """Return the view of a position. `above` are lines with their ends that belong in front of the document.
 
-    A selection that is not around the cursor within its line is left out of account.
+    A selection that is not around the cursor within its line is ignored.
     """
     asked, cursor = position, snapshot.cursor(position)
     selection = None if selected is None else _selection(snapshot, cursor, selected)

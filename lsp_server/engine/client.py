@@ -1,4 +1,4 @@
-"""The client of the engine: find the one that runs or start it, stream from it, cancel, back off.
+"""Implements the client of the engine: find the running one or start it, stream from it, cancel, back off.
 
 It must not know LSP, documents or settings. Importing it costs nothing: aiohttp and filelock come later, in a thread.
 """
@@ -43,17 +43,16 @@ ENGINE_PROGRAM: Final = ("-m", "decoding", "serve")
 START_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.1
 SILENT: Final = "the engine does not answer"
-# An engine that is busy importing, or on a machine that swaps, answers late; one that is silent for so long is stuck.
+# chosen: an engine that is still importing, or on a machine that swaps, answers late; one silent for so long is stuck.
 HUNG_S: Final = 20.0
-# One that has worked before has no such excuse.
-HUNG_READY_S: Final = 8.0
+HUNG_READY_S: Final = 8.0  # an engine that was ready before isn't importing any more
 FIGURES_TIMEOUT_S: Final = 8.0
 
 
 class EngineClient:
-    """One front end's way to the engine of one configuration.
+    """One front end's connection to the engine of one configuration; `on_health` gets every change of its state.
 
-    `on_health` hears of every change of state; `program` is what Python runs to start an engine.
+    `program` is what Python runs to start an engine.
     """
 
     def __init__(
@@ -82,25 +81,25 @@ class EngineClient:
 
     @property
     def silence(self) -> str:
-        """What is wrong, if there was an engine that did not answer when it was last looked for."""
+        """A message if there is an engine that did not answer when it was last looked for, else ""."""
         silent = self._connection.silent
         return "" if silent is None else f"{SILENT} (pid {silent.pid}); 'tabcast engine stop' ends it"
 
     async def attach(self) -> Health | None:
-        """The state of a running engine that proved itself, or None; never starts one."""
+        """Return the state of a running engine that proved itself, or None. It never starts one."""
         health = await self._connection.health()
         if health is not None and health.status == "ready":
             self._last_ready = self._connection.proven
         if health is None and self._child is not None:
-            self._child.process.poll()  # lets a child that has ended go
+            self._child.process.poll()  # reaps the child if it has ended
         self._tell(health or Health(status="absent", detail=SILENT if self._connection.silent else ""))
         return health
 
     async def ensure(self) -> Health:
-        """The state of the running engine, or of one started now; it may still be loading.
+        """Return the state of the running engine, or of one started now; it may still be loading.
 
-        An engine that stays silent is ended, and another started.
-        Raises `EngineUnavailable` if none could be started, or if the last attempts are too recent.
+        An engine that stays silent is replaced. Raises `EngineUnavailable` if none could be started or a start is too
+        recent.
         """
         async with self._starting:
             health = await self.attach()
@@ -133,10 +132,10 @@ class EngineClient:
             await asyncio.sleep(POLL_S)
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Part, None]:
-        """Text deltas of one completion, then its statistics.
+        """Stream the text deltas of one completion, then its statistics.
 
-        Closing the iterator (`contextlib.aclosing`) drops the connection, which cancels the work in the engine.
-        Raises `EngineUnavailable`.
+        Closing the iterator (`contextlib.aclosing`) drops the connection, which cancels the work in the engine. Raises
+        `EngineUnavailable`.
         """
         try:
             response = await self._connection.post("/v1/completions", self._adapter.body(request))
@@ -151,9 +150,9 @@ class EngineClient:
             raise worded(error) from error
 
     async def replace_if_stuck(self) -> bool:
-        """End an engine that computes nothing though it tells its health, and start another; whether it was so.
+        """Replace an engine that answers health checks but computes nothing. Return whether it was stuck.
 
-        Starts have the same pauses as others. Raises `EngineUnavailable`.
+        Starts are subject to the usual back-off. Raises `EngineUnavailable`.
         """
         stuck = self._connection.proven
         if stuck is None or not await self._stuck_probe.computes_nothing():
@@ -165,7 +164,7 @@ class EngineClient:
         return True
 
     async def stop(self) -> bool:
-        """Ask the running engine to exit and wait until it is gone; False where none ran. Ends the back-off."""
+        """Ask the engine to exit and wait until it is gone; False where none ran. This resets the back-off."""
         self._policy.note_answer()
         health = await self.attach()
         if health is None and self._connection.silent:
@@ -186,7 +185,7 @@ class EngineClient:
         return True
 
     async def _stop_silent(self) -> bool:
-        """End an engine that answers nothing, so that it can't be asked to exit; False where none runs."""
+        """End an engine that answers nothing and so can't be asked to exit. Return False where none runs."""
         silent = self._connection.silent
         if silent is None or not await asyncio.to_thread(is_locked, self.spec.directory):
             return False
@@ -216,7 +215,7 @@ class EngineClient:
         return address is not None and await asyncio.to_thread(is_stopped, self.spec.directory, address.pid)
 
     async def _figures(self) -> str:
-        """The engine's counters; they come from the thread that tells its health. Raises `EngineUnavailable`."""
+        """Return the engine's counters, which the thread of health checks serves. Raises `EngineUnavailable`."""
         try:
             async with asyncio.timeout(FIGURES_TIMEOUT_S):
                 return await self._connection.figures()
@@ -224,7 +223,7 @@ class EngineClient:
             raise worded(error) from error
 
     async def _start(self, stuck: Address | None = None) -> Health:
-        """Start an engine where none is; one that is silent, or `stuck`, is ended if nobody has replaced it yet."""
+        """Start an engine if none runs; a silent one, or `stuck`, is ended unless somebody has replaced it."""
         silent = self._connection.silent
         try:
             await asyncio.to_thread(make_private, self.spec.directory)
@@ -254,7 +253,7 @@ class EngineClient:
         end = self._clock() + START_TIMEOUT_S
         while self._clock() < end:
             try:
-                # A short wait each time: a thread that waited for long would hold up the exit of this process.
+                # Short waits, because a thread that waited for long would hold up the exit of this process.
                 await asyncio.to_thread(lock.acquire, timeout=POLL_S)
             except filelock.Timeout:
                 continue

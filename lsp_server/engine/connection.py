@@ -1,9 +1,8 @@
-"""Connections to an engine that has proved itself.
+"""Holds connections to an engine that has proved itself.
 
-No token and no text goes to a process that did not prove that it knows the token: a connection is opened only by
-`GET /health`, whose answer is checked, and a call may only reuse a connection that was checked.
-
-It must not know how an engine is started or what a completion is. aiohttp is imported in a thread at first use.
+No token and no text goes to a process that did not prove that it knows the token: a connection is opened only by `GET
+/health`, whose answer is checked, and a call may only reuse a connection that was checked. It must not know how an
+engine is started or what a completion is. aiohttp is imported in a thread at first use.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ HEALTH_TIMEOUT_S: Final = 2.0
 SILENCE_TIMEOUT_S: Final = 120.0
 MAX_HEALTH_BYTES: Final = 65536
 MAX_PROOFS: Final = 5
-# A pause for thought is longer than aiohttp's 15 s; who comes back from one should not wait for a new connection.
+# chosen: a user's pause to think may outlast aiohttp's default of 15 s, and shouldn't cost a new connection.
 KEEP_ALIVE_S: Final = 300.0
 MAX_FIGURES_BYTES: Final = 262144
 
@@ -49,7 +48,7 @@ class _Sessions(NamedTuple):
 class EngineConnection:
     """The pool of proven connections to the engine of one runtime directory.
 
-    `silent` is an engine that took the last question for its health and did not answer it, `proven` the one that proved
+    `silent` is an engine that accepted the last health check and did not answer it; `proven` is the one that proved
     itself last. An answer that is not read to its end costs its connection: then another is opened at once, before the
     next request needs one.
     """
@@ -63,7 +62,7 @@ class EngineConnection:
         self.silent: Address | None = None
 
     async def health(self) -> Health | None:
-        """Ask the engine that the address file names; None where none runs or it can't prove itself."""
+        """Ask the engine that the address file names for its health; None if none runs or it can't prove itself."""
         sessions = await self._open()
         address = Address.read(self._directory)
         health, is_silent = (None, False) if address is None else await self._prove(sessions.probes, address)
@@ -72,11 +71,11 @@ class EngineConnection:
         return health
 
     async def post(self, path: str, body: dict[str, Any]) -> ClientResponse:
-        """Send a request over a proven connection; `end` its answer. Raises as `_call` does."""
+        """Send a request over a proven connection. The caller must `end` the answer. Raises as `_call` does."""
         return await self._call("POST", path, body)
 
     async def figures(self) -> str:
-        """The engine's `/metrics`. Raises as `_call` does."""
+        """Return the text of the engine's `/metrics`. Raises as `_call` does."""
         response = await self._call("GET", "/metrics", None)
         try:
             return (await response.content.read(MAX_FIGURES_BYTES)).decode("utf-8", "replace")
@@ -84,14 +83,14 @@ class EngineConnection:
             self.end(response)
 
     def end(self, response: ClientResponse) -> None:
-        """Let go of an answer, read to its end or not."""
+        """Release an answer, whether it was read to its end or not."""
         is_lost = response.connection is not None
         response.close()
         if is_lost and self._sessions is not None and not self._sessions.calls.closed:
             self._prepare()
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None) -> ClientResponse:
-        """Raises `EngineUnavailable`, or aiohttp's errors in transit."""
+        """Send a call over a proven connection. Raises `EngineUnavailable`, or aiohttp's errors in transit."""
         sessions = await self._open()
         for _ in range(MAX_PROOFS):
             if self.proven is None:
@@ -115,7 +114,7 @@ class EngineConnection:
         raise EngineUnavailable("no engine is running")
 
     async def close(self) -> None:
-        """Drop all connections."""
+        """Close all connections and the pool that holds them."""
         if self._preparing is not None:
             self._preparing.cancel()
         if self._sessions is not None:
@@ -123,7 +122,7 @@ class EngineConnection:
             await self._sessions.probes.close()
 
     def _prepare(self) -> asyncio.Future[Health | None]:
-        """Have a proven connection in the pool; who waits for it at the same time waits for the same."""
+        """Put a proven connection into the pool. Callers that wait at the same time share one health check."""
         if self._preparing is None or self._preparing.done():
             self._preparing = asyncio.create_task(self.health())
         return asyncio.shield(self._preparing)
@@ -132,7 +131,7 @@ class EngineConnection:
         async with self._opening:
             if self._sessions is None:
                 aiohttp: Any = await asyncio.to_thread(importlib.import_module, "aiohttp")
-                # What libraries keep for good need not be gone through by every collection, for 30 ms and more.
+                # Libraries keep many objects for good; else every garbage collection goes through them for 30 ms.
                 gc.freeze()
                 connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S)
                 trace = aiohttp.TraceConfig()
@@ -152,7 +151,10 @@ class EngineConnection:
             return self._sessions
 
     async def _prove(self, probes: ClientSession, address: Address) -> tuple[Health | None, bool]:
-        """Leave the connection in the pool only if the other side knows the token; and whether nothing came at all."""
+        """Check that the other side knows the token; only then does its connection stay in the pool.
+
+        Return the health, None if there was no proof, and whether no answer came at all.
+        """
         from aiohttp import ClientError  # noqa: PLC0415 - imported by `_open` before
 
         nonce = secrets.token_hex(16)

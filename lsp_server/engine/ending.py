@@ -1,4 +1,4 @@
-"""Ending an engine that answers nothing: whether a process is that engine, whether it is stopped, and its end.
+"""Ends an engine that answers nothing: finds out whether a process is that engine and whether it is stopped.
 
 It must not know HTTP, tokens or what the engine is asked. All of it blocks, so the client calls it in a thread.
 """
@@ -19,20 +19,20 @@ from decoding.protocol import ENGINE_LOCK_FILE
 END_TIMEOUT_S: Final = 5.0
 POLL_S: Final = 0.05
 PS_TIMEOUT_S: Final = 5.0
-# A debugger's stop is another letter, and gets the patience that a slow engine gets.
+# The state of a process after SIGSTOP. A debugger's stop has another letter, and is treated like a slow engine.
 STOPPED: Final = "T"
 PROCESSES: Final = Path("/proc")
 
 
 class _Process(NamedTuple):
-    """What the system says of a process: the letter of its state, and whether it was started as our engine."""
+    """The system's view of a process: the letter of its state, and whether it was started as our engine."""
 
     state: str
     is_engine: bool
 
 
 def is_stopped(directory: Path, pid: int) -> bool:
-    """Whether the engine of a runtime directory is stopped (SIGSTOP), so that waiting for its answer is in vain.
+    """Return whether a runtime directory's engine is stopped (SIGSTOP), so that it can't answer.
 
     It is False where the system does not tell.
     """
@@ -41,7 +41,7 @@ def is_stopped(directory: Path, pid: int) -> bool:
 
 
 def end_engine(directory: Path, pid: int) -> bool:
-    """End the engine of a runtime directory at once, because it answers nothing; whether it is gone.
+    """Kill the engine of a runtime directory because it answers nothing. Return whether it is gone.
 
     An engine holds a lock as long as it lives. Where nobody holds it the address file is an old one, and its process
     number may be another program's by now: nothing is ended. Nor is it where the process has another command line.
@@ -57,7 +57,7 @@ def end_engine(directory: Path, pid: int) -> bool:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether an engine lives in a runtime directory, whatever it answers."""
+    """Return whether an engine lives in a runtime directory, be it responsive or not."""
     import filelock  # noqa: PLC0415 - in a thread, when it is needed
 
     lock = filelock.FileLock(directory / ENGINE_LOCK_FILE)
@@ -70,9 +70,9 @@ def is_locked(directory: Path) -> bool:
 
 
 def _kill(directory: Path, pid: int) -> bool:
-    """Send SIGKILL, which a stopped process takes, too, if the process is our engine; whether it was sent."""
+    """Send SIGKILL if the process is our engine; a stopped process takes it too. Return whether it was sent."""
     handle = None
-    with suppress(AttributeError, OSError):  # only Linux has it, and not every one
+    with suppress(AttributeError, OSError):  # only Linux has `pidfd_open`, and not every kernel
         handle = os.pidfd_open(pid)  # the number can't pass to another process between the look and the signal
     try:
         process = _look(directory, pid)
@@ -91,7 +91,7 @@ def _kill(directory: Path, pid: int) -> bool:
 
 
 def _look(directory: Path, pid: int) -> _Process | None:
-    """None where no such process is. Windows tells neither state nor command line: there the lock has to do."""
+    """Look at a process; None if there is none. Windows tells neither state nor command line, so the lock has to do."""
     if pid <= 0:
         return None
     if os.name != "posix":

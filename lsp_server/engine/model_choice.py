@@ -1,4 +1,4 @@
-"""The models that the user's own configuration file offers by name, and what an engine is started with for one.
+"""Reads the models that the user's own configuration file offers by name, and builds the engine's command line for one.
 
     [models.large]
     model = "~/models/Qwen2.5-Coder-7B"
@@ -26,14 +26,14 @@ NO_DRAFT: Final = "none"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """Which engine is wanted: its command line, and the runtime directory that belongs to that configuration."""
+    """The wanted engine: its command line, and the runtime directory that belongs to that configuration."""
 
     arguments: tuple[str, ...]
     directory: Path
 
     @classmethod
     def from_environment(cls, arguments: Sequence[str] = (), model: str = "") -> EngineSpec:
-        """The engine that the user's own configuration file, environment and command line ask for.
+        """Derive the engine from the user's own configuration file, environment and command line.
 
         `model` names one of `offered_models` instead of the one that they ask for. Raises `ValueError` if none does.
         """
@@ -44,12 +44,12 @@ class EngineSpec:
 
 
 def offered_models() -> list[str]:
-    """The names that can be chosen: the shipped pair, and the tables `[models.NAME]` of the user's file."""
+    """Return the names that can be chosen: the shipped pair, and the tables `[models.NAME]` of the user's file."""
     return [BUNDLED, *(name for name in _read_models(_config_text()) if name != BUNDLED)]
 
 
 def choose_model(arguments: Sequence[str], name: str, models: dict[str, dict[str, str]]) -> tuple[str, ...]:
-    """A command line that asks for the named model; of the options given before, those of the engine's way stay.
+    """Return a command line that asks for the named model, and keeps those given options that don't choose a model.
 
     A model without a draft model gets none, and not the one of another. Raises `ValueError` if nobody offers the name.
     """
@@ -72,7 +72,7 @@ def _config_text() -> str:
 
 
 def _read_models(text: str) -> dict[str, dict[str, str]]:
-    """The tables `[models.NAME]` that name a model; what is no text or not known is left out."""
+    """Read the tables `[models.NAME]` that name a model; values that are no text and unknown keys are left out."""
     try:
         tables = tomllib.loads(text).get("models", {})
     except tomllib.TOMLDecodeError:

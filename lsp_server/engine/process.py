@@ -1,7 +1,7 @@
-"""Starting the engine's process: how often, how, and reading from its log why it did not start.
+"""Starts the engine's process, limits how often, and reads from its log why it did not start.
 
-Knows file names and exit codes; it must not know HTTP, tokens or what the engine is asked.
-What touches processes and files blocks, so the client calls it in a thread.
+Knows file names and exit codes; it must not know HTTP, tokens or what the engine is asked. Whatever touches processes
+and files blocks, so the client calls it in a thread.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ MAX_BACK_OFF_S = 60.0
 
 
 class StartPolicy:
-    """How long to wait before the next start: longer after each start that led to no answer."""
+    """The back-off: how long to wait before the next start, longer after each start that led to no answer."""
 
     def __init__(self) -> None:
         self._num_starts = 0
         self._next_start_s = 0.0
 
     def wait_s(self, now_s: float) -> float:
-        """Seconds until a start is allowed; zero or less is now."""
+        """Return the seconds until a start is allowed; zero or less means now."""
         return self._next_start_s - now_s
 
     def note_start(self, now_s: float) -> None:
-        """An engine is being started."""
+        """Record that an engine is being started."""
         self._num_starts += 1
         self._next_start_s = now_s + min(MAX_BACK_OFF_S, 2.0 ** (self._num_starts - 1))
 
     def note_answer(self) -> None:
-        """The engine works, or the user wants a new one: the next start need not wait."""
+        """Reset the back-off, because the engine works or the user wants a new one."""
         self._num_starts = 0
         self._next_start_s = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedEngine:
-    """A child process, and where in the log its own lines begin."""
+    """A child process, and the place in the log where its own lines begin."""
 
     process: subprocess.Popen[bytes]
     log_path: Path
     log_offset: int
 
     def why_it_ended(self) -> str:
-        """One line for people; an engine that wrote nothing may have had no room for it."""
+        """Return one line for people about why it ended. If the log is empty, a full disk may be the reason."""
         line = self.last_log_line() or _no_room(self.log_path.parent) or "it wrote nothing"
         return f"the engine ended with code {self.process.returncode}: {line} ({self.log_path})"
 
     def last_log_line(self) -> str:
-        """The last line that this child wrote, which is the engine's one-line error when it gave up."""
+        """Return the last line that this child logged: the engine's one-line error if it gave up."""
         try:
             with self.log_path.open("rb") as log:
                 end = log.seek(0, 2)
@@ -89,7 +89,7 @@ def start_engine(program: Sequence[str], arguments: Sequence[str], directory: Pa
 
 
 def _no_room(directory: Path) -> str:
-    """Why nothing can be written in a folder, in a sentence; "" if something can."""
+    """Return a sentence if nothing can be written in a folder, and why; "" if something can."""
     probe = directory / "room"
     try:
         write_private(probe, bytes(TAIL_BYTES), is_kept=True)

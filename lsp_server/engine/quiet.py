@@ -1,4 +1,4 @@
-"""Notices that an engine was asked and says nothing. Knows neither the engine nor what was asked."""
+"""Notices when an engine says nothing although it was asked. Knows neither the engine nor what was asked."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-# Whoever types on takes back each request before its deadline: deadlines alone would tell of a frozen engine only when
-# somebody pauses.
+# chosen: typing on cancels each request before its deadline, so deadlines alone would show a frozen engine only when
+# the user pauses.
 QUIET_S: Final = 0.5
 
 
 class Quiet:
     """Calls `on_quiet` each time that an engine has said nothing for `QUIET_S` though it was asked.
 
-    A request that is taken back leaves the question open, whether by a newer one or not.
+    A request that is cancelled leaves the question open, whether a newer one follows or not.
     """
 
     def __init__(self, on_quiet: Callable[[], None]) -> None:
@@ -28,12 +28,12 @@ class Quiet:
 
     @property
     def quiet_s(self) -> float:
-        """How long the engine has said nothing though it was asked."""
+        """Return how many seconds the engine has said nothing though it was asked."""
         return 0.0 if self._since_s is None else time.monotonic() - self._since_s
 
     @contextmanager
     def asked(self) -> Iterator[None]:
-        """A request is under way."""
+        """Count a request as open within this context."""
         self._num_open += 1
         if self._since_s is None:
             self.forget()
@@ -48,16 +48,16 @@ class Quiet:
                 self._since_s = None
 
     def heard(self) -> None:
-        """The engine said something."""
+        """Note that the engine said something, which ends the quiet."""
         self._is_heard = True
         self.forget()
 
     def forget(self) -> None:
-        """The quiet begins now."""
+        """Start to count the quiet anew from now."""
         self._since_s = time.monotonic()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop the timer, so that `on_quiet` is never called again."""
         if self._timer is not None:
             self._timer.cancel()
 

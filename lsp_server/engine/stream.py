@@ -1,4 +1,4 @@
-"""Reading the engine's answers: a completion's server-sent events, and refusals worded for people.
+"""Reads the engine's answers: a completion's server-sent events, and refusals worded for people.
 
 Knows the JSON of the protocol; it must not know connections, processes or tokens.
 """
@@ -21,7 +21,7 @@ MAX_EVENT_BYTES: Final = 1_000_000
 
 
 class EngineUnavailable(Exception):  # noqa: N818 - an expected outcome, worded for people
-    """No answer from an engine; the text is one line for people, `code` one word for programs."""
+    """No engine answered. The text is one line for people, and `code` one word for programs."""
 
     def __init__(self, message: str, code: str = "absent") -> None:
         super().__init__(message)
@@ -30,7 +30,7 @@ class EngineUnavailable(Exception):  # noqa: N818 - an expected outcome, worded 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """More text of one choice, and how probable tokens were whose last character came with it, if that was asked."""
+    """More text of one choice, and the probabilities of tokens that ended in it, if they were asked for."""
 
     text: str
     choice: int = 0
@@ -41,10 +41,10 @@ Part = Delta | CompletionStats
 
 
 async def deltas(response: ClientResponse) -> AsyncGenerator[Part, None]:
-    """The deltas of all choices; behind the last of each its statistics.
+    """Yield the deltas of all choices, and the statistics of each choice behind its last delta.
 
     Raises `EngineUnavailable` if the stream ends before a choice does, and `ProtocolError` or another `ValueError` if
-    it is none of ours.
+    it doesn't follow our protocol.
     """
     num_ended = 0
     async for event in _events(response):
@@ -63,7 +63,7 @@ async def deltas(response: ClientResponse) -> AsyncGenerator[Part, None]:
 
 
 async def refusal(response: ClientResponse) -> EngineUnavailable:
-    """The error that an answer other than 200 stands for."""
+    """Return the error for an answer whose status is not 200."""
     try:
         message, code = _error(json.loads(await response.content.read(MAX_ERROR_BYTES)))
     except ValueError:
@@ -73,7 +73,7 @@ async def refusal(response: ClientResponse) -> EngineUnavailable:
 
 
 def worded(error: Exception) -> EngineUnavailable:
-    """The same error for people; bugs pass."""
+    """Turn an error of the connection into an `EngineUnavailable` worded for people; raise bugs as they are."""
     from aiohttp import ClientError  # noqa: PLC0415 - the connection imported it in a thread
 
     if isinstance(error, EngineUnavailable):

@@ -1,4 +1,4 @@
-"""Finding out whether an engine that tells its health computes anything at all.
+"""Finds out whether an engine that answers health checks computes anything at all.
 
 The thread that answers `/health` is not the one that computes: the second may hang while the first goes on.
 """
@@ -14,17 +14,17 @@ from typing import Final
 from decoding.protocol import CompletionRequest
 from lsp_server.engine.stream import EngineUnavailable, Part
 
-# An engine that tells its health and computes nothing for so long is stuck. One step or chunk of a model that is much
-# too large for its machine may take half a minute.
+# chosen: an engine that computes nothing for so long is stuck. One step or chunk of a model that is much too large for
+# its machine may take half a minute.
 STUCK_S: Final = 60.0
 STUCK_POLL_S: Final = 0.5
 _PROBE: Final = CompletionRequest(prompt="a", max_tokens=1)
-# What the computing thread counts itself, at each turn.
+# The counters that the computing thread itself advances, at each turn.
 _WORK: Final = ("tabcast_prefilled_tokens_total", "tabcast_steps_total", "tabcast_choices_total")
 
 
 class StuckProbe:
-    """Asks for one token; whatever the engine answers, or does for others meanwhile, shows that it computes.
+    """Asks for one token. Any answer, or any work for others meanwhile, shows that the engine computes.
 
     `complete` asks, and `figures` reads the engine's counters.
     """
@@ -43,7 +43,7 @@ class StuckProbe:
         self._clock = clock
 
     async def computes_nothing(self) -> bool:
-        """Whether the engine computed nothing for `stuck_s`. Raises `EngineUnavailable`."""
+        """Return whether the engine computed nothing for `stuck_s`. Raises `EngineUnavailable`."""
         asking = asyncio.create_task(self._ask_for_a_token())
         try:
             before = await self._work_done()
@@ -64,5 +64,5 @@ class StuckProbe:
             return
 
     async def _work_done(self) -> list[str]:
-        """What the engine counts of its computing."""
+        """Return the engine's counters of its computing."""
         return [line for line in (await self._figures()).splitlines() if line.startswith(_WORK)]

@@ -1,7 +1,7 @@
-"""Keeps an engine at hand: starts one in the background when it is missed, and knows its last state.
+"""Keeps an engine running: starts one in the background when it is missing, and knows its last state.
 
-Losing the engine is normal, so nothing here raises but for a model that nobody offers.
-It must not know documents or the wire.
+Losing the engine is normal, so nothing here raises except for a model that nobody offers. It must not know documents or
+the wire.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ logger = logging.getLogger(__name__)
 
 MAX_UNANSWERED: Final = 3
 UNANSWERED: Final = "the engine answered none of the last requests in time"
-# As long as MAX_UNANSWERED deadlines: does it compute at all?
+# chosen: as long as MAX_UNANSWERED deadlines; after so much quiet it is checked whether the engine computes at all.
 SUSPECT_S: Final = 15.0
 
-# Makes a client that tells of every new state; of the model of this name, or of the configured one if it is "".
+# Makes a client for the model of this name, or for the configured one if it is ""; the callback gets every new state.
 ClientFactory = Callable[[Callable[[Health], None], str], EngineClient]
 
 
 class EngineSupervisor:
-    """The engine as a session sees it: `health`, why there is none (`problem`), and `wake` to do something about it.
+    """The engine as a session sees it: its `health`, the `problem` if there is none, and `wake` to start it.
 
-    `model` is the name that was selected, "" for the configured one; `on_change` hears that one of them changed.
+    `model` is the name that was selected, "" for the configured one; `on_change` is called when one of them changes.
     """
 
     def __init__(self, make_client: ClientFactory) -> None:
@@ -50,16 +50,16 @@ class EngineSupervisor:
 
     @property
     def is_waking(self) -> bool:
-        """Whether an engine is being looked for or started."""
+        """Return whether an engine is being looked for or started."""
         return self._waking is not None and not self._waking.done()
 
     @property
     def spec(self) -> EngineSpec | None:
-        """Which engine is wanted, once it was looked for."""
+        """Return the wanted engine, or None until it was first looked for."""
         return None if self._client is None else self._client.spec
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Part, None]:
-        """Stream a completion; to be asked when `health` is ready. Raises `EngineUnavailable`."""
+        """Stream a completion. Call this when `health` is ready. Raises `EngineUnavailable`."""
         if self._client is None or self._is_closed:
             raise EngineUnavailable("no engine is running")
         with self._quiet.asked():
@@ -67,19 +67,19 @@ class EngineSupervisor:
                 async for part in parts:
                     self._num_unanswered = 0
                     self._quiet.heard()
-                    if self.problem:  # of an engine that failed before
+                    if self.problem:  # a problem from before this answer is over now
                         self._note(self.health, "")
                     yield part
 
     def note_deadline(self) -> None:
-        """A request came to its deadline: is the engine slow, stuck or gone?"""
+        """Note that a request reached its deadline, and find out whether the engine is slow, stuck or gone."""
         self._num_unanswered += 1
         if self._num_unanswered >= MAX_UNANSWERED:
             self._note(self.health, UNANSWERED)
         self._look()
 
     def wake(self) -> None:
-        """Attach to an engine, or start one, and wait in the background until it is ready."""
+        """Attach to an engine or start one, and wait in the background until it is ready."""
         if not self._is_closed and not self.is_waking:
             self._waking = asyncio.create_task(self._wake())
 
@@ -93,7 +93,7 @@ class EngineSupervisor:
         self.wake()
 
     async def select(self, model: str) -> None:
-        """Use another model that the user's configuration offers; the engine of the one before stays for others.
+        """Switch to another model that the user's configuration offers. The engine of the last model stays for others.
 
         Raises `ValueError` if no model has this name.
         """
@@ -106,7 +106,7 @@ class EngineSupervisor:
         self.wake()
 
     async def close(self) -> None:
-        """Let go of the engine, which stays for others."""
+        """Disconnect from the engine, which stays for others."""
         self._is_closed = True
         self._quiet.close()
         await self._end_waking()
@@ -114,19 +114,19 @@ class EngineSupervisor:
             await self._client.close()
 
     def note_problem(self, error: EngineUnavailable) -> None:
-        """A call failed: the next state is not known until someone wakes the engine."""
+        """Note that a call failed. The next state is unknown until the engine is woken."""
         if str(error) != self.problem and error.code != "backing off":
             logger.warning("%s", error)
         is_gone = error.code in ("lost", "absent")
         self._note(Health(status="absent", detail=str(error)) if is_gone else self.health, problem=str(error))
 
     def _look(self) -> None:
-        """See in the background whether the engine is well; a look that is under way is enough."""
+        """Check in the background whether the engine is well, unless a check is under way."""
         if self._client is not None and not self._is_closed and not self.is_waking:
             self._waking = asyncio.create_task(self._check(self._client))
 
     async def _check(self, client: EngineClient) -> None:
-        """Wake the engine if it does not even tell its health; replace it if that is all it does."""
+        """Wake the engine if it does not even answer a health check; replace it if that is all it answers."""
         is_suspect = self._num_unanswered >= MAX_UNANSWERED or self._quiet.quiet_s >= SUSPECT_S
         if await client.attach() is None:
             await self._wake()
@@ -137,7 +137,7 @@ class EngineSupervisor:
                     self._note(await client.wait_ready(), problem="")
             except EngineUnavailable as error:
                 self.note_problem(error)
-            self._num_unanswered = 0  # a slow engine is not tried again at once
+            self._num_unanswered = 0  # so that a slow engine is not checked again at once
             self._quiet.forget()
 
     async def _wake(self) -> None:
@@ -162,7 +162,7 @@ class EngineSupervisor:
             await asyncio.wait([self._waking])
 
     def _hear_of(self, model: str) -> Callable[[Health], None]:
-        """What a client tells after another model was selected concerns nobody."""
+        """Make the callback for a client. It ignores reports after another model was selected."""
         return lambda health: self._note(health, self.problem) if model == self.model else None
 
     def _note(self, health: Health, problem: str) -> None:

@@ -1,1 +1,1 @@
-"""What the editor can ask for or tell; `server.FEATURES` is the table. Each handler takes the session first."""
+"""Holds the handlers of all messages; the tables in `server` list them. Each handler takes the session first."""

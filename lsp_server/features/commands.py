@@ -1,6 +1,6 @@
-"""The commands that an editor can run, all named `tabcast.server.*`. Arguments come from outside and may be anything.
+"""Implements the commands that an editor can run, all named `tabcast.server.*`. Arguments may be anything.
 
-What they answer is JSON and holds no text of documents, but for the piece that a user just took.
+The answers are JSON and hold no text of documents, except the piece that a user just accepted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lsp_server.session import Session
 
 
 async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:
-    """What became of the last requests, the newest first, and the state of the engine.
+    """Report what became of the last requests, the newest first, and the state of the engine.
 
     The newest one's reason stands at the top, too. With `{"show": true}` it is shown to the user as a message, for
     editors that show nothing of a command's result.
@@ -50,25 +50,25 @@ async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:
 
 
 async def stats(session: Session, *_: Any) -> dict[str, Any]:
-    """How much was suggested and taken in this window, and how fast it came. It stays on this machine."""
+    """Report how much was suggested and accepted in this window, and how fast it came. It stays on this machine."""
     sources = {source: session.in_flight.sources[source] for source in ("local", "joined", "sent", "ahead")}
     index = session.workspace_index.figures()
     return {**session.shown_items.figures(), **session.request_log.figures(), "answered": sources, "index": index}
 
 
 async def toggle(session: Session, is_enabled: Any = None, *_: Any) -> dict[str, Any]:
-    """Turn suggestions on or off in this window, or as the argument says."""
+    """Toggle suggestions in this window, or turn them on or off as the argument says."""
     session.toggle(is_enabled if isinstance(is_enabled, bool) else not session.settings.enabled)
     return {"enabled": session.settings.enabled}
 
 
 async def restart_engine(session: Session, *_: Any) -> None:
-    """Stop the engine that runs, for all windows that share it, and start another."""
+    """Stop the running engine, for all windows that share it, and start another."""
     await session.engine.restart()
 
 
 async def select_model(session: Session, name: Any = None, *_: Any) -> dict[str, Any]:
-    """Use another model of the user's own configuration in this window; without a name, say which there are."""
+    """Switch this window to another model of the user's own configuration. Without a name, list the models."""
     problem = ""
     if name is not None:
         try:
@@ -90,7 +90,7 @@ async def accept_line(session: Session, *_: Any) -> dict[str, Any]:
 
 
 async def accepted(session: Session, offer_id: Any = None, *_: Any) -> None:
-    """What an item's own command runs: the user has accepted it. Some editors run it for a word of it, too."""
+    """Note that the user accepted an item; the item's own command runs this. Some editors run it for one word, too."""
     if (offer := session.shown_items.find(offer_id)) is None:
         return
     snapshot = session.documents.snapshot(offer.uri)
@@ -120,7 +120,7 @@ async def _accept(session: Session, unit: Literal["word", "line"]) -> dict[str, 
 
 
 def _still_fits(offer: ShownItem, snapshot: Snapshot) -> bool:
-    """Whether nothing else was typed behind what stands of the offer; an editor may have closed brackets there."""
+    """Return whether nothing else was typed behind the offer's text; an editor may have closed brackets there."""
     end = offer.end()
     if offer.num_standing < offer.num_before or end.line >= len(snapshot.lines):
         return False
@@ -129,7 +129,7 @@ def _still_fits(offer: ShownItem, snapshot: Snapshot) -> bool:
 
 
 def _text_edit(offer: ShownItem, snapshot: Snapshot, piece: str) -> types.TextEdit:
-    """The piece behind what stands; the last piece takes the place of the closers that the offer brings itself."""
+    """Insert the piece behind the offer's text. The last piece replaces closers that the offer brings itself."""
     start = offer.end()
     is_last = offer.num_standing + len(piece) == len(offer.text)
     end = Cursor(start.line, start.column + (offer.num_replaced if is_last else 0))
@@ -138,7 +138,7 @@ def _text_edit(offer: ShownItem, snapshot: Snapshot, piece: str) -> types.TextEd
 
 
 def _workspace_edit(session: Session, snapshot: Snapshot, edit: types.TextEdit) -> types.WorkspaceEdit:
-    """With the document's version, where the editor can check it."""
+    """Wrap an edit with the document's version, where the editor can check it."""
     workspace = session.server.client_capabilities.workspace
     if workspace and workspace.workspace_edit and workspace.workspace_edit.document_changes:
         document = types.OptionalVersionedTextDocumentIdentifier(uri=snapshot.uri, version=snapshot.version)

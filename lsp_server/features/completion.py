@@ -1,6 +1,6 @@
-"""`textDocument/completion`: the same suggestions as entries of a pop-up, for editors without inline completion.
+"""Serves `textDocument/completion`: suggestions as entries of a pop-up, for editors without inline completion.
 
-How a suggestion is found and what became of it is inline completion's subject; this gives it another form.
+How a suggestion is found and logged is inline completion's subject; this module gives it another form.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from lsp_server.session import Session
 
 METHOD: Final = types.TEXT_DOCUMENT_COMPLETION
 REGISTRATION: Final = "tabcast.completion"
-# Behind letters, digits and what other servers use.
+# Sorts behind letters, digits and the entries of other servers.
 SORTED_LAST: Final = "~tabcast"
-# A pop-up may wait for all who fill it. What is not written by then serves the next key.
+# chosen: a pop-up may wait for all its servers, so we answer by then. A later text serves the next key.
 DEADLINE_S: Final = 1.0
 LATE: Final = CompletionResult(reason="late", detail="the pop-up does not wait that long; the next key may get it")
 _WORD_END: Final = re.compile(r"\w*$")
@@ -28,9 +28,9 @@ _FENCE: Final = re.compile("`{3,}")
 
 
 def read(session: Session, request_id: int | str, params: types.CompletionParams) -> PendingRequest:
-    """Bind a request to the document as it is now, and end an older one.
+    """Bind a request to the document as it is now, and supersede an older one.
 
-    Whether the user asked by hand can't be told: editors say so at each letter.
+    It can't be told whether the user asked by hand: editors say so at each letter.
     """
     request = types.InlineCompletionParams(
         text_document=params.text_document,
@@ -41,7 +41,7 @@ def read(session: Session, request_id: int | str, params: types.CompletionParams
 
 
 async def answer(session: Session, request: PendingRequest) -> types.CompletionList | None:
-    """The list for the editor, which is to ask again at the next key; None if a newer request was read."""
+    """Return the list for the editor, which is to ask again at the next key; None if a newer request was read."""
     late = asyncio.get_running_loop().call_later(DEADLINE_S, _end, request)
     try:
         items = await inline_completion.find_items(session, request)
@@ -50,21 +50,21 @@ async def answer(session: Session, request: PendingRequest) -> types.CompletionL
     if items is None:
         return None
     view, entries = request.view, []
-    if view is not None and is_wanted_by(session):  # a pop-up can't be told to ask no more
+    if view is not None and is_wanted_by(session):  # some editors can't unregister, and ask on
         cursor = view.original.cursor(view.original_position)
         entries = [_entry(session, view.original, cursor, item) for item in items]
     return types.CompletionList(is_incomplete=True, items=entries)
 
 
 class Registration:
-    """Follows the setting while the editor runs, where the editor lets us."""
+    """Registers the feature as the setting asks, while the editor runs, if the editor supports that."""
 
     def __init__(self, options: types.CompletionOptions) -> None:
         self._options = options
         self._is_registered = False
 
     def follow(self, session: Session) -> None:
-        """Register or unregister if the settings want other than the editor knows."""
+        """Register or unregister if the settings now ask for it."""
         document = session.server.client_capabilities.text_document
         can_register = document and document.completion and document.completion.dynamic_registration
         is_told = session.server.server_capabilities.completion_provider is not None
@@ -76,7 +76,7 @@ class Registration:
 
 
 def is_wanted_by(session: Session) -> bool:
-    """Whether this editor's pop-up is to be filled."""
+    """Return whether this editor's pop-up is to be filled."""
     document = session.server.client_capabilities.text_document
     has_inline = document is not None and document.inline_completion is not None
     return session.settings.fills_pop_ups(has_inline=has_inline)
@@ -103,7 +103,7 @@ def _end(request: PendingRequest) -> None:
 def _entry(
     session: Session, snapshot: Snapshot, cursor: Cursor, item: types.InlineCompletionItem
 ) -> types.CompletionItem:
-    """An item whose range begins with the word at the cursor, since that is what editors filter entries by."""
+    """Return an entry whose range begins with the word at the cursor, since editors filter entries by that."""
     assert item.range is not None
     line = snapshot.lines[cursor.line]
     whole = line[: snapshot.cursor(item.range.start).column] + str(item.insert_text)
@@ -132,7 +132,7 @@ def _entry(
 def _documentation(
     abilities: types.ClientCompletionItemOptions | None, language: str, text: str
 ) -> types.MarkupContent:
-    """The whole text, as a block of code where the editor shows Markdown."""
+    """Return the whole text, as a block of code where the editor shows Markdown."""
     if types.MarkupKind.Markdown not in ((abilities and abilities.documentation_format) or ()):
         return types.MarkupContent(kind=types.MarkupKind.PlainText, value=text)
     fence = "`" * (1 + max((len(found) for found in _FENCE.findall(text)), default=2))

@@ -1,6 +1,6 @@
-"""Settings as the editor has them: told when it starts, sent when they change, or asked for where it lets us ask.
+"""Gets the settings from the editor: at its start, when they change, or by asking where the editor supports it.
 
-What is wrong with them is said once, to the user; it must not know what a setting does.
+Each mistake in them is reported to the user once; it must not know what a setting does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def take(session: Session, *layers: object) -> None:
-    """Use the options of `initialize`, overridden by these; say what is wrong with them if that wasn't said before."""
+    """Use the options of `initialize`, overridden by these. Report mistakes that were not reported before."""
     settings, problems = read_settings(session.options, *layers)
     session.configure(settings)
     new = [problem for problem in problems if problem not in session.told_problems]
@@ -31,7 +31,7 @@ def take(session: Session, *layers: object) -> None:
 
 
 def begin(session: Session) -> None:
-    """Take what `initialize` told; ask to hear of changes, and for the settings, of editors that know how."""
+    """Use the options of `initialize`. Ask editors that support it for the settings and to report changes."""
     take(session)
     workspace = session.server.client_capabilities.workspace
     if workspace and (did_change := workspace.did_change_configuration) and did_change.dynamic_registration:
@@ -40,7 +40,7 @@ def begin(session: Session) -> None:
 
 
 def changed(session: Session, told: Any) -> None:
-    """The editor says that settings changed and perhaps what they are."""
+    """Use the settings that come with a notification of changes, or ask for them."""
     if can_pull(session):
         pull(session)
     elif told is not None:
@@ -48,13 +48,13 @@ def changed(session: Session, told: Any) -> None:
 
 
 def can_pull(session: Session) -> bool:
-    """Whether the editor answers `workspace/configuration`."""
+    """Return whether the editor answers `workspace/configuration`."""
     workspace = session.server.client_capabilities.workspace
     return bool(workspace and workspace.configuration)
 
 
 def pull(session: Session) -> None:
-    """Ask the editor for the settings; of several answers on their way only that to the last question counts."""
+    """Ask the editor for the settings. Of several answers in flight only that to the last question counts."""
     if can_pull(session):
         session.num_pulls += 1
         session.in_background(_pull(session, session.num_pulls))

@@ -1,6 +1,6 @@
-"""Optional notifications of Copilot's language server: what was shown, taken in part, and looked at.
+"""Handles optional notifications of Copilot's language server: what was shown, accepted in part, and focused.
 
-They are no part of the standard; clients that speak them tell us more than others can. Parameters are JSON.
+They are no part of the standard; clients that send them tell us more than others can. Parameters are JSON.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from lsp_server.session import Session
 
 
 def did_show(session: Session, params: Any) -> None:
-    """The editor has shown an item, and not only been given it."""
+    """Note that the editor has displayed an item, and not only received it."""
     if offer := _offer(session, params):
         session.shown_items.displayed(offer.id)
 
 
 def did_accept_part(session: Session, params: Any) -> None:
-    """The user has taken so many UTF-16 units of an item, from its first character on."""
+    """Note that the user accepted so many UTF-16 units of an item, from its first character on."""
     length = params.get("acceptedLength") if isinstance(params, dict) else None
     offer = _offer(session, params)
     if offer is None or not isinstance(length, int) or length < 0:
@@ -31,7 +31,7 @@ def did_accept_part(session: Session, params: Any) -> None:
 
 
 def did_focus(session: Session, params: Any) -> None:
-    """The user looks at a document, so that it is the one that was visited last."""
+    """Note that the user looks at a document, so that it is the one visited last."""
     document = params.get("textDocument") if isinstance(params, dict) else None
     uri = document.get("uri") if isinstance(document, dict) else None
     if isinstance(uri, str) and session.documents.lines(uri) is not None:
@@ -39,7 +39,7 @@ def did_focus(session: Session, params: Any) -> None:
 
 
 def _offer(session: Session, params: Any) -> ShownItem | None:
-    """The offer that an item was, known by the argument of its command."""
+    """Return the offer of an item, which the argument of its command identifies."""
     item = params.get("item") if isinstance(params, dict) else None
     command = item.get("command") if isinstance(item, dict) else None
     arguments = command.get("arguments") if isinstance(command, dict) else None

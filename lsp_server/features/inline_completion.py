@@ -1,7 +1,7 @@
-"""`textDocument/inlineCompletion`: how a request is read, superseded, cancelled and answered.
+"""Serves `textDocument/inlineCompletion`: how a request is read, superseded, cancelled and answered.
 
-`read` runs while the request is being read and takes the snapshot; `answer` is the coroutine that answers it.
-A request is answered with null only if a newer one of its document came; nothing to suggest is an empty list.
+`read` runs while the request is being read and takes the snapshot; `answer` is the coroutine that answers it. A request
+is answered with null only if a newer one of its document came; nothing to suggest is an empty list.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def read(
     params: types.InlineCompletionParams,
     method: str = types.TEXT_DOCUMENT_INLINE_COMPLETION,
 ) -> PendingRequest:
-    """Bind a request to the document as it is now, and end an older request of the same document and method."""
+    """Bind a request to the document as it is now, and supersede an older request of its document and method."""
     uri = params.text_document.uri
     if (older := session.pending.get((uri, method))) and not older.outcome.done():
         older.outcome.set_result(SUPERSEDED)
@@ -43,19 +43,19 @@ def read(
         read_s=time.perf_counter(),
         outcome=asyncio.get_running_loop().create_future(),
     )
-    if view is not None:  # of a document that isn't open no end is told, at which it would be forgotten
+    if view is not None:  # a document that isn't open is never closed, which is when its requests are forgotten
         session.pending[uri, method] = request
     return request
 
 
 async def answer(session: Session, request: PendingRequest) -> types.InlineCompletionList | None:
-    """The list for the editor; None if a newer request was read."""
+    """Return the list for the editor; None if a newer request was read."""
     items = await find_items(session, request)
     return None if items is None else types.InlineCompletionList(items=items)
 
 
 async def find_items(session: Session, request: PendingRequest) -> list[types.InlineCompletionItem] | None:
-    """What there is for the editor at a place that it asked about; None if a newer request was read."""
+    """Return the items for the place that the editor asked about; None if a newer request was read."""
     work = None if request.outcome.done() else asyncio.create_task(_work(session, request))
     try:
         outcome = await request.outcome
@@ -67,7 +67,7 @@ async def find_items(session: Session, request: PendingRequest) -> list[types.In
         and request.snapshot
         and session.documents.revision(request.snapshot.uri) != request.snapshot.revision
     ):
-        # A change was read between the finding of the outcome and this coroutine's turn.
+        # A change was read after the result was found and before this coroutine's turn.
         outcome = CompletionResult(reason="stale", detail="the document changed meanwhile", engine=outcome.engine)
     _note(session, request, outcome)
     if outcome is SUPERSEDED:
@@ -76,7 +76,7 @@ async def find_items(session: Session, request: PendingRequest) -> list[types.In
 
 
 def cancelled(session: Session, request: PendingRequest) -> None:
-    """The editor has cancelled a request, perhaps before anything was done for it."""
+    """Note that the editor cancelled a request, perhaps before any work on it."""
     _note(session, request, CompletionResult(reason="cancelled"))
 
 
@@ -95,7 +95,7 @@ def _note(session: Session, request: PendingRequest, outcome: CompletionResult) 
 
 
 async def _work(session: Session, request: PendingRequest) -> None:
-    if request.outcome.done():  # since this task was made
+    if request.outcome.done():  # it was superseded or cancelled before this task's turn
         return
     try:
         outcome = await complete(session, request)

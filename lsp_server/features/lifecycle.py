@@ -1,4 +1,4 @@
-"""What the editor tells: it is ready, documents opened, changed and closed, settings, the end.
+"""Handles the editor's notifications: it is ready, documents opened, changed and closed, settings, the end.
 
 Notifications are plain functions, so that they are done before the next message is looked at.
 """
@@ -18,7 +18,7 @@ from lsp_server.session import Session
 
 
 def initialized(session: Session, _: types.InitializedParams) -> None:
-    """Begin to look for an engine, take the settings, and import in a thread what the first request needs."""
+    """Start to look for an engine, take the settings, and import in a thread what the first request needs."""
     session.engine.wake()
     session.context.begin()
     configuration.begin(session)
@@ -27,14 +27,14 @@ def initialized(session: Session, _: types.InitializedParams) -> None:
 
 
 def import_the_rest() -> None:
-    """What the first request needs. It stays, so the garbage collector need not go through it in mid-typing again."""
+    """Import what the first request needs, and exempt it from garbage collection, which would hold up typing."""
     for module in ("lsp_server.features.inline_completion", "lsp_server.engine.connection", "pathspec"):
         importlib.import_module(module)
     gc.freeze()
 
 
 def did_open(session: Session, params: types.DidOpenTextDocumentParams) -> None:
-    """Take the document."""
+    """Add the document, and tell all who follow documents."""
     session.documents.open(params.text_document)
     session.context.opened(params.text_document.uri)
 
@@ -51,30 +51,30 @@ def did_change(session: Session, params: types.DidChangeTextDocumentParams) -> N
 
 
 def change_not_understood(session: Session, uri: str) -> None:
-    """A change came in a form that nobody understands: what we have of the document may be another text."""
+    """Stop serving a document after a change in an unknown form: our copy may differ from the editor's."""
     session.documents.invalidate(uri)
 
 
 def did_save(session: Session, params: types.DidSaveTextDocumentParams) -> None:
-    """What other documents' requests know of the file may have changed, ignore rules too."""
+    """Read a saved file again for other documents' context; it may hold ignore rules, too."""
     session.context.changed_on_disk([params.text_document.uri])
 
 
 def did_change_watched_files(session: Session, params: types.DidChangeWatchedFilesParams) -> None:
-    """The same for files that other programs wrote."""
+    """Read files again that other programs have changed; they may hold ignore rules, too."""
     session.context.changed_on_disk([change.uri for change in params.changes])
 
 
 def did_close(session: Session, params: types.DidCloseTextDocumentParams) -> None:
-    """Forget the document."""
+    """Forget all that is known of the document."""
     session.forget(params.text_document.uri)
 
 
 def did_change_configuration(session: Session, params: types.DidChangeConfigurationParams) -> None:
-    """Take new settings."""
+    """Use the new settings, or ask the editor for them."""
     configuration.changed(session, params.settings)
 
 
 async def shutdown(session: Session, _: None) -> None:
-    """Let go of the engine."""
+    """Disconnect from the engine and end the background work."""
     await session.close()

@@ -1,4 +1,4 @@
-"""Notebooks: their cells are documents, opened, changed and closed like others."""
+"""Handles notebooks. Their cells are documents, opened, changed and closed like others."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from lsp_server.session import Session
 
 
 def did_open(session: Session, params: types.DidOpenNotebookDocumentParams) -> None:
-    """Take a notebook and its cells."""
+    """Add a notebook and its cells."""
     session.notebooks.open(params.notebook_document)
     for document in params.cell_text_documents:
         lifecycle.did_open(session, types.DidOpenTextDocumentParams(text_document=document))
 
 
 def did_change(session: Session, params: types.DidChangeNotebookDocumentParams) -> None:
-    """Cells come, go, move or change."""
+    """Apply cells that come, go, move or change."""
     cells = params.change.cells
     if cells is None:
         return

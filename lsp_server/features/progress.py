@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class LoadingProgress:
-    """Begins when the engine loads, reports while it does, and ends when it is ready or gone."""
+    """Shows progress: it begins when the engine loads, and ends when the engine is ready or gone."""
 
     def __init__(self) -> None:
         self._health = Health(status="absent")
@@ -24,7 +24,7 @@ class LoadingProgress:
         self._opening: asyncio.Task[None] | None = None
 
     def show(self, session: Session) -> None:
-        """Look at the engine's state, which may be a new one."""
+        """Follow the engine's state, which may have changed."""
         before, self._health = self._health, session.engine.health
         if self._health == before:
             return

@@ -1,4 +1,4 @@
-"""`tabcast/status`: tells an editor that can show it whether suggestions can be had, and what to do if not.
+"""Sends `tabcast/status`, which tells an editor whether suggestions are available, and what to do if not.
 
 Sent to editors that announce `experimental.tabcastStatus` when they start; others would log it as unknown.
 """
@@ -14,13 +14,13 @@ ACTION: Final = "run 'tabcast doctor' in a terminal to see what is wrong, then t
 
 
 class Status:
-    """Sends the status whenever it is another one."""
+    """Sends the status whenever it changes."""
 
     def __init__(self) -> None:
         self._told: dict[str, Any] | None = None
 
     def show(self, session: Session) -> None:
-        """Look at the session, which may have changed."""
+        """Send the session's status if it has changed."""
         if not is_wanted(session):
             return
         status = status_of(session)
@@ -30,7 +30,10 @@ class Status:
 
 
 def status_of(session: Session) -> dict[str, Any]:
-    """`state` is off, stopped, loading, ready or failed; the rest are texts for people and `percent` of the loading."""
+    """Return the status as JSON: `state` is off, stopped, loading, ready or failed.
+
+    The other fields are texts for people, and `percent` of the loading.
+    """
     engine = session.engine
     health = engine.health
     told = {"state": health.status, "percent": 0, "model": health.model, "device": health.device}
@@ -49,7 +52,7 @@ def status_of(session: Session) -> dict[str, Any]:
 
 
 def is_wanted(session: Session) -> bool:
-    """Whether the editor announced that it understands the notification."""
+    """Return whether the editor announced that it understands the notification."""
     experimental = session.server.client_capabilities.experimental
     value = experimental.get("tabcastStatus") if isinstance(experimental, dict) else None
     return value is True or getattr(experimental, "tabcastStatus", None) is True

@@ -1,4 +1,4 @@
-"""Asks the editor to tell when source files and ignore rules change on disk, of editors that know how."""
+"""Asks editors that support it to report changes of source files and ignore rules on disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GLOBS: Final = (f"**/*.{{{_ENDINGS}}}", *(f"**/{name}" for name in RULE_FILES))
 
 
 def begin(session: Session) -> None:
-    """Ask, if it can be asked; without it files are looked at again before they are used, and when they are saved."""
+    """Ask for reports, if the editor supports it. Without them files are checked before use and when saved."""
     workspace = session.server.client_capabilities.workspace
     if workspace and (watched := workspace.did_change_watched_files) and watched.dynamic_registration:
         session.in_background(_register(session))

@@ -1,9 +1,9 @@
-"""Named filters that make a finished text fit its place; each takes and gives a text, and "" drops it.
+"""Applies named filters that make a finished text fit its place; each takes and gives a text, and "" drops it.
 
-They only cut at the end, so that what is left begins what was written; what changes a text, indentation and blanks
-within it, is done while it is being written (`rewriting.py`). Their order matters: what is no text of a program first,
-then the end of the block, so that the others see no more than is wanted, blank last.
-They must not know the engine or the wire.
+They only cut at the end, so that the rest is a beginning of the generated text. Changes within a text, of indentation
+and blanks, are made while it is generated (`rewriting.py`). The order matters: what is no program text goes first, then
+the end of the block, so that the others see no more than is wanted, blank last. They must not know the engine or the
+wire.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
 
 
 class Filtered(NamedTuple):
-    """The text that is left, and which filter dropped it if none is."""
+    """The text that is left, and the filter that dropped it if none is."""
 
     text: str
     dropped_by: str
 
 
 def filter_text(text: str, around: Surroundings) -> Filtered:
-    """Send a text through all filters."""
+    """Send a text through all filters in order."""
     for name, apply in FILTERS:
         text = apply(text, around)
         if not text:
@@ -58,6 +58,6 @@ def filter_text(text: str, around: Surroundings) -> Filtered:
 
 
 def fit_tail(text: str, around: Surroundings) -> Filtered:
-    """Cut what stands behind the cursor by now from the rest of a text that all filters have seen before."""
+    """Cut the end of a filtered text where it repeats the text that is behind the cursor by now."""
     text = cut_closers(text, around)
     return Filtered(text, "") if text.strip() else Filtered("", "closers")

@@ -1,4 +1,4 @@
-"""Nothing but blanks is nothing to suggest."""
+"""Drops a text that holds nothing but blanks."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from lsp_server.filters.surroundings import Surroundings
 
 
 def drop_blank(text: str, around: Surroundings) -> str:
-    """The text, or "" if it holds no visible character."""
+    """Return the text, or "" if it holds no visible character."""
     return text if text.strip() else ""

@@ -1,4 +1,4 @@
-"""Where the code around the cursor parses, it should with the text, too, or with what may be written behind it."""
+"""Cuts a text so that the code around the cursor still parses, if it parsed without the text."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from lsp_server.filters.surroundings import Surroundings
 
 
 def cut_broken(text: str, around: Surroundings) -> str:
-    """The longest beginning with which the code parses; where there is none, the text if it may go on, else nothing.
+    """Return the longest beginning with which the code parses. If there is none, the text if it may go on, else "".
 
-    Of other languages than Python too little is known to judge a whole text; how sure its end must be is told by
-    `confidence.py`.
+    For languages other than Python too little is known to judge a whole text; `confidence.py` says how sure its end
+    must be.
     """
     stands = parse_checker(text, around.place, around.language) if around.language == "python" else None
     if stands is None or stands(text):

@@ -1,7 +1,7 @@
-"""What stands behind the cursor on its line: the text neither repeats it nor leaves a second pair of closers there.
+"""Fits a text to the rest of the cursor's line: it neither repeats it nor leaves a second pair of closers.
 
-A text that closes more than it opens replaces the closers that an editor put behind the cursor (`num_replaced`);
-one that ends with just them leaves them where they are.
+A text that closes more than it opens replaces the closers that an editor put behind the cursor (`num_replaced`); one
+that ends with just them leaves them where they are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _OPENER_OF: Final = {")": "(", "]": "[", "}": "{"}
 
 
 def cut_closers(text: str, around: Surroundings) -> str:
-    """The text less its end, if that is the rest of the line or closers that stand there."""
+    """Return the text without its end, if that is the rest of the line or closers that stand there."""
     rest = around.place.tail.strip()
     if rest and not is_only_closers(rest) and text.endswith(rest):
         return text.removesuffix(rest)
@@ -29,18 +29,18 @@ def cut_closers(text: str, around: Surroundings) -> str:
 
 
 def num_replaced(text: str, tail: str) -> int:
-    """How many characters behind the cursor the text replaces: closers that it brings along itself."""
+    """Return how many characters behind the cursor the text replaces: closers that it brings along itself."""
     own = iter([char for _, char in _unopened(text)])
     count = 0
     for closer in tail:
-        if closer not in CLOSERS or closer not in own:  # looking for it in an iterator goes past it
+        if closer not in CLOSERS or closer not in own:  # `in` consumes the iterator up to the closer
             break
         count += 1
     return count
 
 
 def _unopened(text: str) -> list[tuple[int, str]]:
-    """The closers of a text that close something before it, with their places; a lone quote is one too."""
+    """Return the closers of a text that close something before it, with their places; a lone quote is one too."""
     open_chars: list[str] = []
     found: list[tuple[int, str]] = []
     quote, quote_index = "", 0
@@ -58,7 +58,7 @@ def _unopened(text: str) -> list[tuple[int, str]]:
             else:
                 found.append((index, char))
     if quote:
-        # The quote was opened before the text: what came after it stands outside of the string.
+        # The quote was opened before the text, so the code behind it is outside of the string.
         inside = [(index, char) for index, char in found if index < quote_index]
         after = [(quote_index + 1 + index, char) for index, char in _unopened(text[quote_index + 1 :])]
         return [*inside, (quote_index, quote), *after]

@@ -1,8 +1,8 @@
-"""How much of a text is probable enough to be shown, by the log-probabilities that the engine tells.
+"""Cuts a text to the part that is probable enough to be shown, by the engine's log-probabilities.
 
-The product of the probabilities of a text's tokens is the model's own estimate of how likely the text is what will be
-written. What is shown ends where it falls below the bound, between words; what follows becomes more probable as soon
-as the user has typed or accepted what comes before it. An end within a statement must be surer than one behind it.
+The product of the probabilities of a text's tokens is the model's own estimate of how likely the user is to write that
+text. The shown part ends, between words, where the product falls below the bound; the rest becomes more probable as
+soon as the user has typed or accepted the part before it. An end within a statement must be surer than one behind it.
 It must not know documents, the engine or settings.
 """
 
@@ -15,15 +15,15 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 _LAST_WORD: Final = re.compile(r"\w+\Z")
-# Less than that saves nobody a key.
+# chosen: accepting fewer characters saves nobody a key.
 MIN_SHOWN_CHARS: Final = 3
-# 0.3 becomes 0.74; 0 and 1 stay what they are.
+# chosen: the bound for an end within a statement is the bound to this power. 0.3 becomes 0.74; 0 and 1 stay.
 OPEN_EXPONENT: Final = 1 / 4
 MAX_TRIES: Final = 24
 
 
 class ScoredSpan(NamedTuple):
-    """A piece of a written text: its length in characters, and the log-probability that the model gave it."""
+    """A piece of a generated text: its length in characters, and the model's log-probability (natural) of it."""
 
     num_chars: int
     log_prob: float
@@ -36,12 +36,11 @@ def cut_unlikely(
     min_confidence: float,
     stands: Callable[[str], bool] | None = None,
 ) -> str:
-    """The beginning of `text` that has at least this probability; all of it where none are told.
+    """Return the beginning of `text` that has at least this probability; all of it if no probabilities are given.
 
-    `likely` counts from `num_typed` characters before `text`; those stand in the document and are certain by now, and
-    so is the token that they break off in.
-    What `stands` says of a text, if it is given, is whether the code parses with it: an earlier end where it does is
-    preferred, and without one the text must be surer.
+    `likely` counts from `num_typed` characters before `text`. Those are in the document, and so certain by now, and so
+    is the token that they break off in. `stands` tells whether the code parses with a text: an earlier end where it
+    does is preferred, and without one the text must be surer.
     """
     if min_confidence <= 0:
         return text
@@ -56,7 +55,7 @@ def cut_unlikely(
 
 
 def is_worth_showing(text: str) -> bool:
-    """Whether accepting it saves keys."""
+    """Return whether accepting the text saves keys."""
     return sum(not char.isspace() for char in text) >= MIN_SHOWN_CHARS
 
 
@@ -76,7 +75,7 @@ def _cut(text: str, likely: Iterable[ScoredSpan], num_typed: int, bound: float) 
 
 
 def _ends(text: str, likely: Iterable[ScoredSpan], num_typed: int) -> Iterator[int]:
-    """Where tokens end in a text, and no word goes on."""
+    """Yield the places in a text where a token ends and no word goes on."""
     end = -num_typed
     for num_chars, _ in likely:
         end += num_chars

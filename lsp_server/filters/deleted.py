@@ -1,4 +1,4 @@
-"""What the user deleted a moment ago is not offered again."""
+"""Drops a text that the user deleted a moment ago."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from lsp_server.filters.surroundings import Surroundings
 
 
 def drop_deleted(text: str, around: Surroundings) -> str:
-    """The text, or "" if it does no more than restate the beginning of what was deleted here."""
+    """Return the text, or "" if it only restates the beginning of the text that was deleted here."""
     restated = text.strip()
     return "" if restated and around.deleted.strip().startswith(restated) else text

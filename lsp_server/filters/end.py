@@ -1,4 +1,4 @@
-"""Where a text ends: at the end of its line, or of its block as the indentation tells it.
+"""Finds where a text ends: at the end of its line, or of its block as the indentation tells it.
 
 `find_end` works on a text that is still growing, so that the front end can stop the engine there.
 """
@@ -16,18 +16,18 @@ from lsp_server.filters.surroundings import Mode, Surroundings
 _GOES_ON: Final = re.compile(r"\s*(?:(?:else|elif|except|finally|case)\b|[)\]}])")
 _NEW_DEFINITION: Final = re.compile(r"\s*(?:(?:async\s+)?def|class)\s|\s*@")
 _DECORATOR: Final = re.compile(r"\s*@")
-# As long as no more than this has come of a line, it may still become one of the above.
+# A line of which no more than this has come may still become one that goes on.
 _UNDECIDED: Final = re.compile(r"\s*[a-z]*\s*\Z")
 
 
 def cut_at_end(text: str, around: Surroundings) -> str:
-    """The text up to its end, less the blanks there."""
+    """Return the text up to its end, without the blanks there."""
     end = find_end(text + "\n", around.place, around.mode)
     return (text if end is None else text[:end]).rstrip()
 
 
 def find_end(text: str, place: Place, mode: Mode) -> int | None:
-    """Where the text ends, or None while that can't be told yet."""
+    """Return the place where the text ends, or None while that can't be told yet."""
     if mode == "line":
         end = text.find("\n")
         return None if end < 0 else end
@@ -59,7 +59,7 @@ class _Block:
 
     def _is_text(self, number: int, line: str) -> bool:
         if number == 0 and self.head.strip():
-            return False  # the rest of the header's own line
+            return False  # the line is the rest of the header's own line
         if not line.strip():
             self.seen_blank = self.seen_blank or self.own is not None
             return False
@@ -87,7 +87,7 @@ class _Block:
 
 
 def _header(place: Place) -> str | None:
-    """The line whose body the block is, if there is one."""
+    """Return the line whose body the block is, or None."""
     if place.head.strip():
         return place.head
     nearest = next((line for line in reversed(place.above) if line.strip()), "")

@@ -1,4 +1,4 @@
-"""Lines that follow the cursor already are not suggested again."""
+"""Cuts lines that follow the cursor already."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MIN_CUT_LINE_CHARS = 8
 
 
 def cut_next_lines(text: str, around: Surroundings) -> str:
-    """The text less its last lines if they are the first of those below, and less an end that is the line's rest."""
+    """Return the text without last lines that equal the first ones below the cursor or the rest of its line."""
     place = around.place
     below = [line.strip() for line in place.below if line.strip()]
     lines = text.split("\n")
@@ -21,7 +21,7 @@ def cut_next_lines(text: str, around: Surroundings) -> str:
 
 
 def _is_beginning(copied: list[str], below: list[str]) -> bool:
-    """Whether these lines are the first of those below; the last may be cut short, but not to a few letters."""
+    """Return whether these lines are the first of those below; the last may be cut short, but not to a few letters."""
     *whole, last = copied
     if len(copied) > len(below) or whole != below[: len(whole)]:
         return False

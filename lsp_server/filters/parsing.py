@@ -1,7 +1,7 @@
-"""Whether the code around a cursor can stand with a text at it.
+"""Tells whether the code around a cursor parses with a text at it.
 
-Python is parsed, and nothing of it is run: the cursor's statement, and what of those around it goes on with it, so that
-it takes a fraction of a millisecond in a file of any length. Of languages with braces, the brackets and quotes of the
+Python is parsed, and nothing of it is run: only the cursor's statement and the neighbours that belong to it, so that it
+takes a fraction of a millisecond in a file of any length. For languages with braces, the brackets and quotes of the
 line are counted. Closers that a text brings along itself count once.
 """
 
@@ -22,13 +22,13 @@ from lsp_server.filters.closers import num_replaced
 ParsesWith = Callable[[str], bool]
 """Whether the code parses with such a text at the cursor."""
 
-# What a line may still become if something is written behind it; `{}` closes its brackets and its string.
+# Ways in which an unfinished line may go on; `{}` stands for what closes its brackets and its string.
 _CONTINUATIONS: Final = (
     *("{}", "_{}", " _{}", "{} pass", "{}: pass", "_{}: pass", " _{}: pass", "{} pass\nfinally: pass"),
     *("(): pass", " _(): pass", " def _(): pass", "\ndef _(): pass", "\n_{}: pass"),
     *(" _ in _: pass", " in _: pass", " _ in _{}", " in _{}", " else _{}", ": _{}", " _ import _", " import _"),
 )
-# Of what is above in the same block: nothing, the statement before, or all, which helps behind a long string.
+# How much of the block above is parsed too: nothing, the statement before, or all, which helps behind a long string.
 _Look = Literal["none", "statement", "block"]
 _LOOKS: Final[tuple[_Look, ...]] = ("none", "statement", "block")
 MAX_SCANNED_CHARS: Final = 20_000
@@ -46,7 +46,7 @@ _END: Final = re.compile(r"\w+|[^\w\s]")
 
 
 def parse_checker(text: str, place: Place, language: str) -> ParsesWith | None:
-    """How to judge a text, and what begins it; None where nothing can be told, as in code that doesn't parse yet."""
+    """Return a function that judges a text and its beginnings; None where the code doesn't parse without the text."""
     if len(place.head) + len(place.tail) > MAX_PARSED_CHARS:
         return None
     if language == "python":
@@ -57,7 +57,7 @@ def parse_checker(text: str, place: Place, language: str) -> ParsesWith | None:
 
 
 def is_open(text: str, place: Place, stands: ParsesWith) -> bool:
-    """Whether a text that can't stand may if something follows: it ends within a statement, or with a header."""
+    """Return whether a text that doesn't parse may still: it ends within a statement, or with a header."""
     found = unclosed(place.head + text, "python")
     closing = (found.text if found.text != "#" else "") + "".join(_CLOSER_OF[opener] for opener in found.openers[::-1])
     line = next((line for line in reversed((place.head + text).split("\n")) if line.strip()), "")
@@ -67,7 +67,7 @@ def is_open(text: str, place: Place, stands: ParsesWith) -> bool:
 
 
 def longest_standing(text: str, stands: ParsesWith) -> str:
-    """The longest beginning that can stand: whole lines, and then words of the next few; "" if there is none."""
+    """Return the longest beginning that parses: whole lines, then words of the next few lines; "" if there is none."""
     lines = [found.start() for found in re.finditer(r"\n|\Z", text)]
     last = next((end for end in islice(reversed(lines), MAX_TRIES) if text[:end].strip() and stands(text[:end])), 0)
     limit = next(islice((end for end in lines if text[last:end].strip()), MAX_LINES_ENTERED - 1, None), len(text))
@@ -76,7 +76,7 @@ def longest_standing(text: str, stands: ParsesWith) -> str:
 
 
 class _Above(NamedTuple):
-    """Lines to begin with, their indentation, and that of the line whose body they are or what it may be at most."""
+    """The lines to parse first, their indentation, and the indentation of their header, or its upper bound."""
 
     lines: tuple[str, ...]
     width: int
@@ -93,9 +93,9 @@ def _judge_python(text: str, place: Place) -> ParsesWith | None:
     return None if found is None else partial(_stands, found[0], place.tail, found[1])
 
 
-@lru_cache(maxsize=8)  # a text is judged when it is written, and each time that it is shown
+@lru_cache(maxsize=8)  # a text is judged when it is finished, and each time that it is shown
 def _statement_line(place: Place) -> int | None:
-    """Among the lines above and the cursor's, the one that the statement begins on; None within a long string."""
+    """Return the line, among those above and the cursor's, that the statement begins on; None within a long string."""
     if sum(map(len, place.above)) + len(place.head) > MAX_SCANNED_CHARS:
         return None
     found = inside((*place.above, place.head), "python")
@@ -104,9 +104,9 @@ def _statement_line(place: Place) -> int | None:
 
 @lru_cache(maxsize=8)
 def _code_around(place: Place, number: int, blanks: str, goes_on: bool) -> tuple[str, str] | None:
-    """What is parsed before the line's tail and behind it, if it parses; the statement is indented by `blanks`.
+    """Return the code to parse before the line's tail and behind it, if it parses; `blanks` indent the statement.
 
-    What stands above in the same block is not looked at, unless the statement or what follows it goes on with it.
+    The lines above in the block are not looked at, unless the statement or the code below it goes on with them.
     """
     following = next((line for line in place.below if line.strip() and not line.lstrip().startswith("#")), "")
     width, next_width = indentation(blanks + "."), indentation(following)
@@ -119,7 +119,7 @@ def _code_around(place: Place, number: int, blanks: str, goes_on: bool) -> tuple
 
 
 def _above(lines: tuple[str, ...], number: int, blanks: str, look: _Look) -> _Above:
-    """What counts of the lines above the statement on line `number`."""
+    """Return the part of the lines above the statement on line `number` that is parsed."""
     start, width = number, indentation(blanks + ".")
     for i in range(number - 1, -1, -1):
         line = lines[i]
@@ -141,7 +141,7 @@ def _above(lines: tuple[str, ...], number: int, blanks: str, look: _Look) -> _Ab
 
 
 def _around(place: Place, above: _Above) -> tuple[str, str]:
-    """What is parsed before a line's tail and behind it; a statement that follows counts by its indentation."""
+    """Return the code to parse before a line's tail and behind it; a statement below counts by its indentation."""
     below: list[str] = []
     for line in place.below:
         width = indentation(line)
@@ -155,7 +155,7 @@ def _around(place: Place, above: _Above) -> tuple[str, str]:
 
 
 def _is_balanced(place: Place, language: str, before: Unclosed, part: str) -> bool:
-    """Whether it leaves nothing open but a body at its end."""
+    """Return whether a text leaves nothing open except a body at its end."""
     line = place.head + part.rstrip().removesuffix("{") + _left_of(place.tail, part)
     return unclosed(line, language) == before
 
@@ -172,7 +172,7 @@ def _left_of(tail: str, part: str) -> str:
 def _parses(source: str) -> bool:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what an escape sequence will mean some day
+            warnings.simplefilter("ignore")  # deprecated escape sequences in the user's code
             ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False

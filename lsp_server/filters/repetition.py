@@ -1,4 +1,4 @@
-"""A small model may fall into a loop; the text is cut where it begins to repeat itself."""
+"""Cuts a text where it begins to repeat itself, since a small model may fall into a loop."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 
 from lsp_server.filters.surroundings import Surroundings
 
-# Within a line: the same 4 to 60 characters at least four times in a row.
+# A loop within a line: the same 4 to 60 characters at least four times in a row.
 _LOOP: Final = re.compile(r"(.{4,60}?)\1{3,}")
-# The same without a letter (`0, 0, 0, `) may well be meant, unless it goes on for long, or nothing ends it.
+# A loop without a letter (`0, 0, 0, `) may well be meant, unless it goes on for long, or nothing ends it.
 _LETTERLESS_LOOP: Final = re.compile(r"([^\n]{1,12}?)\1{3,}")
 MIN_LETTERLESS_CHARS: Final = 40
 MAX_LETTERLESS_PERIOD: Final = 12
 MIN_ENDLESS_REPEATS: Final = 6
-# Numbers that change make no other text of it: `1, 2, 3, ` or `a1 = 1`, `a2 = 2`, where it ends so.
+# Texts that differ only in numbers count as equal at the end of a text: `1, 2, 3, ` or `a1 = 1`, `a2 = 2`.
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 MAX_COUNTED_CHARS: Final = 80
 MIN_COUNTED_REPEATS: Final = 8
@@ -28,10 +28,10 @@ MIN_COPIED_CHARS: Final = 8
 
 
 def cut_repetition(text: str, around: Surroundings) -> str:
-    """The text up to the second turn of a loop of lines, or up to the line that has a loop within.
+    """Return the text up to the second turn of a loop of lines, or up to the line that has a loop within.
 
-    Two turns make a loop of one line that is long enough to be no `pass`, else three.
-    Nothing is left of a text whose first line is the line above once more.
+    Two turns make a loop of one line that is long enough to be no `pass`, else three. Nothing is left of a text whose
+    first line repeats the line above.
     """
     lines = text.split("\n")
     if _is_copy_of_above(lines[0], around):
@@ -57,7 +57,7 @@ def _is_copy_of_above(line: str, around: Surroundings) -> bool:
 
 
 def _without_counting(lines: list[str], head: str) -> list[str]:
-    """Lines up to the one in which an endless loop of numbers begins; of a loop of lines the first stays."""
+    """Return the lines up to the one in which an endless loop of numbers begins; of a loop of lines the first stays."""
     whole = "\n".join((head + lines[0], *lines[1:])).rstrip() if lines else ""
     for text, max_period, min_repeats in (
         (whole, MAX_LETTERLESS_PERIOD, MIN_ENDLESS_REPEATS),
@@ -70,7 +70,7 @@ def _without_counting(lines: list[str], head: str) -> list[str]:
 
 
 def _final_loop(text: str, max_period: int, min_repeats: int) -> tuple[int, str] | None:
-    """Where a loop with a number in it, and more than one, begins that goes to the text's end; and one turn of it."""
+    """Return the start and one turn of a loop at the text's end, if it holds a number and more than that."""
     for period in range(2, max_period + 1):
         unit = text[-period:]
         has_number = any(char.isdigit() for char in unit) and not unit.isdigit()

@@ -1,4 +1,4 @@
-"""What is changed in a text while it is being written: its indentation becomes the document's, line ends lose blanks.
+"""Rewrites a text while it is generated: its indentation becomes the document's, and line ends lose blanks.
 
 It works on pieces as they come, so that each keeps its place in the text and its probability; blanks are held back
 until it is known what follows them.
@@ -24,14 +24,14 @@ _OPENS: Final = re.compile(r"[:{(\[]\s*\Z")
 
 @dataclass(frozen=True, slots=True)
 class IndentStyle:
-    """How a document indents; `width` counts the columns of one level."""
+    """How a document indents; `width` is the number of columns of one level."""
 
     uses_tabs: bool
     width: int
 
 
 def style_of(place: Place) -> IndentStyle | None:
-    """The style of the lines around a cursor; None where none is indented."""
+    """Return the style of the lines around a cursor; None where none is indented."""
     lines = [line for line in (*place.above, *place.below) if line.strip()]
     lines.append(place.head)
     num_tabs = sum(line.startswith("\t") for line in lines)
@@ -44,7 +44,7 @@ def style_of(place: Place) -> IndentStyle | None:
 
 
 class Rewriter:
-    """Rewrites one text for the place it is written at."""
+    """Rewrites one text for its place in a document."""
 
     def __init__(self, place: Place) -> None:
         self._style = style_of(place)
@@ -57,7 +57,7 @@ class Rewriter:
         self._step: int | None = None
 
     def feed(self, piece: str) -> str:
-        """What can be told of the text with one more piece of it."""
+        """Take one more piece and return the rewritten text that is certain by now."""
         told = ""
         for run in _RUNS.findall(piece.replace("\r", "")):
             if run == "\n":
@@ -77,7 +77,7 @@ class Rewriter:
 
     def _indented(self, blanks: str) -> str:
         if self._style is None or self._line:
-            # Behind blanks that stand there already the rest of them is of the same kind.
+            # The line has blanks already, so the rest of its indentation stays as the model generated it.
             return blanks
         columns = self._scaled(self._columns(blanks))
         if not self._style.uses_tabs:
@@ -86,7 +86,7 @@ class Rewriter:
         return "\t" * levels + " " * more
 
     def _scaled(self, columns: int) -> int:
-        """A model that indents by another width than the document keeps the levels and changes the width."""
+        """Return the columns in the document's width of a level, where the model indents by another width."""
         width, deeper = self._style.width if self._style else DEFAULT_WIDTH, columns - self._base
         if deeper <= 0:
             return columns
@@ -100,12 +100,12 @@ class Rewriter:
 
 
 def rewrite(text: str, place: Place) -> str:
-    """A whole text at once."""
+    """Rewrite a whole text at once."""
     return Rewriter(place).feed(text)
 
 
 def rewrite_spans(text: str, likely: Iterable[tuple[int, float]], place: Place) -> Iterator[ScoredSpan]:
-    """How probable the pieces of a text are, by their lengths as they are rewritten."""
+    """Yield the pieces of a text, by their lengths after rewriting, with their log-probabilities."""
     rewriter, start = Rewriter(place), 0
     for num_chars, log_prob in likely:
         yield ScoredSpan(len(rewriter.feed(text[start : start + num_chars])), log_prob)

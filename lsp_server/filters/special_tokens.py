@@ -1,4 +1,4 @@
-"""Tokens that belong to the prompt's layout and leaked into the text, as with a model asked in another's form."""
+"""Cuts at special tokens of the prompt's layout, which leak out of models that are asked in another's format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SPECIAL: Final = re.compile(
 
 
 def cut_special_tokens(text: str, around: Surroundings) -> str:
-    """The text up to the first special token that the document doesn't have itself."""
+    """Return the text up to the first special token that the document doesn't contain itself."""
     for found in _SPECIAL.finditer(text):
         place = around.place
         if not any(found[0] in line for line in (*place.above, place.head, place.tail, *place.below)):

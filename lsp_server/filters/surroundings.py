@@ -1,4 +1,4 @@
-"""What filters know of the place that a text is for."""
+"""Defines what filters know of the place that a text is for."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Literal
 
 from lsp_server.documents.store import Place
 
-# How much is asked for: the rest of a line, or a block.
+# The amount of text that is asked for: the rest of a line, or a block.
 Mode = Literal["line", "block"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """The cursor's place and what was asked for there.
+    """The cursor's place and the mode of the request.
 
-    `is_cut_short` if the text ended because tokens or time ran out; `deleted` is what the user deleted here just now;
-    `language` is "" where it isn't known, so that the code around is not judged.
+    `is_cut_short` is true if the text ended because tokens or time ran out. `deleted` is the text that the user deleted
+    here just now. `language` is "" where it isn't known, so that the code around is not judged.
     """
 
     place: Place

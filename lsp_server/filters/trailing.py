@@ -1,4 +1,4 @@
-"""Blanks at the ends of lines are nobody's wish."""
+"""Removes blanks at the end of a text, which nobody wants."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from lsp_server.filters.surroundings import Surroundings
 
 
 def cut_trailing(text: str, around: Surroundings) -> str:
-    """The text less blanks and empty lines at its end; lines within were trimmed while the text was written."""
+    """Return the text without blanks and empty lines at its end; lines within were trimmed during generation."""
     return text.rstrip()

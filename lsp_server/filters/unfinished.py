@@ -1,4 +1,4 @@
-"""The last line of a text that was cut off, since tokens or time ran out, is not what the model meant to write."""
+"""Cuts the last, unfinished line of a text that was cut off because tokens or time ran out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LAST_WORD: Final = re.compile(r"\w+\Z")
 
 
 def cut_unfinished(text: str, around: Surroundings) -> str:
-    """Whole lines of a block; of a single line, what comes before the word that was being written."""
+    """Return the whole lines of a block; of a single line, the part before the word that was unfinished."""
     if not around.is_cut_short:
         return text
     if around.mode == "block":

@@ -19,15 +19,15 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 2.0
-# So long the server may take to let go of the engine and its threads.
+# chosen: the server may take so long to disconnect from the engine and stop its threads.
 GRACE_S: Final = 4.0
 
 
 def watch_process(process_id: int, on_end: Callable[[], None]) -> None:
-    """Call `on_end` in a thread when the process has ended, and leave this process if it still runs `GRACE_S` later.
+    """Call `on_end` in a thread when the process has ended, and exit this process if it still runs `GRACE_S` later.
 
     A process that isn't there at first is not watched: the editor may run in another container or on another machine.
-    It is so, too, if this process has its parent outside of its container; the number then means another process.
+    Nor is one watched if this process has its parent outside of its container: the number then means another process.
     """
     if sys.platform == "win32":
         return
@@ -45,7 +45,7 @@ def watch_process(process_id: int, on_end: Callable[[], None]) -> None:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a socket's address is one of this machine alone."""
+    """Return whether a socket's address belongs to this machine alone."""
     return address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")
 
 
@@ -57,7 +57,7 @@ def _wait_for_end(process_id: int) -> None:
         except OSError as error:
             if error.errno == errno.ESRCH:
                 return
-            # This kernel has no such thing.
+            # This kernel has no `pidfd_open`.
         else:
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
@@ -65,13 +65,13 @@ def _wait_for_end(process_id: int) -> None:
             os.close(descriptor)
             return
     is_parent = os.getppid() == process_id
-    # A parent that has ended, but that nobody has asked for its exit code, still counts as running.
+    # A parent that has ended counts as running until its exit code is read (a zombie), but then we have a new parent.
     while _is_running(process_id) and not (is_parent and os.getppid() != process_id):
         time.sleep(POLL_S)
 
 
 def _is_running(process_id: int) -> bool:
-    if process_id <= 0:  # stands for groups of processes
+    if process_id <= 0:  # `kill` would take it for a group of processes
         return False
     try:
         os.kill(process_id, 0)

@@ -1,9 +1,10 @@
-"""What clients do otherwise than the standard says: how they count trigger kinds, and what they can't replace.
+"""Knows where clients differ from the standard: how they count trigger kinds, and what they can't replace.
 
 LSP 3.18 has 1 for "asked by hand" and 2 for "automatically"; clients of its drafts (vscode-languageclient 9) send 0 and
 1. So 0 and 2 tell a client's way of counting, and 1 alone does not.
-LSP4IJ, in the IDEs of JetBrains, goes over what an item replaces behind the cursor and inserts its text after that.
-It must not know messages or documents.
+
+LSP4IJ, in the IDEs of JetBrains, keeps the part of an item's range that is behind the cursor, and inserts the item's
+text after it. It must not know messages or documents.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from lsprotocol import types
 
 BY_HAND: Final = 1
 AUTOMATIC: Final = 2
-# Editors ask by themselves so soon after a key, and not three times running would a hand.
+# chosen: editors ask automatically so soon after a key; a user would not do so by hand three times in a row.
 SOON_S: Final = 0.3
 MAX_BY_HAND_SOON: Final = 3
-# LSP4IJ gives the IDE's name, of which there are many, and as its version "2025.1 (build PY-251.23774.444)".
+# LSP4IJ gives the name of its IDE, one of many, and as its version "2025.1 (build PY-251.23774.444)".
 _JETBRAINS: Final = re.compile(r"\(build [A-Z]+-\d+")
 
 
 def replaces_behind_cursor(client: types.ClientInfo | None) -> bool:
-    """Whether a client replaces what an item's range has behind the cursor."""
+    """Return whether a client replaces the part of an item's range that is behind the cursor."""
     return client is None or _JETBRAINS.search(client.version or "") is None
 
 
 class TriggerDialect:
-    """Learns from one client's requests how it counts."""
+    """Learns from one client's requests how it counts trigger kinds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -39,15 +40,15 @@ class TriggerDialect:
         self._num_soon = 0
 
     def changed(self) -> None:
-        """The client changed a document."""
+        """Note that the client changed a document."""
         self._changed_s = self._clock()
 
     def counts_from_0(self) -> None:
-        """Something else about the client showed that it is one of the old ones."""
+        """Note that something else about the client showed that it counts from 0."""
         self._counts_from_0 = True
 
     def meant(self, kind: object) -> object:
-        """The standard's number for what a client sent; what is no kind at all stays as it is."""
+        """Return the standard's number for a kind that a client sent; a value that is no kind stays as it is."""
         if kind == 0:
             self._counts_from_0 = True
         elif kind == AUTOMATIC:

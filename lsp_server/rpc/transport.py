@@ -1,8 +1,8 @@
-"""Reads the base protocol's frames from standard input or a socket, and hands them over one by one.
+"""Reads the base protocol's frames from standard input or a socket, and dispatches them one by one.
 
 pygls reads standard input in a thread, with three hand-overs for each message; each takes a turn of the scheduler,
-which a busy machine gives late. A pipe or a socket is read by the event loop itself here, the rest (terminals, files,
-Windows) with one hand-over. It must not know what a message means.
+which a busy machine gives late. Here the event loop itself reads a pipe or a socket; the rest (terminals, files,
+Windows) takes one hand-over. It must not know what a message means.
 """
 
 from __future__ import annotations
@@ -18,27 +18,30 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Protocol
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-# Messages that came in one piece are handled in one turn of the event loop, but no longer than this.
+# chosen: messages that came in one piece are handled in one turn of the event loop, but for no longer than this.
 TURN_S: Final = 0.002
 BUFFER_BYTES: Final = 2**20
 _LENGTH: Final = b"content-length"
 
 
 class Frames(Protocol):
-    """Where messages come from."""
+    """A source of messages."""
 
     async def read(self) -> bytes | None:
-        """The next message's body; None at the end, also in the middle of a message."""
+        """Return the next message's body; None at the end of the input, also in the middle of a message."""
 
 
 class StreamFrames:
-    """Frames of a stream of the event loop."""
+    """Reads frames from an asyncio stream."""
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
 
     async def read(self) -> bytes | None:
-        """As `Frames` says; a line without an end is the end, too: this is no such protocol."""
+        """Return the next message's body, or None at the end.
+
+        A line without an end counts as the end: that is no LSP client.
+        """
         length = 0
         try:
             while header := await self._reader.readline():
@@ -51,14 +54,14 @@ class StreamFrames:
 
 
 class ThreadFrames:
-    """Frames of a file that only blocks."""
+    """Reads frames from a file that only blocks, in a thread."""
 
     def __init__(self, file: BinaryIO, executor: Executor | None) -> None:
         self._file = file
         self._executor = executor
 
     async def read(self) -> bytes | None:
-        """As `Frames` says."""
+        """Return the next message's body, or None at the end of the file."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._read)
 
     def _read(self) -> bytes | None:
@@ -72,7 +75,7 @@ class ThreadFrames:
 
 
 async def standard_input(file: BinaryIO, output: BinaryIO, executor: Executor | None) -> Frames:
-    """The frames of standard input, by the best way that it allows."""
+    """Return the frames of standard input, read in the best way that it allows."""
     if not _can_be_polled(file, output):
         return ThreadFrames(file, executor)
     reader = asyncio.StreamReader(limit=BUFFER_BYTES)
@@ -82,7 +85,7 @@ async def standard_input(file: BinaryIO, output: BinaryIO, executor: Executor | 
 
 
 async def dispatch_frames(frames: Frames, handle: Callable[[bytes], None]) -> None:
-    """Give each body to `handle`, in their order, until the input ends."""
+    """Give each body to `handle` in order until the input ends."""
     turn_s = time.perf_counter()
     while (body := await frames.read()) is not None:
         handle(body)
@@ -92,7 +95,10 @@ async def dispatch_frames(frames: Frames, handle: Callable[[bytes], None]) -> No
 
 
 def _can_be_polled(file: BinaryIO, output: BinaryIO) -> bool:
-    """Whether the event loop can read it, and writing does not change with that: a pipe, or a socket of its own."""
+    """Return whether the event loop can read a file without changing how the output is written.
+
+    This holds for a pipe, or for a socket that isn't the output too.
+    """
     if sys.platform == "win32":
         return False
     try:
@@ -104,7 +110,7 @@ def _can_be_polled(file: BinaryIO, output: BinaryIO) -> bool:
 
 
 def _length(header: bytes) -> int:
-    """The length that a header tells, 0 if it is another one."""
+    """Return the length that a header gives, or 0 if it is another header."""
     name, _, value = header.partition(b":")
     value = value.strip()
     return int(value) if name.strip().lower() == _LENGTH and value.isdigit() else 0

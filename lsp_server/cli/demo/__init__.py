@@ -1,11 +1,10 @@
-"""`tabcast demo`: the whole product at work on a sample project.
+"""Implements `tabcast demo`: the whole product at work on a sample project.
 
 A real language server, run as an editor runs it, starts a real engine in a runtime directory of its own. At several
 cursors that engine is asked for text, once with speculative and once with plain decoding, which must give the same
-tokens; then the language server is asked for suggestions there. Engine and directory are gone when it ends.
-
-What is decoded speculatively, the engine has never seen: what it remembers of an answer would be an easy draft of the
-same answer. So this comes first, before plain decoding and before the editor's requests.
+tokens; then the language server is asked for suggestions there. Engine and directory are gone when it ends. Speculative
+decoding goes first, before plain decoding and before the editor's requests: an engine remembers its answers, and a
+remembered answer would be an easy draft of itself.
 """
 
 from __future__ import annotations
@@ -41,10 +40,10 @@ WARM_UP: Final = CompletionRequest(
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the demo and print it; exit code 1 unless it went well."""
+    """Run the demo and print it. Return 1 unless it went well."""
     folder = tempfile.TemporaryDirectory(prefix="tabcast-demo-", ignore_cleanup_errors=True)
     with folder as directory, report.progress(as_json=options.json):
-        # The language server and our own connection find the engine through this variable.
+        # The language server and our own client find the engine through this variable.
         os.environ["TABCAST_RUNTIME_DIR"] = directory
         try:
             outcome = asyncio.run(_run(engine_arguments(options), Path(directory)))
@@ -83,7 +82,7 @@ async def _show(window: Editor, scene: Scene) -> Shown:
 
 async def _compare(client: EngineClient, scene: Scene) -> Comparison:
     prefix, suffix = scene.prefix_and_suffix()
-    # Below the project's name, which the editor leaves out, so that its prompts have no beginning in common with these.
+    # The path has the project's name, which the editor leaves out: so its prompts can't reuse the beginning of these.
     options = CompletionOptions(path=f"{PROJECT.name}/{scene.file}", language="python")
     request = CompletionRequest(prompt=prefix, suffix=suffix, tabcast=options)
     speculative = await _decode(client, request, "auto")
@@ -101,6 +100,6 @@ async def _decode(client: EngineClient, wanted: CompletionRequest, method: Metho
 
 
 def _cancel_on_sigterm() -> None:
-    """End through the `finally` blocks, so that no engine and no directory is left behind."""
+    """End through the `finally` blocks on SIGTERM, so that no engine and no directory is left behind."""
     if (task := asyncio.current_task()) is not None and sys.platform != "win32":
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

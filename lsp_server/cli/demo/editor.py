@@ -1,4 +1,4 @@
-"""The demo's editor: starts the real language server over stdio, opens documents and asks for inline completions.
+"""Plays the demo's editor: starts the real language server over stdio, opens documents and asks for completions.
 
 It does what any editor does and knows nothing of engines.
 """
@@ -29,7 +29,7 @@ STOP_TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """What the editor would show: the document with the suggestion in it, and which part of that is ghost text."""
+    """The text around the cursor as the editor would show it, with the suggestion as ghost text."""
 
     before: str
     ghost: str
@@ -51,7 +51,7 @@ class Editor:
             await asyncio.sleep(POLL_S)
 
     async def why(self) -> dict[str, Any]:
-        """What the language server says of its engine and of its last answer."""
+        """Return what the language server says of its engine and of its last answer."""
         command = types.ExecuteCommandParams(command="tabcast.server.why")
         return cast(dict[str, Any], await self._client.workspace_execute_command_async(command))
 
@@ -78,7 +78,7 @@ class Editor:
 
 @asynccontextmanager
 async def editor(project: Path, engine_arguments: Sequence[str], working_directory: Path) -> AsyncIterator[Editor]:
-    """An editor with this project open; the language server ends with the block."""
+    """Yield an editor with this project open; the language server ends with the block."""
     client = LanguageClient("tabcast-demo", VERSION)
     command = ["-P", "-m", "lsp_server", "lsp", *engine_arguments]
     await client.start_io(sys.executable, *command, cwd=working_directory, start_new_session=True)
@@ -89,7 +89,7 @@ async def editor(project: Path, engine_arguments: Sequence[str], working_directo
                 root_uri=project.as_uri(),
                 workspace_folders=[types.WorkspaceFolder(uri=project.as_uri(), name=project.name)],
                 capabilities=types.ClientCapabilities(
-                    # Code points, as Python counts them.
+                    # UTF-32 units are code points, as Python counts them.
                     general=types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind.Utf32]),
                     text_document=types.TextDocumentClientCapabilities(
                         inline_completion=types.InlineCompletionClientCapabilities()
@@ -100,7 +100,7 @@ async def editor(project: Path, engine_arguments: Sequence[str], working_directo
         client.initialized(types.InitializedParams())
         yield Editor(client)
     finally:
-        with contextlib.suppress(Exception):  # it may have died: then there is nothing left to end
+        with contextlib.suppress(Exception):  # the server may have died: then there is nothing left to end
             await asyncio.wait_for(client.shutdown_async(None), STOP_TIMEOUT_S)
             client.exit(None)
             await asyncio.wait_for(client.stop(), STOP_TIMEOUT_S)  # type: ignore[no-untyped-call]
@@ -113,7 +113,7 @@ def _applied(item: types.InlineCompletionItem, prefix: str, suffix: str) -> Sugg
     whole = prefix + suffix
     start, end = _offset(whole, item.range.start), _offset(whole, item.range.end)
     typed = whole[start : len(prefix)]
-    if not text.startswith(typed):  # it replaces what was typed
+    if not text.startswith(typed):  # the item replaces what was typed
         return Suggestion(before=whole[:start], ghost=text, after=whole[end:])
     return Suggestion(before=prefix, ghost=text[len(typed) :], after=whole[end:])
 

@@ -1,4 +1,4 @@
-"""What the demo found out, as values and as JSON. Knows no terminal, editor or engine."""
+"""Holds the demo's results, as values and as JSON. Knows no terminal, editor or engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lsp_server.cli.demo.scenes import Scene
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What the editor got for one scene, how long it waited, and the language server's reason for it."""
+    """The editor's suggestion for one scene, how long it waited, and the language server's reason for it."""
 
     scene: Scene
     suggestion: Suggestion | None
@@ -21,7 +21,7 @@ class Shown:
     reason: str
 
     def to_json(self) -> dict[str, Any]:
-        """The cursor as editors count, and the ghost text there."""
+        """Return the cursor as editors count, and the ghost text there."""
         prefix, _ = self.scene.prefix_and_suffix()
         return {
             "cursor": self.scene.title,
@@ -36,7 +36,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One request, decoded both ways."""
+    """One request, decoded with speculation and without."""
 
     scene: Scene
     plain: CompletionStats
@@ -44,11 +44,11 @@ class Comparison:
 
     @property
     def is_identical(self) -> bool:
-        """Whether both gave the same tokens, which they must."""
+        """Return whether both gave the same tokens, which they must."""
         return self.plain.token_ids == self.speculative.token_ids
 
     def to_json(self) -> dict[str, Any]:
-        """Both sides' figures."""
+        """Return the figures of both ways as JSON."""
         return {
             "cursor": self.scene.title,
             "plain": _figures(self.plain),
@@ -59,7 +59,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """All of it."""
+    """All results of the demo: the engine, the suggestions and the comparisons."""
 
     engine: Health
     shown: Sequence[Shown]
@@ -67,11 +67,11 @@ class Outcome:
 
     @property
     def is_good(self) -> bool:
-        """Whether something was suggested, and both ways of decoding agreed everywhere."""
+        """Return whether something was suggested, and both ways of decoding agreed everywhere."""
         return any(shown.suggestion for shown in self.shown) and all(row.is_identical for row in self.comparisons)
 
     def to_json(self) -> dict[str, Any]:
-        """What `tabcast demo --json` prints."""
+        """Return the object that `tabcast demo --json` prints."""
         return {
             "model": self.engine.model,
             "device": self.engine.device,

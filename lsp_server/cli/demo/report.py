@@ -1,4 +1,4 @@
-"""Prints the demo's outcome: source with ghost text and a table, or JSON. Knows the terminal, no engine or editor."""
+"""Prints the demo's results: source with ghost text and a table, or JSON. Knows the terminal, no engine or editor."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ LINES_BEFORE: Final = 4
 LINES_AFTER: Final = 2
 PICTURE_WIDTH: Final = 100
 GHOST_STYLE: Final = "dim italic"
-# Where there is no style to tell it by, ghost text stands between these.
+# Ghost text stands between these marks where the output has no colours.
 GHOST_MARKS: Final = ("«", "»")
 
 
 @contextlib.contextmanager
 def progress(*, as_json: bool) -> Iterator[None]:
-    """Say that something is under way, where a person watches."""
+    """Show that something is under way, where a person watches."""
     if as_json or not sys.stderr.isatty():
         yield
     else:
@@ -45,7 +45,7 @@ def save_picture(outcome: Outcome, path: Path) -> None:
 
 
 def write(outcome: Outcome, *, as_json: bool) -> None:
-    """Print it on standard output."""
+    """Print the results on standard output."""
     if as_json:
         print(json.dumps(outcome.to_json(), indent=2, ensure_ascii=False))
         return
@@ -70,7 +70,7 @@ def _write_scene(console: Console, shown: Shown) -> None:
     if console.no_color or not console.is_terminal:
         ghost = GHOST_MARKS[0] + ghost + GHOST_MARKS[1]
     source = Syntax("", "python", theme="ansi_dark", background_color="default")
-    # Highlighted whole, so that strings and brackets that begin further up are known; then only the lines around it.
+    # The whole text is highlighted, so that strings that begin further up are known; then lines are cut out.
     text = source.highlight(before + ghost + after)
     text.stylize(GHOST_STYLE, len(before), len(before) + len(ghost))
     first = max(0, before.count("\n") - LINES_BEFORE)

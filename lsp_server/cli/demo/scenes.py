@@ -1,4 +1,4 @@
-"""The places in the sample project where the demo asks: a cursor, and what is taken out of the file after it.
+"""Lists the places in the sample project where the demo asks: a cursor, and what is removed from the file after it.
 
 Knows the sample project's text and nothing else.
 """
@@ -14,7 +14,7 @@ PROJECT: Final = Path(__file__).with_name("project")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """A cursor behind `before`, which stands once in the file; `cut` follows there and is taken out."""
+    """A cursor behind `before`, which occurs once in the file; `cut` follows there and is removed."""
 
     title: str
     file: str
@@ -23,17 +23,17 @@ class Scene:
 
     @property
     def path(self) -> Path:
-        """The file in the sample project."""
+        """Return the file's path in the sample project."""
         return PROJECT / self.file
 
     def prefix_and_suffix(self) -> tuple[str, str]:
-        """The text before and behind the cursor, as the editor has it open."""
+        """Return the text before and behind the cursor, as the editor has it open."""
         text = self.path.read_text(encoding="utf-8")
         head, tail = text.split(self.before + self.cut)
         return head + self.before, tail
 
 
-# Each in a file of its own: what an engine remembers of one prompt is of no use for the next.
+# Each scene has a file of its own, so that what an engine remembers of one prompt is of no use for the next.
 SCENES: Final = (
     Scene(
         title="empty body",

@@ -1,4 +1,4 @@
-"""An adapter writes requests in the form that one kind of engine takes."""
+"""Defines the seam through which requests are written in the form that one kind of engine takes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from decoding.protocol import CompletionRequest
 
 
 class Adapter(Protocol):
-    """The form that one kind of engine takes."""
+    """Writes requests in the form that one kind of engine takes."""
 
     def body(self, request: CompletionRequest) -> dict[str, Any]:
-        """The JSON object that asks for a stream of the answer."""
+        """Return the JSON object that asks for a stream of the answer."""
         ...

@@ -1,4 +1,4 @@
-"""The form for our own engine, which lays out the tokens of the prompt itself."""
+"""Implements the adapter for our own engine, which lays out the tokens of the prompt itself."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ class OwnEngine:
     """The adapter of `decoding serve`."""
 
     def body(self, request: CompletionRequest) -> dict[str, Any]:
-        """As `Adapter` says."""
+        """Return the request as JSON in the engine's own form."""
         return replace(request, stream=True).to_json()
