@@ -15,9 +15,10 @@ from typing import Final
 
 _HAS_OWNERS: Final = hasattr(os, "getuid")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-# A link is not followed, and a pipe that nobody writes to does not hold up the reader.
-_READ: Final = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+# A link is not followed, a pipe that nobody writes to does not hold up the reader, and Windows changes no line end.
+_SAFE: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFE
+_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
 _FOLDER: Final = _READ | getattr(os, "O_DIRECTORY", 0)
 ADVICE: Final = "remove it, or set TABCAST_RUNTIME_DIR to a folder of your own"
 
