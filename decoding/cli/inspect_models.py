@@ -15,20 +15,20 @@ from decoding.config import BUNDLED, EngineConfig, model_folder
 from decoding.datastore import command as datastores
 from decoding.errors import TabcastError
 from decoding.models import cuda
-from decoding.models.folder.model_config import read_config, why_not_ours
-from decoding.models.folder.tokenizer_files import load_tokenizer, num_token_ids
+from decoding.models.folder.model_config import read_config
+from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.heads import FOLDER as HEADS
 from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
+from decoding.models.loading.devices import choose_device
 from decoding.models.loading.memory import free_bytes, needed_bytes
-from decoding.models.loading.model_set import ModelSet, choose_device, load_pair
+from decoding.models.loading.model_set import ModelSet, load_pair
 from decoding.models.parallel import FOLDER as PARALLEL
 from decoding.models.parallel import mask_form
 from decoding.models.probing.agreement import choices, percent_alike
 from decoding.models.recommended import RECOMMENDATIONS
 from decoding.models.sharding.layer_split import GIB
 from decoding.models.sharding.pipeline import Pipeline
-from decoding.models.weights.safetensors_headers import count_parameters
 from decoding.storage.hub import pulled_models
 from decoding.text.prompt_layout import find_layout
 
@@ -124,21 +124,19 @@ def list_models(config: EngineConfig) -> list[Row]:
 def show_model(name: str, config: EngineConfig) -> Row:
     """What a model is, what it needs, and how this machine would run it. Raises `ModelError`."""
     folder = model_folder(name, "target")
-    declared, tokenizer = read_config(folder), load_tokenizer(folder)
+    read = ModelFolder.read(folder)
     device, dtype = choose_device(config)
-    own = declared.get("tabcast") or {}
-    names = f"{declared.get('_name_or_path', '')} {folder.name}"
-    template = find_layout(tokenizer.get_vocab(), own, (), model_name=names, chosen=config.fim).template
-    free, needed = free_bytes(device), needed_bytes(folder, declared, dtype, config.context_tokens)
-    reason = why_not_ours(declared, config.context_tokens)
+    template = find_layout(read.tokenizer.get_vocab(), read.own, (), model_name=read.names, chosen=config.fim).template
+    free, needed = free_bytes(device), needed_bytes(read, dtype, config.context_tokens)
+    reason = read.why_not_ours(config.context_tokens)
     return {
         "name": name or "bundled",
         "path": str(folder),
-        "architecture": declared["model_type"],
-        "parameters": f"{count_parameters(folder) / 1e6:.1f} M",
-        "tokens": num_token_ids(tokenizer),
-        "context": declared.get("max_position_embeddings", ""),
-        "languages": list(own.get("languages") or ()) or "not declared",
+        "architecture": read.config["model_type"],
+        "parameters": f"{read.num_parameters / 1e6:.1f} M",
+        "tokens": read.num_token_ids,
+        "context": read.config.get("max_position_embeddings", ""),
+        "languages": list(read.own.get("languages") or ()) or "not declared",
         "middle": "none: it gets the text before the cursor alone" if template is None else " ".join(template.parts),
         "order": "" if template is None else template.order.replace("_", " "),
         "drafters": _drafters_of(folder),

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor
 
 from decoding.errors import ModelError
-from decoding.models.folder.model_config import CONFIG_FILE, DecoderSizes, decoder_sizes, read_config
-from decoding.models.folder.tokenizer_files import load_tokenizer
+from decoding.models.folder.model_config import DecoderSizes
+from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.torch.rope import DEFAULT_THETA, inverse_frequencies
-from decoding.models.weights.safetensors_headers import read_headers
 from decoding.models.weights.tensors import Tensors
 from decoding.models.weights.weight_schema import decoder_schema
 
@@ -50,14 +49,15 @@ def export(folder: Path, file: Path, kind: str, *, has_stops: bool = True) -> No
     except ImportError:
         raise ModelError(ADVICE) from None
     logging.getLogger("gguf").setLevel(logging.WARNING)
-    config = read_config(folder)
+    read = ModelFolder.read(folder)
+    config = read.config
     if config["model_type"] not in ARCHITECTURES or config.get("sliding_window"):
         raise ModelError(f"{folder}: {config['model_type']} models, or theirs with a sliding window, can't be written")
-    sizes = decoder_sizes(config, folder / CONFIG_FILE)
-    tensors = Tensors(folder, read_headers(folder), decoder_schema(sizes), torch.device("cpu"), torch.float32)
+    sizes = read.sizes
+    tensors = Tensors(folder, read.entries, decoder_schema(sizes), torch.device("cpu"), torch.float32)
     architecture = gguf.MODEL_ARCH[ARCHITECTURES[config["model_type"]]]
     writer = gguf.GGUFWriter(None, gguf.MODEL_ARCH_NAMES[architecture], use_temp_file=True)
-    vocabulary = _write_tokenizer(writer, folder, config, has_stops=has_stops)
+    vocabulary = _write_tokenizer(writer, read, has_stops=has_stops)
     _write_sizes(writer, config, sizes, vocabulary)
     names = gguf.get_tensor_name_map(architecture, sizes.layers)
     for name, tensor in _laid_out(tensors, architecture == gguf.MODEL_ARCH.LLAMA, sizes, vocabulary):
@@ -96,15 +96,15 @@ def _write_sizes(writer: Any, config: Mapping[str, Any], sizes: DecoderSizes, vo
     writer.add_layer_norm_rms_eps(sizes.norm_eps)
 
 
-def _write_tokenizer(writer: Any, folder: Path, config: Mapping[str, Any], *, has_stops: bool) -> int:
+def _write_tokenizer(writer: Any, folder: ModelFolder, *, has_stops: bool) -> int:
     """The table of a byte-level BPE; returns how many tokens it has."""
     import gguf  # noqa: PLC0415 - optional
 
-    tokenizer = load_tokenizer(folder)
-    described = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer, config = folder.tokenizer, folder.config
+    described = json.loads((folder.path / "tokenizer.json").read_text(encoding="utf-8"))
     model = described["model"]
     if model["type"] != "BPE" or model.get("byte_fallback"):
-        raise ModelError(f"{folder}: only byte-level BPE tokenizers can be written to GGUF")
+        raise ModelError(f"{folder.path}: only byte-level BPE tokenizers can be written to GGUF")
     special = {token["id"]: bool(token["special"]) for token in described.get("added_tokens", [])}
     vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
     tokens, kinds = [], []

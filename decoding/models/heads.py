@@ -23,7 +23,7 @@ from torch import Tensor
 from decoding.errors import ModelError
 from decoding.models.folder.json_files import MIB, read_json, shown
 from decoding.models.folder.model_config import NUMBERS, Bounds
-from decoding.models.weights.safetensors_headers import read_headers
+from decoding.models.folder.safetensors_headers import read_headers
 from decoding.models.weights.tensors import Tensors
 from decoding.models.weights.weight_schema import heads_schema
 

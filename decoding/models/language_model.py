@@ -104,6 +104,10 @@ class LanguageModel(Protocol):
         The quickest way and not the row-invariant one: what a draft is made with.
         """
 
+    @property
+    def hidden_width(self) -> int:
+        """C of `hidden`; 0 where a model doesn't tell its hidden states."""
+
     def hidden(self) -> Tensor | None:
         """(T, C) of the last step's rows, before the last norm, valid until the next call; None where not known."""
 

@@ -25,10 +25,10 @@ from filelock import FileLock, Timeout
 from transformers import PreTrainedModel
 
 from decoding.errors import TabcastError
-from decoding.models.folder.model_config import read_config
+from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.folder.safetensors_headers import count_parameters
 from decoding.models.folder.tokenizer_files import load_tokenizer, why_not_alike
 from decoding.models.loading.memory import free_bytes, needed_bytes
-from decoding.models.weights.safetensors_headers import count_parameters
 from decoding.storage.adaptation import Home, Written
 from decoding.training import evaluate_draft, pretrain
 from decoding.training.checkpoint import TrainingError
@@ -185,7 +185,7 @@ def _adapt(home: Home, answers: Sequence[Written], target: Path, draft: Path, ef
 
 def _check_memory(target: Path, draft: Path, device: str) -> None:
     """The target is loaded once more, to tell what it would write: beside an engine, that may be too much."""
-    needed = needed_bytes(target, read_config(target), _teacher_type(device), NUM_ROWS * ROW_LEN)
+    needed = needed_bytes(ModelFolder.read(target), _teacher_type(device), NUM_ROWS * ROW_LEN)
     needed += BYTES_PER_TRAINED_PARAMETER * count_parameters(draft)
     free = free_bytes(torch.device(device))
     if free is not None and needed > free:

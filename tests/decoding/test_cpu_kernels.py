@@ -20,6 +20,7 @@ from decoding.models.cpu import compiling
 from decoding.models.cpu.compiling import tidy
 from decoding.models.cpu.decoder import PREFILL_WIDTH, STEP_WIDTH, CpuDecoder
 from decoding.models.cpu.simd import HAS_PAIRS
+from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.language_model import Cache, LanguageModel
 from decoding.models.loading.decoder_loading import load_decoder
 from decoding.models.torch.decoder import Decoder
@@ -34,7 +35,7 @@ ODD = {"hidden_size": 36, "intermediate_size": 50, "head_dim": 10, "num_attentio
 def load(folder: Path, *, dtype: torch.dtype = torch.float32, **settings: object) -> LanguageModel:
     config = EngineConfig(**settings)  # type: ignore[arg-type]
     sizes = {"vocabulary": VOCABULARY, "max_len": 300}
-    model = load_decoder(folder, config, **sizes, device=torch.device("cpu"), dtype=dtype)
+    model = load_decoder(ModelFolder.read(folder), config, **sizes, device=torch.device("cpu"), dtype=dtype)
     model.capabilities = model.capabilities.at_width(STEP_WIDTH)
     return model
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from decoding.models.weights.safetensors_headers import MAX_TENSORS
+from decoding.models.folder.safetensors_headers import MAX_TENSORS
 from tests.decoding.conftest import make_heads
 from tests.decoding.hostile import (
     WEIGHTS,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from decoding.config import EngineConfig
+from decoding.errors import ModelError
+from decoding.models.folder import model_config, tokenizer_files
 from decoding.models.loading import model_set
 from decoding.models.loading.model_set import load_pair
 from decoding.service import worker
@@ -30,13 +33,36 @@ def test_torch_keeps_its_threads_where_a_drafter_needs_them(
     settings = {**ahead_folders, "heads": "none"}
     models, probe = load_pair(EngineConfig(**settings, device="cpu"))  # type: ignore[arg-type]
     drafter, _ = load_pair(EngineConfig(**settings, device="cpu", kernels=kernels))  # type: ignore[arg-type]
-    monkeypatch.setattr(worker, "load_pair", lambda *_: (model_set.replace(models, parallel=drafter.parallel), probe))
+    monkeypatch.setattr(worker, "load_pair", lambda *_: (replace(models, parallel=drafter.parallel), probe))
     counts: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", counts.append)
     mailbox = Mailbox()
     mailbox.put(None)
     worker.run(EngineConfig(**settings), mailbox, EngineState())  # type: ignore[arg-type]
     assert counts == ([1] if kernels == "auto" else [])
+
+
+def test_each_folder_is_read_once(ahead_folders: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    for module in (model_config, tokenizer_files):
+        real = module.read_json
+        monkeypatch.setattr(
+            module, "read_json", lambda path, real=real, **bounds: read.append(path) or real(path, **bounds)
+        )
+    settings = {**ahead_folders, "draft": ahead_folders["parallel"]}
+    settings["parallel"] = "none"
+    load_pair(EngineConfig(**settings, device="cpu"))  # type: ignore[arg-type]
+    names = [path for path in read if path.name in ("config.json", "tokenizer.json")]
+    assert len(names) == len(set(names)) == 4
+
+
+def test_too_little_memory_is_told_in_a_sentence(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(model_set, "load_decoder", fail)
+    with pytest.raises(ModelError, match="too little memory"):
+        load_pair(EngineConfig(model=str(tiny_model), device="cpu"))
 
 
 def test_what_nobody_foresaw_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,10 @@ from decoding.completion.sessions import Session
 from decoding.config import EngineConfig
 from decoding.drafters.in_order import InOrder
 from decoding.errors import ConfigError, ModelError
-from decoding.models.loading import memory, model_set
-from decoding.models.loading.model_set import choose_device, load_pair
+from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.loading import memory, model_set, parts
+from decoding.models.loading.devices import choose_device
+from decoding.models.loading.model_set import load_pair
 from decoding.models.recommended import RECOMMENDATIONS, largest_that_fits
 from decoding.speculation.drafting import NoDrafter
 from decoding.training import tokenizer as training_tokenizer
@@ -70,7 +72,7 @@ def test_a_draft_that_will_not_do_is_left_out_with_the_reason(
 def test_a_model_that_does_not_fit_is_refused_before_it_is_read(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_set, "free_bytes", lambda _device: 100_000)
+    monkeypatch.setattr(parts, "free_bytes", lambda _device: 100_000)
     monkeypatch.setattr(model_set, "load_decoder", lambda *_, **__: pytest.fail("weights were read"))
     with pytest.raises(ModelError) as caught:
         load_pair(EngineConfig(model=str(tiny_model), device="cpu"))
@@ -81,9 +83,9 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_read(
 def test_the_need_is_read_from_the_files(tiny_model: Path) -> None:
     weights = load_file(tiny_model / "model.safetensors")
     numbers = sum(tensor.numel() for tensor in weights.values())
-    assert memory.count_parameters(tiny_model) == numbers
-    config = json.loads((tiny_model / "config.json").read_text())
-    short, long = (memory.needed_bytes(tiny_model, config, torch.bfloat16, length) for length in (128, 256))
+    folder = ModelFolder.read(tiny_model)
+    assert folder.num_parameters == numbers
+    short, long = (memory.needed_bytes(folder, torch.bfloat16, length) for length in (128, 256))
     assert short >= 2 * numbers
     # Two layers, keys and values, two heads of eight numbers.
     assert long - short == 128 * 2 * 2 * 2 * 8 * 2

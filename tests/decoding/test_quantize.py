@@ -16,7 +16,8 @@ from decoding.cli.inspect_models import doctor
 from decoding.config import EngineConfig
 from decoding.models.cpu.decoder import CpuDecoder
 from decoding.models.loading.memory import weight_bytes
-from decoding.models.loading.model_set import draft_config, load_pair
+from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.parts import draft_config
 from decoding.models.probing.agreement import choices, percent_alike
 from decoding.models.quantize import BYTES_PER_WEIGHT, quantize
 

@@ -13,9 +13,9 @@ from decoding.__main__ import main
 from decoding.config import EngineConfig
 from decoding.errors import ModelError, TabcastError
 from decoding.models.folder.model_config import decoder_sizes, read_config
+from decoding.models.folder.safetensors_headers import read_headers
 from decoding.models.folder.tokenizer_files import load_tokenizer
 from decoding.models.loading.model_set import load_pair
-from decoding.models.weights.safetensors_headers import read_headers
 from decoding.models.weights.tensors import Tensors
 from decoding.models.weights.weight_schema import decoder_schema
 from decoding.training import pack

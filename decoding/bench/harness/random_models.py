@@ -16,7 +16,9 @@ from transformers import Qwen2Config
 
 from decoding.config import EngineConfig
 from decoding.models.loading.decoder_loading import assemble
-from decoding.models.loading.model_set import ModelSet, choose_device, draft_config
+from decoding.models.loading.devices import choose_device
+from decoding.models.loading.model_set import ModelSet
+from decoding.models.loading.parts import draft_config
 from decoding.models.parallel import ParallelModel
 from decoding.models.probing.row_invariance import probe
 from decoding.models.probing.step_times import measure_draft_times, measure_step_times

@@ -115,6 +115,11 @@ class CpuDecoder:
         cache.commit([*token_ids, *ids[: num_chosen - 1].tolist()])
         return list(zip(ids[:num_chosen].tolist(), shares[:num_chosen].tolist(), strict=True))
 
+    @property
+    def hidden_width(self) -> int:
+        """C of `hidden`."""
+        return self.shape.width
+
     def hidden(self) -> Tensor:
         """(T, C) of the last step's rows, before the last norm, valid until the next call."""
         return torch.from_numpy(self._hidden[: self._num_stepped, : self.shape.width])

@@ -140,6 +140,11 @@ class CudaDecoder:
         assert done.logits is not None
         return done.logits[0]
 
+    @property
+    def hidden_width(self) -> int:
+        """C of `hidden`."""
+        return self.shape.width
+
     def hidden(self) -> Tensor | None:
         """(T, C) of the last step's rows, before the last norm, valid until the next call."""
         return self._hidden

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,13 @@ from torch import Tensor
 from decoding.config import EngineConfig
 from decoding.errors import ModelError
 from decoding.models.cuda.factory import build as build_recorded
-from decoding.models.folder.model_config import CONFIG_FILE, DecoderSizes, decoder_sizes, read_config
+from decoding.models.folder.model_config import DecoderSizes
+from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.language_model import LanguageModel
 from decoding.models.quantize import quantize_layer, quantize_weights
 from decoding.models.sharding.pipeline import Pipeline, split
 from decoding.models.torch.decoder import Decoder, Layer, Shape, Weights, rotary_table
 from decoding.models.torch.rope import inverse_frequencies
-from decoding.models.weights.safetensors_headers import read_headers
 from decoding.models.weights.tensors import Tensors
 from decoding.models.weights.weight_schema import decoder_schema
 
@@ -39,8 +40,16 @@ Places = Sequence[tuple[torch.device, int]]
 PACKED_KINDS = ("none", "int8")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model, and why it can't verify drafts, "" where it can."""
+
+    model: LanguageModel
+    notice: str = ""
+
+
 def load_decoder(
-    folder: Path,
+    folder: ModelFolder,
     engine: EngineConfig,
     *,
     vocabulary: int,
@@ -52,7 +61,7 @@ def load_decoder(
     """Read the weights.
 
     Args:
-        folder: a Hugging Face model folder.
+        folder: of an architecture that our own forward pass computes.
         engine: whose settings of kernels, threads and quantization count.
         vocabulary: number of real token ids; padding rows of the head behind them are cut off.
         max_len: wanted length of prompt and answer together, bounded by the model's own.
@@ -63,13 +72,12 @@ def load_decoder(
     Raises:
         ModelError: the folder is missing, incomplete, not safetensors or of another architecture.
     """
-    config = read_config(folder)
-    sizes = decoder_sizes(config, folder / CONFIG_FILE)
+    sizes = folder.sizes
     if sizes.vocabulary < vocabulary:
-        raise ModelError(f"{folder}: the tokenizer has {vocabulary} tokens, the model only {sizes.vocabulary}")
+        raise ModelError(f"{folder.path}: the tokenizer has {vocabulary} tokens, the model only {sizes.vocabulary}")
     shape = _shape(sizes, vocabulary, max_len)
-    frequencies = inverse_frequencies(config, shape.head_dim)
-    tensors = Tensors(folder, read_headers(folder), decoder_schema(sizes), device, dtype)
+    frequencies = inverse_frequencies(folder.config, shape.head_dim)
+    tensors = Tensors(folder.path, folder.entries, decoder_schema(sizes), device, dtype)
     embedding = tensors.take("model.embed_tokens.weight")
     last = tensors.on(places[-1][0] if places else device)
     head = last.to_device(embedding) if sizes.is_tied else last.take("lm_head.weight")

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
 
 from decoding.config import ALL_DEVICES, EngineConfig
 from decoding.errors import ConfigError, ModelError
-from decoding.models.folder.model_config import read_config, why_not_ours
-from decoding.models.folder.tokenizer_files import num_token_ids
-from decoding.models.language_model import LanguageModel
-from decoding.models.loading.decoder_loading import Places, load_decoder
+from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.loading.decoder_loading import LoadedModel, Places, load_decoder
 from decoding.models.loading.memory import free_bytes, spreading_needs
 from decoding.models.probing.row_invariance import check_finite
 from decoding.models.sharding.layer_split import spread
-from decoding.models.weights.safetensors_headers import count_parameters
 
 
 def choose_devices(config: EngineConfig, first: torch.device) -> list[torch.device]:
@@ -27,6 +22,23 @@ def choose_devices(config: EngineConfig, first: torch.device) -> list[torch.devi
         return [torch.device("cuda", index) for index in range(count)] or [first]
     names = [name.strip() for name in config.devices.split(",")]
     return [find_device(name) for name in names if name] or [first]
+
+
+def choose_device(config: EngineConfig) -> tuple[torch.device, torch.dtype]:
+    """What `auto` means here: CUDA if there is one, and bfloat16 wherever the hardware multiplies it."""
+    name = config.devices.split(",")[0].strip().replace(ALL_DEVICES, "") or config.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError("device cuda was asked for, and torch finds none")
+    device = find_device(name) if config.devices else torch.device(name)
+    if config.dtype != "auto":
+        return device, {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[config.dtype]
+    if device.type == "cuda":
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return device, torch.bfloat16 if has_bfloat16 else torch.float16
+    has_bfloat16 = device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return device, torch.bfloat16 if has_bfloat16 else torch.float32
 
 
 def find_device(name: str) -> torch.device:
@@ -41,7 +53,7 @@ def find_device(name: str) -> torch.device:
 
 
 def plan(
-    folder: Path, config: EngineConfig, devices: Sequence[torch.device], dtype: torch.dtype, *, beside: int
+    folder: ModelFolder, config: EngineConfig, devices: Sequence[torch.device], dtype: torch.dtype, *, beside: int
 ) -> Places:
     """How many layers go to which device, before any weight is read.
 
@@ -55,21 +67,17 @@ def plan(
     Raises:
         ModelError: they don't fit, or the model is none of ours.
     """
-    declared = read_config(folder)
-    if reason := why_not_ours(declared, config.context_tokens):
-        raise ModelError(f"{folder}: only models of our own forward pass are spread over devices; {reason}")
-    needs = spreading_needs(declared, count_parameters(folder), dtype, config.context_tokens, config.quantize)
+    if reason := folder.why_not_ours(config.context_tokens):
+        raise ModelError(f"{folder.path}: only models of our own forward pass are spread over devices; {reason}")
+    needs = spreading_needs(folder.config, folder.num_parameters, dtype, config.context_tokens, config.quantize)
     free = [free_bytes(device) for device in devices]
     free[0] = None if free[0] is None else free[0] - beside
     return list(zip(devices, spread(needs, free), strict=True))
 
 
-def load_spread(
-    folder: Path, tokenizer: Tokenizer, config: EngineConfig, dtype: torch.dtype, places: Places
-) -> tuple[LanguageModel, str]:
-    """The model, layer by layer onto its devices, and "": it can verify drafts."""
-    vocabulary, max_len = num_token_ids(tokenizer), config.context_tokens
-    sizes = {"vocabulary": vocabulary, "max_len": max_len}
+def load_spread(folder: ModelFolder, config: EngineConfig, dtype: torch.dtype, places: Places) -> LoadedModel:
+    """Read the weights layer by layer onto their devices. Raises `ModelError`."""
+    sizes = {"vocabulary": folder.num_token_ids, "max_len": config.context_tokens}
     model = load_decoder(folder, config, **sizes, device=places[0][0], dtype=dtype, places=places)
-    check_finite(model, folder)
-    return model, ""
+    check_finite(model, folder.path)
+    return LoadedModel(model=model)

@@ -10,10 +10,10 @@ import torch
 
 from decoding.errors import ModelError
 from decoding.models.folder.model_config import size_of
+from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.quantize import BYTES_PER_WEIGHT, HEAD_KIND
 from decoding.models.recommended import largest_that_fits
 from decoding.models.sharding.layer_split import GIB, Needs
-from decoding.models.weights.safetensors_headers import count_parameters
 
 # Activations, the allocator's rest, and what a layer takes twice while it is read.
 OVERHEAD: Final = 1.1
@@ -28,12 +28,10 @@ CONTROL_GROUPS: Final = (
 )
 
 
-def needed_bytes(
-    folder: Path, config: Mapping[str, Any], dtype: torch.dtype, num_tokens: int, quantize: str = "none"
-) -> int:
+def needed_bytes(folder: ModelFolder, dtype: torch.dtype, num_tokens: int, quantize: str = "none") -> int:
     """Weights in `dtype` or rounded, and keys and values of one sequence of `num_tokens`."""
-    weights = weight_bytes(count_parameters(folder), config, dtype, quantize)
-    return int(OVERHEAD * weights) + cache_bytes(config, dtype, num_tokens)
+    weights = weight_bytes(folder.num_parameters, folder.config, dtype, quantize)
+    return int(OVERHEAD * weights) + cache_bytes(folder.config, dtype, num_tokens)
 
 
 def weight_bytes(num_parameters: int, config: Mapping[str, Any], dtype: torch.dtype, quantize: str = "none") -> int:

@@ -85,6 +85,11 @@ class Pipeline:
         assert rows.logits is not None
         return rows.logits[0]
 
+    @property
+    def hidden_width(self) -> int:
+        """C of `hidden`."""
+        return self.shape.width
+
     def hidden(self) -> Tensor | None:
         """(T, C) of the last step's rows, before the last norm, valid until the next call."""
         return self._hidden

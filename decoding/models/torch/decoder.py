@@ -173,6 +173,11 @@ class Decoder:
         cache.commit(token_ids)
         return self.logits(hidden[-1:])[0]
 
+    @property
+    def hidden_width(self) -> int:
+        """C of `hidden`."""
+        return self.shape.width
+
     def hidden(self) -> Tensor | None:
         """(T, C) of the last step's rows, before the last norm, valid until the next call."""
         return self._hidden

@@ -6,9 +6,6 @@ Code from a model's folder never runs, and nothing is fetched.
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -16,10 +13,10 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from decoding.errors import ModelError
-from decoding.models.folder.model_config import CONFIG_FILE, read_config
+from decoding.models.folder.model_config import CONFIG_FILE
+from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.transformers.failures import in_words
 from decoding.models.transformers.model import GenericModel
-from decoding.models.weights.safetensors_headers import read_headers
 from decoding.models.weights.tensors import is_finite
 from decoding.models.weights.weight_schema import FLOATS
 
@@ -31,22 +28,22 @@ LITTLE: Final = 10_000_000
 
 
 def load_generic(
-    folder: Path, *, vocabulary: int, max_len: int, device: torch.device, dtype: torch.dtype
+    folder: ModelFolder, *, vocabulary: int, max_len: int, device: torch.device, dtype: torch.dtype
 ) -> GenericModel:
     """Read a model folder with transformers; nothing is fetched, and no code that lies beside the weights is run.
 
     Raises:
         ModelError: transformers doesn't know the architecture, or weights are missing, misshapen or not safetensors.
     """
-    config = read_config(folder)
+    path, config = folder.path, folder.config
     if config.get("model_type") not in CONFIG_MAPPING:
         code = ", and code that lies beside the weights is never run" if "auto_map" in config else ""
-        raise ModelError(f"{folder}: transformers knows no model_type {config.get('model_type')!r}{code}")
-    _check_weights(folder, config)
+        raise ModelError(f"{path}: transformers knows no model_type {config.get('model_type')!r}{code}")
+    _check_weights(folder)
     transformers_logging.disable_progress_bar()  # the engine shows its own
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
+            path,
             dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
@@ -55,46 +52,42 @@ def load_generic(
             ignore_mismatched_sizes=True,  # they are listed, and refused below
         )
     except Exception as error:  # each architecture has its own ways to fail
-        raise ModelError(f"{folder} can't be read by transformers: {in_words(error)}") from None
+        raise ModelError(f"{path} can't be read by transformers: {in_words(error)}") from None
     model, found = loaded
     # transformers makes up what a file lacks, at random, and warns: such a model would compute nonsense.
     misshapen = [entry if isinstance(entry, str) else entry[0] for entry in found["mismatched_keys"]]
     if lacking := sorted(map(str, [*found["missing_keys"], *misshapen])):
         others = f" (and {len(lacking) - 1} more)" if lacking[1:] else ""
-        raise ModelError(
-            f"{folder} is not a complete model folder: tensor {lacking[0]}{others} is missing or misshapen"
-        )
+        raise ModelError(f"{path} is not a complete model folder: tensor {lacking[0]}{others} is missing or misshapen")
     for name, parameter in model.named_parameters():
         if not is_finite(parameter.detach()):
-            raise ModelError(f"{folder}: tensor {name} holds numbers that are not finite, so the weights are damaged")
+            raise ModelError(f"{path}: tensor {name} holds numbers that are not finite, so the weights are damaged")
     try:
         return GenericModel(model.to(device), vocabulary=vocabulary, max_len=max_len)
     except ModelError as error:
-        raise ModelError(f"{folder}: {error}") from None
+        raise ModelError(f"{path}: {error}") from None
 
 
-def _check_weights(folder: Path, config: Mapping[str, Any]) -> None:
+def _check_weights(folder: ModelFolder) -> None:
     """Raise `ModelError` where weights are no floats, or config.json describes far more than the files hold.
 
     What is lacking would be made up before it is told of, whether there is memory for it or not.
     """
-    if config.get("quantization_config"):
+    if folder.config.get("quantization_config"):
         return
-    entries = read_headers(folder)
-    for name, entry in entries.items():
+    for name, entry in folder.entries.items():
         if name.endswith(".weight") and entry.dtype not in FLOATS:
             raise ModelError(f"{entry.file}: tensor {name} is stored as {entry.dtype}, and weights must be floats")
-    num_held = sum(math.prod(entry.shape) for entry in entries.values())
     try:
         with torch.device("meta"):
-            declared = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            declared = AutoConfig.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
             model = AutoModelForCausalLM.from_config(declared, trust_remote_code=False)
         num_declared = sum(parameter.numel() for parameter in model.parameters())
     except Exception as error:  # those that can't be built this way are built when they are read
-        log.info("%s: its parameters were not counted: %s", folder.name, error)
+        log.info("%s: its parameters were not counted: %s", folder.path.name, error)
         return
-    if num_declared > MAX_LACKING * num_held + LITTLE:
+    if num_declared > MAX_LACKING * folder.num_parameters + LITTLE:
         raise ModelError(
-            f"{folder / CONFIG_FILE} describes a model of {num_declared:,} parameters,"
-            f" and the folder's files hold {num_held:,}"
+            f"{folder.path / CONFIG_FILE} describes a model of {num_declared:,} parameters,"
+            f" and the folder's files hold {folder.num_parameters:,}"
         )

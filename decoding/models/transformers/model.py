@@ -146,6 +146,11 @@ class GenericModel:
         cache.commit(token_ids)
         return logits[0]
 
+    @property
+    def hidden_width(self) -> int:
+        """Nothing is told of hidden states."""
+        return 0
+
     def hidden(self) -> None:
         """What stands before the last norm is not told alike by all families."""
 

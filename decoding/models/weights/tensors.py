@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from decoding.errors import ModelError
+from decoding.models.folder.safetensors_headers import Entry
 from decoding.models.weights.int8_files import FACTORS, restore_rows
-from decoding.models.weights.safetensors_headers import Entry
 from decoding.models.weights.weight_schema import Schema, check
 
 # What torch can add up; rarer kinds are widened first.

@@ -14,8 +14,8 @@ from typing import Final
 
 from decoding.errors import ModelError
 from decoding.models.folder.model_config import MAX_VOCABULARY, DecoderSizes
+from decoding.models.folder.safetensors_headers import Entry
 from decoding.models.weights.int8_files import FACTORS
-from decoding.models.weights.safetensors_headers import Entry
 
 Schema = Mapping[str, tuple[int, ...]]
 

@@ -1,0 +1,77 @@
+"""A model folder as a value: what its files say, read once and checked, before any weight is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from decoding.models.folder import model_config, tokenizer_files
+from decoding.models.folder.model_config import CONFIG_FILE, DecoderSizes, decoder_sizes, read_config
+from decoding.models.folder.safetensors_headers import Entry, read_headers
+from decoding.models.folder.tokenizer_files import load_tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ModelFolder:
+    """What lies in a folder: its checked config.json, its tokenizer, and what its tensors are called and like."""
+
+    path: Path
+    config: Mapping[str, Any] = field(repr=False)
+    tokenizer: Tokenizer = field(repr=False)
+    entries: Mapping[str, Entry] = field(repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> ModelFolder:
+        """Read everything but the weights. Raises `ModelError` if a file is missing, broken or can't be right."""
+        config = read_config(path)
+        return cls(path=path, config=config, tokenizer=load_tokenizer(path), entries=read_headers(path))
+
+    @property
+    def own(self) -> Mapping[str, Any]:
+        """What config.json says to Tabcast alone."""
+        declared: Mapping[str, Any] = self.config.get("tabcast") or {}
+        return declared
+
+    @property
+    def names(self) -> str:
+        """By what a family may be told: the name that a config.json gives, and the folder's."""
+        return f"{self.config.get('_name_or_path') or ''} {self.path.name}"
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights in the folder's files."""
+        return sum(math.prod(entry.shape) for entry in self.entries.values())
+
+    @property
+    def num_token_ids(self) -> int:
+        """One more than the tokenizer's largest id."""
+        return tokenizer_files.num_token_ids(self.tokenizer)
+
+    @property
+    def sizes(self) -> DecoderSizes:
+        """The sizes of a model of our own forward pass. Raises `ModelError` if they contradict each other."""
+        return decoder_sizes(self.config, self.path / CONFIG_FILE)
+
+    @property
+    def begin_token_ids(self) -> list[int]:
+        """What opens every text of this model. Raises `ModelError` for a broken tokenizer_config.json."""
+        return tokenizer_files.begin_token_ids(self.path, self.tokenizer)
+
+    @property
+    def end_token_ids(self) -> list[int]:
+        """The ids of config.json's `eos_token_id`, which is a number, a list or nothing."""
+        value = self.config.get("eos_token_id")
+        return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, int)]
+
+    def why_not_ours(self, max_len: int) -> str:
+        """What keeps our own forward pass from computing this model, "" if nothing does."""
+        return model_config.why_not_ours(self.config, max_len)
+
+    def why_not_alike(self, target: ModelFolder) -> str:
+        """What makes this draft's token ids mean something else than a target's, "" if nothing does."""
+        return tokenizer_files.why_not_alike(target.tokenizer, self.tokenizer)

@@ -1,0 +1,81 @@
+"""Chooses what an engine is made of, target and draft, and plans where it goes, before any weight is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from decoding.config import AS_TARGET, EngineConfig
+from decoding.errors import ModelError
+from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.loading.decoder_loading import Places
+from decoding.models.loading.devices import choose_devices, plan
+from decoding.models.loading.memory import check_fit, free_bytes, needed_bytes
+from decoding.storage.adaptation import Home
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The folders that an engine is made of; `notices` say which draft was left out, and why."""
+
+    target: ModelFolder
+    draft: ModelFolder | None
+    notices: tuple[str, ...]
+
+
+def choose_parts(config: EngineConfig) -> Parts:
+    """Read the folders that the settings name. Raises `ModelError` if one of them can't be a model."""
+    target = ModelFolder.read(config.model_path)
+    if config.draft_path is None:
+        return Parts(target=target, draft=None, notices=())
+    notices: list[str] = []
+    draft = _adapted(target, config.draft_path, notices) if config.online else None
+    draft = draft or ModelFolder.read(config.draft_path)
+    if problem := draft.why_not_alike(target):
+        notices.append(f"the draft {draft.path} is left out, because it has another tokenizer: {problem}")
+        draft = None
+    return Parts(target=target, draft=draft, notices=tuple(notices))
+
+
+def plan_memory(parts: Parts, config: EngineConfig, device: torch.device, dtype: torch.dtype) -> Places:
+    """Where the target's layers go if that is not one device. Raises `ModelError` if target and draft don't fit."""
+    folders = [(parts.target, config)]
+    if parts.draft is not None:
+        folders.append((parts.draft, draft_config(config)))
+    needs = [
+        (folder.path.name, needed_bytes(folder, dtype, config.context_tokens, stored_as(settings, device)))
+        for folder, settings in folders
+    ]
+    devices = choose_devices(config, device)
+    if len(devices) > 1:
+        return plan(parts.target, config, devices, dtype, beside=sum(num_bytes for _, num_bytes in needs[1:]))
+    check_fit(needs, device, free_bytes(device))
+    return ()
+
+
+def draft_config(config: EngineConfig) -> EngineConfig:
+    """The settings that the draft is loaded with."""
+    return config if config.draft_quantize == AS_TARGET else replace(config, quantize=config.draft_quantize)
+
+
+def stored_as(config: EngineConfig, device: torch.device) -> str:
+    """How weights are stored when they arrive; on a CPU they are read in full and then rounded."""
+    return config.quantize if device.type != "cpu" else "none"
+
+
+def _adapted(target: ModelFolder, draft: Path, notices: list[str]) -> ModelFolder | None:
+    """The draft that has learnt from the user, None where there is none that is whole."""
+    adapted = Home.of(target.path, draft).draft
+    if not adapted.is_dir():
+        return None
+    try:
+        folder = ModelFolder.read(adapted)
+        problem = folder.why_not_alike(target)
+    except ModelError as error:
+        problem = str(error)
+    if problem:
+        notices.append(f"the adapted draft is left out ('tabcast train online --reset' removes it): {problem}")
+        return None
+    return folder
