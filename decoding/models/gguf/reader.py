@@ -1,0 +1,222 @@
+"""Reads what a GGUF file says: its metadata, and where its tensors lie; no weight is read.
+
+A file may be anybody's. Its counts, lengths and offsets are held to the file's own size before anything is made of
+them, so that a file can't take more memory than a small multiple of its bytes, and each fault is one sentence.
+The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from decoding.errors import ModelError
+from decoding.models.gguf.tensor_table import StoredTensor, locate
+
+Value = bool | int | float | str | list[str] | NDArray[Any]
+
+MAGIC: Final = b"GGUF"
+VERSIONS: Final = (2, 3)
+MIB: Final = 2**20
+# Published headers have up to 20 MiB, nearly all of it the tokenizer's.
+FIRST_BYTES: Final = 16 * MIB
+MAX_HEADER_BYTES: Final = 256 * MIB
+MAX_KEYS: Final = 2**16
+MAX_KEY_BYTES: Final = 2**16 - 1
+MAX_ITEMS: Final = 2**23  # of a list; the longest ones are a tokenizer's
+MAX_TENSORS: Final = 200_000
+MAX_DIMENSIONS: Final = 4
+MAX_NAME_BYTES: Final = 256
+MAX_ALIGNMENT: Final = 2**16
+DEFAULT_ALIGNMENT: Final = 32
+STRING: Final = 8
+LIST: Final = 9
+NUMBERS: Final[Mapping[int, str]] = {
+    0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "u1", 10: "<u8", 11: "<i8", 12: "<f8",
+}  # fmt: skip
+BOOLEAN: Final = 7
+
+_U32: Final = struct.Struct("<I").unpack_from
+_U64: Final = struct.Struct("<Q").unpack_from
+
+
+class _EndError(Exception):
+    """What is read lies behind the end of what was taken from the disk so far."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What one file says."""
+
+    metadata: Mapping[str, Value]
+    tensors: Mapping[str, StoredTensor]
+
+
+def read_header(file: Path) -> Header:
+    """Read one file's header. Raises `ModelError` with one sentence for whatever is wrong with it."""
+    if not file.is_file():  # to open a pipe would wait for ever
+        raise ModelError(f"{file}: not a GGUF file (there is no regular file of this name)")
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            data = stream.read(min(size, FIRST_BYTES))
+            _check_kind(data, file)
+            while True:
+                try:
+                    return _Reader(file, data, size).header()
+                except _EndError:
+                    if len(data) >= min(size, MAX_HEADER_BYTES):
+                        raise ModelError(_why_endless(file, size)) from None
+                    more = stream.read(min(3 * len(data), MAX_HEADER_BYTES - len(data)))
+                    if not more:
+                        raise ModelError(f"{file} was changed while it was read: load it again") from None
+                    data += more
+    except OSError as error:
+        raise ModelError(f"{file} can't be read: {error.strerror}") from None
+
+
+def _why_endless(file: Path, size: int) -> str:
+    if size > MAX_HEADER_BYTES:
+        return f"{file}: its header would have more than {MAX_HEADER_BYTES // MIB} MiB, which no model needs"
+    return f"{file} is cut short: it ends within its header, so fetch it again"
+
+
+def _check_kind(data: bytes, file: Path) -> None:
+    if data[:4] != MAGIC:
+        hint = "it begins with other bytes" if len(data) >= 4 else "it is too short"
+        raise ModelError(f"{file}: not a GGUF file ({hint})")
+    if len(data) < 8:
+        raise ModelError(f"{file} is cut short: it ends within its header, so fetch it again")
+    version = _U32(data, 4)[0]
+    if version in VERSIONS:
+        return
+    if int.from_bytes(data[4:8], "big") in VERSIONS:
+        raise ModelError(f"{file} was written for big-endian machines, which is not read: take the ordinary file")
+    raise ModelError(f"{file} is GGUF of version {version}, and only versions 2 and 3 are read: take a newer file")
+
+
+class _Reader:
+    """Goes through a header from its first byte to its last."""
+
+    def __init__(self, file: Path, data: bytes, size: int) -> None:
+        self._file, self._data, self._size = file, data, size
+        self._at = 8
+
+    def header(self) -> Header:
+        num_tensors, num_keys = self._u64(), self._u64()
+        if num_keys > min(MAX_KEYS, self._size // 13):
+            raise self._fault(f"it would have {num_keys:,} settings")
+        if num_tensors > min(MAX_TENSORS, self._size // 24):
+            raise self._fault(f"it would have {num_tensors:,} tensors")
+        metadata: dict[str, Value] = {}
+        for _ in range(num_keys):
+            key = self._text(MAX_KEY_BYTES, "a setting's name", least=1)
+            if key in metadata:
+                raise self._fault(f"the setting {key} is there twice")
+            metadata[key] = self._value(key)
+        described = [self._tensor() for _ in range(num_tensors)]
+        start = -(-self._at // (alignment := self._alignment(metadata))) * alignment
+        return Header(metadata=metadata, tensors=locate(self._file, described, start, alignment, self._size))
+
+    def _alignment(self, metadata: Mapping[str, Value]) -> int:
+        alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
+        is_power = type(alignment) is int and 0 < alignment <= MAX_ALIGNMENT and alignment & (alignment - 1) == 0
+        if not is_power or not isinstance(alignment, int):
+            raise self._fault(f"general.alignment must be a power of two up to {MAX_ALIGNMENT:,}")
+        return alignment
+
+    def _tensor(self) -> tuple[str, tuple[int, ...], int, int]:
+        """Name, dimensions with the row's length first, number of the type, and offset."""
+        name = self._text(MAX_NAME_BYTES, "a tensor's name", least=1)
+        num_dimensions = self._u32()
+        if not 1 <= num_dimensions <= MAX_DIMENSIONS:
+            raise self._fault(f"tensor {name} would have {num_dimensions:,} dimensions")
+        return name, tuple(self._u64() for _ in range(num_dimensions)), self._u32(), self._u64()
+
+    def _value(self, key: str) -> Value:
+        kind = self._u32()
+        if kind == STRING:
+            return self._text(MAX_HEADER_BYTES, key)
+        if kind != LIST:
+            return self._number(kind, key)
+        kind, count = self._u32(), self._u64()
+        if kind == LIST:
+            raise self._fault(f"{key} is a list of lists, which no model needs")
+        if count > MAX_ITEMS:
+            raise self._fault(f"the list {key} would have {count:,} items, and {MAX_ITEMS:,} are allowed")
+        if kind == STRING:
+            return self._texts(count, key)
+        return self._numbers(kind, count, key)
+
+    def _numbers(self, kind: int, count: int, key: str) -> NDArray[Any]:
+        code = NUMBERS.get(kind)
+        if code is None:
+            raise self._fault(f"the setting {key} has the unknown type {kind}")
+        dtype = np.dtype(code)
+        values = np.frombuffer(self._take(count * dtype.itemsize, key), dtype)
+        return values != 0 if kind == BOOLEAN else values
+
+    def _number(self, kind: int, key: str) -> bool | int | float:
+        number: bool | int | float = self._numbers(kind, 1, key)[0].item()
+        return number
+
+    def _texts(self, count: int, key: str) -> list[str]:
+        """All strings of a list in one go, because a vocabulary has some hundred thousand."""
+        if 8 * count > self._size - self._at:
+            raise self._fault(f"the list {key} would have {count:,} texts, more than there is room for")
+        data, at, end, texts = self._data, self._at, len(self._data), []
+        try:
+            for _ in range(count):
+                start = at + 8
+                at = start + _U64(data, at)[0]
+                if at > end:
+                    break
+                texts.append(data[start:at].decode())
+        except struct.error:
+            raise _EndError from None
+        except UnicodeDecodeError:
+            raise self._fault(f"{key} holds a text that isn't UTF-8") from None
+        if at > end:
+            self._at = start
+            self._take(at - start, key)
+        self._at = at
+        return texts
+
+    def _text(self, most: int, what: str, least: int = 0) -> str:
+        length = self._u64()
+        if not least <= length <= most:
+            raise self._fault(f"{what} would have {length:,} bytes")
+        try:
+            words = self._take(length, what).decode()
+        except UnicodeDecodeError:
+            raise self._fault(f"{what} isn't UTF-8") from None
+        if least and not words.isprintable():  # names are shown
+            raise self._fault(f"{what} holds control characters")
+        return words
+
+    def _u32(self) -> int:
+        value: int = _U32(self._take(4, ""))[0]
+        return value
+
+    def _u64(self) -> int:
+        value: int = _U64(self._take(8, ""))[0]
+        return value
+
+    def _take(self, length: int, what: str) -> bytes:
+        if what and length > self._size - self._at:
+            raise self._fault(f"{what} would have {length:,} bytes, more than there are left")
+        end = self._at + length
+        if end > len(self._data):
+            raise _EndError
+        taken = self._data[self._at : end]
+        self._at = end
+        return taken
+
+    def _fault(self, what: str) -> ModelError:
+        return ModelError(f"{self._file}: its header is damaged ({what}), so fetch the file again")
