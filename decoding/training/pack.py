@@ -9,13 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from decoding.errors import TabcastError
+from decoding.models.folder.model_config import CONFIG_FILE, decoder_sizes, read_config
+from decoding.models.folder.safetensors_headers import read_headers
 from decoding.models.weights.int8_files import FACTORS, PATTERN, restore_rows, round_rows
+from decoding.models.weights.tensors import Tensors
+from decoding.models.weights.weight_schema import decoder_schema
 from decoding.training.export import copy_tokenizer, export, write_folder
 
 MAX_FILE_BYTES = 15_000_000
@@ -51,21 +54,13 @@ def unpack(packed: Path, folder: Path) -> PreTrainedModel:
 
 def load(packed: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """The model of a packed folder. Raises `TabcastError` if it isn't whole."""
-    files = sorted(packed.glob(PATTERN))
-    if not files or not (packed / "config.json").is_file():
+    if not is_packed(packed):
         raise TabcastError(f"{packed} is no packed model: it needs config.json and {PATTERN}")
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        try:
-            tensors.update(load_file(file))
-        except SafetensorError as error:
-            raise TabcastError(f"{file} is damaged ({error}); copy it again") from None
+    schema = decoder_schema(decoder_sizes(read_config(packed), packed / CONFIG_FILE))
+    tensors = Tensors(packed, read_headers(packed), schema, torch.device("cpu"), dtype)
     config = AutoConfig.from_pretrained(packed, local_files_only=True)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
-    left = model.load_state_dict(restore(tensors), strict=False)
-    missing = [name for name in left.missing_keys if not (config.tie_word_embeddings and name == "lm_head.weight")]
-    if missing or left.unexpected_keys:
-        raise TabcastError(f"{packed} is incomplete: {(missing + left.unexpected_keys)[0]} is wrong; copy it again")
+    model.load_state_dict({name: tensors.take(name) for name in tensors.names}, strict=not config.tie_word_embeddings)
     model.tie_weights()
     return model
 

@@ -92,12 +92,27 @@ def _cut_factors(folder: Path) -> None:
         save_file(cut, path)
 
 
+def _spoil_factors(folder: Path) -> None:
+    for path in folder.glob(pack.PATTERN):
+        spoilt = {name: t * torch.nan if name.endswith(pack.FACTORS) else t for name, t in load_file(path).items()}
+        save_file(spoilt, path)
+
+
+def _lengthen(folder: Path) -> None:
+    for path in folder.glob(pack.PATTERN):
+        tensors = load_file(path)
+        longer = {name: torch.cat([t, t]) for name, t in tensors.items() if "o_proj" in name}
+        save_file({**tensors, **longer}, path)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda folder: next(folder.glob(pack.PATTERN)).unlink(), "is missing"),
         (_lose_factors, r"\.factors is missing"),
         (_cut_factors, "not those of its rows"),
+        (_spoil_factors, "not finite"),
+        (_lengthen, "o_proj"),
         (lambda folder: next(folder.glob(pack.PATTERN)).write_bytes(b"x"), "not a safetensors file"),
         (lambda folder: [path.unlink() for path in folder.glob(pack.PATTERN)], "no .safetensors file"),
     ],
@@ -107,14 +122,16 @@ def test_a_folder_that_is_not_whole_is_one_line(packed: Path, damage: object, me
     with pytest.raises(ModelError, match=message) as caught:
         load_pair(EngineConfig(model=str(packed), draft="none", device="cpu"))
     assert "\n" not in str(caught.value)
+    with pytest.raises(TabcastError, match=message.replace("no .safetensors file", "no packed model")):
+        pack.load(packed)
 
 
 def test_the_trainer_says_what_is_damaged(packed: Path, tmp_path: Path) -> None:
     shutil.copytree(packed, tmp_path / "cut")
     next((tmp_path / "cut").glob(pack.PATTERN)).write_bytes(b"x")
-    with pytest.raises(TabcastError, match="is damaged"):
+    with pytest.raises(TabcastError, match="not a safetensors file"):
         pack.unpack(tmp_path / "cut", tmp_path / "model")
     next(packed.glob(pack.PATTERN)).unlink()
-    with pytest.raises(TabcastError, match="incomplete"):
+    with pytest.raises(TabcastError, match="is missing"):
         pack.unpack(packed, tmp_path / "model")
     assert not (tmp_path / "model").exists()
