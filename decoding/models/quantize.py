@@ -1,7 +1,8 @@
 """Weights in eight or four bits: how they are rounded and laid out, and their product with rows in full precision.
 
-Only the weights are rounded: rows stay what they are, and sums are float32. On a GPU a kernel widens the weights on
-their way to the matrix unit (`cuda/products.py`); elsewhere plain torch does it, slowly, to compare with.
+Only the weights are rounded: rows stay what they are, and sums are float32. Who makes a matrix says what multiplies
+with it: a kernel that widens the weights on their way to a GPU's matrix unit (`cuda/quantized_matmul.py`), or plain
+torch, slowly, to compare with.
 What is decoded is the rounded model's own text, exactly: speculation compares that model with itself.
 
 int8 and fp8 (e4m3, https://arxiv.org/abs/2209.05433) have a factor for each output; int4 has one for each 64 inputs of
@@ -13,8 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from types import ModuleType
 from typing import Any, Final, cast
 
 import torch
@@ -35,6 +34,16 @@ HEAD_KIND: Final[Mapping[str, str]] = {"int8": "int8", "fp8": "fp8", "int4": "in
 SMALLEST_FACTOR: Final = 1e-12
 
 
+# The product (T, N) of rows (T, K) with a rounded matrix, and a bias (N,) added where there is one.
+Multiply = Callable[[Tensor, "QuantizedMatrix", Tensor | None], Tensor]
+
+
+def multiply_widened(rows: Tensor, matrix: QuantizedMatrix, bias: Tensor | None) -> Tensor:
+    """The product by plain torch, in the rows' own type: slow, on any device."""
+    wide = F.linear(rows.float(), matrix.weights(), None if bias is None else bias.float())
+    return wide.to(rows.dtype)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantizedMatrix:
     """A rounded (N, K) matrix that stands where a tensor would: `F.linear(rows, matrix, bias)` multiplies with it.
@@ -42,7 +51,7 @@ class QuantizedMatrix:
     `data` (N / 64, K / 128, 64, 128) are bytes, each half as many in int4: the low four bits of byte i are input i of
     the tile, the high ones input 64 + i. `factors` (N,) are float32; in int4 (K / 128, 2, N) bfloat16.
     N and K are padded to whole tiles there, with zeros; `outputs` and `inputs` are the real ones.
-    `origin` is the address of the weights it was made of.
+    `origin` is the address of the weights it was made of, and `multiply` what its products are computed by.
     """
 
     kind: str
@@ -51,6 +60,7 @@ class QuantizedMatrix:
     outputs: int
     inputs: int
     origin: int
+    multiply: Multiply = multiply_widened
 
     @classmethod
     def __torch_function__(
@@ -60,7 +70,7 @@ class QuantizedMatrix:
         if function is not F.linear:
             return NotImplemented
         rows, matrix, bias = (*arguments, None)[:3]
-        return matrix.project(rows, bias)
+        return matrix.multiply(rows, matrix, bias)
 
     @property
     def num_bytes(self) -> int:
@@ -74,14 +84,6 @@ class QuantizedMatrix:
     def data_ptr(self) -> int:
         """The address of the weights it was made of, so that a head that is tied can be told."""
         return self.origin
-
-    def project(self, rows: Tensor, bias: Tensor | None = None) -> Tensor:
-        """(T, N) from (T, K), in the rows' own type."""
-        if self.data.is_cuda and (kernels := _kernels()):
-            projected: Tensor = kernels.project(rows, self, bias)
-            return projected
-        wide = F.linear(rows.float(), self.weights(), None if bias is None else bias.float())
-        return wide.to(rows.dtype)
 
     def weights(self) -> Tensor:
         """The rounded weights as (N, K) float32."""
@@ -97,14 +99,14 @@ class QuantizedMatrix:
         return whole[: self.outputs, : self.inputs].contiguous()
 
 
-def quantize(weights: Tensor, kind: str) -> QuantizedMatrix:
+def quantize(weights: Tensor, kind: str, multiply: Multiply = multiply_widened) -> QuantizedMatrix:
     """Round (N, K) weights to `kind`, on the device where they lie."""
     outputs, inputs = weights.shape
     wide = F.pad(weights.float(), (0, -inputs % TILE_INPUTS, 0, -outputs % TILE_OUTPUTS))
     num_tiles, num_deep = wide.shape[0] // TILE_OUTPUTS, wide.shape[1] // TILE_INPUTS
     tiles = wide.view(num_tiles, TILE_OUTPUTS, num_deep, TILE_INPUTS).transpose(1, 2)
     data, factors = _to_four_bits(tiles) if kind == "int4" else _to_eight_bits(tiles, kind)
-    return QuantizedMatrix(kind, data.contiguous(), factors, outputs, inputs, weights.data_ptr())
+    return QuantizedMatrix(kind, data.contiguous(), factors, outputs, inputs, weights.data_ptr(), multiply)
 
 
 def _to_eight_bits(tiles: Tensor, kind: str) -> tuple[Tensor, Tensor]:
@@ -126,29 +128,19 @@ def _to_four_bits(tiles: Tensor) -> tuple[Tensor, Tensor]:
     return data, factors.squeeze(4).permute(1, 3, 0, 2).flatten(2).contiguous()
 
 
-def quantize_layer(layer: Layer, kind: str) -> Layer:
+def quantize_layer(layer: Layer, kind: str, multiply: Multiply = multiply_widened) -> Layer:
     """The layer with its matrices rounded; norms and biases stay."""
-    matrices = {name: quantize(getattr(layer, name), kind) for name in ("qkv", "out", "gate_up", "down")}
+    matrices = {name: quantize(getattr(layer, name), kind, multiply) for name in ("qkv", "out", "gate_up", "down")}
     return replace(layer, **cast("dict[str, Any]", matrices))
 
 
-def quantize_weights(weights: Weights, kind: str) -> Weights:
+def quantize_weights(weights: Weights, kind: str, multiply: Multiply = multiply_widened) -> Weights:
     """All matrices rounded but the embedding; a head that is tied to it becomes one of its own."""
-    layers = [layer if is_quantized(layer.qkv) else quantize_layer(layer, kind) for layer in weights.layers]
-    head = quantize(weights.head, HEAD_KIND[kind])
+    layers = [layer if is_quantized(layer.qkv) else quantize_layer(layer, kind, multiply) for layer in weights.layers]
+    head = quantize(weights.head, HEAD_KIND[kind], multiply)
     return replace(weights, layers=layers, head=cast(Tensor, head))
 
 
 def is_quantized(weights: object) -> bool:
     """Whether it was rounded."""
     return isinstance(weights, QuantizedMatrix)
-
-
-@cache
-def _kernels() -> ModuleType | None:
-    """The kernels for GPUs, where Triton is."""
-    try:
-        from decoding.models.cuda import quantized_matmul  # noqa: PLC0415 - brings Triton
-    except ImportError:
-        return None
-    return quantized_matmul

@@ -19,7 +19,7 @@ from decoding.models.loading.memory import weight_bytes
 from decoding.models.loading.model_set import load_pair
 from decoding.models.loading.parts import draft_config
 from decoding.models.probing.agreement import choices, percent_alike
-from decoding.models.quantize import BYTES_PER_WEIGHT, quantize
+from decoding.models.quantize import BYTES_PER_WEIGHT, QuantizedMatrix, multiply_widened, quantize
 
 # The largest share of the norm that rounding may take from normally distributed weights.
 ERRORS = {"int8": 0.01, "fp8": 0.03, "int4": 0.11}
@@ -58,6 +58,21 @@ def test_memory_is_what_the_plan_says(kind: str) -> None:
 def test_other_functions_of_torch_refuse_it() -> None:
     with pytest.raises(TypeError):
         torch.add(quantize(torch.ones(64, 128), "int8"), 1)  # type: ignore[arg-type]
+
+
+def test_who_makes_a_matrix_says_what_multiplies_with_it() -> None:
+    asked: list[tuple[torch.Size, bool]] = []
+
+    def multiply(rows: torch.Tensor, matrix: QuantizedMatrix, bias: torch.Tensor | None) -> torch.Tensor:
+        asked.append((rows.shape, bias is None))
+        return multiply_widened(rows, matrix, bias)
+
+    weights, rows, bias = torch.randn(64, 128), torch.randn(3, 128), torch.randn(64)
+    given, plain = quantize(weights, "int8", multiply), quantize(weights, "int8")
+    for added in (None, bias):
+        expected = F.linear(rows, plain, added)  # type: ignore[arg-type]
+        assert torch.equal(F.linear(rows, given, added), expected)  # type: ignore[arg-type]
+    assert asked == [(rows.shape, True), (rows.shape, False)]
 
 
 def test_the_plan_of_a_tied_model_counts_its_head_twice() -> None:

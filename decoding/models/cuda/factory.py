@@ -9,6 +9,7 @@ import torch
 from decoding.models.cuda.decoder import CudaDecoder
 from decoding.models.cuda.operations import Operations, TorchOperations
 from decoding.models.cuda.recording import Again, Graphs
+from decoding.models.quantize import Multiply, multiply_widened
 from decoding.models.torch.decoder import Shape, Weights
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,18 @@ def build(shape: Shape, weights: Weights, kernels: str) -> CudaDecoder | None:
         return None
     operations = _triton(shape, weights.embedding.dtype)
     return None if operations is None else CudaDecoder(shape, weights, operations, Graphs())
+
+
+def rounded_product(device: torch.device) -> Multiply:
+    """What multiplies with rounded weights on this device."""
+    if device.type != "cuda":
+        return multiply_widened
+    try:
+        from decoding.models.cuda.quantized_matmul import project  # noqa: PLC0415 - brings Triton
+    except ImportError:
+        return multiply_widened
+    multiply: Multiply = project
+    return multiply
 
 
 def _triton(shape: Shape, dtype: torch.dtype) -> Operations | None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from decoding.config import EngineConfig
 from decoding.errors import ModelError
 from decoding.models.cuda.factory import build as build_recorded
+from decoding.models.cuda.factory import rounded_product
 from decoding.models.folder.model_config import DecoderSizes
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.language_model import LanguageModel
@@ -84,10 +85,11 @@ def load_decoder(
     # Rounded one by one, so that no more than one layer is ever there in full.
     is_packed = len(places) < 2 and _packs_itself(engine, device)
     rounding = "" if is_packed or engine.quantize == "none" else engine.quantize
+    multiply = rounded_product(device)
     layers = []
     for i, place in enumerate(place for place, count in places or [(device, shape.layers)] for _ in range(count)):
         layer = _layer(tensors.on(place), f"model.layers.{i}", sizes)
-        layers.append(quantize_layer(layer, rounding) if rounding else layer)
+        layers.append(quantize_layer(layer, rounding, multiply) if rounding else layer)
     norm = last.take("model.norm.weight")
     weights = Weights(
         embedding=embedding,
@@ -97,7 +99,7 @@ def load_decoder(
         rotary=rotary_table(shape.max_len + 128, frequencies).to(device),
     )
     if len(places) > 1:
-        weights = quantize_weights(weights, rounding) if rounding else weights
+        weights = quantize_weights(weights, rounding, multiply) if rounding else weights
         return split(shape, weights, [count for _, count in places], partial(_unpacked, engine))
     return assemble(shape, weights, engine)
 
@@ -108,7 +110,8 @@ def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | 
         threads = engine.threads or torch.get_num_threads()
         model: CpuDecoder = kernels.build(shape, weights, threads=threads, quantize=engine.quantize)
         return model
-    weights = quantize_weights(weights, engine.quantize) if engine.quantize != "none" else weights
+    if engine.quantize != "none":
+        weights = quantize_weights(weights, engine.quantize, rounded_product(weights.embedding.device))
     return _unpacked(engine, shape, weights)
 
 
