@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from tokenizers import Regex, pre_tokenizers
 
+from decoding.errors import RequestError
 from decoding.models.folder.expressions import why_not_bounded
-from decoding.models.folder.tokenizer_files import load_tokenizer
+from decoding.models.folder.tokenizer_files import encode, load_tokenizer
 from tests.decoding.hostile import assert_refused
 
 ENGLISH = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -87,6 +88,8 @@ def replaced(pattern: dict[str, str], content: str) -> dict[str, Any]:
         ("decoder", {"type": "Sequence", "decoders": [replaced({"Regex": "(a+)+$"}, "b")]}),
         ("normalizer", {"type": "Sequence", "normalizers": [replaced({"String": "a"}, "a" * 100)] * 5}),
         ("normalizer", replaced({"Regex": "a"}, "b" * 10_000)),
+        ("normalizer", replaced({"String": ""}, "b")),
+        ("normalizer", {"type": "Sequence", "normalizers": [replaced({"Regex": "q*"}, "ab"), {"type": "NFC"}]}),
         ("pre_tokenizer", {"type": "Magic"}),
         ("pre_tokenizer", 7),
     ],
@@ -108,6 +111,15 @@ def test_a_prompt_is_neither_cut_nor_filled_up(copy_of: Callable[[str], Path]) -
     filled |= {"pad_type_id": 0, "pad_token": "x"}
     folder = with_part(with_part(copy_of("llama"), "truncation", cut), "padding", filled)
     assert 3 < len(load_tokenizer(folder).encode("def first_word(text): return text").ids) < 100
+
+
+def test_a_tokenizer_that_fails_on_a_text_fails_the_request_alone() -> None:
+    class Failing:
+        def encode(self, _text: str, **_: object) -> None:
+            raise BaseException("index out of bounds")
+
+    with pytest.raises(RequestError, match="tokenizer fails"):
+        encode(Failing(), "text")  # type: ignore[arg-type]
 
 
 def test_a_token_of_another_alphabet_is_told(copy_of: Callable[[str], Path]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tokenizers import Tokenizer
 
-from decoding.errors import ModelError
+from decoding.errors import ModelError, RequestError
 from decoding.models.folder.expressions import why_not_bounded
 from decoding.models.folder.json_files import MIB, read_json, shown
 from decoding.models.folder.model_config import MAX_VOCABULARY
@@ -29,6 +29,7 @@ NESTED: Final = ("normalizer", "pre_tokenizer", "decoder", "normalizers", "preto
 PARTS: Final = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 # How much longer than itself a text may become by what is put for its parts.
 MAX_GROWTH: Final = 256
+SAMPLE: Final = "def f(a):\n    return a[0] + 1  # \u00e4 \u4e2d\n"  # that every tokenizer has to cut
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -46,6 +47,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         _check_expressions(described.get(part), path, part)
     try:
         tokenizer = Tokenizer.from_str(json.dumps(_without_leading_space(described), ensure_ascii=False))
+        tokenizer.encode(SAMPLE, add_special_tokens=False)
     except BaseException as error:  # the library raises bare Exception, and where it panics not even that
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
@@ -74,6 +76,17 @@ def begin_token_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
     return opened[: opened.index(plain[0])] if plain and plain[0] in opened else []
 
 
+def encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Token ids of plain text. Raises `RequestError` where the library fails: that ends a request and no engine."""
+    try:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    except BaseException as error:  # where the library panics, it raises what is no Exception
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        raise RequestError("this model's tokenizer fails on the text that it was given") from None
+    return ids
+
+
 def num_token_ids(tokenizer: Tokenizer) -> int:
     """One more than the largest id: a table of tokens may have holes, and logits behind its end are padding."""
     return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
@@ -100,6 +113,8 @@ def _check_expressions(part: Any, path: Path, name: str) -> None:
         expression = pattern.get("Regex") if isinstance(pattern, dict) else None
         if isinstance(expression, str) and (problem := why_not_bounded(expression)):
             raise ModelError(f"{path}: the expression {shown(expression)} of {name} can't be used, because {problem}")
+        if isinstance(pattern, dict) and pattern.get("String") == "":
+            raise ModelError(f"{path}: {name} looks for an empty text, which is everywhere")
         if item.get("type") == "Replace" and isinstance(content, str):
             replaced = pattern.get("String") if isinstance(pattern, dict) else None
             growth *= max(1, len(content) / (len(replaced) or 1)) if isinstance(replaced, str) else 1 + len(content)

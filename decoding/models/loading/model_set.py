@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from decoding.config import BUNDLED_NAMES, EngineConfig
 from decoding.errors import ModelError
 from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.folder.tokenizer_files import encode
 from decoding.models.heads import Heads, load_heads
 from decoding.models.language_model import LanguageModel
 from decoding.models.loading.decoder_loading import LoadedModel, Places, load_decoder
@@ -64,8 +65,7 @@ class ModelSet:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of plain text; a special token's name in it is text like any other."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        return encode(self.tokenizer, text)
 
 
 def load_pair(config: EngineConfig, progress: Progress = lambda share, what: None) -> tuple[ModelSet, Probe]:
