@@ -1,4 +1,4 @@
-"""`tabcast bench`: one parser a suite, and how a suite's rows become a report."""
+"""Implements the command line of `tabcast bench`: one parser a suite, and how a suite's rows become a report."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(options: argparse.Namespace, config: EngineConfig) -> int:
     """Run a suite; Ctrl-C ends it with the rows that are finished. Raises `TabcastError`."""
     console = Console()
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it to what runs in its background
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # shells set this for background jobs
         signal.signal(signal.SIGINT, signal.default_int_handler)
     models = _load(options, config) if options.needs_models else None
     rows: list[report.Row] = []
     is_complete = False
     with suppress(KeyboardInterrupt), Progress(console=Console(stderr=True), transient=True) as progress:
         options.selected = config
-        # Extended row by row, so that what was yielded before an interruption stays.
+        # Extended row by row, so that rows from before an interruption stay.
         rows.extend(options.run(options, models, progress))
         is_complete = True
     if not rows:
@@ -125,7 +125,7 @@ def _add(
 def _add_own_engine(
     suites: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run_suite: OwnEngineSuite, text: str
 ) -> argparse.ArgumentParser:
-    """A suite that drives the product, whose engine loads the models."""
+    """Add a suite that drives the whole product, whose engine loads the models itself."""
     suite = suites.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     suite.set_defaults(run=run_suite, needs_models=False)
     _add_outputs(suite)
@@ -135,7 +135,7 @@ def _add_own_engine(
 def _add_outputs(suite: argparse.ArgumentParser) -> None:
     suite.add_argument("--json", type=Path, metavar="FILE", help="write the figures as one JSON object")
     suite.add_argument("--html", type=Path, metavar="FILE", help="write them as a page")
-    # Given by the `tabcast` command: how to start the front end's own programs.
+    # The `tabcast` command passes this: how to start the front end's own programs.
     suite.add_argument("--front-end", type=shlex.split, default=[], help=argparse.SUPPRESS)
 
 

@@ -1,4 +1,4 @@
-"""The command line of the suites that drive the whole product: `tabcast bench trace`, `startup` and `endurance`."""
+"""Implements the commands that drive the whole product: `tabcast bench trace`, `startup` and `endurance`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from decoding.models.loading.model_set import ModelSet
 
 
 def add_trace_options(suite: argparse.ArgumentParser) -> None:
-    """Those of `trace`."""
+    """Add the options of `trace` to its parser."""
     suite.add_argument("--data", type=Path, required=True, metavar="RECORDING", help="a workspace recording of VS Code")
     suite.add_argument(
         "--speed", type=_positive, default=1.0, metavar="X", help="so many times as fast as it was recorded"
@@ -27,7 +27,7 @@ def add_trace_options(suite: argparse.ArgumentParser) -> None:
 
 
 def run_trace(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
-    """Play a recording."""
+    """Play a recording to a real language server, and return the rows."""
     command = _language_server(options)
     events = recorded_session.read_recording(options.data)
     if options.minutes:
@@ -44,19 +44,21 @@ def run_trace(options: argparse.Namespace, _models: ModelSet | None, progress: P
 
 
 def run_startup(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
-    """Start again and again."""
+    """Start the language server several times, and yield the rows."""
     task = progress.add_task("starting", total=2 * startup.REPEATS)
     yield from startup.run(_language_server(options), startup.REPEATS, lambda: progress.advance(task))
 
 
 def run_endurance(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
-    """Ask an engine of its own again and again."""
+    """Send many requests to an engine of its own, and yield the rows."""
     task = progress.add_task("asking", total=options.requests)
     yield from endurance.run(_engine_arguments(options), options.requests, lambda: progress.advance(task))
 
 
 def _language_server(options: argparse.Namespace) -> list[str]:
-    """The command that starts the language server with this engine; paths become absolute, as it runs elsewhere."""
+    """Return the command that starts the language server with this engine, with absolute paths, as it runs
+    elsewhere.
+    """
     if not options.front_end:
         raise TabcastError("this suite drives the language server: run it by the command `tabcast bench`")
     return [*options.front_end, "lsp", *_engine_arguments(options)]

@@ -1,1 +1,1 @@
-"""`tabcast bench gpu-check`: whether a GPU computes what it should; a check that fails stops no other."""
+"""Implements `tabcast bench gpu-check`: tests whether a GPU computes correctly; a check that fails stops no other."""

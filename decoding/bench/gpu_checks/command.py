@@ -1,4 +1,4 @@
-"""`tabcast bench gpu-check`: runs all checks and says of each what was found; any that fails makes it exit with 1."""
+"""Implements `tabcast bench gpu-check`: runs all checks and reports what each found; a failure makes it exit with 1."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEFAULT_SHAPE, DEFAULT_DRAFT = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
 
 
 def add_options(suite: argparse.ArgumentParser) -> None:
-    """The options of this suite alone."""
+    """Add the options of this suite alone."""
     decode_command.add_shape_options(suite)
     suite.set_defaults(
         shape=DEFAULT_SHAPE, draft_shape=DEFAULT_DRAFT, max_tokens=64, baselines=[], prompt_tokens=1100, context=[]
@@ -45,7 +45,7 @@ def add_options(suite: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, made: ModelSet, progress: Progress) -> Iterable[report.Row]:
-    """A row a check."""
+    """Run every check and yield a row for each."""
     setting = Setting(models=made, config=options.selected)
     chosen = {name: check for name, check in CHECKS.items() if options.checks in name}
     task = progress.add_task("checking", total=len(chosen))
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, made: ModelSet, progress: Progress) -> Iter
 
 
 def one(name: str, check: Check, setting: Setting) -> report.Row:
-    """What a check found."""
+    """Run one check and return its row."""
     began = time.perf_counter()
     passed: bool | None = True
     try:

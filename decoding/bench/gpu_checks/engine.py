@@ -1,4 +1,4 @@
-"""The engine on the device with the shipped pair: cancelling, memory that is short, and all of it over HTTP."""
+"""Checks the engine on the device with the shipped pair: cancelling, short memory, and all of it over HTTP."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOO_MUCH = 1 << 44
 
 
 def cancelling(setting: Setting) -> str:
-    """A request that is cancelled computes nothing more, and the next one begins at once."""
+    """Check that a cancelled request computes nothing more, and that the next one begins at once."""
     worker, state = _worker(_shipped(setting))
     asked = _Asked(PROMPT)
     worker.turn([asked.job])
@@ -49,7 +49,7 @@ def cancelling(setting: Setting) -> str:
 
 
 def memory_that_is_short(setting: Setting) -> str:
-    """Idle sessions are given up, and the request that found no memory is answered as if there had been enough."""
+    """Check that idle sessions are given up, and that the request that found no memory gets its usual answer."""
     models = _shipped(setting)
     worker, state = _worker(models)
     wanted = _finish(worker, _Asked(PROMPT))
@@ -63,14 +63,14 @@ def memory_that_is_short(setting: Setting) -> str:
 
 
 def over_http(setting: Setting) -> str:
-    """An engine as a process: plain and drafted answers are alike, and a dropped stream frees it."""
+    """Check an engine as a process: plain and drafted answers are alike, and a dropped stream frees it."""
     _shipped(setting, is_loaded=False)
     with tempfile.TemporaryDirectory() as folder, _process(setting, Path(folder)) as began:
         return asyncio.run(_ask_over_http(Path(folder), began))
 
 
 class _Asked:
-    """A job and what came back."""
+    """A job, and the events that came back."""
 
     def __init__(self, prompt: str, options: CompletionOptions | None = None) -> None:
         request = CompletionRequest(prompt=prompt, max_tokens=NUM_TOKENS, tabcast=options or CompletionOptions())
@@ -105,7 +105,7 @@ def _shipped(setting: Setting, *, is_loaded: bool = True) -> Any:
 
 @contextmanager
 def _short_of_memory(models: ModelSet) -> Iterator[None]:
-    """The first new cache asks for more than any device has."""
+    """Make the first new cache ask for more memory than any device has."""
     usual, is_first = models.target.new_cache, True
 
     def new_cache() -> Any:
@@ -113,7 +113,7 @@ def _short_of_memory(models: ModelSet) -> Iterator[None]:
         if is_first:
             is_first = False
             torch.empty(TOO_MUCH, dtype=torch.uint8, device=models.target.device)
-            raise MemoryError  # a system that promises more than it has
+            raise MemoryError  # the allocation may succeed on a system that overcommits memory
         return usual()
 
     models.target.new_cache = new_cache  # type: ignore[method-assign]
@@ -123,12 +123,12 @@ def _short_of_memory(models: ModelSet) -> Iterator[None]:
 
 @contextmanager
 def _process(setting: Setting, folder: Path) -> Iterator[float]:
-    """An engine; yields when it was started."""
+    """Start an engine and yield the time when it was started."""
     folder.chmod(0o700)
     command = [sys.executable, "-m", "decoding", "serve", "--runtime-dir", str(folder), "--device", str(setting.device)]
     began = time.perf_counter()
     with (folder / "log").open("wb") as log:
-        # The user's own settings are not what is checked.
+        # The check must not depend on the user's own settings.
         environment = os.environ | {"TABCAST_CONFIG": str(folder / "none.toml")}
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
     try:

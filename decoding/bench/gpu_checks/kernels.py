@@ -1,4 +1,4 @@
-"""The kernels at the sizes of real models: against float64, and rows against each other, to the bit."""
+"""Checks the kernels at the sizes of real models: against float64, and rows against each other, to the bit."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from decoding.models.cuda.decoder import CudaDecoder
 from decoding.models.cuda.operations import STEP_SPLITS, Operations, Spot, TorchOperations, whole
 from decoding.models.torch.decoder import Layer, Shape
 
-TOLERANCE = 1e-2  # of bfloat16
+TOLERANCE = 1e-2  # chosen: several times the rounding of bfloat16
 WIDTH = 16
 CHUNK_ROWS = 128
 
 
 def attention(setting: Setting) -> str:
-    """Steps and chunks, at short and long contexts, over the edges of blocks and pieces."""
+    """Check steps and chunks, at short and long contexts, across the edges of blocks and pieces."""
     worst = 0.0
     for shape in _shapes(setting):
         made = _Made(setting, shape)
@@ -36,7 +36,7 @@ def attention(setting: Setting) -> str:
 
 
 def attention_rows(setting: Setting) -> str:
-    """The same query at every row of a step, among other rows, with more and less behind it: the same bits."""
+    """Check that a query gets equal bits at every row of a step, among any other rows, with any text behind it."""
     count = 0
     for shape in _shapes(setting):
         made = _Made(setting, shape)
@@ -55,7 +55,7 @@ def attention_rows(setting: Setting) -> str:
 
 
 def fused(setting: Setting) -> str:
-    """Norm with residual, rotation with the write into the cache, and the gate, against torch in float32."""
+    """Check norm with residual, rotation with the write into the cache, and the gate, against torch in float32."""
     worst = 0.0
     torch_operations = TorchOperations()
     for shape in _shapes(setting):
@@ -96,13 +96,13 @@ _LAYER = Layer(
 
 
 def _shapes(setting: Setting) -> list[Shape]:
-    """Two layers of the target's and the draft's sizes."""
+    """Return models of two layers with the target's and the draft's sizes."""
     models: list[Any] = [setting.models.target, setting.models.draft]
     return [replace(model.shape, layers=2) for model in models if model is not None]
 
 
 class _Made:
-    """Operations and a cache full of random numbers for a shape."""
+    """Operations and a cache of random numbers for a shape."""
 
     def __init__(self, setting: Setting, shape: Shape) -> None:
         target = setting.models.target
@@ -138,7 +138,7 @@ class _Made:
 
 
 def _in_float64(query: Tensor, shape: Shape, start: int, store: Blocks) -> Tensor:
-    """Attention of (T, N, D) in layer 1, (T, N D), head by head of the keys."""
+    """Compute attention of (T, N, D) in layer 1 in float64, (T, N D), head by head of the keys."""
     rows, groups = len(query), shape.heads // shape.kv_heads
     live = start + rows
     reach = torch.arange(start, live, device=query.device).unsqueeze(1) >= torch.arange(live, device=query.device)

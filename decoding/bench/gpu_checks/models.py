@@ -1,4 +1,4 @@
-"""Whole models: recorded passes against computed ones, and every drafter's output against the plain one."""
+"""Checks whole models: recorded passes against computed ones, and every drafter's output against plain decoding."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from decoding.speculation.drafting import NoDrafter
 from decoding.speculation.sampling import Sampling, choose
 
 NUM_TOKENS = 24
-# Of bfloat16 logits by other kernels in another order, over the depth of a model.
+# chosen: bfloat16 logits of other kernels, which add in another order, differ by less over the depth of a model.
 TOLERANCE = 5e-2
 NUM_DRAWN = 4000
 CLASSES = 12
 
 
 def rows_agree(setting: Setting) -> str:
-    """The probe of loading, with the width that the device is meant to have."""
+    """Check row invariance with the probe of loading, at the width that the device is meant to have."""
     found = probe(setting.models.target)
     assert found.width > 1, found.describe()
     return found.describe()
 
 
 def chains_agree(setting: Setting) -> str:
-    """What the probe found of several chains in one pass."""
+    """Check what the probe found of several chains in one pass."""
     target = _recorded(setting.models.target)
     probe(target)
     if not target.capabilities.verifies_drafts:
@@ -42,7 +42,7 @@ def chains_agree(setting: Setting) -> str:
 
 
 def replay_equals_computing(setting: Setting) -> str:
-    """A replayed chunk, steps at several places and a draft's loop, to the bit."""
+    """Check that a replayed chunk, steps at several places and a draft's loop equal computed ones, to the bit."""
     target = _recorded(setting.models.target)
     again = target.unrecorded()
     caches = [model.new_cache() for model in (target, again)]
@@ -73,7 +73,7 @@ def replay_equals_computing(setting: Setting) -> str:
 
 
 def near_plain(setting: Setting) -> str:
-    """The logits of torch's own operations, up to rounding."""
+    """Check that logits equal those of torch's own operations, up to rounding."""
     target = _recorded(setting.models.target)
     plain = target.plain()
     plain.capabilities = plain.capabilities.at_width(target.capabilities.step_width)
@@ -91,7 +91,7 @@ def near_plain(setting: Setting) -> str:
 
 
 def drafters_are_lossless(setting: Setting) -> str:
-    """Greedy, each drafter by itself and together, cold and warm."""
+    """Check greedy decoding with each drafter by itself and with all, cold and warm, against plain decoding."""
     models = setting.models
     if not models.target.capabilities.verifies_drafts:
         raise Skipped("rows don't agree at any width, so that nothing is drafted")
@@ -113,7 +113,7 @@ def drafters_are_lossless(setting: Setting) -> str:
 
 
 def sampling_has_its_distribution(setting: Setting) -> str:
-    """Draws of a known distribution on the device, compared by chi-square."""
+    """Check draws from a known distribution on the device by chi-square."""
     device = setting.device
     logits = torch.linspace(0, 2, CLASSES, device=device).to(setting.models.target.dtype).unsqueeze(0)
     expected = logits[0].double().softmax(-1).cpu() * NUM_DRAWN
@@ -121,7 +121,7 @@ def sampling_has_its_distribution(setting: Setting) -> str:
     drawn = [next(iter(choose(logits, sampling, position))) for position in range(NUM_DRAWN)]
     counts = torch.bincount(torch.tensor(drawn), minlength=CLASSES).double()
     deviation = float(((counts - expected) ** 2 / expected).sum())
-    # The draws are the same each time; 35 is exceeded by chance in two runs of ten thousand.
+    # The draws are seeded. By chance, 35 would be exceeded in two of ten thousand seeds.
     assert deviation < 35, f"chi-square {deviation:.1f}"
     return f"chi-square {deviation:.1f} of {CLASSES - 1} degrees"
 

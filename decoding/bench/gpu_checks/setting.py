@@ -1,4 +1,4 @@
-"""What the checks work with, and how one says what it found."""
+"""Defines what checks work with, and how a check reports."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ GREEDY = Sampling()
 
 
 class Skipped(Exception):  # noqa: N818 - no error: a check that has no subject here
-    """There is nothing here that this check could look at; says why."""
+    """There is nothing here that this check could look at; the text says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """`models` have random weights; `config` names the device for the checks that load the shipped pair themselves."""
+    """The models to check, with random weights. `config` names the device for checks that load the shipped pair."""
 
     models: ModelSet
     config: EngineConfig
 
     @property
     def device(self) -> torch.device:
-        """What is checked."""
+        """The device that is checked."""
         return self.models.target.device
 
 
-# Says what it found; raises `AssertionError` where that is wrong, and `Skipped`.
+# A check returns a sentence on what it found. It raises `AssertionError` if that is wrong, and `Skipped`.
 Check = Callable[[Setting], str]
 
 
 def random_ids(count: int, vocabulary: int, seed: int = 0) -> list[int]:
-    """Tokens of which some stretches come again, so that there is something to look up."""
+    """Draw tokens of which some stretches repeat, so that there is something to look up."""
     drawn = random.Random(seed)  # noqa: S311 - any tokens will do
     few = [drawn.randrange(vocabulary) for _ in range(max(8, count // 4))]
     ids: list[int] = []
@@ -53,7 +53,7 @@ def random_ids(count: int, vocabulary: int, seed: int = 0) -> list[int]:
 def decode(
     models: ModelSet, prompt_ids: Sequence[int], drafter: Drafter, num_tokens: int, cache: Cache, sampling: Sampling
 ) -> list[int]:
-    """The tokens that follow a prompt."""
+    """Return the tokens that follow a prompt."""
     drafter.begin(DraftRequest(prompt_ids=prompt_ids, max_tokens=num_tokens, sampling=sampling))
     emitted: list[int] = []
     for outcome in speculate(models.target, cache, prompt_ids, drafter, sampling):
@@ -65,6 +65,6 @@ def decode(
 
 
 def error(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """The norm of the difference over the norm of what was wanted."""
+    """Return the relative error: the norm of the difference over the norm of `wanted`."""
     wanted = wanted.double()
     return float((found.double() - wanted).norm() / wanted.norm())

@@ -1,1 +1,1 @@
-"""Holds what suites measure with: live servers, recorded sessions, prompts, baselines."""
+"""Holds the tools of the suites: live servers, recorded sessions, prompts, baselines."""

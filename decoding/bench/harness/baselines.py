@@ -1,4 +1,4 @@
-"""What a user would pick instead: transformers from the environment, with the same weights, prompts and stops."""
+"""Runs the baseline that a user would pick instead: transformers, with equal weights, prompts and stops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Generate = Callable[[list[int]], tuple[list[int], float, float]]
 
 
 def load(target: Path, draft: Path | None, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """The same folders by transformers' own classes."""
+    """Load the folders with transformers' own classes."""
     models = {"target": _load(target, device, dtype)}
     if draft is not None:
         models["draft"] = _load(draft, device, dtype)
@@ -31,7 +31,7 @@ def load(target: Path, draft: Path | None, device: torch.device, dtype: torch.dt
 def load_random(
     target: PretrainedConfig, draft: PretrainedConfig | None, device: torch.device, dtype: torch.dtype
 ) -> dict[str, Any]:
-    """Models of these architectures with weights that transformers draws."""
+    """Make models of these architectures with weights that transformers draws."""
     named = {"target": target, **({} if draft is None else {"draft": draft})}
     with device:
         models = {name: AutoModelForCausalLM.from_config(config, dtype=dtype) for name, config in named.items()}
@@ -39,7 +39,7 @@ def load_random(
 
 
 def generators(names: list[str], models: dict[str, Any], num_tokens: int) -> dict[str, Generate]:
-    """For each name, a function from prompt ids to (new ids, seconds to the first, seconds for the others).
+    """Return, for each name, a function from prompt ids to (new ids, seconds to the first, seconds for the others).
 
     The time to the first token is that of a call for one token, because assisted generation streams nothing.
     """
@@ -50,7 +50,7 @@ def generators(names: list[str], models: dict[str, Any], num_tokens: int) -> dic
 
 
 def describe(name: str) -> str:
-    """The settings of a baseline, for the report."""
+    """Return the settings of a baseline, for the report."""
     return {
         GENERATE: "generate, greedy, dynamic cache",
         ASSISTED: "generate with assistant_model, its own schedule",

@@ -13,7 +13,7 @@ from decoding.errors import TabcastError
 
 
 class DataError(TabcastError):
-    """A data file of another form; the text names file, row and field."""
+    """A data file has another form; the text names file, row and field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class InfillingRow:
 
     @property
     def behind(self) -> str:
-        """What an editor has behind the cursor: a hole that takes the end of its line along leaves an empty line."""
+        """Return the text behind an editor's cursor: a hole that takes its line end along leaves an empty line."""
         takes_end = self.gold.endswith("\n") and not self.suffix.startswith(("\n", "\r\n"))
         return "\n" + self.suffix if takes_end else self.suffix
 
@@ -48,7 +48,7 @@ class ReplayRow:
 
 
 def read_infilling(path: Path, limit: int | None = None) -> list[InfillingRow]:
-    """Rows with `prompt`, `suffix` and `canonical_solution`. Raises `DataError`."""
+    """Read rows with `prompt`, `suffix` and `canonical_solution`. Raises `DataError`."""
     return [
         InfillingRow(
             name=str(row.value.get("task_id", row.number)),
@@ -61,9 +61,9 @@ def read_infilling(path: Path, limit: int | None = None) -> list[InfillingRow]:
 
 
 def read_replay(path: Path, limit: int | None = None) -> list[ReplayRow]:
-    """Rows with `before_prefix`, `added`, `before_suffix` and `recent_files`, whose texts lie in `*-context.jsonl.gz`.
+    """Read rows with `before_prefix`, `added`, `before_suffix` and `recent_files`.
 
-    Raises `DataError`.
+    The files' texts lie in `*-context.jsonl.gz`. Raises `DataError`.
     """
     context_path = path.with_name(path.name.replace(".jsonl", "-context.jsonl"))
     texts = {row.text("blob"): row.text("text") for row in _rows(context_path, None)} if context_path.is_file() else {}
@@ -87,12 +87,12 @@ def read_replay(path: Path, limit: int | None = None) -> list[ReplayRow]:
 
 
 def read_prompts(path: Path, limit: int | None = None) -> list[tuple[str, str]]:
-    """(name, prompt) of rows with `prompt`. Raises `DataError`."""
+    """Read (name, prompt) of rows with `prompt`. Raises `DataError`."""
     return [(str(row.value.get("task_id", row.number)), row.text("prompt")) for row in _rows(path, limit)]
 
 
 def read_spec_bench(path: Path, limit: int | None = None) -> list[tuple[str, str]]:
-    """(name, first turn) of Spec-Bench's rows that are about code: `question_id`, `category`, `turns`.
+    """Read (name, first turn) of Spec-Bench's rows that are about code: `question_id`, `category`, `turns`.
 
     Xia et al. 2024 (https://arxiv.org/abs/2401.07851); there are ten. Raises `DataError`.
     """
@@ -101,7 +101,7 @@ def read_spec_bench(path: Path, limit: int | None = None) -> list[tuple[str, str
 
 
 def read_rewrites(path: Path, limit: int | None = None) -> list[tuple[str, str, str]]:
-    """(name, before, after) of rows with these fields: a whole file and its new form. Raises `DataError`."""
+    """Read (name, before, after) of rows with these fields: a whole file and its new form. Raises `DataError`."""
     return [(row.text("name"), row.text("before"), row.text("after")) for row in _rows(path, limit)]
 
 

@@ -1,6 +1,6 @@
-"""What `tabcast bench decode` decodes: prompts of several suites, and answers that are given instead of chosen.
+"""Prepares what `tabcast bench decode` decodes: prompts of several suites, and answers that are given, not chosen.
 
-A whole-file rewrite is no work for a model that only completes; there the text is given, and every method writes it:
+A whole-file rewrite is no work for a model that only completes. There the text is given, and every method generates it:
 the target computes each row, and is overruled at each position by the text. So time and acceptance are real, and the
 text says nothing of the model.
 """
@@ -25,7 +25,7 @@ from decoding.protocol import CompletionRequest
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 REWRITES = Path(__file__).parent / "rewrites.jsonl"
 MIN_PROMPT_TOKENS = 8
-# Between the file as it was and its new form.
+# Stands between the file as it was and its new form.
 SEPARATOR = "\n\n# The same file again, changed:\n"
 
 
@@ -41,7 +41,7 @@ Suite = Callable[[argparse.Namespace, ModelSet], list[Task]]
 
 
 def read(options: argparse.Namespace, models: ModelSet) -> list[Task]:
-    """The tasks of `options.suite_name`, as far as the model has room for them. Raises `TabcastError`."""
+    """Return the tasks of `options.suite_name`, as far as the model has room for them. Raises `TabcastError`."""
     tasks = SUITES[options.suite_name](options, models)
     found = [task for task in tasks if len(task.prompt_ids) >= MIN_PROMPT_TOKENS]
     if not found:
@@ -86,7 +86,7 @@ SUITES: dict[str, Suite] = {
 
 
 def _cut(prompts: Sequence[tuple[str, str]], options: argparse.Namespace, models: ModelSet) -> list[Task]:
-    """The end of each prompt that the model has room for."""
+    """Cut each prompt to the end that the model has room for."""
     room = models.target.shape.max_len - options.max_tokens - models.target.capabilities.step_width
     return [Task(models.encode(prompt)[-room:]) for _, prompt in prompts]
 
@@ -115,13 +115,13 @@ class GivenTarget:
 
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], cache: Cache) -> torch.Tensor:
-        """As the target's, overruled."""
+        """Compute the target's logits (T, V) and overrule its choice at each row."""
         logits = self._inner.step(token_ids, cache)
         return self._overruled(logits, len(cache))
 
     @torch.inference_mode()
     def step_chains(self, chains: Sequence[Sequence[int]], cache: Cache) -> list[torch.Tensor]:
-        """As the target's, overruled."""
+        """Compute the target's logits of several chains and overrule its choice at each row."""
         assert steps_chains(self._inner)
         return [self._overruled(logits, len(cache)) for logits in self._inner.step_chains(chains, cache)]
 

@@ -1,4 +1,4 @@
-"""The whole product for a measurement: a language server as a child, and the engine that it starts.
+"""Runs the whole product for a measurement: a language server as a child, and the engine that it starts.
 
 Both have a runtime directory of their own, so that they meet no engine of the user's; it is removed and the engine is
 stopped at the end.
@@ -34,9 +34,9 @@ LOGGED = re.compile(r"request (\d+): (.*) in ([\d.]+) ms, engine ([\d.]+) ms(?:,
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long the language server had a request, and how it ended.
+    """How long the language server worked on a request, in milliseconds, and how it ended.
 
-    Of that it waited `engine_ms` for the engine, and `pause_ms` on purpose, to see whether another key comes.
+    Of that it waited `engine_ms` for the engine, and `pause_ms` for debouncing.
     """
 
     ms: float
@@ -46,15 +46,15 @@ class Timing:
 
     @property
     def own_ms(self) -> float:
-        """What the front end took itself, waiting for the processor included."""
+        """Return the front end's own time, waiting for the processor included."""
         return self.ms - self.engine_ms - self.pause_ms
 
 
 @contextmanager
 def runtime_directory() -> Iterator[Path]:
-    """A directory for `TABCAST_RUNTIME_DIR`; engines that were started there are stopped at the end.
+    """Yield a directory for `TABCAST_RUNTIME_DIR`; engines that were started there are stopped at the end.
 
-    Being terminated is an interrupt like another, so that no engine is left behind: what runs may still end in order.
+    SIGTERM is handled like an interrupt, so that no engine is left behind.
     """
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
@@ -69,7 +69,7 @@ def runtime_directory() -> Iterator[Path]:
 
 @asynccontextmanager
 async def language_server(command: Sequence[str], runtime: Path) -> AsyncIterator[LspClient]:
-    """A language server with this runtime directory, not yet initialised; it ends with the block."""
+    """Start a language server with this runtime directory, not yet initialised; it ends with the block."""
     environment = {**os.environ, "TABCAST_RUNTIME_DIR": str(runtime), "TABCAST_LOG": "info"}
     server = await LspClient.start(command, environment, runtime)
     try:
@@ -79,7 +79,7 @@ async def language_server(command: Sequence[str], runtime: Path) -> AsyncIterato
 
 
 async def wait_for_engine(server: LspClient) -> dict[str, Any]:
-    """What the language server says of its engine once that is ready. Raises `TabcastError` if it fails."""
+    """Return what the language server says of its engine once that is ready. Raises `TabcastError` if it fails."""
     end = time.monotonic() + READY_TIMEOUT_S
     while True:
         engine = await ask_why(server)
@@ -91,7 +91,7 @@ async def wait_for_engine(server: LspClient) -> dict[str, Any]:
 
 
 async def ask_why(server: LspClient) -> dict[str, Any]:
-    """The state of the engine as the language server sees it."""
+    """Return the state of the engine as the language server sees it."""
     answer = await server.ask("workspace/executeCommand", WHY)
     engine = (answer.result or {}).get("engine")
     if not isinstance(engine, dict):
@@ -100,13 +100,13 @@ async def ask_why(server: LspClient) -> dict[str, Any]:
 
 
 def find_engine(runtime: Path) -> Address | None:
-    """The engine that runs below this directory."""
+    """Return the address of the engine that runs below this directory, or None."""
     found = (Address.read(file.parent) for file in runtime.glob("*/engine.json"))
     return next((address for address in found if address is not None), None)
 
 
 def engine_counters(address: Address) -> dict[str, float]:
-    """The figures of the engine's `/metrics`; none if it has ended."""
+    """Return the figures of the engine's `/metrics`; none if it has ended."""
     try:
         return _parse_counters(_call(address, "GET", "/metrics"))
     except (OSError, http.client.HTTPException):
@@ -114,7 +114,7 @@ def engine_counters(address: Address) -> dict[str, float]:
 
 
 class LiveCounters:
-    """The same figures over one connection that is kept, so that asking for them holds nobody up."""
+    """Reads the engine's figures over one connection that is kept, so that asking holds nobody up."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: Address) -> None:
         self._reader, self._writer = reader, writer
@@ -126,11 +126,11 @@ class LiveCounters:
 
     @classmethod
     async def open(cls, address: Address) -> LiveCounters:
-        """Raises `OSError` if the engine has ended."""
+        """Connect to an engine. Raises `OSError` if it has ended."""
         return cls(*await asyncio.open_connection(address.host, address.port), address)
 
     def ask(self) -> asyncio.Future[dict[str, float]]:
-        """The figures as they are when the engine reads this; none if the connection is lost."""
+        """Return a future of the figures at the time when the engine reads this; none if the connection is lost."""
         found: asyncio.Future[dict[str, float]] = asyncio.get_running_loop().create_future()
         if self._is_lost:
             found.set_result({})
@@ -140,7 +140,7 @@ class LiveCounters:
         return found
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection to the engine."""
         self._reading.cancel()
         self._writer.close()
 
@@ -160,7 +160,7 @@ class LiveCounters:
 
 
 def request_timings(log: str) -> dict[int, Timing]:
-    """By request, from the language server's log."""
+    """Read each request's timing, by its number, from the language server's log."""
     return {
         int(number): Timing(float(ms), float(engine_ms), float(pause_ms or 0), reason)
         for number, reason, ms, engine_ms, pause_ms in LOGGED.findall(log)
@@ -168,7 +168,7 @@ def request_timings(log: str) -> dict[int, Timing]:
 
 
 def memory_mb(pid: int) -> float | None:
-    """Resident memory of a process; None where `/proc` doesn't tell."""
+    """Return the resident memory of a process; None where `/proc` doesn't tell."""
     with suppress(OSError, ValueError, StopIteration):
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
         return round(int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024, 1)
@@ -176,7 +176,7 @@ def memory_mb(pid: int) -> float | None:
 
 
 def processor_s(pid: int) -> float | None:
-    """Seconds of processor time that a process has used; None where `/proc` doesn't tell."""
+    """Return the seconds of processor time that a process has used; None where `/proc` doesn't tell."""
     with suppress(OSError, ValueError, IndexError):
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -184,7 +184,7 @@ def processor_s(pid: int) -> float | None:
 
 
 def stop_engines(runtime: Path) -> None:
-    """End the engine below this directory and wait for its end; none is fine."""
+    """End the engine below this directory, if there is one, and wait for its end."""
     address = find_engine(runtime)
     if address is None:
         return
@@ -217,6 +217,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    with suppress(OSError):  # one that has ended and waits for its parent is not alive
+    with suppress(OSError):  # a zombie, state Z, is not alive
         return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     return True

@@ -1,7 +1,7 @@
-"""llama.cpp as a baseline: the same weights, exported to GGUF, by its own server (the `xllamacpp` package).
+"""Runs llama.cpp as a baseline: equal weights, exported to GGUF, by its own server (the `xllamacpp` package).
 
-Prompts go in as token ids and tokens come back, since llama.cpp can't know our tokenizer's split pattern.
-Times are its own: up to the first token, and from there to the last; the transport is not counted.
+Prompts go in as token ids and tokens come back, since llama.cpp can't know our tokenizer's split pattern. Times are its
+own: up to the first token, and from there to the last; the transport is not counted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NGRAM = f"{SELECTOR}-q8_0-ngram"
 NAMES = (*PLAIN, DRAFT, NGRAM)
 ADVICE = "the llama.cpp baseline needs the `xllamacpp` package: pip install 'tabcast[bench]'"
 
-# The best of the n-gram modes and sizes tried on our own prompts; llama.cpp's defaults seldom find a match there.
+# measured: the best of the n-gram modes and sizes on our own prompts; llama.cpp's defaults seldom find a match there.
 # Its ngram-mod remembers earlier answers: on prompts that are asked several times it would be a recording.
 NGRAM_MATCH = 2
 NGRAM_DRAFT = 3
@@ -39,7 +39,7 @@ NGRAM_DRAFT = 3
 def generators(
     target: Path, draft: Path | None, names: Sequence[str], *, num_tokens: int, max_len: int
 ) -> Iterator[dict[str, Generate]]:
-    """For each name a function as in `baselines.generators`; models and servers are gone when the context ends.
+    """Yield, for each name, a function as in `baselines.generators`; models and servers are gone when the context ends.
 
     Raises:
         TabcastError: a package is missing, or llama.cpp refuses the model.
@@ -64,7 +64,7 @@ def generators(
 
 
 def describe(name: str) -> str:
-    """The settings of a baseline, for the report."""
+    """Return the settings of a baseline, for the report."""
     modes = {
         DRAFT: f", draft model in q8_0, draft-max {MAX_DRAFT}, draft-p-min {MIN_PROBABILITY}",
         NGRAM: f", ngram-simple, size-n {NGRAM_MATCH}, size-m {NGRAM_DRAFT}",
@@ -75,7 +75,7 @@ def describe(name: str) -> str:
 
 
 class Server:
-    """llama.cpp's server for one model, in this process; it answers on a port of the loopback, to a random key."""
+    """Runs llama.cpp's server for one model in this process, on a port of the loopback, with a random key."""
 
     def __init__(self, file: Path, *, max_len: int, speculation: Callable[[Any], None] = lambda _: None) -> None:
         xllamacpp = _package()
@@ -95,7 +95,7 @@ class Server:
         self._address = self._server.listening_address.removeprefix("http://")
 
     def complete(self, prompt_ids: Sequence[int], num_tokens: int) -> tuple[list[int], float, float]:
-        """(new ids, seconds to the first, seconds for the others), greedy and from an empty cache."""
+        """Return (new ids, seconds to the first, seconds for the others), greedy and from an empty cache."""
         request = {
             "prompt": list(prompt_ids),
             "n_predict": num_tokens,
@@ -131,7 +131,7 @@ def _kind(name: str) -> str:
 
 
 def _speculation(xllamacpp: Any, name: str, draft_file: Path | None) -> Callable[[Any], None]:
-    """What a row's name sets in llama.cpp's `speculative` parameters."""
+    """Return the function that sets llama.cpp's `speculative` parameters for a row's name."""
     kinds = xllamacpp.common_speculative_type
 
     def draft(settings: Any) -> None:

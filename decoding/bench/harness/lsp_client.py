@@ -1,4 +1,4 @@
-"""A small LSP client over standard input and output: a child process, frames, and a ledger of what was answered.
+"""Implements a small LSP client over standard input and output, which records the order and time of all answers.
 
 `decoding` may not know the front end, so this knows no more of it than the protocol, and that it is a command.
 """
@@ -22,7 +22,7 @@ STOP_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response: when and as the how manieth it was read. `error` is its code, 0 for none."""
+    """A response with the time when it was read. `order` counts responses; `error` is the error's code, 0 for none."""
 
     at_s: float
     order: int
@@ -64,7 +64,7 @@ class LspClient:
         return cls(process, log)
 
     async def initialize(self, folder: Path | None = None) -> Answer:
-        """Say hello as an editor that knows inline completion and counts in UTF-16; the answer of `initialize`."""
+        """Initialise as an editor that supports inline completion and counts in UTF-16; return the answer."""
         capabilities = {
             "general": {"positionEncodings": ["utf-16"]},
             "textDocument": {"inlineCompletion": {}, "synchronization": {}},
@@ -132,7 +132,7 @@ class LspClient:
 
     def _take(self, message: dict[str, Any]) -> None:
         if "method" in message:
-            if "id" in message:  # what servers ask of editors (progress, configuration) may be answered with nothing
+            if "id" in message:  # the server's requests (progress, configuration) may be answered with null
                 self._send({"id": message["id"], "result": None})
             return
         self._num_answers += 1
@@ -149,7 +149,7 @@ class LspClient:
             waiting.set_result(answer)
 
     def log(self) -> str:
-        """What the server has written to standard error."""
+        """Return what the server has written to standard error."""
         return Path(self._log.name).read_text(encoding="utf-8", errors="replace")
 
     def _epitaph(self) -> str:

@@ -1,4 +1,4 @@
-"""Models of well-known sizes with random weights, for the times of their steps: what they write means nothing.
+"""Makes models of well-known sizes with random weights, to time their steps: the texts that they generate mean nothing.
 
 Sizes are those of the published config.json files; vocabularies are the tokenizers' own, as loading leaves them.
 """
@@ -30,7 +30,7 @@ from decoding.text.token_healing import TokenIndex
 ROPE_THETA = 1_000_000.0
 NORM_EPS = 1e-6
 WEIGHT_SCALE = 0.02
-# Multiplies a draft's logits, so that it is sure of its tokens as a trained one is, and drafts.
+# chosen: multiplies a draft's logits, so that it is as sure of its tokens as a trained one, and so drafts.
 DRAFT_NORM = 1000.0
 STEP_WIDTH = 16  # of a parallel draft
 PARALLEL_TOKENS = 8
@@ -38,7 +38,7 @@ PARALLEL_TOKENS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """The sizes of a Qwen2 model; `is_tied` where the head is the embedding."""
+    """The sizes of a Qwen2 model; `is_tied` is true if the head is the embedding."""
 
     layers: int
     width: int
@@ -50,7 +50,7 @@ class ModelShape:
 
     @property
     def head_dim(self) -> int:
-        """Of one attention head."""
+        """Return the size of one attention head."""
         return self.width // self.heads
 
 
@@ -61,14 +61,14 @@ SHAPES: Mapping[str, ModelShape] = {
     "qwen2.5-coder-7b": ModelShape(layers=28, width=3584, heads=28, kv_heads=4, feed_forward=18_944),
     "qwen2.5-coder-14b": ModelShape(layers=48, width=5120, heads=40, kv_heads=8, feed_forward=13_824),
     "qwen2.5-coder-32b": ModelShape(layers=64, width=5120, heads=40, kv_heads=8, feed_forward=27_648),
-    # To rehearse commands with.
+    # A tiny shape to try out commands with.
     "tiny": ModelShape(layers=2, width=32, heads=4, kv_heads=2, feed_forward=64, vocabulary=500),
     "smaller": ModelShape(layers=1, width=16, heads=2, kv_heads=1, feed_forward=32, vocabulary=500, is_tied=True),
 }
 
 
 def random_pair(name: str, draft_name: str | None, config: EngineConfig, max_len: int) -> ModelSet:
-    """What `load_pair` gives, of named shapes and with an empty tokenizer. Raises `ConfigError`."""
+    """Make a model set like `load_pair`'s, of named shapes and with an empty tokenizer. Raises `ConfigError`."""
     device, dtype = choose_device(config)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -79,7 +79,7 @@ def random_pair(name: str, draft_name: str | None, config: EngineConfig, max_len
     if draft_name is not None:
         built = build(SHAPES[draft_name], max_len=max_len, device=device, dtype=dtype, final_norm=DRAFT_NORM)
         draft = assemble(*built, draft_config(config))
-        # The same weights serve both kinds of draft: what either writes means nothing.
+        # One set of weights serves both kinds of draft, since the tokens of neither mean anything.
         vocabulary = draft.shape.vocabulary
         parallel = ParallelModel(
             model=draft, mask_id=vocabulary - 1, num_tokens=PARALLEL_TOKENS, num_real_ids=vocabulary
@@ -109,7 +109,7 @@ def build(
     final_norm: float = 1.0,
     weight_scale: float = WEIGHT_SCALE,
 ) -> tuple[Shape, Weights]:
-    """A model of this shape, for `assemble`; the same weights each time on the same device."""
+    """Make a model of this shape, for `assemble`. The draws are seeded, so a device always gets equal weights."""
     generator = torch.Generator(device).manual_seed(0)
 
     def draw(*sizes: int) -> Tensor:
@@ -155,7 +155,7 @@ def build(
 
 
 def transformers_config(shape: ModelShape) -> Qwen2Config:
-    """The same architecture for transformers, with which it draws weights of its own."""
+    """Return the architecture as a transformers config, with which it draws weights of its own."""
     return Qwen2Config(
         vocab_size=shape.vocabulary,
         hidden_size=shape.width,

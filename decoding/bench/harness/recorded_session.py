@@ -23,7 +23,7 @@ MAX_KEY_GAP_MS = 5000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """A document with its whole text; again for one that is open, if its text was set anew."""
+    """The editor opened a document with its whole text, or set the text of an open one anew."""
 
     at_ms: float
     document: int
@@ -43,7 +43,7 @@ class Edited:
     edits: tuple[tuple[int, int, str], ...]
 
     def apply(self, units: str) -> str:
-        """The text after it. Raises `ValueError` if it doesn't lie in the text."""
+        """Return the text after the edits. Raises `ValueError` if they don't lie in the text."""
         for start, end, text in self.edits:
             if not 0 <= start <= end <= len(units):
                 raise ValueError(f"edit {start}-{end} outside of a text of {len(units)}")
@@ -74,7 +74,7 @@ Event = Opened | Edited | Asked | Cancelled
 
 
 def read_recording(path: Path) -> list[Event]:
-    """All events, from 0 ms on. Raises `DataError` naming the entry and what was expected."""
+    """Read all events; the first is at 0 ms. Raises `DataError` naming the entry and what was expected."""
     entries = _entries(path)
     reader = _Reader(path)
     for number, entry in enumerate(entries):
@@ -89,7 +89,10 @@ def read_recording(path: Path) -> list[Event]:
 
 
 def key_gaps_ms(events: Sequence[Event]) -> list[float]:
-    """Milliseconds from each edit to the next, pauses for thought left out. Raises `DataError` if there is none."""
+    """Return the milliseconds from each edit to the next, without pauses to think.
+
+    Raises `DataError` if there is none.
+    """
     times = [event.at_ms for event in events if isinstance(event, Edited)]
     gaps = [after - before for before, after in pairwise(times)]
     gaps = [gap for gap in gaps if 0 < gap < MAX_KEY_GAP_MS]
@@ -99,7 +102,7 @@ def key_gaps_ms(events: Sequence[Event]) -> list[float]:
 
 
 class _Reader:
-    """Keeps what entries refer to: paths, stored texts, and where the cursor of each document is."""
+    """Keeps what entries refer to: paths, stored texts, and the cursor of each document."""
 
     def __init__(self, path: Path) -> None:
         self.events: list[Event] = []
@@ -133,7 +136,7 @@ class _Reader:
         document = entry["id"]
         self._texts[document] = units
         path = self._paths.get(document, f"document{document}")
-        # Its time is when the file was read, long before it was looked at: it is opened when it appears in the log.
+        # The entry's time is when the file was read, long before it was looked at, so the present time is taken.
         self.events.append(Opened(at_ms=self._now_ms, document=document, path=path, text=from_units(units)))
 
     def _change(self, entry: dict[str, Any]) -> None:

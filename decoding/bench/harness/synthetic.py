@@ -1,7 +1,7 @@
-"""Acceptance by decree: rounds at real size can be timed although no weights, and so no likely drafts, are at hand.
+"""Sets the acceptance rate by decree, so that rounds can be timed at real size without real weights or likely drafts.
 
-The target still computes every row; only its choice at a drafted token's place is overruled. What comes out is not
-the target's own text, and nothing but time may be read from it.
+The target still computes every row; only its choice at a drafted token's place is overruled. The output is not the
+target's own text, and only its time means anything.
 """
 
 from __future__ import annotations
@@ -28,20 +28,23 @@ class SyntheticTarget:
 
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], cache: Cache) -> torch.Tensor:
-        """As the target's; tokens that were pending are overruled too, but nobody looks at the rows before them."""
+        """Compute the target's logits (T, V) and overrule its choices.
+
+        Tokens that were pending are overruled too, but nobody looks at the rows before them.
+        """
         decree = self._decree(token_ids)  # before the step, which a copy to the device would wait for
         return _overruled(self._inner.step(token_ids, cache), decree)
 
     @torch.inference_mode()
     def step_chains(self, chains: Sequence[Sequence[int]], cache: Cache) -> list[torch.Tensor]:
-        """The same of several chains."""
+        """Compute the target's logits of several chains and overrule its choices."""
         decrees = [self._decree(chain) for chain in chains]
         assert steps_chains(self._inner)
         found = self._inner.step_chains(chains, cache)
         return [_overruled(logits, decree) for logits, decree in zip(found, decrees, strict=True)]
 
     def _decree(self, token_ids: Sequence[int]) -> torch.Tensor:
-        """Of each token but the first its number, and what its logit is to be: (2, T - 1) float64."""
+        """Return each token but the first, and the logit that it is to get: (2, T - 1) float64."""
         values = [torch.inf if self._random.random() < self._acceptance else -torch.inf for _ in token_ids[1:]]
         return torch.tensor([token_ids[1:], values], dtype=torch.float64, device=self._inner.device)
 
@@ -54,7 +57,7 @@ def _overruled(logits: torch.Tensor, decree: torch.Tensor) -> torch.Tensor:
 
 
 class FreeDrafter:
-    """Random tokens that cost nothing and fill the step: the bound for what any drafter can reach at that rate."""
+    """Proposes random tokens that cost nothing and fill the step: the bound for any drafter at that rate."""
 
     name = "free"
     cost = PER_PROPOSAL
@@ -67,15 +70,15 @@ class FreeDrafter:
     num_unread = 0
 
     def begin(self, request: DraftRequest) -> None:
-        """Nothing to learn."""
+        """Do nothing, since there is nothing to learn from a request."""
 
     def observe(self, outcome: Outcome) -> None:
-        """Nothing to learn."""
+        """Do nothing, since there is nothing to learn from an outcome."""
 
     def propose(self, budget: int) -> Draft:
-        """As many tokens as fit."""
+        """Propose as many tokens as the budget allows."""
         token_ids = tuple(self._random.randrange(self._vocabulary) for _ in range(budget))
         return Draft((Chain(token_ids, self.name),))
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing, since nothing is kept."""

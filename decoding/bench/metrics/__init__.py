@@ -1,1 +1,1 @@
-"""Counts: quality, likelihood, memory and bandwidth."""
+"""Computes metrics: quality, likelihood, memory and bandwidth."""

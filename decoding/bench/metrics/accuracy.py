@@ -1,7 +1,7 @@
-"""What is counted. Pure functions of texts and numbers; no model, no file, no clock.
+"""Computes accuracy metrics. Pure functions of texts and numbers; no model, no file, no clock.
 
-Edit similarity is 100 × (1 − Levenshtein distance / length of the longer), as CrossCodeEval and RepoEval define it,
-on characters. Exact match compares texts less the blanks at the end of their lines. Kept rate is Zed's: the share of
+Edit similarity is 100 × (1 − Levenshtein distance / length of the longer), as CrossCodeEval and RepoEval define it, on
+characters. Exact match compares texts less the blanks at the end of their lines. Kept rate is Zed's: the share of
 predicted tokens that are found, in order, in the final text.
 """
 
@@ -18,25 +18,25 @@ TOKENS = re.compile(r"\w+|\s+|[^\w\s]")
 
 
 def first_line(text: str) -> str:
-    """Up to the first line end behind a character that is no blank; a text that begins with one has its next line."""
+    """Return the text up to the first line end behind a visible character; a leading line end stays."""
     start = len(text) - len(text.lstrip("\n"))
     end = text.find("\n", start)
     return text[start:] if end < 0 else text[start:end]
 
 
 def is_same(text: str, gold: str) -> bool:
-    """Exact match, blanks at line ends aside."""
+    """Return whether two texts match exactly, except for blanks at line ends."""
     return _stripped(text) == _stripped(gold)
 
 
 def edit_similarity(text: str, gold: str) -> float:
-    """0 to 100; two empty texts are alike."""
+    """Return the edit similarity from 0 to 100; two empty texts have 100."""
     longest = max(len(text), len(gold))
     return 100.0 if longest == 0 else 100.0 * (1 - levenshtein(text, gold) / longest)
 
 
 def levenshtein(first: str, second: str) -> int:
-    """Fewest insertions, deletions and replacements of a character (Levenshtein 1966)."""
+    """Return the fewest insertions, deletions and replacements of a character between two texts (Levenshtein 1966)."""
     if len(first) < len(second):
         first, second = second, first
     codes = np.array([ord(character) for character in second], dtype=np.int64)
@@ -45,34 +45,37 @@ def levenshtein(first: str, second: str) -> int:
     for i, character in enumerate(first, 1):
         replaced = row[:-1] + (codes != ord(character))
         best = np.concatenate(([i], np.minimum(replaced, row[1:] + 1)))
-        # An insertion costs one more than its left neighbour: a running minimum after taking the place away.
+        # An insertion costs one more than its left neighbour; less the column number, that is a running minimum.
         row = np.minimum.accumulate(best - places) + places
     return int(row[-1])
 
 
 def accepted_prefix(text: str, gold: str) -> int:
-    """Characters of `text` that a user who wants `gold` would keep by accepting words: whole words only."""
+    """Count the characters of `text` that a user who wants `gold` would keep by accepting whole words."""
     length = next((i for i, (a, b) in enumerate(zip(text, gold, strict=False)) if a != b), min(len(text), len(gold)))
     ends = [match.end() for match in TOKENS.finditer(text) if match.end() <= length and _ends_alike(gold, match.end())]
     return max(ends, default=0)
 
 
 def repeats_suffix(text: str, suffix: str) -> bool:
-    """Whether the last line suggested is the line that stands below already."""
+    """Return whether the last suggested line is the line that stands below already."""
     last = next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
     below = next((line.strip() for line in suffix.splitlines() if line.strip()), "")
     return bool(last) and "\n" in text.strip("\n") and last == below
 
 
 def kept_rate(predicted: str, final: str) -> float:
-    """Share of predicted characters in tokens that survive in the final text (longest common subsequence of tokens)."""
+    """Return the share of predicted characters in tokens that survive in the final text (longest common subsequence).
+
+    The tokens are words, runs of blanks and single other characters.
+    """
     ours, theirs = TOKENS.findall(predicted), TOKENS.findall(final)
     total = sum(len(token) for token in ours)
     return _common_characters(ours, theirs) / total if total else 0.0
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of them do not exceed (nearest rank); NaN of nothing."""
+    """Return the smallest value that at least `share` of them do not exceed (nearest rank); NaN of nothing."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else math.nan
 
@@ -87,7 +90,7 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float], clusters: Sequence[str], *, draws: int = 1000) -> Interval:
-    """Bootstrap over clusters (rows of one commit are not independent); the same numbers in each run."""
+    """Bootstrap the mean over clusters (rows of one commit are not independent). The draws are seeded."""
     if not values:
         return Interval(mean=math.nan, low=math.nan, high=math.nan)
     names = sorted(set(clusters))
@@ -107,7 +110,7 @@ def _stripped(text: str) -> str:
 
 
 def _ends_alike(gold: str, end: int) -> bool:
-    """A word of ours is not kept where the gold's own word goes on."""
+    """Return whether a word of ours that ends here ends in the gold text too."""
     return not (end < len(gold) and _is_word(gold[end]) and _is_word(gold[end - 1]))
 
 

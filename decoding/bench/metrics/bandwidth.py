@@ -1,6 +1,7 @@
-"""The speed of a device's memory, measured in the same run as what is compared with it, and what a pass must read.
+"""Measures the speed of a device's memory, and computes how many bytes a pass must read.
 
-A step of few rows can't be faster than its weights, keys and values come out of memory: that time is its floor.
+A step of few rows can't be faster than its weights, keys and values come out of memory: that time is its floor. The
+speed is measured in the run whose figures are compared with it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ NUM_COPIES = 9
 
 
 def copy_bytes_per_s(device: torch.device) -> float:
-    """Bytes read and written a second by a copy that is too large for any cache: the median of several."""
+    """Return the bytes read and written a second by a copy that is too large for any cache: the median of several."""
     num_bytes = COPIED_BYTES.get(device.type, COPIED_BYTES["cpu"])
     source = torch.empty(num_bytes, dtype=torch.uint8, device=device).random_()
     target = torch.empty_like(source)
@@ -27,7 +28,7 @@ def copy_bytes_per_s(device: torch.device) -> float:
 
 
 def pass_ms(call: Callable[[], object], device: torch.device, *, repeats: int = 20) -> float:
-    """The median time of a call on the device, after two that don't count; on a GPU by its own clock.
+    """Return the median milliseconds of a call on the device, after two warm-up calls; on a GPU by its own clock.
 
     There, calls follow one another without a gap, so that the host's work hides behind the device's, as in a drafter's
     loop. One that takes less than the host needs for it shows the host's time.
@@ -59,9 +60,9 @@ def _host_ms(call: Callable[[], object]) -> float:
 
 
 def floor_bytes(model: LanguageModel, num_live: int) -> float | None:
-    """What a pass behind `num_live` tokens must read: the weights once, and the live keys and values.
+    """Return the bytes that a pass behind `num_live` tokens must read: the weights once, and the live keys and values.
 
-    None where the model doesn't tell.
+    Return None where the model doesn't tell.
     """
     of_weights = getattr(model, "num_read_bytes", None)
     if of_weights is None:

@@ -1,4 +1,4 @@
-"""The target's own logits along a given text: likelihoods, and how near a call was. Knows no texts, only token ids."""
+"""Computes the target's own logits along a given text: likelihoods, and how near a call was. Knows only token ids."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from decoding.speculation.speculate import read_prompt
 def logits_before(
     target: LanguageModel, cache: Cache, prompt_ids: Sequence[int], token_ids: Sequence[int]
 ) -> Iterator[Tensor]:
-    """For each of the tokens that follow the prompt, the logits (V,) in float32 that it was chosen from."""
+    """Yield, for each of the tokens that follow the prompt, the logits (V,) in float32 that it was chosen from."""
     for _ in read_prompt(target, cache, prompt_ids):
         pass
-    # The last token foretells what nobody asks for.
+    # The last token is left out: its logits are for a token that isn't asked about.
     pending = [*prompt_ids[len(cache) :], *token_ids[:-1]]
     while pending:
         part, pending = pending[: target.capabilities.step_width], pending[target.capabilities.step_width :]
@@ -29,6 +29,6 @@ def logits_before(
 
 
 def logit_gap(target: LanguageModel, before_ids: Sequence[int], ours: int, theirs: int) -> float:
-    """By how much the target prefers one token to another after these: small where the last bits decided."""
+    """Return by how much the target's logit for one token exceeds another's; small where the last bits decided."""
     (logits,) = logits_before(target, target.new_cache(), before_ids, [ours])
     return round(float(logits[ours] - logits[theirs]), 4)

@@ -1,7 +1,6 @@
-"""Peak memory of a call: what it adds to what the process, or the accelerator, holds when it begins.
+"""Measures the peak memory of a call: how much it adds to the memory of the process, or the accelerator.
 
-On a CPU the resident memory is looked at by a thread while the call runs, which costs time: not for runs that are
-timed.
+On a CPU a thread samples the resident memory while the call runs, which costs time: not for runs that are timed.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ SAMPLE_S = 0.002
 
 
 def peak_growth_mb(call: Callable[[], object], device: torch.device) -> float | None:
-    """Run it; megabytes that it added at its highest, None where that can't be told (no `/proc`)."""
+    """Run a call; return the megabytes that it added at its peak, None where that can't be told (no `/proc`)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -47,7 +46,7 @@ def peak_growth_mb(call: Callable[[], object], device: torch.device) -> float | 
 
 
 def resident_bytes() -> int | None:
-    """What the process holds now; None where `/proc` doesn't tell."""
+    """Return the process's resident memory in bytes; None where `/proc` doesn't tell."""
     with suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return None

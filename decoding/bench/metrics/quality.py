@@ -1,4 +1,4 @@
-"""Whether a suggestion can stand where it is shown: it parses, holds no special token, and doesn't go round in a loop.
+"""Judges whether a suggestion fits its place: it parses, holds no special token, and doesn't end in a loop.
 
 Pure functions of texts; no model, no file. Python alone is parsed, and nothing of it is run.
 """
@@ -12,17 +12,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-# The same two to eighty characters, four times to the text's end; shorter ones may well be meant.
+# A loop: two to eighty characters that repeat four times up to the text's end. Shorter ones may well be meant.
 LOOP = re.compile(r"(.{2,80}?)\1{3,}\s*\Z", re.DOTALL)
 MIN_LOOP_CHARACTERS = 24
-# Numbers that count on are a loop, too, if they do so eight times to the text's end.
+# Numbers that count on are a loop, too, if they do so eight times up to the text's end.
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 COUNTING = re.compile(r"(.{2,80}?)\1{7,}\s*\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Of one suggestion; `parses` is None where the file didn't parse without it, so that nothing can be told."""
+    """The verdict on one suggestion.
+
+    `parses` is None where the file didn't parse without it, so that nothing can be told.
+    """
 
     parses: bool | None
     leaks: bool
@@ -30,7 +33,7 @@ class Verdict:
 
 
 def judge(prefix: str, text: str, suffix: str, special: Iterable[str] = (), *, is_python: bool = True) -> Verdict:
-    """A suggestion between what stands before and behind it; `special` are the names of the model's special tokens."""
+    """Judge a suggestion between its prefix and suffix; `special` are the names of the model's special tokens."""
     return Verdict(
         parses=parses(prefix + text + suffix) if is_python and parses(prefix + suffix) else None,
         leaks=any(name in text and name not in prefix and name not in suffix for name in special),
@@ -40,10 +43,10 @@ def judge(prefix: str, text: str, suffix: str, special: Iterable[str] = (), *, i
 
 @lru_cache(maxsize=64)
 def parses(text: str) -> bool:
-    """Whether it is Python, as far as the grammar goes."""
+    """Return whether a text is Python, as far as the grammar goes."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what an escape sequence will mean some day
+            warnings.simplefilter("ignore")  # deprecated escape sequences in the text
             ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
@@ -51,7 +54,7 @@ def parses(text: str) -> bool:
 
 
 def loops(text: str) -> bool:
-    """Whether it ends in a loop with a letter or a digit in it, as a small model's greedy text may.
+    """Return whether a text ends in a loop with a letter or a digit in it, as a small model's greedy text may.
 
     Numbers that change don't end a loop: `1, 2, 3, ` is one, if it goes on for long.
     """
@@ -62,7 +65,7 @@ def loops(text: str) -> bool:
 
 
 def summarise(verdicts: Sequence[Verdict]) -> dict[str, float | int | None]:
-    """Shares in percent: parsing of those that could be told, leaks and loops of all."""
+    """Return shares in percent: parsing of the suggestions that could be judged, leaks and loops of all."""
     told = [verdict.parses for verdict in verdicts if verdict.parses is not None]
     return {
         "parses_percent": _percent(told),

@@ -1,1 +1,1 @@
-"""Shows figures as a table, JSON or a page."""
+"""Shows figures as a table, JSON or a page of HTML."""

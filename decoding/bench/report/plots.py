@@ -1,6 +1,6 @@
-"""Pictures of a report's rows as SVG texts that a page can hold. Knows rows by their fields alone.
+"""Draws a report's rows as SVG texts that a page can hold. Knows rows by their fields alone.
 
-Drawn by matplotlib, which is optional (extra `bench`): a page with its vector pictures is some tens of kilobytes and
+It uses matplotlib, which is optional (extra `bench`): a page with its vector pictures is some tens of kilobytes and
 needs no script, where an interactive library would bring megabytes of its own.
 """
 
@@ -22,7 +22,10 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 
 
 def draw(rows: Sequence[Row]) -> list[str]:
-    """An SVG for each subject that two points or more of the rows tell of. Raises `ImportError` without matplotlib."""
+    """Return an SVG for each subject for which the rows have two points or more.
+
+    Raises `ImportError` without matplotlib.
+    """
     import matplotlib as mpl  # noqa: PLC0415 - optional
     from matplotlib.figure import Figure  # noqa: PLC0415 - optional
 

@@ -1,4 +1,4 @@
-"""One object of figures, and its forms: a table in the terminal, JSON, a page of HTML."""
+"""Defines a report of figures, and its forms: a table in the terminal, JSON, a page of HTML."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WIDTH_OF_FILES = 130
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was measured, where and by which command; `is_complete` is false if the run was interrupted."""
+    """The figures of a run, where and by which command it ran; `is_complete` is false if the run was interrupted."""
 
     suite: str
     rows: Sequence[Row]
@@ -46,11 +46,11 @@ class Report:
     is_complete: bool = True
 
     def write_json(self, path: Path) -> None:
-        """One object."""
+        """Write the report as one JSON object."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     def write_html(self, path: Path) -> None:
-        """A page that needs nothing else; lists of figures are in its pictures and in the JSON object alone."""
+        """Write a page that needs nothing else; lists of figures are in its pictures and in the JSON object alone."""
         names = [name for name in _columns(self.rows) if name == "method" or self._has(name, int | float | dict)]
         head = "".join(f"<th>{html.escape(_title(name))}</th>" for name in names)
         body = "".join(
@@ -66,14 +66,14 @@ class Report:
         path.write_text(page, encoding="utf-8")
 
     def facts(self) -> list[str]:
-        """What a figure is worth nothing without."""
+        """Return the facts without which the figures are worth nothing: machine, versions, command."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         machine = ", ".join(f"{name} {value}" for name, value in self.machine.items())
         state = "" if self.is_complete else " (interrupted: the rows so far)"
         return [f"{self.model}{state}", machine, versions, f"{self.date}: {self.command}"]
 
     def show(self, console: Console | None = None) -> None:
-        """Print the numbers as a table, and below it what they are worth nothing without."""
+        """Print the numbers as a table, and the facts below it."""
         console = console or Console()
         if not console.is_terminal:
             console.width = max(console.width, WIDTH_OF_FILES)
@@ -82,7 +82,7 @@ class Report:
             console.print(line, style="dim", highlight=False, soft_wrap=True)
 
     def settings(self) -> list[str]:
-        """With what the rows were made that aren't ours alone; once where it is the same for all."""
+        """Return the settings of rows that aren't ours alone; only once if it is equal for all."""
         lines = [(str(row["method"]), str(row["settings"])) for row in self.rows if row.get("settings")]
         if len(lines) == len(self.rows) > 1 and len({settings for _, settings in lines}) == 1:
             return [f"all rows: {lines[0][1]}"]
@@ -95,7 +95,7 @@ class Report:
         cells = [[_cell(row.get(name)) for name in numbers] for row in self.rows]
         table = Table(title=f"tabcast bench {self.suite}", title_justify="left")
         table.add_column("method", no_wrap=True)
-        if len(numbers) > 3 * len(self.rows):  # many figures of few rows are read from above to below
+        if len(numbers) > 3 * len(self.rows):  # many figures of few rows read better as columns
             heads, methods, cells = methods, heads, [list(column) for column in zip(*cells, strict=True)]
         for head in heads:
             table.add_column(head, justify="right", overflow="fold")  # a digit must not be lost
@@ -108,14 +108,14 @@ class Report:
 
 
 def machine(models: ModelSet | None) -> dict[str, Any]:
-    """The machine in a few words; nothing in it names its user."""
+    """Describe the machine in a few words; nothing in it names its user."""
     device = models.target.device if models else torch.device("cpu")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {"device": device.type, "name": name, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
 
 
 def versions() -> dict[str, str]:
-    """Of everything that decides a figure; a package that is optional counts where it is installed."""
+    """Return the versions of all packages that decide a figure; optional ones only where they are installed."""
     optional = {}
     with suppress(importlib.metadata.PackageNotFoundError):
         optional["xllamacpp"] = importlib.metadata.version("xllamacpp")
@@ -130,7 +130,7 @@ def versions() -> dict[str, str]:
 
 
 def _command() -> str:
-    """As it was typed: less what the `tabcast` command adds for its engine's side."""
+    """Return the command as it was typed, without the arguments that `tabcast` adds for the engine's side."""
     return shlex.join(["tabcast", *(word for word in sys.argv[1:] if not word.startswith("--front-end="))])
 
 

@@ -1,1 +1,1 @@
-"""Holds the suites of `tabcast bench`, each a module of its own name."""
+"""Holds the suites of `tabcast bench`, each in a module of its own name."""

@@ -1,4 +1,4 @@
-"""`tabcast bench decode`: the same greedy continuations by every method, interleaved, with the same stops (none).
+"""Runs `tabcast bench decode`: every method decodes the same prompts greedily, interleaved and without stops.
 
 Plain decoding stands twice: at the verification width, for identity, and at one row, its fastest width, which is the
 denominator of every speed-up.
@@ -38,8 +38,8 @@ REPEATS = 3
 class Run:
     """One continuation by one method. Prefill, up to the first token, is apart from decoding.
 
-    `decoded_tokens` are what `decode_s` and all steps but the first brought; `timeline` has how many tokens were there
-    after how many seconds. `verify_s` is None where steps go on while the host does.
+    `decoded_tokens` came in `decode_s`, by all steps but the first. `timeline` pairs numbers of tokens with seconds.
+    `verify_s` is None where steps overlap with the host's work, so that they can't be timed.
     """
 
     token_ids: list[int]
@@ -51,7 +51,7 @@ class Run:
     verify_s: float | None = 0.0
     drafted: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
-    # Of each draft, how many tokens it had, how many of them stood, and how many had matched before it.
+    # For each draft: how many tokens it had, how many were accepted, and how many had matched before it.
     drafts: list[tuple[int, int, int]] = field(default_factory=list)
     timeline: list[tuple[int, float]] = field(default_factory=list)
 
@@ -68,7 +68,7 @@ def methods(
     acceptance: float | None = None,
     given: Given | None = None,
 ) -> dict[str, Decode]:
-    """The decoders to compare, by name; a method of which no drafter is there is left out.
+    """Return the decoders to compare, by name; a method is left out if none of its drafters is available.
 
     With a synthetic `acceptance` there is one more, whose drafts are free. `given` are answers that are not chosen.
     """
@@ -77,11 +77,11 @@ def methods(
     for name in names:
         if name != PLAIN and not registry.choose(name, models)[0]:
             continue
-        # One session for all runs, as an engine has it: the policy goes on from what it has learnt.
+        # One session serves all runs, as in an engine, so that the policy keeps what it has learnt.
         shared: dict[str, Any] = {}
         session = Session(models, shared=shared)
         drafter: Callable[[], Drafter] = partial(_without_texts, shared, partial(session.drafter, name))
-        if acceptance is not None:  # a decree leaves the policy nothing to decide
+        if acceptance is not None:  # with a decreed acceptance the policy has nothing to decide
             drafter = partial(_in_order, session, name)
         chosen[name] = _own(models, drafter, num_tokens, width=width, acceptance=acceptance, given=given)
     if acceptance is not None:
@@ -91,7 +91,7 @@ def methods(
 
 
 def from_baseline(generate: baselines.Generate) -> Decode:
-    """A baseline as one of the decoders; how it works inside is not counted."""
+    """Return a baseline as one of the decoders; its internal steps are not counted."""
 
     def decode(prompt_ids: list[int]) -> Run:
         token_ids, first_s, rest_s = generate(prompt_ids)
@@ -113,10 +113,10 @@ def measure(
     on_run: Callable[[], None] = lambda: None,
     warm_up: Callable[[str, Callable[[], object]], object] = lambda _, call: call(),
 ) -> dict[str, list[list[Run]]]:
-    """Runs by method and prompt, `REPEATS` of each after one that is dropped; methods take turns on each prompt.
+    """Return runs by method and prompt, `REPEATS` of each after a warm-up; methods take turns on each prompt.
 
-    Interrupted, it gives what all methods have finished, whole prompts and repeats of one.
-    `warm_up` is given the dropped runs, by method, to call them.
+    If it is interrupted, it returns what all methods have finished: whole prompts, and repeats of one. `warm_up` is
+    given the warm-up runs, by method, to call them.
     """
     runs: dict[str, list[list[Run]]] = {name: [] for name in decoders}
     for name, decode in decoders.items():
@@ -137,7 +137,7 @@ def measure(
 
 
 def _without_texts(shared: dict[str, Any], make: Callable[[], Drafter]) -> Drafter:
-    """Texts of before are forgotten: a prompt is decoded several times, and its answer must not be known."""
+    """Make a drafter without earlier texts: a prompt is decoded several times, and its answer must not be known."""
     shared.pop(registry.LIVE_TEXT, None)
     return make()
 
@@ -172,7 +172,7 @@ def _own(
 
 
 def _timed(inner: Any, drafter: Drafter, prompt_ids: list[int], num_tokens: int) -> Run:
-    """A cold run; decoding is timed from the end of the first round that emitted something."""
+    """Decode once from a cold cache; decoding is timed from the end of the first round that emitted something."""
     watched = _TimedDrafter(drafter)
     target = _TimedTarget(inner)
     began = time.perf_counter()
@@ -207,7 +207,7 @@ def _timed(inner: Any, drafter: Drafter, prompt_ids: list[int], num_tokens: int)
 
 
 class _TimedDrafter:
-    """A drafter that keeps the time it took."""
+    """A drafter that measures the time it takes."""
 
     def __init__(self, inner: Drafter) -> None:
         self._inner = inner
@@ -245,7 +245,7 @@ class _TimedDrafter:
 
 
 class _TimedTarget:
-    """The target with a clock at its steps."""
+    """A target that measures the time of its steps."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner

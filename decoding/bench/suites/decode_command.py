@@ -1,4 +1,4 @@
-"""`tabcast bench decode` as a command: its options, the decoders that they ask for, and its rows."""
+"""Implements the command `tabcast bench decode`: its options, the decoders that they ask for, and its rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROOM = 64
 
 
 def add_options(suite: argparse.ArgumentParser) -> None:
-    """The options of this suite alone."""
+    """Add the options of this suite alone."""
     suite.add_argument(
         "--suite",
         dest="suite_name",
@@ -56,7 +56,7 @@ def add_options(suite: argparse.ArgumentParser) -> None:
 
 
 def add_shape_options(suite: argparse.ArgumentParser) -> None:
-    """Options for models of random weights, of suites that time and don't judge."""
+    """Add options for models of random weights, for suites that time and don't judge."""
     suite.add_argument(
         "--shape", choices=random_models.SHAPES, help="random weights at this model's size, for step times"
     )
@@ -67,12 +67,12 @@ def add_shape_options(suite: argparse.ArgumentParser) -> None:
 
 
 def contexts(options: argparse.Namespace) -> list[int]:
-    """The lengths of prompts to measure at."""
+    """Return the lengths of prompts to measure at, in tokens."""
     return options.context or [options.prompt_tokens]
 
 
 def load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:
-    """The pair that the options name. Raises `TabcastError`."""
+    """Load the pair that the options name. Raises `TabcastError`."""
     if options.shape is None:
         if options.draft_shape is not None:
             raise TabcastError("--draft-shape goes with --shape; --draft names a model folder")
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
             found = _prompts(options, models, length)
             prompts = [task.prompt_ids for task in found]
             given = {tuple(task.prompt_ids): task.answer_ids for task in found if task.answer_ids}
-            # The others' time with a longer context is no news, and takes long.
+            # The baselines' time with longer contexts is not of interest, and takes long.
             decoders = _decoders(options, models, {} if number or given else theirs, given)
             for row in _measured(options, models, prompts, decoders, progress):
                 if length is not None and len(lengths) > 1:
@@ -149,7 +149,7 @@ def _measured(
     for row in decode_rows.rows(runs, prompts, gap):
         row["peak_growth_mb"] = peaks[row["method"]]
         notes = [*_invented(options), *rounded, *([text] if (text := _settings(row["method"])) else [])]
-        # Neither is a claim about the engine: transformers' random weights are others, and a decree makes its own text.
+        # Equal tokens can't be expected: transformers draws other weights, and a decree makes other text.
         if options.synthetic_acceptance or (options.shape and row["method"] in baselines.NAMES):
             row |= {"identical_percent": None, "divergence": None}
         yield {**row, "settings": "; ".join(notes)}
@@ -163,7 +163,7 @@ def _floor_ms(models: ModelSet, num_live: int, copied: float) -> float | None:
 
 
 def _agreement(config: EngineConfig, models: ModelSet, prompts: Sequence[list[int]]) -> list[str]:
-    """How often a rounded target chooses what the full one does, over all of the prompts' tokens."""
+    """Return how often a rounded target chooses what the full one does, over all of the prompts' tokens."""
     if config.quantize == "none":
         return []
     try:
@@ -175,7 +175,7 @@ def _agreement(config: EngineConfig, models: ModelSet, prompts: Sequence[list[in
 
 
 def _invented(options: argparse.Namespace) -> list[str]:
-    """What each row has to say of itself where it was measured on no real model."""
+    """Return the remarks that each row needs if it was measured on no real model."""
     weights = [] if options.shape is None else ["random weights"]
     rates = ", ".join(f"{rate:g}" for rate in options.synthetic_acceptance)
     weights += ["the text is given"] if options.suite_name == "rewrites" else []

@@ -1,4 +1,4 @@
-"""The figures of `tabcast bench decode`: a row a method, from its runs. Pure; knows no model."""
+"""Computes the figures of `tabcast bench decode`: a row a method, from its runs. Pure; knows no model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Gap = Callable[[list[int], int, int], float]
 def rows(
     runs: dict[str, list[list[Run]]], prompts: Sequence[list[int]], gap: Gap | None = None
 ) -> Iterator[dict[str, Any]]:
-    """A row a method: speed over all prompts, by the median run of each."""
+    """Yield a row a method: its speed over all prompts, by the median run of each."""
     fastest = _tokens_per_s(runs[PLAIN_FASTEST])
     reference = _tokens_per_s(runs[baselines.GENERATE]) if baselines.GENERATE in runs else None
     expected = [found[0].token_ids for found in runs[PLAIN]]
@@ -41,7 +41,7 @@ def rows(
 
 
 def beside_floor(row: dict[str, Any], floor_ms: float | None) -> dict[str, float | None]:
-    """A row's steps beside the least time that one can take, `floor_ms`: its bytes at the memory's speed."""
+    """Compare a row's steps with `floor_ms`, the least time that one can take: its bytes at the memory's speed."""
     step_ms = row["ms_per_step"]
     if floor_ms is None or not step_ms:
         return {}
@@ -53,14 +53,14 @@ Drafts = Sequence[tuple[int, int, int]]
 
 
 def accepted_by_position(drafts: Drafts) -> list[float]:
-    """Of the drafts that have an i-th token, the share whose i-th was accepted."""
+    """Return, for each i, the share of drafts with an i-th token whose i-th token was accepted."""
     longest = max((length for length, _, _ in drafts), default=0)
     accepted = [[num_accepted > i for length, num_accepted, _ in drafts if length > i] for i in range(longest)]
     return [round(sum(stood) / len(stood), 4) for stood in accepted]
 
 
 def accepted_by_match(drafts: Drafts) -> list[list[float]]:
-    """[matched tokens, drafts, drafted tokens, share of these that was accepted], by how many tokens had matched."""
+    """Return rows of [matched tokens, drafts, drafted tokens, share of these that was accepted], by match length."""
     found: dict[int, list[int]] = {}
     for length, num_accepted, match_len in drafts:
         counts = found.setdefault(match_len, [0, 0, 0])
@@ -73,7 +73,7 @@ def accepted_by_match(drafts: Drafts) -> list[list[float]]:
 
 def _steps(every: Sequence[Run]) -> dict[str, Any]:
     steps = sum(run.num_steps for run in every)
-    later = steps - len(every)  # the first step of each belongs to the prefill
+    later = steps - len(every)  # the first step of each run belongs to the prefill
     decode_s = sum(run.decode_s for run in every)
     return {
         "tokens_per_step": round(sum(run.decoded_tokens + 1 for run in every) / steps, 3) if steps else None,
@@ -102,7 +102,7 @@ def _drafts(every: Sequence[Run]) -> dict[str, Any]:
 
 
 def _shares(every: Sequence[Run]) -> dict[str, float | None]:
-    """Of the whole time; how a baseline spends its own isn't known beyond its prefill."""
+    """Return shares of the whole time; for a baseline, only that of the prefill is known."""
     whole_s = sum(run.prefill_s + run.decode_s for run in every)
     spent = {"prefill": sum(run.prefill_s for run in every), "draft": sum(run.draft_s for run in every)}
     verify = [run.verify_s for run in every if run.verify_s is not None]
@@ -117,7 +117,7 @@ def _shares(every: Sequence[Run]) -> dict[str, float | None]:
 
 
 def _ms_per_token_by_context(by_prompt: Sequence[Sequence[Run]], prompts: Sequence[list[int]]) -> list[list[float]]:
-    """[prompt tokens, median milliseconds a decoded token] of each prompt, by length."""
+    """Return [prompt tokens, median milliseconds a decoded token] of each prompt, by length."""
     return sorted(
         [len(prompt), round(1e3 * statistics.median(run.decode_s / max(1, run.decoded_tokens) for run in found), 3)]
         for prompt, found in zip(prompts, by_prompt, strict=False)
@@ -125,7 +125,7 @@ def _ms_per_token_by_context(by_prompt: Sequence[Sequence[Run]], prompts: Sequen
 
 
 def _ms_by_completion_length(by_prompt: Sequence[Sequence[Run]]) -> list[list[float]]:
-    """[tokens, milliseconds from the request to the last of them], prefill included: the mean over prompts.
+    """Return [tokens, milliseconds from the request to the last of them], prefill included: the mean over prompts.
 
     Our own runs tell each step's time; a baseline's only its first token's and its last one's.
     """
@@ -151,7 +151,7 @@ def _seconds_to(run: Run, length: int) -> float:
 
 
 def _tokens_per_s(by_prompt: Sequence[Sequence[Run]]) -> float:
-    """Of the median run of each prompt; the runs of a prompt emit the same tokens."""
+    """Return the tokens a second of the median run of each prompt; the runs of a prompt emit equal tokens."""
     tokens = sum(found[0].decoded_tokens for found in by_prompt)
     return tokens / sum(statistics.median(run.decode_s for run in found) for found in by_prompt)
 
@@ -159,7 +159,7 @@ def _tokens_per_s(by_prompt: Sequence[Sequence[Run]]) -> float:
 def _divergence(
     by_prompt: Sequence[Sequence[Run]], expected: Sequence[list[int]], prompts: Sequence[list[int]], gap: Gap | None
 ) -> dict[str, float] | None:
-    """Where the first continuation that differs does so, and how near a call it was.
+    """Return where the first continuation that differs does so, and how near a call it was.
 
     `largest_gap` is that of the clearest call among all continuations that differ, each at its first difference.
     """

@@ -1,8 +1,8 @@
-"""`tabcast bench endurance`: thousands of requests to one engine, and what memory it holds on the way.
+"""Runs `tabcast bench endurance`: sends thousands of requests to one engine and watches its memory.
 
-Three clients type into ten documents each, as editors do: a few characters and a request, now and then a jump, an
-undo, several answers, sampling, work ahead of time; many streams are closed before their end. The texts are this
-package's own sources. The engine is a process of its own, and its memory is what the system says.
+Three clients type into ten documents each, as editors do: a few characters and a request, now and then a jump, an undo,
+several answers, sampling, a prefetch; many streams are closed before their end. The texts are this package's own
+sources. The engine is a process of its own, and its memory is what the system says.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ POLL_S = 0.05
 
 @dataclass(slots=True)
 class _Document:
-    """A text of which a piece is missing and being written: from the cursor to `hole_end`."""
+    """A text with a gap that is being typed in: from the cursor to `hole_end`."""
 
     name: str
     text: str
@@ -55,12 +55,12 @@ class _Document:
     context: tuple[ContextFile, ...] = ()
 
     def type_on(self) -> CompletionRequest:
-        """The next keys, and the request that follows them."""
+        """Type the next keys and return the request that follows them."""
         rng = self.rng
         if self.cursor >= self.hole_end or rng.random() < SHARE_JUMPS:
             self.cursor = rng.randrange(1, len(self.text))
             self.hole_end = self.cursor + rng.randrange(200)
-            self.max_tokens = rng.choice((8, 16, 24))  # with it the room for the prompt, and what is cut of it
+            self.max_tokens = rng.choice((8, 16, 24))  # this also changes the room for the prompt, and how it is cut
             is_with_context = rng.random() < SHARE_CONTEXT
             self.context = (ContextFile(path="other.py", text=self.text[:600]),) if is_with_context else ()
         elif rng.random() < SHARE_UNDONE:
@@ -90,7 +90,7 @@ class _Document:
 
 @dataclass(slots=True)
 class _Progress:
-    """What was asked and how it ended, and the engine's memory at some of the requests."""
+    """Counts requests and how they ended, and records the engine's memory at some of them."""
 
     pid: int
     num_requests: int
@@ -102,11 +102,11 @@ class _Progress:
     num_failed: int = 0
 
     def is_over(self) -> bool:
-        """Whether enough was asked."""
+        """Return whether all requests were sent."""
         return self.num_asked >= self.num_requests
 
     def note(self) -> None:
-        """A request has ended."""
+        """Note that a request has ended, and record the memory if it is due."""
         self.num_asked += 1
         self.on_request()
         if self.num_asked in LOOKS or self.num_asked == self.num_requests:
@@ -119,12 +119,12 @@ class _Progress:
                 "failed": self.num_failed,
                 "seconds": round(time.monotonic() - self.began, 1),
             }
-            log.info("%s", row)  # a long run that is ended otherwise leaves these
+            log.info("%s", row)  # if a long run is killed, these lines are left
             self.rows.append(row)
 
 
 def run(arguments: Sequence[str], num_requests: int, on_request: Callable[[], None]) -> Iterator[dict[str, object]]:
-    """A row for each look at the engine's memory.
+    """Yield a row for each look at the engine's memory.
 
     Args:
         arguments: of `decoding serve`, beside the runtime directory.
@@ -162,7 +162,7 @@ def _wait_until_ready(child: subprocess.Popen[bytes], runtime: Path) -> Address:
 async def _drive(address: Address, progress: _Progress) -> None:
     documents = [_Document(name, text, random.Random(name)) for name, text in _texts()]  # noqa: S311 - no secrets
     headers = {"Authorization": f"Bearer {address.token}"}
-    # Work ahead of time waits for all other, on a busy machine for long.
+    # No timeout: a prefetch waits for all other work, on a busy machine for long.
     patience = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(address.url, headers=headers, trust_env=False, timeout=patience) as http:
         clients = [_client(http, documents[i::NUM_CLIENTS], progress, i) for i in range(NUM_CLIENTS)]

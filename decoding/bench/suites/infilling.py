@@ -1,8 +1,8 @@
-"""`tabcast bench infilling`: what the model writes into a hole, against what stood there.
+"""Runs `tabcast bench infilling`: compares what the model generates in a hole with the text that stood there.
 
-Nothing here ever cuts an answer by the gold's length (that inflates scores: https://arxiv.org/abs/2410.03103).
-Raw texts and those that an editor would show are scored apart; the second come from the front end's own filters,
-through a process of their own, since the engine may not know them.
+Nothing here ever cuts an answer by the gold's length (that inflates scores: https://arxiv.org/abs/2410.03103). Raw
+texts and those that an editor would show are scored apart; the second come from the front end's own filters, through a
+process of their own, since the engine may not know them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LN2 = 0.6931471805599453
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One row's raw text, and the nats that its gold text costs the model."""
+    """One row's raw text, and the negative log-likelihood of its gold text under the model, in nats."""
 
     row: InfillingRow
     text: str
@@ -61,7 +61,7 @@ def answer(
 
 
 def describe_layout(models: ModelSet) -> str:
-    """The prompt's layout in a few words; some models have but one."""
+    """Describe the prompt's layout in a few words; some models have but one."""
     template = models.layout.template
     if template is None:
         return "no fill-in-the-middle: the prefix alone, whatever the layout"
@@ -71,7 +71,7 @@ def describe_layout(models: ModelSet) -> str:
 
 
 def healed_gold(models: ModelSet, prompt: HealedPrompt, row: InfillingRow) -> list[int] | None:
-    """The gold text's tokens with the bytes that were taken back; None where they are no text or go on otherwise."""
+    """Return the gold text's tokens with the healed bytes before them; None where they are no text, or others."""
     try:
         gold_ids = models.encode(prompt.rest.decode() + row.gold)
     except UnicodeDecodeError:  # the cursor's token cuts a character
@@ -81,9 +81,9 @@ def healed_gold(models: ModelSet, prompt: HealedPrompt, row: InfillingRow) -> li
 
 
 def gold_nats(models: ModelSet, session: Session, prompt: HealedPrompt, gold_ids: Sequence[int]) -> float:
-    """Negative log-likelihood of these tokens after the prompt, in nats.
+    """Return the negative log-likelihood of these tokens after the prompt, in nats.
 
-    Where bytes were taken back, it is that of decoding: among the tokens that healing allows.
+    Where the prompt was healed, only the tokens that healing allows count, as in decoding.
     """
     gold_ids = gold_ids[: models.target.shape.max_len - len(prompt.ids)]
     healing = Healing(models.index, prompt.rest)
@@ -96,14 +96,14 @@ def gold_nats(models: ModelSet, session: Session, prompt: HealedPrompt, gold_ids
 
 
 def _only(logits: torch.Tensor, allowed: Sequence[int]) -> torch.Tensor:
-    """(V,) with all but these tokens barred."""
+    """Return logits (V,) in which all other tokens are barred."""
     kept = torch.full_like(logits, -torch.inf)
     kept[list(allowed)] = logits[list(allowed)]
     return kept
 
 
 def post_process(command: Sequence[str], answers: Sequence[Answer]) -> list[str]:
-    """What an editor would show of each answer: one JSON object a line to the filter process, and one back."""
+    """Return what an editor would show of each answer: one JSON object a line to the filter process, and one back."""
     lines = "".join(
         json.dumps({"prefix": answer.row.prompt, "suffix": answer.row.behind, "text": answer.text}) + "\n"
         for answer in answers
@@ -115,7 +115,7 @@ def post_process(command: Sequence[str], answers: Sequence[Answer]) -> list[str]
 def summarise(
     answers: Sequence[Answer], shown: Sequence[str] | None, settings: str = "", special: Sequence[str] = ()
 ) -> list[dict[str, object]]:
-    """Rows for all cursors and for those in mid-line, raw and as shown.
+    """Return rows for all cursors and for those in mid-line, raw and as shown.
 
     `settings` is what they all were made with, `special` are the names of the model's special tokens.
     """
@@ -132,7 +132,7 @@ def summarise(
 
 
 def is_mid_line(row: InfillingRow) -> bool:
-    """Whether the cursor has text before it on its line."""
+    """Return whether the cursor has text before it on its line."""
     return bool(row.prompt[row.prompt.rfind("\n") + 1 :].strip())
 
 

@@ -1,8 +1,8 @@
-"""`tabcast bench lookup`: what finding drafts costs the host, by how much code is searched. Needs no model.
+"""Runs `tabcast bench lookup`: measures what finding drafts costs the host, by how much code is searched.
 
-Code is taken from folders, Python's own and what is installed by default; every twentieth file is held out, and its
-tokens are looked for at random places. Where a size is more than was read, copies stand in with their tokens exchanged,
-so that no two copies match each other.
+Needs no model. Code is taken from folders, Python's own and what is installed by default; every twentieth file is held
+out, and its tokens are looked for at random places. Where a size is more than was read, copies stand in with their
+tokens exchanged, so that no two copies match each other.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ MAX_FILE_CHARACTERS = 256 * 1024
 
 
 def add_options(suite: argparse.ArgumentParser) -> None:
-    """The options of this suite alone."""
+    """Add the options of this suite alone."""
     folders = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib")]
     suite.add_argument("--data", type=Path, nargs="+", default=folders, metavar="DIR", help="folders of Python code")
     suite.add_argument("--sizes", type=_megabytes, nargs="+", default=[1, 10, 100], metavar="MB", help="of code")
 
 
 def run(options: argparse.Namespace, _models: None, progress: Progress) -> Iterable[report.Row]:
-    """A row for what needs no datastore, and one a size. Raises `TabcastError`."""
+    """Yield a row for drafters that need no datastore, and one for each size of datastore. Raises `TabcastError`."""
     tokenizer = load_tokenizer(options.selected.model_path)
     task = progress.add_task("reading", total=None)
     wanted = min(READ_MB, max(options.sizes)) * 1_000_000
@@ -95,7 +95,7 @@ def _datastore_row(megabytes: float, tokens: Tokens, separator: int, unknown: Se
 
 
 def _search_us(store: SuffixArray, unknown: Sequence[int]) -> float:
-    """The median of one search with what it found, without the drafter around it."""
+    """Return the median microseconds of one search and of reading its matches, without the drafter around it."""
     drawn = random.Random(1)  # noqa: S311 - no secret
     times = []
     for _ in range(NUM_ROUNDS):
@@ -108,8 +108,8 @@ def _search_us(store: SuffixArray, unknown: Sequence[int]) -> float:
 
 
 def _row(method: str, drafter: Drafter, unknown: Sequence[int]) -> report.Row:
-    """Requests at random places of unknown code, whose next tokens are what is emitted: microseconds a round."""
-    # No place is within another's prompt: what was learnt of one must not be the answer at another.
+    """Draft at random places of unknown code, whose next tokens are emitted, and report microseconds a round."""
+    # No place lies within another's prompt: text learnt from one must not be the answer at another.
     places = list(range(PROMPT_IDS, len(unknown) - NUM_EMITTED, PROMPT_IDS + NUM_EMITTED))
     random.Random(0).shuffle(places)  # noqa: S311 - no secret
     rounds: list[float] = []
@@ -142,7 +142,9 @@ def _row(method: str, drafter: Drafter, unknown: Sequence[int]) -> report.Row:
 def _read(
     folders: Sequence[Path], tokenizer: Tokenizer, wanted: float, on_file: Callable[[], None]
 ) -> tuple[Tokens, list[int], int]:
-    """Tokens of code to search, with a separator behind each file, those held out, and the characters of the first."""
+    """Return the tokens of code to search, a separator behind each file, the held-out tokens, and the characters
+    read.
+    """
     paths = sorted(path for folder in folders for path in folder.rglob("*.py"))
     random.Random(0).shuffle(paths)  # noqa: S311 - no secret
     separator = tokenizer.get_vocab_size()
@@ -168,7 +170,7 @@ def _read(
 
 
 def _of_size(tokens: Tokens, size: int, vocabulary: int) -> Tokens:
-    """So many of the tokens; copies beyond, each with the tokens exchanged in another way."""
+    """Return so many of the tokens. Beyond the end come copies, each with its tokens exchanged in another way."""
     parts = [tokens[:size]]
     while (missing := size - sum(map(len, parts))) > 0:
         exchanged = np.append(np.random.default_rng(len(parts)).permutation(vocabulary), vocabulary)

@@ -1,4 +1,4 @@
-"""`tabcast bench passes`: the time of each kind of pass beside the time that its bytes take at the memory's speed.
+"""Runs `tabcast bench passes`: the time of each kind of pass beside the time that memory needs for its bytes.
 
 The rounds of `bench decode` are made of these; where they are slow, this says which part is.
 """
@@ -23,7 +23,7 @@ PART_CHARACTERS = 70
 
 
 def add_options(suite: argparse.ArgumentParser) -> None:
-    """The options of this suite alone."""
+    """Add the options of this suite alone."""
     decode_command.add_shape_options(suite)
     suite.set_defaults(max_tokens=64, baselines=[], prompt_tokens=512)
     suite.add_argument(
@@ -32,7 +32,7 @@ def add_options(suite: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
-    """A row a pass and context."""
+    """Yield a row for each pass and context."""
     contexts = decode_command.contexts(options)
     task = progress.add_task("timing", total=len(contexts))
     copied = bandwidth.copy_bytes_per_s(models.target.device)
@@ -62,7 +62,7 @@ def _parts_of_passes(models: ModelSet, context: int, most: int) -> Iterator[repo
 
 
 def _parts(name: str, device: torch.device, most: int, call: Callable[[], object]) -> Iterator[report.Row]:
-    """Where the time of a pass goes, as torch's profiler sees it: kernels on a GPU, operations on a CPU."""
+    """Yield rows that say where the time of a pass goes, by torch's profiler: kernels on a GPU, operations on a CPU."""
     is_gpu = device.type == "cuda"
     call()
     activity = torch.profiler.ProfilerActivity.CUDA if is_gpu else torch.profiler.ProfilerActivity.CPU
@@ -137,13 +137,13 @@ def _of_draft(model: LanguageModel, context: int, copied: float) -> Iterator[rep
 
 
 def _chosen(model: LanguageModel, rows: int, cache: Cache) -> list[int]:
-    """A step and the answer, fetched."""
+    """Run a step and fetch the chosen tokens."""
     ids: list[int] = model.step([1] * rows, cache).argmax(dim=-1).tolist()
     return ids
 
 
 def _filled(model: LanguageModel, context: int) -> Cache:
-    """A cache of so many tokens, in whole chunks where the context is."""
+    """Return a cache of so many tokens, filled in whole chunks where the context is a multiple of them."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(model.shape.vocabulary, (context,), generator=generator).tolist()
     cache = model.new_cache()

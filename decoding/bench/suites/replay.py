@@ -1,11 +1,10 @@
-"""`tabcast bench replay`: types what a commit inserted, and counts the keys that suggestions would have saved.
+"""Runs `tabcast bench replay`: types what a commit inserted, and counts the keys that suggestions would have saved.
 
-The user types the gold text key by key on an empty line; at each pause a completion is asked for, unless what is on
-the screen goes on with what was typed. What is accepted, with one key, is the whole suggestion, its first line or its
-first word, if the gold goes on with it and it has three characters at least (research of JetBrains: ratio of
-completed code). With a clock, a suggestion that is not there before the next key doesn't count.
-
-Knows no model: it is given a function that suggests.
+The user types the gold text key by key on an empty line; at each pause a completion is asked for, unless the text on
+the screen agrees with what was typed. One key accepts the whole suggestion, its first line or its first word, if the
+gold text agrees with it and it has three characters at least (research of JetBrains: ratio of completed code). With a
+clock, a suggestion that is not there before the next key doesn't count. Knows no model: it is given a function that
+suggests.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from decoding.bench.harness.data import ReplayRow
 from decoding.bench.metrics import accuracy, quality
 
 MIN_ACCEPTED = 3
-# Quantiles (10, 25, 50, 75, 90 %) of the gaps between edits in a recorded session of 92 minutes.
+# measured: quantiles (10, 25, 50, 75, 90 %) of the gaps between edits in a recorded session of 92 minutes.
 KEY_GAPS_MS = (21.0, 67.0, 116.0, 257.0, 898.0)
 WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """A suggestion, "" for none, what it took, and whether it can stand there."""
+    """A suggestion, "" for none, what it cost, and whether it fits its place."""
 
     text: str
     ms: float
@@ -60,7 +59,10 @@ MODES: dict[str, Callable[[str], str]] = {
 
 @dataclass(slots=True)
 class Typing:
-    """One insertion, typed in one mode. `kept_rates` and `verdicts` have one of each suggestion that was shown."""
+    """One insertion, typed in one mode.
+
+    `kept_rates` and `verdicts` have an entry for each suggestion that was shown.
+    """
 
     repository: str = ""
     commit: str = ""
@@ -74,12 +76,12 @@ class Typing:
 
     @property
     def completed_percent(self) -> float:
-        """Ratio of completed code: characters that suggestions brought, of all that were entered."""
+        """Return the ratio of completed code: the share of entered characters that suggestions brought."""
         return 100 * self.num_completed / (self.num_completed + self.num_typed)
 
     @property
     def saved_percent(self) -> float:
-        """Keys less than typing everything; accepting costs one."""
+        """Return the share of keys saved against typing everything; accepting costs one key."""
         return 100 * (1 - (self.num_typed + self.accept_keys) / (self.num_completed + self.num_typed))
 
 
@@ -88,14 +90,14 @@ Replayed = dict[tuple[str, bool], Typing]
 
 
 def place(row: ReplayRow) -> tuple[str, str]:
-    """What is typed and what follows: the last line end of the insertion stands there already, as on a new line."""
+    """Return the typed text and the text behind it, which has the insertion's last line end, as on a new line."""
     if row.gold.endswith("\n"):
         return row.gold[:-1], "\n" + row.suffix
     return row.gold, row.suffix
 
 
 def type_out(gold: str, suggest: Suggest, part: Callable[[str], str], gaps_ms: Sequence[float] | None = None) -> Typing:
-    """Type `gold`; `part` is what a key accepts of a suggestion, `gaps_ms` the clock: the next key at each place."""
+    """Type `gold`; `part` is what a key accepts of a suggestion, `gaps_ms` the time to the next key at each place."""
     typing = Typing()
     position, on_screen, is_accepted = 0, "", False
     while position < len(gold):
@@ -157,7 +159,7 @@ def _judged(row: ReplayRow, suggest: Callable[[ReplayRow, int], Offer], special:
 
 
 def summarise(done: Sequence[Replayed], settings: str) -> Iterator[dict[str, object]]:
-    """A row for each mode, repository (and all of them) and clock."""
+    """Yield a row for each mode, repository (and all of them) and clock."""
     names = sorted({typing.repository for of_row in done for typing in of_row.values()})
     for has_clock in (False, True):
         for mode in MODES:

@@ -1,4 +1,4 @@
-"""`tabcast bench startup`: from starting the language server to its first answer, to the engine, to a suggestion.
+"""Runs `tabcast bench startup`: times from the start of the language server to its first answer and suggestion.
 
 Cold means that no engine runs (the files of the models may lie in the system's page cache), warm that another window
 has started one. All times are from the start of the language server's process; medians.
@@ -28,7 +28,7 @@ TEXT = """def total_{number}(numbers):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """One start, in milliseconds; `has_text` if what was asked for got a suggestion and not an empty list."""
+    """One start, in milliseconds; `has_text` is true if the request got a suggestion and not an empty list."""
 
     initialize_ms: float
     engine_ready_ms: float
@@ -39,11 +39,11 @@ class Start:
 def run(
     command: Sequence[str], repeats: int, on_start: Callable[[], None] = lambda: None
 ) -> Iterator[dict[str, object]]:
-    """A row for cold starts and one for warm starts."""
+    """Yield a row for cold starts and one for warm starts."""
     with ExitStack() as stack:
         colds = []
         for number in range(repeats):
-            stack.close()  # the engine of the start before
+            stack.close()  # ends the engine of the last start
             runtime = stack.enter_context(runtime_directory())
             colds.append(asyncio.run(_start(command, runtime, number)))
             on_start()
@@ -56,7 +56,7 @@ def run(
 
 
 def summarise(method: str, starts: Sequence[Start]) -> dict[str, object]:
-    """Medians."""
+    """Return the medians of these starts as a row."""
     return {
         "method": method,
         "count": len(starts),
@@ -71,7 +71,7 @@ async def _start(command: Sequence[str], runtime: Path, number: int) -> Start:
     began = time.perf_counter()
     async with language_server(command, runtime) as server:
         initialized = await server.initialize()
-        # A text that the engine has not seen: a second start must not live on the first one's cache.
+        # Each start has another text: a second start must not profit from the first one's cache.
         uri, text = "file:///startup/totals.py", TEXT.format(number=number)
         document = {"uri": uri, "languageId": LANGUAGE, "version": 1, "text": text}
         server.notify("textDocument/didOpen", {"textDocument": document})

@@ -1,6 +1,6 @@
-"""Suggestions as an editor would show them: the front end's request and filters, the engine's core for the text.
+"""Makes suggestions as an editor would show them: the front end's request and filters, the engine's core for the text.
 
-What is the front end's are processes of it, kept open as pipes, since the engine may not know them.
+The front end's parts are processes of it, kept open as pipes, since the engine may not import them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONTEXTS = ("imports", "open", "similar", "edits")
 
 
 class FrontEndProcess:
-    """A program of the front end that answers one JSON object a line by another."""
+    """A program of the front end that answers each line of JSON with another."""
 
     def __init__(self, command: Sequence[str], name: str) -> None:
         self._name = name
@@ -37,7 +37,7 @@ class FrontEndProcess:
         )
 
     def ask(self, **given: object) -> dict[str, Any]:
-        """The answer. Raises `TabcastError` if the process has ended."""
+        """Send an object and return the answer. Raises `TabcastError` if the process has ended."""
         stdin, stdout = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
         try:
             stdin.write(json.dumps(given) + "\n")
@@ -48,12 +48,12 @@ class FrontEndProcess:
         return answer
 
     def close(self) -> None:
-        """End the process."""
+        """End the process and wait for its end."""
         self._process.communicate()
 
 
 class FrontEnd:
-    """What the front end says of a place: the request that it would send, and what it would show of the answer.
+    """Asks the front end about a place: the request that it would send, and what it would show of the answer.
 
     Args:
         command: starts the front end.
@@ -71,18 +71,24 @@ class FrontEnd:
         )
 
     def request(self, row: ReplayRow, prefix: str, suffix: str, max_tokens: int) -> CompletionRequest | None:
-        """What an editor would ask there, None if it would not. Raises `TabcastError` if the process has ended."""
+        """Return what an editor would ask there, None if it would not.
+
+        Raises `TabcastError` if the process has ended.
+        """
         place = {"prefix": prefix, "suffix": suffix, "path": row.path, "repo": row.repository}
         found = self._requests.ask(**place, max_tokens=max_tokens)["request"]
         return None if found is None else CompletionRequest.from_json(found)
 
     def shown(self, prefix: str, suffix: str, text: str, tokens: Sequence[ScoredToken] = ()) -> str:
-        """The text that is left, less what is too improbable by its tokens. Raises `TabcastError`, likewise."""
+        """Return the part of a text that an editor would show, given its tokens' probabilities.
+
+        Raises `TabcastError`.
+        """
         given = {"prefix": prefix, "suffix": suffix, "text": text, "confidence": confidence_to_json(tokens)}
         return str(self._filters.ask(**given, min_confidence=self._min_confidence)["text"])
 
     def files(self, row: ReplayRow, context_tokens: int) -> tuple[ContextFile, ...]:
-        """The context, made where the typing begins and kept while it lasts. Raises `TabcastError`, likewise."""
+        """Return the context, gathered where the typing begins and kept while it lasts. Raises `TabcastError`."""
         found = self._contexts.ask(
             path=row.path,
             prefix=row.prefix,
@@ -94,7 +100,7 @@ class FrontEnd:
         return tuple(ContextFile(path=file["path"], text=file["text"]) for file in found)
 
     def close(self) -> None:
-        """End the processes."""
+        """End all processes of the front end."""
         for process in (self._requests, self._filters, self._contexts):
             process.close()
 
@@ -111,7 +117,7 @@ class Suggester:
         self._files: tuple[ContextFile, ...] = ()
 
     def __call__(self, row: ReplayRow, position: int) -> Offer:
-        """The suggestion behind `position` characters of the row's insertion."""
+        """Return the suggestion behind `position` characters of the row's insertion."""
         gold, suffix = place(row)
         prefix = row.prefix + gold[:position]
         if row is not self._row:
@@ -129,7 +135,7 @@ class Suggester:
             for piece in pieces:
                 text += piece.text
                 tokens += piece.tokens
-                # An end that comes early brings no statistics, so steps are told by what they leave in the cache.
+                # If the generator is closed early there are no statistics, so steps are told by the cache's length.
                 num_steps += piece.stats is None and len(self._session.cache) >= len(prompt.ids)
                 ended_by_limit = piece.stats is not None and piece.stats.reason == "length"
                 if "\n" in piece.text and self._is_cut(prefix, suffix, text[: text.rfind("\n") + 1], tokens):
@@ -142,5 +148,5 @@ class Suggester:
         return Offer(text=text, ms=ms, num_tokens=num_tokens, num_steps=num_steps)
 
     def _is_cut(self, prefix: str, suffix: str, text: str, tokens: Sequence[ScoredToken]) -> bool:
-        """Whether the filters end it before here, so that nothing that follows would be shown."""
+        """Return whether the filters end the text before here, so that nothing that follows would be shown."""
         return bool(text.strip()) and self._front_end.shown(prefix, suffix, text, tokens).rstrip() != text.rstrip()

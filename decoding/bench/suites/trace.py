@@ -1,4 +1,4 @@
-"""`tabcast bench trace`: plays a recorded editing session through the real language server, as the editor did.
+"""Runs `tabcast bench trace`: plays a recorded editing session through the real language server, as the editor did.
 
 Every edit, request and cancellation is sent at its recorded time divided by the speed; a cancellation only if there is
 no answer yet. The wire hides when a change was read, so each is followed by a small request: what is answered after
@@ -35,9 +35,9 @@ from decoding.bench.suites import trace_keystrokes
 from decoding.bench.suites.trace_judge import Played, Request, summarise
 from decoding.protocol import Address
 
-# No server knows this request: its refusal costs next to nothing and is sent as soon as it is read.
+# No server supports this request: it is refused as soon as it is read, at next to no cost.
 MARK = "tabcast/mark"
-LANGUAGE = "python"  # what the shipped model knows
+LANGUAGE = "python"  # the only language of the shipped model
 PATIENCE_S = 15.0
 
 
@@ -48,7 +48,7 @@ def run(
     rows: list[dict[str, object]],
     on_event: Callable[[], None] = lambda: None,
 ) -> None:
-    """Play the events to the language server of this command; `rows` is filled also if it is interrupted."""
+    """Play the events to the language server of this command; `rows` is filled even if it is interrupted."""
     with runtime_directory() as runtime:
         asyncio.run(_run(command, runtime, events, speed, rows, on_event))
 
@@ -85,7 +85,7 @@ async def _run(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """Memory and counters at one moment; what can't be told is None or missing."""
+    """Memory and counters at one moment; a value that can't be told is None or missing."""
 
     server_mb: float | None
     server_s: float | None
@@ -94,7 +94,7 @@ class State:
 
     @classmethod
     def read(cls, server: LspClient, engine: Address | None) -> State:
-        """As it is now."""
+        """Read the state as it is now."""
         return cls(
             server_mb=memory_mb(server.pid),
             server_s=processor_s(server.pid),
@@ -103,7 +103,7 @@ class State:
         )
 
     def facts(self, after: State, num_requests: int) -> dict[str, object]:
-        """What changed since, for the report; the front end's processor time is that of changes, too."""
+        """Return what changed up to `after`, for the report; the front end's processor time includes that of edits."""
         counted = {name: value - self.counters.get(name, 0) for name, value in after.counters.items()}
         asked, steps = counted.get("tabcast_requests_total", 0), counted.get("tabcast_steps_total", 0)
         prefilled = counted.get("tabcast_prefilled_tokens_total", 0)
@@ -121,10 +121,10 @@ class State:
 
 
 class Player:
-    """An editor that does what the recording says; `language` is what documents are opened as.
+    """An editor that does what the recording says; `language` is the one that documents are opened with.
 
-    With a `folder` the documents are files there, too, as they are when they are opened first.
-    With the engine's `counters` it notes what each request cost: what was computed between it and the next event.
+    With a `folder` the documents are files there, too, as they are when they are opened first. With the engine's
+    `counters` it notes what each request cost: what was computed between it and the next event.
     """
 
     def __init__(
@@ -138,11 +138,11 @@ class Player:
         self._counts: list[tuple[Request | None, asyncio.Future[dict[str, float]]]] = []
         self._uncounted: Request | None = None
         self._documents: dict[int, _Document] = {}
-        self._pending: dict[int, list[Request]] = {}  # by document, those with no change after them
-        self._ids: dict[int, int] = {}  # recorded request number to ours
+        self._pending: dict[int, list[Request]] = {}  # by document, requests that no change has followed yet
+        self._ids: dict[int, int] = {}  # our request id by the recorded number
 
     async def play(self, events: Sequence[Event], speed: float, on_event: Callable[[], None] = lambda: None) -> None:
-        """Play all events and wait for what is unanswered; cancelled, it still waits for that."""
+        """Play all events and wait for unanswered requests, even when cancelled."""
         began = time.perf_counter()
         try:
             for event in events:
@@ -157,7 +157,7 @@ class Player:
             await self._settle_counts()
 
     def _count(self) -> None:
-        """Ask what the engine has done by now, which is laid to the last request's account."""
+        """Ask what the engine has computed by now, which counts for the last request."""
         if self._counters is not None and (self._uncounted is not None or not self._counts):
             self._counts.append((self._uncounted, self._counters.ask()))
             self._uncounted = None
@@ -190,16 +190,16 @@ class Player:
             self._documents[event.document] = document
             item = {"uri": document.uri, "languageId": self._language, "version": document.version, "text": event.text}
             self._server.notify("textDocument/didOpen", {"textDocument": item})
-        else:  # its text was set anew, as by a change on disk
+        else:  # the text was replaced, for example after a change on disk
             document.units = to_units(event.text)
             self._changed(event.document, [{"text": event.text}])
 
     def _place(self, event: Opened) -> str:
-        """Where a document is; a path that leads out of the folder gets no file."""
+        """Return the URI of a document; a path that leads out of the folder gets no file."""
         file = (self._folder / event.path).resolve() if self._folder else None
         if self._folder is None or file is None or self._folder.resolve() not in file.parents:
             return f"file:///recording/{quote(event.path)}"
-        with suppress(OSError):  # two documents of a recording may claim one place
+        with suppress(OSError):  # two documents of a recording may need one path as file and as folder
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(event.text, encoding="utf-8", errors="replace")
         return file.as_uri()
@@ -207,7 +207,7 @@ class Player:
     def _edit(self, event: Edited) -> None:
         document = self._documents[event.document]
         changes = []
-        for start, end, text in event.edits:  # from the last to the first, so that offsets stay right
+        for start, end, text in event.edits:  # from the last to the first, so that offsets stay valid
             place = {"start": position_of(document.units, start), "end": position_of(document.units, end)}
             changes.append({"range": place, "text": from_units(text)})
         document.units = event.apply(document.units)

@@ -1,4 +1,4 @@
-"""Judges what a language server answered to a played recording: stale, late, twice or never; and how long it took.
+"""Judges a language server's answers to a played recording: stale, late, twice or never; and how long they took.
 
 An answer is stale if it doesn't fit the text that it was asked for, or if it brings a suggestion after the server has
 read a later change of that document. Pure functions of what was sent and what came back.
@@ -17,18 +17,18 @@ from decoding.bench.harness.text_units import offset_of, to_units
 from decoding.bench.metrics import accuracy
 from decoding.bench.suites import trace_keystrokes
 
-# The reasons of answers that were given without the engine.
+# Answers with these reasons were given without the engine.
 FROM_MEMORY = ("typed through", "remembered")
 Row = dict[str, object]
 
 
 @dataclass(slots=True, kw_only=True)
 class Request:
-    """A completion request as it was sent, and what of its document changed first after it.
+    """A completion request as it was sent, and the first change of its document after it.
 
-    `change_mark` is the id of the request that followed that change, `next_key_s` when it was sent. `kind` is what was
-    done since the request before it, `num_prefilled` the prompt tokens that the engine computed until the next event,
-    None if it wasn't asked or can't be.
+    `change_mark` is the id of the marking request that followed that change, sent at `next_key_s`. `kind` says what was
+    done since the last request. `num_prefilled` counts the prompt tokens that the engine computed until the next event;
+    None if that is unknown.
     """
 
     id: int
@@ -43,25 +43,25 @@ class Request:
 
 @dataclass(slots=True)
 class Played:
-    """What was sent; grows while it is played. `lateness_ms` is how far behind its time each event was sent."""
+    """All that was sent; it grows while the recording is played. `lateness_ms` says how late each event was sent."""
 
     requests: list[Request] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     lateness_ms: list[float] = field(default_factory=list)
 
     def ids(self) -> set[int]:
-        """Every request that was sent."""
+        """Return the ids of all requests that were sent."""
         return {*self.marks, *(request.id for request in self.requests)}
 
 
 def items_of(answer: Answer) -> list[dict[str, Any]]:
-    """The suggestions of an answer, of any form that the protocol allows."""
+    """Return the suggestions of an answer, of any form that the protocol allows."""
     result = answer.result
     return (result.get("items") or []) if isinstance(result, dict) else (result or [])
 
 
 def is_stale(request: Request, answers: dict[Any, list[Answer]]) -> bool:
-    """Whether an answer doesn't fit its text, or came after the server had read a change of it."""
+    """Return whether an answer doesn't fit its text, or came after the server had read a change of it."""
     for answer in answers.get(request.id, []):
         items = items_of(answer)
         marks = answers.get(request.change_mark, []) if request.change_mark else []
@@ -73,7 +73,7 @@ def is_stale(request: Request, answers: dict[Any, list[Answer]]) -> bool:
 
 
 def _fits(item: dict[str, Any], request: Request) -> bool:
-    """Whether an editor could show it: it goes on with what stands before the cursor, and keeps what is behind."""
+    """Return whether an editor could show an item: it agrees with the text before the cursor and behind it."""
     text = item["insertText"]
     text = to_units(text if isinstance(text, str) else text["value"])
     place = item.get("range")
@@ -93,7 +93,7 @@ def summarise(
     facts: Mapping[str, object],
     timings: Mapping[int, Timing] | None = None,
 ) -> list[Row]:
-    """A row for all requests, with the facts, those with a suggestion, those from memory, and each kind of key."""
+    """Return a row for all requests, with the facts, those with a suggestion, from memory, and each kind of key."""
     firsts = [(request, answers[request.id][0]) for request in played.requests if request.id in answers]
     found = [(request, answer) for request, answer in firsts if answer.result is not None]
     shown = [(request, answer) for request, answer in found if items_of(answer)]
@@ -118,7 +118,7 @@ def summarise(
 
 
 def _front_end(timings: Sequence[Timing]) -> dict[str, object]:
-    """The front end's own time in answers for which it asked the engine: all but the engine's and pauses on purpose."""
+    """Return the front end's own time where it asked the engine, without the engine's time and debouncing."""
     asked = [timing for timing in timings if timing.engine_ms > 0]
     if not asked:
         return {}
@@ -133,7 +133,7 @@ def _front_end(timings: Sequence[Timing]) -> dict[str, object]:
 
 
 def _from_memory(pairs: Sequence[tuple[Request, Answer]], timings: Mapping[int, Timing]) -> Row:
-    """Answers for which nothing was waited: as the editor sees them, and what of that the front end took."""
+    """Return a row for answers without the engine: their latency for the editor, and the front end's part of it."""
     pairs = [(request, answer) for request, answer in pairs if _is_from_memory(timings.get(request.id))]
     own = [timings[request.id].own_ms for request, _ in pairs]
     figures = {

@@ -1,4 +1,4 @@
-"""What changed between two completion requests of a document, and what reading the prompt cost the engine for it.
+"""Classifies what changed between two completion requests of a document, and sums the prefill that it cost.
 
 The layout of the prompt promises that a key within a line costs no more than the tokens typed. An editor that closes
 brackets by itself changes the text behind the cursor, too, so such keys stand apart. Pure.
@@ -18,7 +18,7 @@ OTHER = "other changes"
 
 
 def kind_of(before: tuple[str, int] | None, after: tuple[str, int]) -> str:
-    """What was done between two requests, each a text and the cursor's offset in it."""
+    """Return what was done between two requests, each a text and the cursor's offset in it."""
     if before is None:
         return OTHER
     old_head, old_tail = _cut(*before)
@@ -30,7 +30,7 @@ def kind_of(before: tuple[str, int] | None, after: tuple[str, int]) -> str:
 
 
 def rows(costs: Iterable[tuple[str, int]]) -> Iterator[dict[str, object]]:
-    """A row for each kind, from (kind, prompt tokens computed) of the requests that the engine was asked for."""
+    """Yield a row for each kind, from (kind, prompt tokens computed) of the requests that the engine was asked for."""
     by_kind: dict[str, list[int]] = {WITHIN_LINE: [], TEXT_BEHIND: [], OTHER: []}
     for kind, num_tokens in costs:
         by_kind[kind].append(num_tokens)

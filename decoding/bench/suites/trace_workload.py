@@ -1,6 +1,6 @@
-"""Makes a recorded session as heavy as a large project: long files, and many that are open.
+"""Makes a recorded session as heavy as a large project: long files, and many open ones.
 
-What was typed, and when, stays; what stands around it grows. Pure functions over events; no server, no clock.
+The typed keys and their times stay; only the text around them grows. Pure functions over events; no server, no clock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WORDS = ("invoice", "shelf", "reader", "sensor", "ticket", "route", "recipe", "s
 
 
 def enlarge(events: Sequence[Event], *, num_lines: int = 0, num_open: int = 0) -> list[Event]:
-    """The events, with every document that was asked in made this long, and so many others opened before."""
+    """Make every document that was asked in this long, open so many others first, and return the events."""
     text = filler(num_lines, seed=0)
     half = len(text) // 2
     above = text[: text.rfind("\n", 0, half) + 1]
@@ -36,7 +36,7 @@ def enlarge(events: Sequence[Event], *, num_lines: int = 0, num_open: int = 0) -
 
 
 def filler(num_lines: int, seed: int) -> str:
-    """So many lines of code, ASCII, the same for the same seed."""
+    """Return so many lines of ASCII code, always equal for equal seeds."""
     units = (
         UNIT.format(word=WORDS[(seed + number) % len(WORDS)], number=seed * 1000 + number).splitlines(keepends=True)
         for number in count()
