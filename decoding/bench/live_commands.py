@@ -56,9 +56,7 @@ def run_endurance(options: argparse.Namespace, _models: ModelSet | None, progres
 
 
 def _language_server(options: argparse.Namespace) -> list[str]:
-    """Return the command that starts the language server with this engine, with absolute paths, as it runs
-    elsewhere.
-    """
+    """Return the command that starts the language server with this engine; its paths are absolute."""
     if not options.front_end:
         raise TabcastError("this suite drives the language server: run it by the command `tabcast bench`")
     return [*options.front_end, "lsp", *_engine_arguments(options)]

@@ -1,4 +1,4 @@
-"""What `tabcast doctor` and `tabcast models` say of this machine and its models."""
+"""Inspects this machine and its models for `tabcast doctor` and `tabcast models`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MIN_MEMORY_GIB = 2
 
 
 def doctor(config: EngineConfig) -> list[Row]:
-    """Checks in the order that they depend on each other: `name`, `ok`, `detail`, `advice`."""
+    """Return the checks in the order in which they depend on each other: `name`, `ok`, `detail`, `advice`."""
     rows = [
         _row("python", True, platform.python_version()),
         _row("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads"),
@@ -76,7 +76,7 @@ def doctor(config: EngineConfig) -> list[Row]:
 
 
 def _memory_rows() -> list[Row]:
-    """Main memory, where the system tells it: what doesn't fit would be killed without a word."""
+    """Check main memory, where the system tells it: a process that doesn't fit is killed without a message."""
     free = free_bytes(torch.device("cpu"))
     if free is None:
         return []
@@ -93,7 +93,7 @@ def _describe_cache(target: LanguageModel) -> str:
 
 
 def _describe_agreement(config: EngineConfig, models: ModelSet) -> str:
-    """How often the rounded target chooses what the full one does, where there is room for both."""
+    """Describe how often the rounded target chooses what the full one does, where there is room for both."""
     sample = models.encode(Path(__file__).read_text(encoding="utf-8"))[:SAMPLE_TOKENS]
     try:
         full = load_pair(replace(config, quantize="none", draft="none"))[0]
@@ -104,10 +104,10 @@ def _describe_agreement(config: EngineConfig, models: ModelSet) -> str:
 
 
 def list_models(config: EngineConfig) -> list[Row]:
-    """The models at hand, then those that are recommended.
+    """Return the models at hand, then those that are recommended.
 
-    `name`, `role`, `path`, `selected`, `note`; at hand also `architecture` and `megabytes`, or `ok` False and `error`;
-    of the others `needs_gib` and whether it `fits`.
+    All have `name`, `role`, `path`, `selected` and `note`. Those at hand also have `architecture` and `megabytes`, or
+    `ok` False and `error`; the others `needs_gib` and whether it `fits`.
     """
     places = [("bundled", "target", BUNDLED / "target"), ("bundled", "draft", BUNDLED / "draft")]
     places += [(pulled.name, "pulled", pulled.folder) for pulled in pulled_models()]
@@ -122,7 +122,7 @@ def list_models(config: EngineConfig) -> list[Row]:
 
 
 def show_model(name: str, config: EngineConfig) -> Row:
-    """What a model is, what it needs, and how this machine would run it. Raises `ModelError`."""
+    """Describe a model, what it needs, and how this machine would run it. Raises `ModelError`."""
     folder = model_folder(name, "target")
     read = ModelFolder.read(folder)
     device, dtype = choose_device(config)
@@ -148,7 +148,7 @@ def show_model(name: str, config: EngineConfig) -> Row:
 
 
 def _drafters_of(folder: Path) -> list[str] | str:
-    """What drafts for the model of a folder without being named: what lies in it, or beside the shipped target."""
+    """Return what drafts for a folder's model without being named: drafts in it, or beside the shipped target."""
     place = BUNDLED if folder == BUNDLED / "target" else folder
     found = ["draft"] if place == BUNDLED else []
     if (place / PARALLEL).is_dir():
@@ -193,7 +193,7 @@ def _recommended_rows(config: EngineConfig, at_hand: set[str]) -> list[Row]:
 
 
 def as_text(rows: list[Row]) -> str:
-    """One line a row, for people."""
+    """Format one line a row, for people."""
     return "\n".join("  ".join(str(value) for value in row.values() if value != "") for row in rows)
 
 

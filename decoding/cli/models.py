@@ -1,4 +1,4 @@
-"""`tabcast models`: which models there are, fetching one, choosing one, looking at one, taking one away.
+"""Implements `tabcast models`: list, fetch, choose, show and remove models.
 
 Loads no weights. What takes time says so on standard error; `--json` prints one value on standard output.
 """
@@ -38,7 +38,7 @@ Value = dict[str, Any] | list[dict[str, Any]]
 
 
 def add_parser(commands: Any) -> list[argparse.ArgumentParser]:
-    """The command line; the parsers that take an engine's options are returned."""
+    """Add the parsers; return those that take an engine's options."""
     models = commands.add_parser(
         "models",
         help="the models at hand",
@@ -65,14 +65,14 @@ def add_parser(commands: Any) -> list[argparse.ArgumentParser]:
     export.add_argument("--type", choices=["bf16", "q8_0", "f32"], default="bf16", help="of the matrices")
     index = datastores.add_parser(actions)
     for action in (models, listed, pull, use, show, remove, index):
-        # What stands before the action's name must not be undone by the action's own default.
+        # An option before the action's name must not be undone by the action's own default.
         default = False if action is models else argparse.SUPPRESS
         action.add_argument("--json", action="store_true", help="print JSON", default=default)
     return [models, listed, show, export, index]
 
 
 def run(options: argparse.Namespace, config: EngineConfig) -> int:
-    """Run one action; its exit code. Raises `TabcastError`."""
+    """Run one action and return its exit code. Raises `TabcastError`."""
     actions: Mapping[str, Callable[[argparse.Namespace, EngineConfig], Value]] = {
         "list": _list,
         "pull": _pull,
@@ -113,7 +113,7 @@ def _show(options: argparse.Namespace, config: EngineConfig) -> Value:
 
 
 def _pull(options: argparse.Namespace, _config: EngineConfig) -> Value:
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # there is one here
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # we show our own
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub.utils import logging as hub_logging  # noqa: PLC0415 - half a second
 
@@ -127,7 +127,7 @@ def _pull(options: argparse.Namespace, _config: EngineConfig) -> Value:
 
 
 class _Progress:
-    """A line for each file; on a terminal it is written again as the file grows."""
+    """Shows a line for each file; on a terminal it is rewritten as the file grows."""
 
     def __init__(self) -> None:
         self._file = ""
@@ -159,7 +159,7 @@ def _use(options: argparse.Namespace, config: EngineConfig) -> Value:
     values = {"model": _written(options.name), "draft": _written(draft)}
     set_engine_values(path, values)
     if not options.json:
-        # Which engine is meant follows from the file, so that no command finds the one of before any more.
+        # The engine's directory follows from the configuration, so after the change no command finds the last engine.
         print(
             "Editors that start from now on use it. An engine that runs serves its editors as before,"
             f" and ends after {config.idle_minutes:g} minutes without a request.",
@@ -203,14 +203,14 @@ def _export(options: argparse.Namespace, config: EngineConfig) -> int:
 
 
 def _recommended_draft(name: str) -> str:
-    """The recommended draft of a recommended target where it was pulled."""
+    """Return the recommended draft of a recommended target where it was pulled, else ""."""
     draft = next((item.draft for item in RECOMMENDATIONS if item.target == name), "")
     pulled = hub.read_record(model_folder(draft, "draft")) if draft else None
     return draft if pulled is not None and pulled.is_complete else METHOD_NO_DRAFT
 
 
 def _written(name: str) -> str:
-    """As settings want it: folders absolute, because the engine runs in one of its own."""
+    """Return a model's name as settings need it: folders absolute, because the engine runs in one of its own."""
     if name in (*BUNDLED_NAMES, METHOD_NO_DRAFT) or is_hub_name(name):
         return name
     return str(Path(name).expanduser().absolute())
@@ -227,7 +227,7 @@ def _describe(pulled: hub.Pulled) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Columns for people: mark, name, role, size, what there is to say."""
+    """Format columns for people: mark, name, role, size, remarks."""
     cells = [
         (
             "*" if row["selected"] else " ",
@@ -246,7 +246,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _size(row: dict[str, Any]) -> str:
-    """Of the files at hand; of a model that isn't, the memory it needs."""
+    """Format the size of the files at hand; for a model that isn't at hand, the memory it needs."""
     if "megabytes" in row:
         return f"{row['megabytes']:.0f} MB" if row["megabytes"] >= 1 else f"{row['megabytes'] * 1e3:.0f} kB"
     return f"{row['needs_gib']:.0f} GiB" if "needs_gib" in row else "-"

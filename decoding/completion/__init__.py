@@ -1,1 +1,1 @@
-"""Answers one request: sessions, the completion itself, and its text."""
+"""Answers one request in the engine: sessions, the completion itself, and its text."""

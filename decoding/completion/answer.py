@@ -1,4 +1,4 @@
-"""Makes one answer of the target's tokens: text, what each token was worth, and when it ends. Knows no thread."""
+"""Makes one answer from the target's tokens: text, the tokens' scores, and its end. Knows no thread."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ class Shown(NamedTuple):
 
 
 class Answer:
-    """Counts what the rounds bring and decides when it ends; stop tokens are seen inside an accepted draft, too."""
+    """Counts the tokens of each round and decides when the answer ends.
+
+    Stop tokens are found inside an accepted draft, too.
+    """
 
     def __init__(self, models: ModelSet, request: CompletionRequest, *, num_skipped: int) -> None:
-        """`num_skipped` bytes at the beginning were typed already, and are not shown."""
+        """The first `num_skipped` bytes were typed already, and are not shown."""
         self._stop_ids = models.layout.stop_ids
         self._max_tokens = request.max_tokens
         self._ends_loops = request.tabcast.line_mode != "free"
@@ -41,7 +44,7 @@ class Answer:
         self.reason = ""
 
     def take(self, outcome: Round) -> Shown:
-        """What may be shown after this round; tokens behind an end are dropped."""
+        """Return the text that may be shown after this round; tokens behind an end are dropped."""
         self.num_steps += 1
         text = ""
         for row, token_id in enumerate(outcome.emitted_ids):
@@ -60,7 +63,7 @@ class Answer:
         return Shown(text, self._unshown.take(len(text), is_end=bool(self._stops.reason)))
 
     def flush(self) -> Shown:
-        """What was held back in case it began a stop text."""
+        """Return the text that was held back in case it began a stop text."""
         text = self._stops.flush()
         return Shown(text, self._unshown.take(len(text), is_end=True))
 
@@ -74,14 +77,14 @@ class Answer:
         return ScoredToken(text=text, logprob=found.logprob, likeliest=likeliest)
 
     def _name(self, token_id: int) -> str:
-        """A token as text; one that is not, in the form that OpenAI gives it."""
+        """Return a token as text; one that isn't text gets the form that OpenAI gives it."""
         try:
             return self._token_bytes[token_id].decode()
         except UnicodeDecodeError:
             return "bytes:" + "".join(f"\\x{byte:02x}" for byte in self._token_bytes[token_id])
 
     def _count(self, outcome: Round) -> None:
-        accepted = outcome.num_accepted  # all of the leading chain
+        accepted = outcome.num_accepted  # all accepted tokens belong to the leading chain
         for chain in outcome.draft.verified:
             if chain.token_ids:
                 before = self.drafters.get(chain.drafter, DrafterStats())
@@ -92,17 +95,17 @@ class Answer:
 
 
 class _Unshown:
-    """Scored tokens whose text is not shown yet: some is held back, and a stop text may cut a token."""
+    """Scored tokens whose text is not shown yet: some text is held back, and a stop text may cut a token."""
 
     def __init__(self) -> None:
         self._tokens: deque[ScoredToken] = deque()
-        self._num_characters = 0  # shown already of the first token
+        self._num_characters = 0  # how many characters of the first token are shown already
 
     def put(self, token: ScoredToken) -> None:
         self._tokens.append(token)
 
     def take(self, num_shown: int, *, is_end: bool) -> tuple[ScoredToken, ...]:
-        """The tokens that `num_shown` more characters complete; at the end, what is left of a token that was cut."""
+        """Return the tokens that `num_shown` more characters complete; at the end, also the rest of a cut token."""
         self._num_characters += num_shown
         taken: list[ScoredToken] = []
         while self._tokens and len(self._tokens[0].text) <= self._num_characters:

@@ -1,6 +1,6 @@
-"""One request: layout, cache, speculation, text, stops; and its `n` answers, each different.
+"""Answers one request: layout, cache, speculation, text, stops; and its `n` answers, each different.
 
-Generators, so that the caller can stop between any two steps.
+The functions are generators, so that the caller can stop between any two steps.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from decoding.text.prompt_layout import lay_out
 from decoding.text.token_healing import Healing, take_back
 
 MIN_PROMPT_TOKENS = 32
-# Hints are advice: what a tokenizer takes longer than a step for is not worth reading.
+# chosen: hints are only advice, so tokenising them should not take longer than a step.
 MAX_HINT_CHARACTERS = 20_000
 MAX_HINTS = 32
-# Of `n` answers, this many times as many are tried until they differ.
+# chosen: for `n` different answers, up to so many times `n` are tried.
 MAX_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """What a step brought: text to show and what it was worth, what was computed, and at the end the statistics."""
+    """The result of a step: text to show and its scores, counts of the work, and at the end the statistics."""
 
     text: str = ""
     tokens: tuple[ScoredToken, ...] = ()
@@ -45,14 +45,14 @@ class Piece:
 
 
 class HealedPrompt(NamedTuple):
-    """The prompt's tokens as the model sees them, and the bytes that were taken back from their end."""
+    """The prompt's tokens as the model sees them, and the bytes that token healing removed from their end."""
 
     ids: list[int]
     rest: bytes
 
 
 def prompt_tokens(models: ModelSet, request: CompletionRequest) -> HealedPrompt:
-    """Lay the prompt out and heal its end. Raises `RequestError` if the answer asked for leaves it no room."""
+    """Lay the prompt out and heal its end. Raises `RequestError` if the wanted answer leaves no room for it."""
     budget = models.target.shape.max_len - request.max_tokens
     if budget < MIN_PROMPT_TOKENS:
         raise RequestError(
@@ -65,7 +65,10 @@ def prompt_tokens(models: ModelSet, request: CompletionRequest) -> HealedPrompt:
 
 
 def with_seed(request: CompletionRequest) -> CompletionRequest:
-    """The request with a seed drawn, where it is to be sampled and names none; small enough for any JSON reader."""
+    """Return the request with a random seed if it samples and has none.
+
+    The seed is small enough for any JSON reader.
+    """
     if request.temperature == 0 or request.seed is not None:
         return request
     return replace(request, seed=secrets.randbits(53))
@@ -74,7 +77,7 @@ def with_seed(request: CompletionRequest) -> CompletionRequest:
 def answers(
     models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt
 ) -> Iterator[tuple[int, Piece]]:
-    """Pieces of up to `n` different answers, one after the other, each with its number.
+    """Yield pieces of up to `n` different answers, one after the other, each with its number.
 
     They share the prompt's cache. From the second on, text is held back until it differs from all answers before; an
     answer that never does is left out and another one tried, a bounded number of times.
@@ -169,7 +172,7 @@ def _sampling(request: CompletionRequest, prompt_len: int, attempt: int) -> Samp
 
 
 class _Clock:
-    """Milliseconds of prefill and of decoding; what others do between two steps is not counted."""
+    """Measures the milliseconds of prefill and of decoding, without the time of others between two steps."""
 
     def __init__(self) -> None:
         self.prefill_ms = self.decode_ms = 0.0
@@ -179,7 +182,7 @@ class _Clock:
         self._began = time.perf_counter()
 
     def stop(self, *, is_prefill: bool) -> None:
-        """The step that brings the first token still reads the prompt."""
+        """Add the time since `start`. The step that brings the first token still counts as prefill."""
         passed_ms = (time.perf_counter() - self._began) * 1e3
         if is_prefill:
             self.prefill_ms += passed_ms

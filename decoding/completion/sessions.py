@@ -1,4 +1,4 @@
-"""Caches that outlive a request: who gets which, what their memory may be, and what is known of the text they held.
+"""Keeps caches that outlive a request: who gets which, how much memory they take, and what text they held.
 
 Knows no request's text and no thread; one session is used by one request at a time.
 """
@@ -23,22 +23,22 @@ from decoding.speculation.drafting import Drafter
 from decoding.storage import policy_state
 
 MAX_OLD_TOKENS = 512
-# Fewer tokens in common are worth no cache of another document: a step reads as many.
+# chosen: with fewer tokens in common another document's cache isn't worth taking.
 MIN_SHARED = 64
-KEEP_EVERY = 64  # requests, and at the end
+KEEP_EVERY = 64  # chosen: the policy's state is saved after so many requests, and at the end
 SHARE_OF_MEMORY = 0.1
-SHARE_OF_DEVICE = 0.25  # of what is free once the models are loaded
+SHARE_OF_DEVICE = 0.25  # chosen: of the device's memory that is free once the models are loaded
 MEMORY_IF_UNKNOWN = 4 << 30
 
 
 class Session:
-    """The caches of one token sequence, kept for the next request that begins alike.
+    """The caches of one token sequence, kept for the next request that begins with the same tokens.
 
     `document` names whose text it holds.
     """
 
     def __init__(self, models: ModelSet, policy: Policy | None = None, shared: dict[str, Any] | None = None) -> None:
-        """`policy` and `shared` (see `SessionState`) are those of the engine; of its own where none are given."""
+        """`policy` and `shared` (see `SessionState`) belong to the engine; without them the session makes its own."""
         self.document = ""
         self.cache: Cache = models.target.new_cache()
         self._models = models
@@ -46,17 +46,17 @@ class Session:
         self._state = SessionState(cache=self.cache, shared={} if shared is None else shared)
         self._made: dict[str, Drafter] = {}
         self._last_ids: list[int] = []
-        self.drafters("")  # so that their memory counts from the beginning
+        self.drafters("")  # made now, so that their memory counts from the beginning
         self._last_prompt_len = 0
         self._is_taken = True
 
     @property
     def num_bytes(self) -> int:
-        """Memory of its keys and values, the drafters' included."""
+        """The memory of its keys and values in bytes, the drafters' included."""
         return self.cache.num_bytes + sum(getattr(drafter, "num_bytes", 0) for drafter in self._made.values())
 
     def drafters(self, method: Method) -> list[Drafter]:
-        """The drafters of a method, "" being the engine's own; each is made when it is first asked for, and kept."""
+        """Return the drafters of a method, "" being the engine's own; each is made at first use, and kept."""
         names, _ = registry.choose(method, self._models)
         for name in names:
             if name not in self._made:
@@ -64,17 +64,18 @@ class Session:
         return [self._made[name] for name in names]
 
     def notice(self, method: Method) -> str:
-        """Which of the drafters that a method names are missing, and why; "" where none is."""
+        """Return which of a method's drafters are missing, and why; "" where none is."""
         return registry.choose(method, self._models)[1]
 
     def drafter(self, method: Method) -> Combined:
-        """The drafters of a method as one, asked where the policy expects it to pay."""
+        """Return the drafters of a method as one, which asks each where the policy expects it to pay."""
         return Combined(self.drafters(method), self._policy)
 
     def old_text(self, prompt_ids: list[int]) -> Sequence[int]:
-        """What stood in the last request or its answer where `prompt_ids` goes another way: likely to be written again.
+        """Return the last request's text, with its answer, from the place where `prompt_ids` departs from it.
 
-        Begins a few tokens earlier, so that look-up finds the place; empty where the last request had another text.
+        That text is likely to be typed again. It begins a few tokens earlier, so that look-up finds the place; it is
+        empty where the last request had another text.
         """
         last = self._last_ids
         common = common_prefix_len(last, prompt_ids)
@@ -83,13 +84,13 @@ class Session:
         return last[max(0, common - MAX_MATCH) : common + MAX_OLD_TOKENS]
 
     def remember(self, prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> None:
-        """What the last request was, and what was answered as far as it got."""
+        """Remember the last request's prompt and its answer, as far as it got."""
         self._last_ids = [*prompt_ids, *answer_ids]
         self._last_prompt_len = len(prompt_ids)
         self._is_taken = False
 
     def take_last(self) -> tuple[Sequence[int], Sequence[int]]:
-        """Prompt and answer that `remember` was told; empty the next time."""
+        """Return prompt and answer that `remember` was told; empty the next time."""
         if self._is_taken:
             return (), ()
         self._is_taken = True
@@ -97,12 +98,12 @@ class Session:
 
 
 def new_policy(models: ModelSet) -> Policy:
-    """What is known of these models at first: the times of their steps on this machine."""
+    """Make a policy from what is known of these models at first: the times of their steps on this machine."""
     return Policy(models.step_ms, max_chains=models.target.capabilities.max_chains)
 
 
 def experience_key(models: ModelSet) -> str:
-    """Under which name what is learnt of these models on this device is kept."""
+    """Return the key under which the policy's state for these models on this device is saved."""
     target, draft = models.target, models.draft
     device = torch.cuda.get_device_name(target.device) if target.device.type == "cuda" else target.device.type
     drafted = "none" if draft is None else f"{draft.num_parameters}"
@@ -111,26 +112,26 @@ def experience_key(models: ModelSet) -> str:
 
 
 def cache_budget_bytes(megabytes: int, device: torch.device) -> int:
-    """What the setting `cache_mb` allows for; 0 is a tenth of the memory, or a quarter of a GPU's that is free."""
+    """Return the bytes that the setting `cache_mb` allows; 0 means a tenth of the memory or a quarter of a GPU's."""
     if megabytes:
         return megabytes << 20
     if device.type == "cuda":
         return int(SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0])
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows
+    except (AttributeError, ValueError, OSError):  # Windows has no `sysconf`
         memory = MEMORY_IF_UNKNOWN
     return int(SHARE_OF_MEMORY * memory)
 
 
 class SessionPool:
-    """Idle sessions, the least recently used first; with those that are leased they share a budget of memory.
+    """Idle sessions, the least recently used first; they share a memory budget with those that are leased.
 
-    What is leased is never taken away; so the budget may be exceeded by as many requests as take turns.
+    A leased session is never taken away; so the budget may be exceeded by as many requests as take turns.
     """
 
     def __init__(self, models: ModelSet, *, max_sessions: int, budget_bytes: int, remembers: bool = False) -> None:
-        """`remembers` is whether what is learnt of drafters is read and kept on disk."""
+        """`remembers` tells whether the policy's state is read from disk and saved there."""
         self._models = models
         self._policy = new_policy(models)
         self._key = experience_key(models) if remembers else ""
@@ -148,14 +149,14 @@ class SessionPool:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of all keys and values."""
+        """The memory of all keys and values in bytes."""
         return sum(session.num_bytes for session in (*self._idle, *self._leased))
 
     def lease(self, document: str, prompt_ids: Sequence[int]) -> Session:
-        """The idle session that shares the longest beginning, else the document's own, else a new one.
+        """Return the idle session with the longest common beginning, else the document's own, else a new one.
 
-        Another document's session is taken only if most of what it holds is shared, or if there is no room for one
-        more: two documents with the same context files shall not take turns in one cache.
+        Another document's session is taken only if most of its cache is shared, or if there is no room for one more:
+        two documents with the same context files shall not take turns in one cache.
         """
         session = self._find(document, prompt_ids) or self._new()
         session.document = document
@@ -163,7 +164,7 @@ class SessionPool:
         return session
 
     def give_back(self, session: Session) -> None:
-        """The request is over, and whatever it left in the caches is valid."""
+        """Take back the session of a request that is over. Its caches are valid, whatever the request left in them."""
         self._leased.remove(session)
         self._idle.append(session)
         self._evict()
@@ -172,12 +173,12 @@ class SessionPool:
             self.keep_experience()
 
     def keep_experience(self) -> None:
-        """Write what was learnt of drafters, if it is to be kept."""
+        """Save the policy's state, if it is to be saved."""
         if self._key and self._num_used:
             policy_state.keep(self._key, self._policy.to_json())
 
     def drop(self, session: Session) -> None:
-        """The request failed, and its caches may be half written."""
+        """Drop the session of a request that failed, since its caches may be half written."""
         self._leased.remove(session)
 
     def free_idle(self) -> int:
@@ -188,7 +189,7 @@ class SessionPool:
 
     def _find(self, document: str, prompt_ids: Sequence[int]) -> Session | None:
         shared = [session.cache.common_prefix_len(prompt_ids) for session in self._idle]
-        # Of equals the document's own, then the one used last.
+        # Among equals the document's own session wins, then the most recently used.
         order = [(shared[i], session.document == document, i) for i, session in enumerate(self._idle)]
         num_shared, is_own, best = max(order, default=(0, False, -1))
         if best < 0:

@@ -1,1 +1,1 @@
-"""Datastores of code: tokens with a suffix array over them, on disk. Imports nothing by itself."""
+"""Stores datastores of code: tokens with a suffix array over them, on disk. Imports nothing by itself."""

@@ -1,4 +1,4 @@
-"""Makes a datastore of the texts that another process hands over: which files those are is not for this side to say.
+"""Builds a datastore from the texts that another process sends: the choice of files is not this side's affair.
 
 The front end's `files` process walks a folder by the rules that hold for a workspace, masks secrets, and writes one
 JSON object a line with `path` and `text`. Knows no rules of files and no model.
@@ -30,7 +30,7 @@ Progress = Callable[[str], None]
 
 @dataclass(slots=True)
 class _Gathered:
-    """What was read so far."""
+    """Counts of what was read so far."""
 
     num_files: int = 0
     num_characters: int = 0
@@ -38,7 +38,7 @@ class _Gathered:
 
 
 def read_texts(command: Sequence[str], source: Path) -> Iterator[str]:
-    """The texts of a folder's files, from the front end's process. Raises `DatastoreError` if that fails."""
+    """Yield the texts of a folder's files, from the front end's process. Raises `DatastoreError` if that fails."""
     with subprocess.Popen([*command, "files", str(source)], stdout=subprocess.PIPE, encoding="utf-8") as process:
         assert process.stdout is not None
         try:
@@ -65,7 +65,7 @@ def build(
     digest: str = "",
     progress: Progress = lambda text: None,
 ) -> tuple[Path, Manifest, bool]:
-    """Write a datastore of these texts; return where it lies, what it says of itself, and whether texts were left out.
+    """Write a datastore of these texts; return its path, its manifest, and whether texts were left out.
 
     Args:
         texts: of code; read no further than `max_bytes` allow.
@@ -74,7 +74,7 @@ def build(
         name: an older one of this name is replaced when this one is whole, and not before.
         source: for people: where the texts are from.
         max_bytes: of the file.
-        digest: of the texts, to be told with it.
+        digest: of the texts, stored in the manifest.
         progress: is told now and then how far it is.
     """
     vocabulary = tokenizer.get_vocab()
@@ -112,7 +112,7 @@ def _tokens(
     gathered: _Gathered,
     progress: Progress,
 ) -> Tokens:
-    """All tokens, a separator behind each text, as many whole texts as there is room for."""
+    """Return all tokens, a separator behind each text, as many whole texts as there is room for."""
     parts: list[Tokens] = []
     num_tokens, reported_s = 0, time.monotonic()
     kind = files.token_type(separator)

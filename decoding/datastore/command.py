@@ -1,6 +1,6 @@
-"""`tabcast models index`: makes, lists and removes datastores of code.
+"""Implements `tabcast models index`: makes, lists and removes datastores of code.
 
-Which files of a folder may be read is told by the front end's process, whose command line it is given.
+The front end's process, whose command line is passed in, tells which files of a folder may be read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 
 def add_parser(actions: Any) -> argparse.ArgumentParser:
-    """The command line below `tabcast models`."""
+    """Add the parser below `tabcast models`."""
     index: argparse.ArgumentParser = actions.add_parser(
         "index",
         help="make a datastore of a folder's code, which the drafter suffix looks into",
@@ -46,15 +46,15 @@ def add_parser(actions: Any) -> argparse.ArgumentParser:
     )
     index.add_argument("--refresh", action="store_true", help="make those again that are there, from their folders")
     index.add_argument("--remove", metavar="NAME", help="delete the datastores of that name")
-    # Given by the language server: the folder is worked in, and its datastore is made if anything changed in it.
+    # The language server passes this: the folder is worked in, and its datastore is made again if anything changed.
     index.add_argument("--workspace", action="store_true", help=argparse.SUPPRESS)
-    # Given by the `tabcast` command: how to start the front end's own programs.
+    # The `tabcast` command passes this: how to start the front end's own programs.
     index.add_argument("--front-end", type=shlex.split, default=[], help=argparse.SUPPRESS)
     return index
 
 
 def run(options: argparse.Namespace, load_tokenizer: Callable[[], Tokenizer]) -> Row | list[Row]:
-    """Make, list or remove; what there is to print. Raises `DatastoreError`."""
+    """Make, list or remove datastores; return what there is to print. Raises `DatastoreError`."""
     if options.remove is not None:
         return _remove(options.remove)
     if options.folder is None and not options.refresh:
@@ -72,9 +72,9 @@ def run(options: argparse.Namespace, load_tokenizer: Callable[[], Tokenizer]) ->
 
 
 def _refresh(options: argparse.Namespace, tokenizer: Tokenizer) -> list[Row]:
-    """Those of this tokenizer, one after the other; each is replaced when its new one is whole.
+    """Renew the datastores of this tokenizer one by one; each is replaced when its new one is whole.
 
-    Those of workspaces are renewed while they are worked in.
+    Those of workspaces are left out: they are renewed while they are worked in.
     """
     identity = files.fingerprint(tokenizer.get_vocab())
     for path in files.listed(datastores_directory()):
@@ -90,7 +90,7 @@ def _refresh(options: argparse.Namespace, tokenizer: Tokenizer) -> list[Row]:
 def _index_workspace(options: argparse.Namespace, load_tokenizer: Callable[[], Tokenizer], source: Path) -> Row:
     if not source.is_dir():
         raise DatastoreError(f"{source} is no folder")
-    os.environ["RAYON_NUM_THREADS"] = "1"  # of the tokenizer's
+    os.environ["RAYON_NUM_THREADS"] = "1"  # limits the tokenizer's threads
     workspace.end_with_input()
     texts = read_texts(options.front_end, source)
     try:
@@ -129,7 +129,7 @@ def _index(options: argparse.Namespace, tokenizer: Tokenizer, source: Path, name
 
 
 def describe() -> str:
-    """What is indexed, in a line."""
+    """Return a line on what is indexed."""
     paths = files.listed(datastores_directory())
     num_workspaces = sum(path.name.startswith(files.WORKSPACE) for path in paths)
     size = sum(path.stat().st_size for path in paths) / 1e6
@@ -147,7 +147,7 @@ def _row(path: Path) -> Row:
 
 
 def _remove(name: str) -> Row:
-    """All of a name, whichever tokenizer they are for."""
+    """Remove all datastores of a name, whichever tokenizer they are for."""
     found = [path for path in files.listed(datastores_directory()) if path.name.rpartition("-")[0] == name]
     if not found:
         raise DatastoreError(f"there is no datastore {name!r}")

@@ -1,8 +1,8 @@
-"""Datastores on disk: one file each, written aside and then renamed, read as a memory map; a folder of them.
+"""Reads and writes datastores on disk: one file each, written aside and then renamed, read as a memory map.
 
 A file has a line of JSON that describes it, the tokens of its texts with a separator behind each, and their places in
-order. One that is broken or belongs to another tokenizer is reported in one line and not used; what is damaged inside
-can at worst propose wrong tokens. Knows files and numbers, no text and no model.
+order. One that is broken or belongs to another tokenizer is reported in one line and not used; damage inside can at
+worst propose wrong tokens. Knows files and numbers, no text and no model.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ ALIGNMENT: Final = 64
 PLACE_BYTES: Final = 4
 NAME: Final = re.compile(r"\w[\w.-]{0,63}")
 LOOK_AGAIN_S: Final = 5.0
-MAX_DATASTORES: Final = 4  # that are searched, the newest ones
-# How the names of those begin that are made by themselves, one for each workspace; of these the newest are searched.
+MAX_DATASTORES: Final = 4  # chosen: only the newest ones are searched
+# The prefix of names of datastores that are made automatically, one for each workspace.
 WORKSPACE: Final = "workspace-"
 MAX_SEARCHED_WORKSPACES: Final = 2
 
 
 class DatastoreError(TabcastError):
-    """A datastore that can't be made, read or found."""
+    """A datastore can't be made, read or found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a datastore says of itself.
+    """The description of a datastore.
 
     `tokenizer` is its `fingerprint`; `token_bytes` the width of a token; `separator`, which is no token, stands behind
     each text; `digest` is of all texts where it is known.
@@ -65,7 +65,7 @@ class Manifest:
 
 
 def fingerprint(vocabulary: Mapping[str, int]) -> str:
-    """Of a tokenizer: equal where all token ids stand for the same texts."""
+    """Return a digest of a tokenizer; it is equal where all token ids stand for equal texts."""
     digest = hashlib.sha256()
     for text, token_id in sorted(vocabulary.items(), key=lambda item: item[1]):
         digest.update(f"{token_id} {text}\n".encode("utf-8", "surrogatepass"))
@@ -73,12 +73,12 @@ def fingerprint(vocabulary: Mapping[str, int]) -> str:
 
 
 def token_type(separator: int) -> np.dtype[Any]:
-    """The narrowest type that holds all tokens and a separator."""
+    """Return the narrowest type that holds all tokens and a separator."""
     return np.dtype("<u2") if separator < 1 << 16 else np.dtype("<u4")
 
 
 def path_of(folder: Path, name: str, tokenizer: str) -> Path:
-    """Where a datastore lies. Raises `DatastoreError` for what can't be a name."""
+    """Return the path of a datastore. Raises `DatastoreError` for an invalid name."""
     if not NAME.fullmatch(name):
         raise DatastoreError(f"{name!r} can't name a datastore: letters, digits, dots, dashes and underscores can")
     return folder / f"{name}-{tokenizer[:12]}{ENDING}"
@@ -105,7 +105,7 @@ def write(folder: Path, manifest: Manifest, tokens: Tokens, order: Places) -> Pa
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What stands at a file's beginning, if all of the file is there. Raises `DatastoreError`."""
+    """Read the manifest at a file's beginning, and check that the file is whole. Raises `DatastoreError`."""
     return _read(path)[0]
 
 
@@ -127,12 +127,12 @@ def open_datastore(path: Path, tokenizer: str) -> SuffixArray:
 
 
 def listed(folder: Path) -> list[Path]:
-    """The files of a folder that should be datastores."""
+    """Return the files of a folder that should be datastores."""
     return sorted(path for path in folder.glob(f"[!.]*{ENDING}") if path.is_file())
 
 
 def by_age(folder: Path) -> list[Path]:
-    """The same, the oldest first."""
+    """Return the files of a folder that should be datastores, the oldest first."""
     found = []
     for path in listed(folder):
         with suppress(OSError):
@@ -141,19 +141,22 @@ def by_age(folder: Path) -> list[Path]:
 
 
 class Datastores:
-    """Those of a folder that fit a tokenizer; what another process adds, replaces or removes is noticed."""
+    """The datastores of a folder that fit a tokenizer.
+
+    Those that another process adds, replaces or removes are noticed.
+    """
 
     def __init__(
         self, folder: Path, vocabulary: Callable[[], Mapping[str, int]], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`vocabulary` is only asked for if there is a datastore at all."""
+        """`vocabulary` is only called if there is a datastore at all."""
         self._folder, self._vocabulary, self._clock = folder, vocabulary, clock
         self._fingerprint = ""
         self._looked_s = float("-inf")
         self._known: dict[tuple[Path, int, int], SuffixArray | None] = {}
 
     def current(self) -> Sequence[SuffixArray]:
-        """The usable ones, the newest first, as they were a few seconds ago at most."""
+        """Return the usable datastores, the newest first; the list may be a few seconds old."""
         if self._clock() - self._looked_s >= LOOK_AGAIN_S:
             self._looked_s = self._clock()
             self._look()
@@ -180,7 +183,7 @@ class Datastores:
 
 
 def _read(path: Path) -> tuple[Manifest, int]:
-    """The manifest, and where the tokens begin."""
+    """Return the manifest, and the place where the tokens begin."""
     try:
         with path.open("rb") as file:
             head = file.read(MAX_HEADER_BYTES)
@@ -189,7 +192,7 @@ def _read(path: Path) -> tuple[Manifest, int]:
             raise ValueError("it has another form")
         end = head.index(b"\n", len(MAGIC)) + 1
         value = json.loads(head[len(MAGIC) : end])
-        told = {"digest": "", **value}  # which older ones don't tell
+        told = {"digest": "", **value}  # older files have no digest
         manifest = Manifest(**{field.name: told[field.name] for field in fields(Manifest)})
         _check(manifest)
     except OSError as error:
@@ -213,7 +216,7 @@ def _check(manifest: Manifest) -> None:
 
 
 def _read_ahead(numbers: np.memmap[Any, Any]) -> None:
-    """Let the system read a file in the background: a search touches pages all over it."""
+    """Have the system read a file in the background: a search touches pages all over it."""
     if hasattr(mmap, "MADV_WILLNEED") and isinstance(mapped := getattr(numbers, "_mmap", None), mmap.mmap):
         with suppress(OSError):
             mapped.madvise(mmap.MADV_WILLNEED)

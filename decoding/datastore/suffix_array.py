@@ -1,9 +1,9 @@
-"""A suffix array over tokens: which places of a text follow the same tokens as the end of another.
+"""Implements a suffix array over tokens, which finds the places behind the longest match with the end of a text.
 
 Places are sorted by the tokens before them, read backwards, so that one binary search finds those with the longest
-match. Prefix doubling: Manber and Myers 1993 (https://doi.org/10.1137/0222058); only groups that are not told apart
-yet are sorted again (Larsson and Sadakane 2007, https://doi.org/10.1016/j.tcs.2007.07.017). As a source of drafts:
-REST, He et al. 2023 (https://arxiv.org/abs/2311.08252).
+match. Prefix doubling: Manber and Myers 1993 (https://doi.org/10.1137/0222058); only groups that are not told apart yet
+are sorted again (Larsson and Sadakane 2007, https://doi.org/10.1016/j.tcs.2007.07.017). As a source of drafts: REST, He
+et al. 2023 (https://arxiv.org/abs/2311.08252).
 
 Arrays of numbers: it knows no file, no tokenizer and no model.
 """
@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# Tokens that places are sorted by, and so the longest match that is told.
+# chosen: places are sorted by so many tokens, so this is the longest match that is reported. No draft needs more.
 DEPTH: Final = 16
-# Of the places with the longest match, those nearest in order to what was looked for: what a proposal takes is bounded.
+# chosen: only so many places with the longest match are read, those nearest in order, to bound the time of a proposal.
 MAX_FOUND: Final = 32
 
 Tokens = NDArray[np.unsignedinteger[Any]]
@@ -27,18 +27,18 @@ Places = NDArray[np.uint32]
 
 
 class Found(NamedTuple):
-    """How many tokens before them match, and what follows there: (places, length) token ids."""
+    """The places with the longest match: its length in tokens, and the tokens behind each, (places, length)."""
 
     match_len: int
     following: list[list[int]]
 
 
 def sort_places(tokens: Tokens, depth: int = DEPTH) -> Places:
-    """All places, by the at least `depth` tokens before them read backwards.
+    """Sort all places by at least the `depth` tokens before them, read backwards.
 
     Args:
         tokens: (N,) of an unsigned type; N < 2**32.
-        depth: beyond which the order of places is any.
+        depth: places that agree in more tokens are in arbitrary order.
 
     Returns:
         (N + 1,) places from 0 to N; place p stands behind p tokens.
@@ -46,7 +46,7 @@ def sort_places(tokens: Tokens, depth: int = DEPTH) -> Places:
     keys, known = _first_keys(tokens)
     order = np.argsort(keys)
     keys = keys[order]
-    is_first = np.append(True, keys[1:] != keys[:-1])  # of a group of places that are not told apart
+    is_first = np.append(True, keys[1:] != keys[:-1])  # marks the first place of each group of equal keys
     del keys
     groups = np.empty(len(order), dtype=np.uint32)
     groups[order] = _starts(is_first, np.arange(len(order), dtype=np.uint32))
@@ -55,7 +55,7 @@ def sort_places(tokens: Tokens, depth: int = DEPTH) -> Places:
         if not len(slots):
             break
         places = order[slots]
-        # A text's beginning sorts before all tokens.
+        # Key 0 stands for the text's beginning, which sorts before all tokens.
         further = np.where(places >= known, groups[np.maximum(places - known, 0)] + np.int64(1), 0)
         pairs = (groups[places].astype(np.int64) << 32) | further
         by_pair = np.argsort(pairs)
@@ -69,7 +69,10 @@ def sort_places(tokens: Tokens, depth: int = DEPTH) -> Places:
 
 
 def _first_keys(tokens: Tokens) -> tuple[NDArray[np.uint64], int]:
-    """For each place, as many tokens before it as go into 64 bits, and how many these are; 0 is before the text."""
+    """Return for each place a key of the tokens before it that go into 64 bits, and how many these are.
+
+    In a key, 0 stands for the text's beginning.
+    """
     bits = (int(tokens.max(initial=0)) + 1).bit_length()
     count = 64 // bits
     keys = np.zeros(len(tokens) + 1, dtype=np.uint64)
@@ -80,25 +83,28 @@ def _first_keys(tokens: Tokens) -> tuple[NDArray[np.uint64], int]:
 
 
 def _starts(is_first: NDArray[np.bool_], slots: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """For each slot, the one at which its group begins."""
+    """Return for each slot the first slot of its group."""
     return np.maximum.accumulate(np.where(is_first, slots, 0))
 
 
 class SuffixArray:
     """Searches in tokens and their sorted places, which may lie on disk.
 
-    Numbers that make no sense are met with senseless results, never with an error: a damaged file is only bad advice.
+    Invalid numbers lead to useless results, never to an error: a damaged file is only bad advice.
     """
 
     def __init__(self, tokens: Tokens, order: Places, separator: int) -> None:
         """`separator` stands between texts: no match and no draft goes beyond it."""
         self._tokens, self._order, self._separator = tokens, order, separator
-        # Single items of a memoryview are several times faster than those of an array.
+        # Reading single items from a memoryview is several times faster than from an array.
         self._token_view, self._order_view = memoryview(tokens), memoryview(order)  # type: ignore[arg-type]
         self._ranges: dict[int, tuple[int, int]] = {}
 
     def find(self, recent: Sequence[int], length: int, min_match: int = 1) -> Found:
-        """Places that follow the longest end of `recent`, at most `MAX_FOUND`, and `length` tokens behind each."""
+        """Find places behind the longest match with the end of `recent`, and `length` tokens behind each.
+
+        There are `MAX_FOUND` places at most, and none for a match below `min_match` tokens.
+        """
         wanted = list(recent[: -DEPTH - 1 : -1])
         if not wanted:
             return Found(0, [])
@@ -117,7 +123,7 @@ class SuffixArray:
         return Found(match_len, [self._until_separator(ids) for ids in following])
 
     def _range_of(self, token_id: int) -> tuple[int, int]:
-        """The slots of the places behind a token, which are asked for again and again."""
+        """Return the slots of the places behind a token. They are cached, since they are asked for again and again."""
         found = self._ranges.get(token_id)
         if found is None:
             begin = bisect_left(self._order_view, [token_id], key=self._before)
@@ -126,7 +132,7 @@ class SuffixArray:
         return found
 
     def _before(self, place: int) -> list[int]:
-        """The tokens before a place, read backwards."""
+        """Return the tokens before a place, read backwards."""
         ids: list[int] = self._token_view[max(0, place - DEPTH) : place].tolist()
         ids.reverse()
         return ids

@@ -1,8 +1,8 @@
-"""Datastores of workspaces: what the front end has made in the background, one for each folder that is worked in.
+"""Keeps the datastores of workspaces, which the front end has made in the background, one for each folder worked in.
 
 One is made again only if a text has changed, by a process of the lowest priority that ends with the front end that
-started it; there are only so many, and those of folders that are gone or were not used for longest go first.
-Which files those are, and what of them is masked, is not for this side to say.
+started it. Their number is bounded: those of folders that are gone or unused for longest go first. The front end
+decides which files go in, and masks secrets in them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from decoding.datastore import files
 from decoding.datastore.build import build
 from decoding.datastore.files import WORKSPACE, DatastoreError, Manifest
 
-# 10 MB of code are nearly as good as 100 to draft from; building takes 52 bytes of memory a token.
+# measured: 10 MB of code are nearly as good as 100 to draft from; building takes 52 bytes of memory a token.
 MAX_MB: Final = 24
 MAX_CHARACTERS: Final = 12_000_000
 MAX_WORKSPACES: Final = 8
@@ -35,13 +35,15 @@ GRACE_S: Final = 3.0
 
 
 def name_of(root: Path) -> str:
-    """The datastore's name: the folder's own for people, and a digest of where it lies."""
+    """Return the datastore's name: the folder's own for people, and a digest of its path."""
     readable = re.sub(r"[^\w.-]", "-", root.name)[:32]
     return f"{WORKSPACE}{readable}-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}"
 
 
 def refresh(root: Path, texts: Iterable[str], load_tokenizer: Callable[[], Tokenizer], folder: Path) -> Manifest:
-    """Make or renew a workspace's datastore, and say what it holds. Raises `DatastoreError`, also while another does.
+    """Make or renew a workspace's datastore; return its manifest.
+
+    Raises `DatastoreError`, also while another process does.
 
     Args:
         root: of the workspace, resolved.
@@ -60,14 +62,14 @@ def refresh(root: Path, texts: Iterable[str], load_tokenizer: Callable[[], Token
 
 
 def end_with_input() -> None:
-    """Interrupt this process when its standard input ends, as it does with whoever started it; then end it."""
+    """Interrupt this process when its standard input closes, as it does when its starter ends; then end it."""
 
     def wait() -> None:
-        with suppress(OSError):  # without Python's own reader, whose lock must be free when the interpreter ends
+        with suppress(OSError):  # `sys.stdin` isn't used: its lock must be free when the interpreter ends
             while os.read(0, 64):
                 pass
         if os.name == "posix":
-            os.kill(os.getpid(), signal.SIGINT)  # a main thread that waits for a pipe hears of nothing else
+            os.kill(os.getpid(), signal.SIGINT)  # only a signal wakes a main thread that waits for a pipe
         else:
             interrupt_main()
         time.sleep(GRACE_S)
@@ -85,7 +87,7 @@ def _refreshed(root: Path, texts: Iterable[str], tokenizer: Tokenizer, folder: P
     with suppress(DatastoreError):
         known = files.read_manifest(path)
         if known.digest == digest.hexdigest():
-            path.touch()  # the newest are those that are searched
+            path.touch()  # because the newest datastores are searched
             return known
     return build(
         iter(held),
@@ -108,7 +110,7 @@ def _bounded(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _prune(folder: Path) -> None:
-    """Remove the datastores of workspaces that are gone, those beyond the number, and what a killed process left."""
+    """Remove datastores of workspaces that are gone, those beyond the limit, and the files of killed processes."""
     kept = 0
     for path in reversed(files.by_age(folder)):
         if path.name.startswith(WORKSPACE):

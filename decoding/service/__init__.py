@@ -1,1 +1,1 @@
-"""Runs as the engine process: HTTP, the compute thread, and the engine's life."""
+"""Runs the engine process: HTTP, the compute thread, and the engine's life."""

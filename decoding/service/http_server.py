@@ -1,6 +1,6 @@
-"""The engine's HTTP side: OpenAI completions on loopback, for those who know the token.
+"""Serves HTTP for the engine: OpenAI completions on loopback, for clients that know the token.
 
-The io thread; it imports no torch, so that it answers `/health` while the compute thread imports it.
+This is the io thread; it imports no torch, so that it answers `/health` while the compute thread imports it.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ class EngineServer:
         return 0.0 if self._num_open else time.monotonic() - self._last_used
 
     def note_use(self) -> None:
-        """Idle time begins now."""
+        """Restart the count of idle seconds."""
         self._last_used = time.monotonic()
 
     def application(self) -> web.Application:
-        """The aiohttp application."""
+        """Return the aiohttp application with all routes."""
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_REQUEST_BYTES)
         app.add_routes(
             [
@@ -71,7 +71,7 @@ class EngineServer:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """No foreign name for this host, no browser page, no stranger."""
+        """Refuse foreign names for this host, browser pages and clients without the token."""
         port = self._address.port
         if request.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}") or "Origin" in request.headers:
             return _error(403, "forbidden", "requests from web pages and for other hosts are refused")
@@ -130,7 +130,7 @@ class EngineServer:
             return await _send_whole(head, asked, first, events)
 
     async def _events(self, asked: CompletionRequest) -> AsyncGenerator[Event, None]:
-        """Hand the request to the compute thread; closing this, or the client going away, cancels it."""
+        """Hand the request to the compute thread; closing this, or a lost connection, cancels it."""
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[Event] = asyncio.Queue()
 
@@ -218,7 +218,7 @@ async def _send_whole(
 def _delta(
     index: int, text: str, tokens: Sequence[ScoredToken], asked: CompletionRequest, offset: int
 ) -> dict[str, Any]:
-    """A choice, or a piece of one that begins at a character offset; scores only where they were asked for."""
+    """Format a choice, or a piece of one that begins at a character offset; scores only where they were asked for."""
     logprobs = None if asked.logprobs is None else logprobs_to_json(tokens, offset)
     choice: dict[str, Any] = {"index": index, "text": text, "finish_reason": None, "logprobs": logprobs}
     if asked.tabcast.confidence:

@@ -1,4 +1,4 @@
-"""What the io thread and the compute thread say to each other. No tensor, no socket."""
+"""Defines what the io thread and the compute thread pass to each other. No tensor, no socket."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceDone:
-    """One choice has ended."""
+    """Reports the end of one choice, with its statistics."""
 
     choice: int
     stats: CompletionStats
@@ -31,7 +31,7 @@ class ChoiceDone:
 
 @dataclass(frozen=True, slots=True)
 class JobDone:
-    """All choices have ended, or the job failed with an error for people; `status` is HTTP's."""
+    """Reports the end of all choices, or the failure of the job: an error for people, with its HTTP `status`."""
 
     error: str = ""
     status: int = 500
@@ -56,7 +56,7 @@ class Job:
 
     @property
     def is_idle_work(self) -> bool:
-        """Whether it waits for all others and is dropped first."""
+        """Whether the job is a prefetch, which waits for all others and is dropped first."""
         return self.request.tabcast.priority == "idle"
 
 
@@ -70,7 +70,7 @@ class EngineState:
 
     @property
     def health(self) -> Health:
-        """The latest."""
+        """The engine's latest health."""
         return self._health
 
     def update(self, **changes: Any) -> None:
@@ -83,23 +83,23 @@ class EngineState:
             self._counters[name] = self._counters.get(name, 0) + amount
 
     def counters(self) -> dict[str, float]:
-        """A copy of all counters."""
+        """Return a copy of all counters."""
         with self._lock:
             return dict(self._counters)
 
 
 class Mailbox:
-    """Jobs for the compute thread, in order; `None` ends it."""
+    """A queue of jobs for the compute thread; `None` ends the thread."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
 
     def put(self, job: Job | None) -> None:
-        """Hand over a job, or the end."""
+        """Hand over a job, or `None` for the end."""
         self._queue.put(job)
 
     def take(self, *, wait: bool) -> list[Job | None]:
-        """All that has arrived; with `wait`, at least one."""
+        """Return all that has arrived; with `wait`, at least one."""
         taken: list[Job | None] = [self._queue.get()] if wait else []
         while True:
             try:

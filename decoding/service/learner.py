@@ -1,4 +1,4 @@
-"""Has the draft learn where an engine is idle: starts a process for it, and ends that as soon as somebody asks.
+"""Lets the draft learn while the engine is idle: starts a process for it, and ends that as soon as a request comes.
 
 The process is `tabcast train online --once`; it is bounded in time, runs at the lowest priority and saves its state
 when it is ended. This module knows when to start it, and nothing of what it does.
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 IDLE_S = 60.0
 BUSY_S = 5.0
-# So many answers that the draft has not learnt from yet are worth a run.
+# chosen: so many answers that the draft has not learnt from yet are worth a run.
 MIN_NEW_ANSWERS = 64
 LOG_FILE = "online.log"
 
@@ -27,7 +27,7 @@ Start = Callable[[Sequence[str], Path], subprocess.Popen[bytes]]
 
 
 def start_process(command: Sequence[str], directory: Path) -> subprocess.Popen[bytes]:
-    """In a session of its own, its output in a log beside the engine's."""
+    """Start a command in a session of its own, with its output in a log beside the engine's."""
     with (directory / LOG_FILE).open("wb") as out:
         return subprocess.Popen(
             list(command), stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=directory, start_new_session=True
@@ -35,7 +35,7 @@ def start_process(command: Sequence[str], directory: Path) -> subprocess.Popen[b
 
 
 class Learner:
-    """Belongs to one engine; does nothing unless its settings say `online` and it has a draft."""
+    """Starts and ends the learning for one engine; does nothing unless its settings say `online` and it has a draft."""
 
     def __init__(self, config: EngineConfig, directory: Path, start: Start = start_process) -> None:
         draft = config.draft_path if config.online else None
@@ -49,7 +49,7 @@ class Learner:
         self._tried = 0
 
     def look(self, idle_s: float) -> None:
-        """Called every now and then with the seconds since the last request."""
+        """Start or end the process as due. Called every now and then with the seconds since the last request."""
         if self._home is None:
             return
         if self._process is not None and self._process.poll() is not None:
@@ -63,7 +63,7 @@ class Learner:
             log.info("learning begins")
             try:
                 self._process = self._start(self._command, self._directory)
-            except OSError as error:  # a full disk, or no room for another process
+            except OSError as error:  # for example a full disk, or no memory for another process
                 log.warning("learning could not begin: %s", error)
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ class Learner:
             self._process = None
 
     def _is_due(self, home: Home) -> bool:
-        """Whether there is enough that is new since it learnt last, or tried to."""
+        """Return whether enough new answers came since the draft last learnt, or tried to."""
         num_written = home.num_written()
         is_due = num_written - max(self._tried, home.num_learnt()) >= MIN_NEW_ANSWERS
         if is_due:

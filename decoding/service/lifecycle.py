@@ -1,4 +1,4 @@
-"""One engine's life: lock, port, address file, the two threads, and its end."""
+"""Runs one engine's life: lock, port, address file, the two threads, and its end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FAILED_IDLE_S = 30.0
 
 
 class PortInUse(AlreadyRunning):
-    """Another program listens on the port that was asked for."""
+    """Another program listens on the requested port."""
 
 
 def serve(config: EngineConfig, directory: Path, port: int) -> int:
@@ -77,14 +77,14 @@ def serve(config: EngineConfig, directory: Path, port: int) -> int:
 
 
 class Watcher(Protocol):
-    """Looks about while the engine lives."""
+    """A task that is called periodically while the engine lives."""
 
     def look(self, idle_s: float) -> None:
-        """Called every now and then with the seconds since the last request."""
+        """Do what is due. Called every now and then with the seconds since the last request."""
 
 
 class Announcement:
-    """The address file of an engine, which is there as long as the engine serves."""
+    """The address file of an engine, which exists as long as the engine serves."""
 
     def __init__(self, address: Address, directory: Path) -> None:
         self._address = address
@@ -92,12 +92,12 @@ class Announcement:
         self._lock = (directory / ENGINE_LOCK_FILE).stat()
 
     def write(self) -> None:
-        """Write it. Raises `FolderError`."""
+        """Write the address file. Raises `FolderError`."""
         with _troubles_of(self._directory):
             self._address.write(self._directory)
 
     def look(self, _idle_s: float) -> None:
-        """Write it again if somebody removed it: nobody would find this engine, nor could start another.
+        """Restore the file if somebody removed it: otherwise nobody would find this engine, nor could start another.
 
         Where the lock is gone, too, as after a tidying of `/tmp`, another engine may have begun, whose address counts.
         """
@@ -108,7 +108,7 @@ class Announcement:
                 self._address.write(self._directory)
 
     def remove(self) -> None:
-        """Remove it, if it is still this engine's."""
+        """Remove the file, if it is still this engine's."""
         if Address.read(self._directory) == self._address:
             (self._directory / ADDRESS_FILE).unlink(missing_ok=True)
 
@@ -126,7 +126,7 @@ async def _run(config: EngineConfig, directory: Path, address: Address, listener
     mailbox, state, stopped = Mailbox(), EngineState(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        with suppress(NotImplementedError):  # Windows
+        with suppress(NotImplementedError):  # Windows' event loop has no signal handlers
             loop.add_signal_handler(number, stopped.set)
     server = EngineServer(address, mailbox, state, stopped.set)
     runner = web.AppRunner(server.application(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
@@ -145,7 +145,7 @@ async def _run(config: EngineConfig, directory: Path, address: Address, listener
         announcement.remove()
         mailbox.put(None)
         await runner.cleanup()
-        # A daemon thread in the midst of an import must not hold up the exit; a step takes milliseconds.
+        # The exit waits only so long: a step takes milliseconds, but an import in the thread may take much longer.
         await asyncio.to_thread(compute.join, 2.0)
     log.info("stopped")
     return EXIT_MODEL if state.health.status == "failed" else 0
@@ -155,7 +155,7 @@ async def _wait(
     stopped: asyncio.Event, server: EngineServer, state: EngineState, idle_s: float, watchers: Sequence[Watcher]
 ) -> None:
     while not stopped.is_set():
-        if state.health.status == "loading":  # a large model may take longer than anybody is idle
+        if state.health.status == "loading":  # loading a large model may take longer than the idle limit
             server.note_use()
         limit_s = min(idle_s, FAILED_IDLE_S) if state.health.status == "failed" else idle_s
         if server.idle_s >= limit_s:
@@ -168,10 +168,10 @@ async def _wait(
 
 
 def _compute(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
-    # Threads that spin while they wait for one another stop a busy machine: a step took 34 to 96 ms beside a compiler
-    # with spinning threads, 6 to 10 ms with sleeping ones. Read once, when torch loads its OpenMP library.
+    # Threads that spin while they wait for one another slow down on a busy machine. measured: beside a compiler a step
+    # took 34 to 96 ms with spinning threads, 6 to 10 ms with sleeping ones. torch's OpenMP library reads this once.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # torch comes in with this import, after the address is known and `/health` answers.
+    # This import loads torch, so it comes after the address is known and `/health` answers.
     from decoding.service import worker  # noqa: PLC0415
 
     try:
@@ -185,7 +185,7 @@ def _compute(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None
 def _listen(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if os.name == "posix":
-        # A restart on the same port must not wait for connections of the last engine to time out.
+        # Without this, a restart on a fixed port would have to wait until the last engine's connections time out.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
@@ -198,7 +198,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def _token(directory: Path, *, keep: bool) -> str:
-    """A new token; or the one that was kept, unless it is none that can be trusted."""
+    """Return a new token; or the kept one if `keep` is true and it can be trusted."""
     path = directory / TOKEN_FILE
     if keep:
         try:

@@ -1,4 +1,4 @@
-"""A job in progress: its session, its generator, and what of it the client has got already. Knows no queue."""
+"""Runs one job: its session, its generator, and what the client has received already. Knows no queue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from decoding.service.jobs import ChoiceDone, Delta, EngineState, Job
 
 
 class Running:
-    """One request that takes turns. Making it lays out the prompt and leases a session.
+    """One request that is computed in turns. Making it lays out the prompt and leases a session.
 
     Raises `RequestError` for a request that can't be answered.
     """
@@ -32,9 +32,9 @@ class Running:
         self._sent: dict[int, _Sent] = {}
 
     def again(self, models: ModelSet, pool: SessionPool) -> Running:
-        """From the beginning, in another session; what the client has got is not sent again.
+        """Restart the job in another session; text that the client has received is not sent again.
 
-        The same seed gives the same text, so that an answer may be broken off at any place.
+        Equal seeds give equal text, so that an answer may be broken off at any place.
         """
         self.session = pool.lease(self.job.request.tabcast.session, self._prompt.ids)
         self._pieces = answers(models, self.session, self._request, self._prompt)
@@ -44,7 +44,7 @@ class Running:
         return self
 
     def take_turn(self, state: EngineState) -> bool:
-        """Compute one step or chunk and send what it brought; whether that was the last."""
+        """Compute one step or chunk and send its text; return whether that was the last."""
         began = time.perf_counter()
         try:
             choice, piece = next(self._pieces)
@@ -62,12 +62,12 @@ class Running:
         return False
 
     def close(self) -> None:
-        """End it between two turns: the session's caches stay valid."""
+        """End the job between two turns: the session's caches stay valid."""
         self._pieces.close()  # type: ignore[attr-defined]
 
 
 class _Sent:
-    """How much of a choice the client has got, and how much of that a repetition has still to pass over."""
+    """How much of a choice the client has received, and how much of it a restart still has to skip."""
 
     def __init__(self) -> None:
         self.is_done = False
@@ -75,11 +75,11 @@ class _Sent:
         self._characters_again = self._tokens_again = 0
 
     def repeat(self) -> None:
-        """The answer begins anew."""
+        """Note that the answer starts again."""
         self._characters_again, self._tokens_again = self._num_characters, self._num_tokens
 
     def unsent(self, delta: Delta) -> Delta:
-        """What of it is new to the client."""
+        """Return the part of a delta that is new to the client."""
         text, tokens = delta.text[self._characters_again :], delta.tokens[self._tokens_again :]
         self._characters_again -= len(delta.text) - len(text)
         self._tokens_again -= len(delta.tokens) - len(tokens)
@@ -89,7 +89,7 @@ class _Sent:
 
 
 def _count_turn(state: EngineState, piece: Piece, seconds: float) -> None:
-    """Counted as it happens: most streams are closed by their clients before they end."""
+    """Count a turn's work as it happens: most streams are closed by their clients before they end."""
     phase = "decode" if piece.num_steps and not piece.num_prefilled else "prefill"
     state.count(f"{phase}_seconds_total", seconds)
     state.count("draft_seconds_total", piece.draft_ms / 1e3)

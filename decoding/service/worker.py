@@ -1,6 +1,6 @@
-"""The compute thread: the one thread that touches tensors. Takes jobs, lets them take turns, ends those that are over.
+"""Runs the compute thread, the only one that touches tensors: takes jobs, lets them take turns, ends finished ones.
 
-Between two looks at a job's flags it does at most one step or one prefill chunk. Knows no socket.
+Between two checks of a job's flags it does at most one step or one prefill chunk. Knows no socket.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from decoding.storage.adaptation import Home, Ring
 
 log = logging.getLogger(__name__)
 
-# More than ten busy editors send; what waits longer than this many requests is of no use to anybody.
+# chosen: more than ten busy editors send. A request behind so many others would come too late to be of use.
 MAX_WAITING = 64
 MAX_WAITING_IDLE = 4
 
 
 def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
-    """The thread's main: load, then serve until the mailbox says it is the end."""
+    """Run the thread: load the models, then serve until the mailbox says it is the end."""
     began = time.perf_counter()
     try:
         models, probe = load_pair(config, lambda share, what: state.update(progress=share, detail=what))
@@ -66,6 +66,7 @@ def _ring(config: EngineConfig) -> Ring | None:
 
 
 def _fail(state: EngineState, detail: str) -> None:
+    """Report that the engine can't work, and why."""
     log.error("%s", detail)
     state.update(status="failed", detail=detail)
 
@@ -73,7 +74,7 @@ def _fail(state: EngineState, detail: str) -> None:
 class Worker:
     """Owns the models and the sessions; each turn of a running job is one step or one chunk.
 
-    Jobs take turns in a circle. Idle work, one job at a time, has a turn only when nobody else wants one.
+    Jobs take turns in round-robin order. Idle work, one job at a time, has a turn only when nothing else is waiting.
     """
 
     def __init__(
@@ -91,18 +92,18 @@ class Worker:
 
     @property
     def num_jobs(self) -> int:
-        """Running and waiting, idle work included."""
+        """Return the number of running and waiting jobs, idle work included."""
         return len(self._running) + len(self._waiting) + len(self._idle_running) + len(self._idle_waiting)
 
     def serve(self, mailbox: Mailbox) -> None:
-        """Loop until `None` arrives."""
+        """Serve jobs until `None` arrives."""
         while None not in (arrived := mailbox.take(wait=self.num_jobs == 0)):
             self.turn([job for job in arrived if job is not None])
         if self._ring is not None:
             self._ring.flush()
 
     def turn(self, arrived: Sequence[Job]) -> None:
-        """Take in what arrived, and compute at most one step or chunk."""
+        """Admit the jobs that arrived, and compute at most one step or chunk."""
         for job in arrived:
             self._admit(job)
         self._end_flagged()
@@ -116,7 +117,10 @@ class Worker:
             self._start(self._idle_waiting.popleft(), self._idle_running)
 
     def _admit(self, job: Job) -> None:
-        """The newest request of a document wins, but not idle work over a key; what is too much is dropped."""
+        """Queue a job.
+
+        A newer request supersedes older ones of its document, but a prefetch never a key; excess jobs are dropped.
+        """
         name = job.request.tabcast.session
         jobs = (*self._waiting, *self._idle_waiting, *(r.job for r in (*self._running, *self._idle_running)))
         for older in jobs:
@@ -129,7 +133,7 @@ class Worker:
         queue.append(job)
 
     def _end_flagged(self) -> None:
-        """End all that were cancelled, superseded or dropped, wherever they are: their caches are free at once."""
+        """End all jobs that were cancelled, superseded or dropped, so that their caches are free at once."""
         for queue in (self._waiting, self._idle_waiting):
             for job in [job for job in queue if self._is_flagged(job)]:
                 queue.remove(job)
@@ -145,7 +149,7 @@ class Worker:
         return job.is_cancelled or job.is_superseded or job.is_dropped
 
     def _end(self, job: Job) -> None:
-        """Tell a job that it ends early; a cancelled one has nobody to tell."""
+        """Tell a job's client that it ends early, except a cancelled one, whose client is gone."""
         reason = "cancelled" if job.is_cancelled else "superseded" if job.is_superseded else "dropped"
         self._state.count(f"requests_{reason}_total")
         if not job.is_cancelled:
@@ -176,7 +180,7 @@ class Worker:
         try:
             is_over = running.take_turn(self._state)
         except Exception as error:
-            # The session's caches may be half written: they go with the request.
+            # The session's caches may be half written, so they are dropped with the request.
             self._pool.drop(running.session)
             if not is_out_of_memory(error) or running.is_retry:
                 self._failed(running.job, error)
@@ -188,7 +192,7 @@ class Worker:
             else:
                 circle.append(running)
             return
-        # Outside of the handler, which keeps the tensors of the step that failed alive.
+        # Outside of the except block, which keeps the failed step's tensors alive through the traceback.
         self._free_memory()
         try:
             circle.append(running.again(self._models, self._pool))
@@ -214,7 +218,7 @@ class Worker:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was short, on a device or for torch's allocator on a CPU, which raises a plain RuntimeError."""
+    """Return whether memory ran out, on a device or on a CPU, where torch's allocator raises a plain RuntimeError."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(

@@ -1,4 +1,4 @@
-"""What an engine keeps so that its draft can learn from it: the answers of late, and the draft that came of them.
+"""Keeps what a draft can learn from: the latest answers, and the draft that was made of them.
 
 Off unless the user's own settings say `online`. The answers are token ids of the user's text: they lie in a bounded
 file that only the user can read, on this machine, until `tabcast train online --reset`. Knows no tensor.
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 MAX_ANSWERS = 512
 MIN_ANSWER_TOKENS = 4
-# Of prompt and answer, their end; drafts are small and have no use for more.
+# chosen: only so many tokens at the end of prompt and answer are kept; small drafts have no use for more.
 MAX_TOKENS = 2048
-# Requests that differ by less are those of one place, while it is typed.
+# chosen: prompts that differ by fewer tokens belong to one place that is being typed at.
 SAME_PLACE_TOKENS = 12
 ANSWERS_FILE = "answers.jsonl"
 DRAFT_FOLDER = "draft"
@@ -46,7 +46,7 @@ class Home:
 
     @classmethod
     def of(cls, target: Path, draft: Path) -> Home:
-        """The home of these two model folders, which need not exist."""
+        """Return the home of these two model folders, which need not exist."""
         digest = hashlib.sha256()
         for model in (target.resolve(), draft.resolve()):
             digest.update(str(model).encode())
@@ -57,21 +57,21 @@ class Home:
 
     @property
     def answers(self) -> Path:
-        """The file of `Written`, a JSON list a line, oldest first."""
+        """The path of the file of `Written`, a JSON list a line, oldest first."""
         return self.folder / ANSWERS_FILE
 
     @property
     def report(self) -> Path:
-        """What the last adaptation brought, as JSON."""
+        """The path of the last adaptation's report, in JSON."""
         return self.folder / REPORT_FILE
 
     @property
     def draft(self) -> Path:
-        """The adapted draft's model folder, if there is one."""
+        """The folder of the adapted draft, or None if there is none."""
         return self.folder / DRAFT_FOLDER
 
     def read_answers(self) -> list[Written]:
-        """The latest, oldest first; a line cut short by a crash is passed over."""
+        """Read the latest answers, oldest first; a line that a crash cut short is skipped."""
         try:
             lines = self.answers.read_bytes().splitlines()[-MAX_ANSWERS:]
         except OSError:
@@ -79,7 +79,7 @@ class Home:
         return [written for line in lines if (written := _read(line)) is not None]
 
     def num_written(self) -> int:
-        """How many answers were ever kept; read from the file's end alone."""
+        """Return how many answers were ever kept, read from the file's end alone."""
         try:
             with self.answers.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -90,7 +90,7 @@ class Home:
         return next((written.number for line in reversed(lines) if (written := _read(line)) is not None), 0)
 
     def num_learnt(self) -> int:
-        """How many of them there were when the draft learnt last."""
+        """Return how many answers there were when the draft learnt last."""
         try:
             return int(json.loads(self.report.read_text(encoding="utf-8"))["num_written"])
         except (OSError, ValueError, KeyError, TypeError):
@@ -105,8 +105,8 @@ class Home:
 class Ring:
     """Keeps the latest answers; belongs to one thread.
 
-    While one place is typed, a request follows the other: of them, the one with the longest answer is kept.
-    A file that can't be written ends the keeping, and nothing else.
+    While the user types at one place, request follows request: of those only the longest answer is kept. A file that
+    can't be written ends the keeping, and nothing else.
     """
 
     def __init__(self, home: Home) -> None:
@@ -117,7 +117,7 @@ class Ring:
         self._is_broken = False
 
     def note(self, prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> None:
-        """Take what was asked and answered, as far as it got."""
+        """Take a prompt and its answer, as far as it got."""
         if len(answer_ids) < MIN_ANSWER_TOKENS:
             return
         written = Written(0, prompt_ids, answer_ids)
@@ -127,7 +127,7 @@ class Ring:
             self._last = written
 
     def flush(self) -> None:
-        """Write what is held back until the next place is known."""
+        """Write the answer that is held back until the next place is known."""
         last, self._last = self._last, Written(0, (), ())
         if not last.answer_ids or self._is_broken:
             return
@@ -155,7 +155,7 @@ class Ring:
 
 
 def is_same_place(before_ids: Sequence[int], after_ids: Sequence[int]) -> bool:
-    """Whether two prompts differ by no more than what is typed in a moment, wherever in them it stands."""
+    """Return whether two prompts differ by no more than what is typed in a moment, anywhere in them."""
     shortest = min(len(before_ids), len(after_ids))
     same = next((i for i in range(shortest) if before_ids[i] != after_ids[i]), shortest)
     behind = next((i for i in range(shortest - same) if before_ids[-1 - i] != after_ids[-1 - i]), shortest - same)

@@ -1,8 +1,8 @@
-"""Models of the Hugging Face hub: fetched whole and checked, kept in a folder of their own, and taken away again.
+"""Manages models of the Hugging Face hub: fetches them whole and checked into a folder of ours, and removes them.
 
-Takes weights (safetensors), settings (JSON) and the tokenizer's files; code and other formats of weights stay where
-they are. Knows files and checksums; loads nothing. The hub's own library does the fetching: with the user's login,
-from `HF_ENDPOINT`, and not at all with `HF_HUB_OFFLINE`.
+Takes weights (safetensors), settings (JSON) and the tokenizer's files; code and other formats of weights are not
+fetched. Knows files and checksums; loads nothing. The hub's own library does the fetching: with the user's login, from
+`HF_ENDPOINT`, and not at all with `HF_HUB_OFFLINE`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from decoding.errors import ModelError
 
 RECORD: Final = "tabcast-pull.json"
 PARTS: Final = ".parts"
-# At the top of a repository; the second is a copy of the weights in another layout.
+# The files to fetch, all at the top of a repository; the second expression excludes a copy in another layout.
 WANTED: Final = re.compile(r"[\w.-]+\.(safetensors|json)|tokenizer\.model|merges\.txt|vocab\.txt|LICENSE[\w.]*")
 UNWANTED: Final = re.compile(r"consolidated.*")
 MIN_FREE_BYTES: Final = 512 * 2**20
 READ_BYTES: Final = 2**20
 
-# Told the file at hand, and how many bytes of all that are to be fetched are there by now.
+# Called with the current file, the bytes fetched so far, and the bytes to fetch in all.
 Progress = Callable[[str, int, int], None]
 
 
@@ -43,7 +43,7 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pulled:
-    """What `pull` made of a repository. Not complete if it was cut off."""
+    """A repository as `pull` left it; `is_complete` is false if it was interrupted."""
 
     name: str
     folder: Path
@@ -53,18 +53,18 @@ class Pulled:
 
     @property
     def num_bytes(self) -> int:
-        """Of all files."""
+        """The size of all files in bytes."""
         return sum(file.num_bytes for file in self.files)
 
 
 def pulled_models() -> list[Pulled]:
-    """All that were pulled, by name."""
+    """Return all models that were pulled, by name."""
     records = (read_record(path.parent) for path in sorted(models_directory().glob(f"*/*/{RECORD}")))
     return [record for record in records if record is not None]
 
 
 def read_record(folder: Path) -> Pulled | None:
-    """What was written when this folder was pulled; None if it wasn't, or the record is broken."""
+    """Read the record of a pulled folder; None if it wasn't pulled, or the record is broken."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         files = tuple(
@@ -78,7 +78,7 @@ def read_record(folder: Path) -> Pulled | None:
 
 
 def pull(name: str, revision: str | None = None, progress: Progress = lambda file, done, total: None) -> Pulled:
-    """Fetch what is missing of a model, check all of it, and write down what belongs to it.
+    """Fetch the missing files of a model, check all of them, and record which files belong to it.
 
     Args:
         name: `owner/model`.
@@ -129,7 +129,7 @@ def remove(name: str) -> Pulled:
 
 
 def _ask(name: str, revision: str | None) -> tuple[str, tuple[File, ...]]:
-    """The commit and the wanted files of a repository."""
+    """Return the commit and the wanted files of a repository."""
     from huggingface_hub import HfApi  # noqa: PLC0415 - half a second
 
     with _Translated(name):
@@ -150,7 +150,7 @@ def _report(progress: Progress, name: str, done: int, total: int, num_bytes: int
 
 
 class _Counted:
-    """A file that tells how long it is whenever something was written to it."""
+    """A file that reports its length whenever something was written to it."""
 
     def __init__(self, file: BinaryIO, tell: Callable[[int], None]) -> None:
         self._file, self._tell = file, tell
@@ -166,9 +166,9 @@ class _Counted:
 
 
 def _fetch(pulled: Pulled, file: File, tell: Callable[[int], None]) -> None:
-    """Fetch one file to its end, from where an earlier try left off, and put it in place if it is what it should be.
+    """Fetch one file, from where an earlier try stopped, and put it in place if its digest is right.
 
-    Not by the library's `hf_hub_download`, which throws away what it had when it is cut off.
+    The library's `hf_hub_download` isn't used, since it discards what it had when it is interrupted.
     """
     from huggingface_hub import hf_hub_url  # noqa: PLC0415 - half a second
     from huggingface_hub.file_download import http_get  # noqa: PLC0415
@@ -196,7 +196,7 @@ def _fetch(pulled: Pulled, file: File, tell: Callable[[int], None]) -> None:
 
 
 class _Translated:
-    """The many errors of the hub's library as one line each; what was fetched stays, and the next pull goes on."""
+    """Translates the many errors of the hub's library into one line each; the next pull goes on with fetched bytes."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -223,7 +223,7 @@ def _is_whole(path: Path, file: File) -> bool:
         return False
     if len(file.digest) == hashlib.sha256().digest_size * 2:
         digest = hashlib.sha256()
-    else:  # git's name for a blob, no matter of security
+    else:  # git's own digest of a blob; SHA-1 isn't used for security here
         digest = hashlib.sha1(b"blob %d\0" % file.num_bytes, usedforsecurity=False)
     for part in _parts(path):
         digest.update(part)
@@ -237,7 +237,7 @@ def _parts(path: Path) -> Iterator[bytes]:
 
 
 def _forget_others(folder: Path, files: tuple[File, ...]) -> None:
-    """Weights of an earlier revision would be read beside those of this one."""
+    """Delete weights of an earlier revision, which would be read beside those of this one."""
     names = {file.name for file in files}
     for path in folder.glob("*.safetensors"):
         if path.name not in names:
@@ -261,7 +261,7 @@ def _write_record(pulled: Pulled) -> None:
 
 
 def as_size(num_bytes: int) -> str:
-    """For people."""
+    """Format a number of bytes for people."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if num_bytes >= size / 10:
             return f"{num_bytes / size:.1f} {unit}"

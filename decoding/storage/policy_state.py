@@ -1,7 +1,7 @@
-"""What policies have learnt, kept in the user's cache folder between two runs: numbers by device and models, no text.
+"""Saves what policies have learnt in the user's cache folder: numbers by device and models, no text.
 
-The file is written aside and renamed, so that several engines can write it: the last one wins. What can't be read or
-has another form is as if there were none. Knows no policy but by the values that it gives and takes.
+The file is written aside and renamed, so that several engines can write it: the last one wins. A file that can't be
+read or has another form counts as missing. Knows nothing of a policy but the values that it gives and takes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_SETS: Final = 16
 
 
 def path() -> Path:
-    """Where the file lies; `TABCAST_EXPERIENCE` names another place."""
+    """Return the file's path; `TABCAST_EXPERIENCE` names another place."""
     if named := os.environ.get(VARIABLE):
         return Path(named)
     try:
@@ -33,12 +33,12 @@ def path() -> Path:
 
 
 def read(key: str) -> object:
-    """What was kept of a device and model set, None if nothing was."""
+    """Return the saved value of a device and model set, or None."""
     return _read(path()).get(key)
 
 
 def keep(key: str, value: object) -> None:
-    """Keep this, and what is there of the few other sets that were used last."""
+    """Save a value, together with those of the few other sets that were used last."""
     file = path()
     known = _read(file)
     known.pop(key, None)

@@ -1,6 +1,6 @@
-"""Writes models into the user's own config.toml, and leaves every other line of it as it is.
+"""Writes models into the user's own config.toml, and leaves every other line as it is.
 
-Edits lines and then reads the result back: a file in a form that this doesn't understand is left alone, and the user
+It edits lines and then reads the result back: a file in a form that this doesn't understand is left alone, and the user
 is told what to write.
 """
 
@@ -20,9 +20,9 @@ ANY_HEADER = re.compile(r"\s*\[")
 
 
 def set_engine_values(path: Path, values: Mapping[str, str]) -> None:
-    """Set keys of the `[engine]` table, making file and table where they are missing.
+    """Set keys of the `[engine]` table; file and table are made if they are missing.
 
-    Raises `ConfigError` if the file can't be read, edited or written; it is as it was then.
+    Raises `ConfigError` if the file can't be read, edited or written; then it stays as it was.
     """
     try:
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -50,19 +50,19 @@ def _edit(text: str, values: Mapping[str, str]) -> str:
         if found is None:
             lines.insert(min(place, end), _line(key, value))
             continue
-        # A value in plain quotes, and what stands behind it: most often a comment.
+        # Matches a value in plain quotes, and keeps the rest of the line, mostly a comment.
         behind = re.fullmatch(r"\s*\w+\s*=\s*(?:\"[^\"\\]*\"|'[^']*')(.*)", lines[found])
         lines[found] = _line(key, value) + (behind[1] if behind else "")
     return "\n".join(lines) + "\n"
 
 
 def _line(key: str, value: str) -> str:
-    # What JSON escapes in a string, TOML reads alike.
+    # TOML reads JSON's string escapes.
     return f"{key} = {json.dumps(value, ensure_ascii=False)}"
 
 
 def _replace(path: Path, text: str) -> None:
-    """Whole or not at all, keeping the file's mode and the place that a link names."""
+    """Replace the file whole or not at all, keeping its mode, and the target of a link."""
     path = path.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

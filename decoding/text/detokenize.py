@@ -1,4 +1,4 @@
-"""Tokens to text, rightly where a token ends inside a UTF-8 character. Knows bytes, no tensor."""
+"""Turns tokens to text, correctly where a token ends inside a UTF-8 character. Knows bytes, no tensor."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from decoding.errors import ModelError
 
 
 def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
-    """The bytes that each token id stands for; special tokens stand for none.
+    """Return the bytes that each token id stands for; special tokens stand for none.
 
     Serves byte-level tokenizers (GPT-2's alphabet) and those with byte fallback (SentencePiece's `<0x0A>` and `▁`).
     Raises `ModelError` for any other kind, whose text can't be put together from its tokens.
     """
     described = json.loads(tokenizer.to_str())
     decoder = json.dumps(described.get("decoder"))
-    # A vocabulary may have holes: the table is as long as the largest id wants it.
+    # A vocabulary may have gaps in its ids, so the table is sized by the largest id.
     table = [b""] * (max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1)
     special = {token["id"] for token in described.get("added_tokens", ()) if token["special"]}
     added = {token["id"] for token in described.get("added_tokens", ())}
@@ -42,15 +42,15 @@ def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
 
 
 def special_names(tokenizer: Tokenizer) -> list[str]:
-    """The texts by which a tokenizer's special tokens are written down; no answer should hold one."""
+    """Return the texts of a tokenizer's special tokens; no answer should contain one."""
     described = json.loads(tokenizer.to_str())
     return [token["content"] for token in described.get("added_tokens", ()) if token["special"]]
 
 
 class Detokenizer:
-    """The text of a growing list of tokens, less its first `num_skipped` bytes.
+    """The text of a growing list of tokens, without its first `num_skipped` bytes.
 
-    A character that is not yet complete is held back.
+    An incomplete character is held back.
     """
 
     def __init__(self, table: Sequence[bytes], num_skipped: int = 0) -> None:
@@ -67,7 +67,7 @@ class Detokenizer:
 
 
 def _byte_level_alphabet() -> dict[str, int]:
-    """GPT-2's printable stand-ins for all bytes (Radford et al. 2019)."""
+    """Return GPT-2's printable characters for all bytes (Radford et al. 2019)."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}

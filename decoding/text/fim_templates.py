@@ -1,7 +1,8 @@
-"""Which special tokens a model was taught for filling in the middle, and in which order they stand: a table.
+"""Lists the special tokens that each model family was taught for filling in the middle, and their order: a table.
 
 Tokenizers name their special tokens and don't tell the order, so the table is keyed by the names, and where two
 families share them, by another token or by the model's own name. Knows names alone: no ids, no request.
+
 Sources: the families' papers and model cards; StarCoder (Li et al. 2023, https://arxiv.org/abs/2305.06161), Code Llama
 (https://arxiv.org/abs/2308.12950), DeepSeek-Coder (https://arxiv.org/abs/2401.14196), Qwen2.5-Coder
 (https://arxiv.org/abs/2409.12186), Seed-Coder (https://arxiv.org/abs/2506.03524), Mellum
@@ -16,10 +17,11 @@ from typing import Any, Final, Literal, get_args
 
 from decoding.errors import ConfigError
 
-# Prefix p, suffix s, behind their tokens P and S, and the middle token M: `P p S s M`, `P S s M p`, `S s P p M`.
+# The order of prefix p and suffix s behind their tokens P and S, and of the middle token M: `P p S s M`, `P S s M p`,
+# `S s P p M`.
 Order = Literal["prefix_first", "suffix_first", "suffix_then_prefix"]
 NO_ORDER: Final = "none"
-# Of what isn't a string, the type that a settings file has for a field of `Template`.
+# The types that a settings file must have for fields of `Template` that aren't strings.
 TOML_TYPES: Final[Mapping[str, type]] = {"tuple[str, ...]": list, "bool": bool}
 
 
@@ -28,9 +30,9 @@ class Template:
     """The names of a model's special tokens; "" where it has none of a kind.
 
     `middle` "": the prefix token plays its part. `file_separator` and `repository` are tokens before paths and the
-    repository's name; `file_mark` is text that plays the separator's part, within the prefix.
-    `has_leading_space`: the prefix begins with the space that its SentencePiece puts before every text.
-    `marker` and `model_name` tell apart families whose tokens have the same names.
+    repository's name; `file_mark` is text that plays the separator's part, within the prefix. `has_leading_space`: the
+    prefix begins with the space that its SentencePiece puts before every text. `marker` and `model_name` tell apart
+    families whose tokens have equal names.
     """
 
     prefix: str
@@ -47,18 +49,18 @@ class Template:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The tokens without which there is no middle."""
+        """Return the tokens that filling in the middle needs."""
         return tuple(name for name in (self.prefix, self.suffix, self.middle) if name)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All tokens that may stand in a prompt. Where the model writes one of them itself, its answer is over."""
+        """Return all tokens that may stand in a prompt. If the model generates one of them, its answer is over."""
         return tuple(name for name in (*self.parts, self.file_separator, self.repository) if name)
 
 
 _PIPES: Final[dict[str, Any]] = {"prefix": "<|fim_prefix|>", "suffix": "<|fim_suffix|>", "middle": "<|fim_middle|>"}
 _PLAIN: Final[dict[str, Any]] = {"prefix": "<fim_prefix>", "suffix": "<fim_suffix>", "middle": "<fim_middle>"}
-# The first whose tokens are all there, and whose marker and model name fit.
+# The first template counts whose tokens are all there, and whose marker and model name fit.
 TEMPLATES: Final[Mapping[str, Template]] = {
     "qwen": Template(
         **_PIPES,
@@ -90,7 +92,7 @@ TEMPLATES: Final[Mapping[str, Template]] = {
         file_separator="<filename>",
         stops=("<|endoftext|>", "<fim_pad>"),
     ),
-    # And Granite 3.3, Stable Code and Refact.
+    # Also Granite 3.3, Stable Code and Refact.
     "starcoder": Template(
         **_PLAIN,
         file_separator="<filename>",
@@ -144,7 +146,7 @@ TEMPLATES: Final[Mapping[str, Template]] = {
 
 
 def find_template(tokens: Iterable[str], model_name: str = "") -> Template | None:
-    """The template of a model by its tokens' names, or None where it has no middle."""
+    """Return the template of a model by its tokens' names, or None if it wasn't taught to fill in the middle."""
     known = frozenset(tokens)
     for template in TEMPLATES.values():
         wanted = {*template.parts, *([template.marker] if template.marker else [])}
@@ -156,7 +158,7 @@ def find_template(tokens: Iterable[str], model_name: str = "") -> Template | Non
 def change_template(
     template: Template | None, changes: Mapping[str, Any], tokens: Iterable[str], source: str
 ) -> Template | None:
-    """A template with fields replaced by the user or the model's own declaration; `order` "none" takes it away.
+    """Return a template with fields replaced by the user or the model's declaration; `order` "none" disables it.
 
     Raises `ConfigError` naming `source` for an unknown field, an unknown order, or a token that the model hasn't.
     """
@@ -175,7 +177,7 @@ def change_template(
     changed: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()
     }
-    # Who names another prefix token begins anew: separators and stops of a family that it isn't would be wrong.
+    # Another prefix token means another family, so its separators and stops don't apply either.
     base = template if template and "prefix" not in changed else Template(prefix="", suffix="", middle="")
     result = replace(base, **changed)
     if not (result.prefix and result.suffix):

@@ -22,11 +22,12 @@ Encode = Callable[[str], list[int]]
 SUFFIX_SHARE = 0.3
 CONTEXT_SHARE = 0.35
 CUT_STEPS = 4
-# Of a text that may be huge, so much is tokenised at first for each token that there is room for, and more if that is
-# not enough. A text that fits is never cut.
+# chosen: of a huge text so many characters are tokenised at first for each token that there is room for, and more if
+# that is not enough. A text that fits is never cut.
 CHARACTERS_PER_TOKEN = 8
 WIDENING = 4
-# A tokenizer joins what a cut leaves apart: a text of which a part takes so many tokens too many doesn't fit either.
+# chosen: a cut may split a few tokens that the tokenizer would join. If a part exceeds the room by more than so many
+# tokens, the whole text doesn't fit either.
 FEW_TOKENS = 16
 MAX_NAME_CHARACTERS = 4096
 MAX_CONTEXT_FILES = 256
@@ -34,11 +35,11 @@ MAX_CONTEXT_FILES = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """A template with its token ids; where it is None, the model knows no middle and gets the prefix alone.
+    """A template with its token ids. Where it is None, the model can't fill in the middle and gets the prefix alone.
 
-    `is_anchored`: the typed head of the line stands behind the middle token and not before the suffix, the classic
-    place. It makes a difference only where the middle token comes last.
-    `begin_ids` open every text of this model.
+    `is_anchored`: the typed head of the line stands behind the middle token, not before the suffix, which is the
+    classic place. It makes a difference only where the middle token comes last. `begin_ids` start every text of this
+    model.
     """
 
     template: Template | None
@@ -57,14 +58,14 @@ def find_layout(
     model_name: str = "",
     chosen: Mapping[str, Any] | None = None,
 ) -> Layout:
-    """Choose by the special tokens' names.
+    """Choose the layout by the special tokens' names.
 
     Args:
         vocabulary: token to id.
         declared: the `tabcast` object of the model's config.json, whose `fim_order` overrides the table's.
-        end_ids: the model's own ends.
-        begin_ids: what opens every text.
-        model_name: tells apart families with tokens of the same names.
+        end_ids: the model's own end tokens.
+        begin_ids: tokens that start every text.
+        model_name: tells apart families with tokens of equal names.
         chosen: the user's own fields of the template, which override all others.
 
     Raises:
@@ -85,9 +86,9 @@ def find_layout(
 
 
 class Prompt(NamedTuple):
-    """A prompt's tokens; the `num_typed` before `cursor` are of the line that is being typed.
+    """A prompt's tokens; the `num_typed` before `cursor` belong to the line that is being typed.
 
-    `cursor` is the prompt's end but in the classic layout, where suffix and middle token follow.
+    `cursor` is the prompt's end except in the classic layout, where suffix and middle token follow.
     """
 
     ids: list[int]
@@ -96,7 +97,7 @@ class Prompt(NamedTuple):
 
 
 def lay_out(request: CompletionRequest, layout: Layout, encode: Encode, budget: int) -> Prompt:
-    """The prompt's tokens, at most `budget` of them; never empty.
+    """Return the prompt's tokens, at most `budget` of them; never empty.
 
     Over budget the far end of the prefix is cut, in steps of a quarter of its share, so that the cut stays where it is
     for many keystrokes. Context files are dropped whole from the last.
@@ -118,7 +119,7 @@ def lay_out(request: CompletionRequest, layout: Layout, encode: Encode, budget: 
     num_typed = len(prefix) - _anchor(text, encode, prefix)
     prefix = _tail(prefix, room)
     begin, middle, end = (_special(layout, name) for name in (template.prefix, template.middle, template.suffix))
-    # Tokens of their own stand before the whole, text that marks a file within the prefix.
+    # File separators that are tokens go before everything; marks that are text go within the prefix.
     first, inner = ([], shared) if template.file_mark else (shared, [])
     first = [*layout.begin_ids, *first]
     if template.order == "suffix_first":
@@ -136,7 +137,7 @@ def lay_out(request: CompletionRequest, layout: Layout, encode: Encode, budget: 
 
 
 def _context(request: CompletionRequest, layout: Layout, encode: Encode, budget: int) -> list[int]:
-    """Repository and context files, as many as fit; the last ones are left out first."""
+    """Return repository and context files, as many as fit; the last ones are left out first."""
     template, options = layout.template, request.tabcast
     if template is None or not options.context:
         return []
@@ -148,7 +149,7 @@ def _context(request: CompletionRequest, layout: Layout, encode: Encode, budget:
         too_many = room + FEW_TOKENS
         is_long = len(file.text) > too_many * CHARACTERS_PER_TOKEN
         if is_long and len(_first_ids(file.text, too_many, encode)) == too_many:
-            continue  # it can't fit, however long it is
+            continue  # its beginning alone takes more than the room
         more = _named(template, layout, encode, file.path, file.text)
         if len(more) <= room:
             ids += more
@@ -161,21 +162,21 @@ def _file_head(request: CompletionRequest, layout: Layout, encode: Encode) -> li
 
 
 def _named(template: Template, layout: Layout, encode: Encode, path: str, text: str) -> list[int]:
-    """A file behind its path, in the model's own way; nothing where the model knows none."""
+    """Return a file behind its path, in the model's own way; nothing if the model has no such way."""
     path = path[-MAX_NAME_CHARACTERS:]
     if template.file_separator in layout.ids:
         return [layout.ids[template.file_separator], *encode(f"{path}\n{text}")]
     if not template.file_mark:
         return []
-    # The next mark begins a line.
+    # The next file's mark must begin a line.
     text = text if not text or text.endswith("\n") else text + "\n"
     return encode(f"{template.file_mark}{path}\n{text}")
 
 
 def _anchor(text: str, encode: Encode, prefix: Sequence[int]) -> int:
-    """How many of the prefix's tokens stand before the cursor's line.
+    """Return how many of the prefix's tokens stand before the cursor's line.
 
-    Where a tokenizer joins the newline with what follows, the anchor lies before that newline; where even that is
+    Where a tokenizer joins the newline with the text behind it, the anchor lies before that newline; where even that is
     within a token, all of the prefix stands before it.
     """
     line_start = text.rfind("\n") + 1
@@ -194,7 +195,7 @@ def _tail(ids: list[int], room: int) -> list[int]:
 
 
 def _needed_end(text: str, room: int, encode: Encode) -> str:
-    """The end of a text that fills the room with tokens, and the whole of one that has no more."""
+    """Return the end of a text that fills the room with tokens, or all of a text that fits."""
     characters = room * CHARACTERS_PER_TOKEN
     while len(text) > characters:
         part = _cut_text(text, characters)
@@ -205,11 +206,11 @@ def _needed_end(text: str, room: int, encode: Encode) -> str:
 
 
 def _first_ids(text: str, count: int, encode: Encode) -> list[int]:
-    """The first tokens of a text, `count` at the most."""
+    """Return the first tokens of a text, `count` at the most."""
     characters = count * CHARACTERS_PER_TOKEN
     while len(text) > characters:
         ids = encode(text[:characters])
-        # The last ones may be others than in the whole text.
+        # The last few tokens may differ from those of the whole text, because the cut may split a token.
         if len(ids) >= count + FEW_TOKENS:
             return ids[:count]
         characters = max(WIDENING * characters, FEW_TOKENS * CHARACTERS_PER_TOKEN)
@@ -217,7 +218,7 @@ def _first_ids(text: str, count: int, encode: Encode) -> list[int]:
 
 
 def _cut_text(text: str, characters: int) -> str:
-    """Bound the work of the tokenizer on a huge prefix; cut in whole steps for the same reason as `_tail`."""
+    """Bound the tokenizer's work on a huge prefix. Cuts are in whole steps, so that they stay for many keystrokes."""
     if len(text) <= characters:
         return text
     step = max(1, characters // CUT_STEPS)

@@ -1,6 +1,6 @@
-"""When a completion ends: stop texts, the end of a line, a loop. Pure functions of text and token ids.
+"""Decides when a completion ends: stop texts, the end of a line, a loop. Pure functions of text and token ids.
 
-Stop tokens and `max_tokens` are counted where tokens are (complete.py).
+Stop tokens and `max_tokens` are counted where tokens are (completion.py).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MIN_LOOP_REPEATS = 4
 
 
 class TextStops:
-    """Passes text on until it must end; what may be the beginning of a stop text is held back."""
+    """Passes text on until it must end. Text that may be the beginning of a stop text is held back."""
 
     def __init__(self, stop_texts: Sequence[str], line_mode: LineMode) -> None:
         self._stops = [text for text in stop_texts if text]
@@ -24,7 +24,7 @@ class TextStops:
         self.reason = ""
 
     def push(self, text: str) -> str:
-        """Take more text; return what may be shown. `reason` is set once it has ended."""
+        """Take more text; return the part that may be shown. `reason` is set once it has ended."""
         self._held += text
         end, reason = self._find_end()
         if reason:
@@ -35,7 +35,7 @@ class TextStops:
         return shown
 
     def flush(self) -> str:
-        """What was held back, when the completion ended for another reason."""
+        """Return the text that was held back, when the completion ended for another reason."""
         held, self._held = self._held, ""
         return held
 
@@ -49,7 +49,7 @@ class TextStops:
 
 
 def is_loop(token_ids: Sequence[int]) -> bool:
-    """Whether the last tokens repeat a short unit: a small model's way to end badly (greedy loops)."""
+    """Return whether the last tokens repeat a short unit: a small model may end in such a greedy loop."""
     for period in range(1, MAX_PERIOD + 1):
         length = max(MIN_LOOP_TOKENS, period * MIN_LOOP_REPEATS)
         if len(token_ids) >= length:
@@ -60,5 +60,5 @@ def is_loop(token_ids: Sequence[int]) -> bool:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop` without completing it."""
+    """Return the length of the longest end of `text` that begins `stop` without completing it."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

@@ -1,4 +1,4 @@
-"""How far guesses of several tokens reach along what a target writes by itself: what chains of proposals are worth."""
+"""Measures how far guesses of several tokens agree with a target's own text: what chains of proposals are worth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from decoding.training.on_policy import Continue
 
 
 class Written(NamedTuple):
-    """A prompt, what the target goes on with, (N,) on the CPU, and both together, (1, L) on the target's device."""
+    """A prompt, the target's continuation, (N,) on the CPU, and both together, (1, L) on the target's device."""
 
     prompt: list[int]
     wanted: Tensor
@@ -22,7 +22,7 @@ class Written(NamedTuple):
 
 
 def write_on(teacher: PreTrainedModel, prompts: Sequence[list[int]], go_on: Continue) -> list[Written]:
-    """Have the target go on with every prompt."""
+    """Have the target continue every prompt."""
     written = []
     for prompt in prompts:
         ids = torch.tensor([prompt], device=teacher.device)
@@ -32,10 +32,10 @@ def write_on(teacher: PreTrainedModel, prompts: Sequence[list[int]], go_on: Cont
 
 
 def agreement_of(right: Sequence[Sequence[int]]) -> evaluate_draft.Agreement:
-    """What guesses are worth.
+    """Return the agreement of guesses.
 
     Args:
-        right: for each prompt and each place of its continuation, how many of the tokens guessed from there stand.
+        right: for each prompt and each place of its continuation, how many of the tokens guessed from there are right.
     """
     num_steps = 0
     for places in right:

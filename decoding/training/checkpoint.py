@@ -1,4 +1,4 @@
-"""The state of a run in a file, written aside and renamed: a writing that fails leaves the last one whole."""
+"""Saves the state of a run in a file, written aside and renamed, so that a failed write leaves the last one whole."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TrainingError(TabcastError):
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """How far a run is; `spent_s` counts all of its stretches, `loss` is smoothed, in nats a token."""
+    """How far a run is; `spent_s` sums the seconds of all its stretches, `loss` is smoothed, in nats a token."""
 
     step: int = 0
     spent_s: float = 0.0
@@ -55,7 +55,7 @@ def save(path: Path, progress: Progress, model: torch.nn.Module, optimizers: lis
 
 
 def load(path: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimizer]) -> Progress:
-    """Put a saved state into `model` and `optimizers`; a fresh `Progress` where there is no file.
+    """Load a saved state into `model` and `optimizers`; return a fresh `Progress` where there is no file.
 
     Raises:
         TrainingError: the file is of another model or no checkpoint.

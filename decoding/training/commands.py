@@ -1,4 +1,4 @@
-"""`tabcast train`: the steps that made the shipped pair, each resumable, each a folder in and a folder out."""
+"""Implements `tabcast train`: the steps that made the shipped pair, each resumable, from folder to folder."""
 
 from __future__ import annotations
 

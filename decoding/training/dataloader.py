@@ -1,4 +1,4 @@
-"""Rows made by other processes ahead of time, for a GPU that would wait for the tokenizer otherwise."""
+"""Prepares rows in other processes ahead of time, for a GPU that would otherwise wait for the tokenizer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ WAIT_S = 120.0
 
 
 class Feed(Protocol):
-    """What training takes its rows from."""
+    """A source of training rows."""
 
     def batch(self, num_rows: int) -> npt.NDArray[np.int64]:
-        """The next rows, shape (num_rows, row_len)."""
+        """Return the next rows, shape (num_rows, row_len)."""
 
     def state(self) -> dict[str, Any]:
-        """Where the stream is."""
+        """Return the stream's position, for `restore`."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a position that `state` returned."""
 
 
 class ParallelFeed:
@@ -44,24 +44,24 @@ class ParallelFeed:
         self._start()
 
     def batch(self, num_rows: int) -> npt.NDArray[np.int64]:
-        """The next rows, shape (num_rows, row_len); `num_rows` is what the feed was made for."""
+        """Return the next rows, shape (num_rows, row_len); `num_rows` is what the feed was made for."""
         assert num_rows == self._num_rows
         rows: npt.NDArray[np.int64] = self._queues[self._taken % self._num_workers].get(timeout=WAIT_S)
         self._taken += 1
         return rows
 
     def state(self) -> dict[str, Any]:
-        """How many batches were taken."""
+        """Return the number of batches taken, for `restore`."""
         return {"taken": self._taken}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Begin anew with seeds that were not used before."""
+        """Restart the workers with seeds that were not used before."""
         self.close()
         self._taken = state["taken"]
         self._start()
 
     def close(self) -> None:
-        """End the processes."""
+        """End the worker processes."""
         for worker in self._workers:
             worker.terminate()
             worker.join()

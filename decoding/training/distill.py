@@ -1,7 +1,7 @@
 """Distils a draft model: it learns the target's whole distribution at each token, not the text's next token alone.
 
-Knowledge distillation: Hinton et al. 2015 (https://arxiv.org/abs/1503.02531); for drafts: Zhou et al. 2023,
-DistillSpec (https://arxiv.org/abs/2310.08461). A draft is asked about what the target wrote, so part of the rows end in
+Knowledge distillation: Hinton et al. 2015 (https://arxiv.org/abs/1503.02531); for drafts: Zhou et al. 2023, DistillSpec
+(https://arxiv.org/abs/2310.08461). A draft has to predict text that the target generates, so part of the rows end in
 the target's own greedy continuation.
 """
 
@@ -26,7 +26,7 @@ OWN_SHARE_OF_ROW = 0.25
 
 
 def distillation_loss(teacher: PreTrainedModel) -> Loss:
-    """A loss for `pretrain.run`: the Kullback-Leibler divergence from the teacher, in nats a token."""
+    """Return a loss for `pretrain.run`: the Kullback-Leibler divergence from the teacher, in nats a token."""
     teacher.eval().requires_grad_(False)
 
     def loss(model: PreTrainedModel, ids: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def distillation_loss(teacher: PreTrainedModel) -> Loss:
 
 
 def divergence(model: Any, given: Tensor, teacher: PreTrainedModel, wanted: Tensor) -> Tensor:
-    """The Kullback-Leibler divergence from the teacher, in nats summed over rows, a few rows at a time.
+    """Return the Kullback-Leibler divergence from the teacher, in nats summed over rows, a few rows at a time.
 
     Args:
         model: whose head turns `given` into logits.
@@ -52,7 +52,7 @@ def divergence(model: Any, given: Tensor, teacher: PreTrainedModel, wanted: Tens
     for theirs, ours in zip(wanted.split(rows), given.split(rows), strict=True):
         with torch.no_grad():
             label = teacher.lm_head(theirs).float().log_softmax(-1)
-        # A head may be padded behind the tokenizer's ids, by a different number in the two models.
+        # Heads may have padding behind the tokenizer's ids, of different length in the two models.
         shared = min(label.shape[-1], model.config.vocab_size)
         logits = model.lm_head(ours).float()[:, :shared].log_softmax(-1)
         nats.append(F.kl_div(logits, label[:, :shared], reduction="sum", log_target=True))
@@ -60,9 +60,9 @@ def divergence(model: Any, given: Tensor, teacher: PreTrainedModel, wanted: Tens
 
 
 class OwnContinuations:
-    """A feed whose every second batch ends in what the teacher goes on with, for a quarter of the row.
+    """A feed whose every second batch ends in the teacher's own continuation, for a quarter of the row.
 
-    `go_on` is a quicker way to that than the teacher's own forward pass, where there is one.
+    `go_on` generates it, if that is quicker than the teacher's own forward pass.
     """
 
     def __init__(self, inner: Feed, teacher: PreTrainedModel, go_on: Continue | None = None) -> None:
@@ -72,7 +72,7 @@ class OwnContinuations:
         self._taken = 0
 
     def batch(self, num_rows: int) -> npt.NDArray[np.int64]:
-        """The next rows, shape (num_rows, row_len)."""
+        """Return the next rows, shape (num_rows, row_len)."""
         rows = self._inner.batch(num_rows)
         self._taken += 1
         if self._taken % OWN_EVERY:
@@ -83,18 +83,18 @@ class OwnContinuations:
         return np.concatenate([rows[:, :-own], continued.cpu().numpy()], axis=1)
 
     def state(self) -> dict[str, Any]:
-        """Where the stream is."""
+        """Return the stream's position, for `restore`."""
         return {"taken": self._taken, "inner": self._inner.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a position that `state` returned."""
         self._taken = state["taken"]
         self._inner.restore(state["inner"])
 
 
 @torch.no_grad()
 def continue_greedily(model: PreTrainedModel, ids: Tensor, num_tokens: int) -> Tensor:
-    """What `model` goes on with after `ids` (rows, length): (rows, num_tokens) int64, through ends and all."""
+    """Return the model's greedy continuation of `ids` (rows, length): (rows, num_tokens) int64, through end tokens."""
     chosen: list[Tensor] = []
     pending, cache = ids, None
     with torch.autocast(model.device.type, dtype=torch.bfloat16):

@@ -1,8 +1,8 @@
-"""Makes a draft for any target and code base, of one of three kinds, distilled, and measured before and after.
+"""Makes a draft for any target and code base, of one of three kinds: distilled, and measured before and after.
 
-A small model that drafts token by token or several tokens in one pass (parallel.py), cut out of the target or given, or
-heads on the target itself (heads.py). The measurement is the engine's own decoding of held-out files, so that what it
-promises is what a user gets.
+The kinds are a small model that drafts token by token, one that drafts several tokens in one pass (parallel.py), each
+cut out of the target or given, and heads on the target itself (heads.py). The measurement is the engine's own decoding
+of held-out files, so that what it promises is what a user gets.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 MIN_CHARACTERS = 20_000
 HELD_OUT_SHARE = 0.1
 IMPORTANCE_BATCHES = 4
-# Weights, gradients and two moments in float32.
+# Weights, gradients and the optimizer's two moments in float32.
 BYTES_PER_TRAINED_PARAMETER = 16
 
 
@@ -107,7 +107,7 @@ def train(wanted: Wanted, data: Path, recipe: pretrain.Recipe, checkpoint: Path)
 
 
 def form_of(folder: Path) -> Form:
-    """How the model of a folder wants its prompts. Raises `ModelError`."""
+    """Return the form of prompts for a model's folder. Raises `ModelError`."""
     config = read_config(folder)
     tokenizer = load_tokenizer(folder)
     ends = config.get("eos_token_id")
@@ -119,7 +119,7 @@ def form_of(folder: Path) -> Form:
 
 
 def load_model(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The model of a folder that `read_config` accepted; nothing is fetched and no code of the folder runs."""
+    """Load the model of a folder that `read_config` accepted; nothing is fetched and no code of the folder runs."""
     kind = read_config(folder)["model_type"]
     if kind not in prune.KINDS:
         raise TabcastError(f"{folder}: {kind} models can't be trained here ({', '.join(prune.KINDS)} can)")
@@ -133,7 +133,7 @@ def load_model(folder: Path, device: str, dtype: torch.dtype = torch.float32) ->
 
 
 def read_data(folder: Path) -> tuple[list[corpus.SourceFile], list[corpus.SourceFile]]:
-    """Training and held-out files: of a corpus that `train corpus` made, or of any folder with Python files.
+    """Read training and held-out files: of a corpus that `train corpus` made, or of any folder with Python files.
 
     Raises:
         TabcastError: there is too little.
@@ -156,7 +156,7 @@ def read_data(folder: Path) -> tuple[list[corpus.SourceFile], list[corpus.Source
 
 
 def needs(teacher: PreTrainedModel, student: torch.nn.Module, recipe: pretrain.Recipe, row_len: int) -> str:
-    """What the run will take, in a sentence."""
+    """Return a sentence on the memory and time that the run will take."""
     frozen = sum(p.numel() * p.element_size() for p in teacher.parameters())
     trained = sum(p.numel() for p in student.parameters())
     tokens = recipe.num_rows * row_len
@@ -175,7 +175,7 @@ def needs(teacher: PreTrainedModel, student: torch.nn.Module, recipe: pretrain.R
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Student:
-    """What is trained, towards what, how it is measured on prompts, and how it is written into a folder."""
+    """The module that is trained, its loss, how it is measured on prompts, and how it is written into a folder."""
 
     module: torch.nn.Module
     loss: pretrain.Loss
@@ -226,7 +226,7 @@ def _millions(model: torch.nn.Module) -> str:
 
 
 def _go_on(wanted: Wanted, teacher: PreTrainedModel, row_len: int) -> Continue:
-    """By the engine where it is much quicker; on a GPU many rows at once are quicker still."""
+    """Choose how the teacher continues rows: by the engine where that is much quicker, by many rows on a GPU."""
     if wanted.device == "cpu":
         return EngineContinuation(wanted.target, device=wanted.device, max_len=row_len)
     return partial(continue_greedily, teacher)

@@ -30,7 +30,7 @@ class NearCopies:
         self._bands: dict[tuple[int, bytes], list[Signature]] = {}
 
     def is_near_copy(self, text: str) -> bool:
-        """Whether `text` nearly equals one that was remembered; remembers it if not."""
+        """Return whether `text` nearly equals one that was remembered; if not, remember it."""
         signature = self._signature(text)
         keys = [
             (start, signature[start : start + ROWS_IN_BAND].tobytes()) for start in range(0, NUM_HASHES, ROWS_IN_BAND)
@@ -44,7 +44,7 @@ class NearCopies:
         return False
 
     def _signature(self, text: str) -> Signature:
-        """The least hash of the text's runs under each of the functions, shape (NUM_HASHES,)."""
+        """Return the least hash of the text's runs under each of the functions, shape (NUM_HASHES,)."""
         words = re.findall(r"\w+", text)
         hashes = np.fromiter((zlib.crc32(word.encode()) for word in words), dtype=np.uint64, count=len(words))
         num_runs = max(1, len(hashes) - WORDS_IN_RUN + 1)

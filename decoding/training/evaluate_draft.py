@@ -1,4 +1,4 @@
-"""What a draft is worth to a target: the engine's own decoding of held-out prompts, without and with it."""
+"""Measures what a draft is worth to a target: the engine's own decoding of held-out prompts, without and with it."""
 
 from __future__ import annotations
 
@@ -27,32 +27,33 @@ NUM_PROMPTS = 12
 NEW_TOKENS = 48
 MISSING_LINES = 3
 NUM_PROPOSALS = 4
-# Kinds of drafts, and the method of the engine that asks for each; the setting that names its folder is called alike.
+# The kinds of drafts, and the engine's method for each. The setting for a draft's folder has the name of its kind.
 MODEL, PARALLEL, HEADS = "model", "parallel", "heads"
 METHODS = {MODEL: "draft", PARALLEL: PARALLEL, HEADS: HEADS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """How well a draft guesses what the target writes: the share of its tokens, and what that is worth a step.
+    """How well a draft guesses the target's text: the share of its tokens, and what that is worth a step.
 
-    `tokens_per_step` is what four greedy proposals a step give, exactly: a proposal stands while all before it stood.
+    `tokens_per_step` is the exact yield of four greedy proposals a step: a proposal is accepted while all before it
+    are.
     """
 
     share: float
     tokens_per_step: float
 
     def __str__(self) -> str:
-        """For people."""
+        """Format the figures for people."""
         return f"{self.share:.0%} of the target's tokens guessed, {self.tokens_per_step:.2f} tokens a step"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """The engine's own decoding with the draft, against plain decoding at its fastest width.
+    """The speed of the engine's own decoding with the draft, against plain decoding at its fastest width.
 
     The engine asks a draft only where it expects it to pay, so this may be 1 for a draft that agrees well.
-    `is_identical`: the tokens were plain decoding's own on every prompt.
+    `is_identical` is true if the tokens equalled plain decoding's on every prompt.
     """
 
     speedup: float
@@ -78,7 +79,7 @@ def agreement(target: PreTrainedModel, draft: PreTrainedModel, prompts: Sequence
 
 
 def speed(target: Path, draft: Path, prompts: Sequence[list[int]], *, device: str, kind: str = MODEL) -> Speed:
-    """Decode every prompt in the engine; raises `ModelError` if a folder can't be loaded."""
+    """Decode every prompt in the engine. Raises `ModelError` if a folder can't be loaded."""
     method = METHODS[kind]
     settings: dict[str, Any] = {"draft": METHOD_NO_DRAFT, method: str(draft)}
     models, _ = load_pair(EngineConfig(model=str(target), device=device, **settings))
@@ -93,7 +94,7 @@ def speed(target: Path, draft: Path, prompts: Sequence[list[int]], *, device: st
 
 
 def steps_for(stood: Sequence[bool]) -> int:
-    """Steps for all the tokens: each emits what stands of its proposals and one token of the target's own."""
+    """Return the steps for all tokens: each emits the accepted proposals and one token of the target's own."""
     at = steps = 0
     while at < len(stood):
         run = next((i for i, is_right in enumerate(stood[at : at + NUM_PROPOSALS]) if not is_right), NUM_PROPOSALS)
@@ -103,7 +104,7 @@ def steps_for(stood: Sequence[bool]) -> int:
 
 
 def prompts_of(files: Sequence[SourceFile], form: Form, *, max_len: int, seed: int = 0) -> list[list[int]]:
-    """Token ids of a prompt from each of some files: the cursor at a line's start, a few lines missing behind it."""
+    """Return token ids of a prompt from each of some files: the cursor at a line's start, the next lines missing."""
     rng = random.Random(seed)  # noqa: S311 - sampling, not secrets
     chosen = rng.sample(list(files), min(NUM_PROMPTS, len(files)))
     made = []
@@ -116,6 +117,6 @@ def prompts_of(files: Sequence[SourceFile], form: Form, *, max_len: int, seed: i
 
 
 def _tokens_per_s(by_prompt: Sequence[Sequence[decode.Run]]) -> float:
-    """Of the median run of each prompt."""
+    """Return the tokens a second of each prompt's median run."""
     seconds = sum(statistics.median(run.decode_s for run in found) for found in by_prompt)
     return sum(found[0].decoded_tokens for found in by_prompt) / max(seconds, 1e-9)

@@ -1,4 +1,4 @@
-"""Writes a trained model as the folder that everybody reads: config.json, safetensors, tokenizer.json.
+"""Writes a trained model as a standard folder: config.json, safetensors, tokenizer.json.
 
 A folder is written aside and renamed, so that nobody ever meets half a model.
 """
@@ -36,7 +36,7 @@ def export(model: PreTrainedModel, tokenizer_folder: Path, folder: Path) -> None
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:
-    """Copy the files that make a tokenizer, those that there are."""
+    """Copy those of a tokenizer's files that exist."""
     for name in TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
@@ -54,7 +54,7 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         partial.mkdir(parents=True)
         write(partial)
         for file in partial.iterdir():
-            file.chmod(0o644)  # safetensors writes files that only their owner can read
+            file.chmod(0o644)  # safetensors makes files that only their owner can read
         old = folder.with_name(folder.name + ".old")
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():

@@ -1,7 +1,7 @@
-"""Where a cursor may stand in a file: windows of a file's text, each cut into prefix, middle and suffix.
+"""Chooses where a cursor may stand in a file: windows of its text, each cut into prefix, middle and suffix.
 
-The shares follow what an editor asks for: the rest of a line, whole lines, bodies, and now and then nothing.
-Knows texts, no tokens.
+The shares follow what an editor asks for: the rest of a line, whole lines, bodies, and now and then nothing. Knows
+texts, no tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PLAIN_SHARE_ANYWHERE = 0.5
 
 
 class Cut(NamedTuple):
-    """Prefix, middle and suffix of a text; the middle is None for plain text, which has no cursor."""
+    """The prefix, middle and suffix of a text; the middle is None for plain text, which has no cursor."""
 
     prefix: str
     middle: str | None
@@ -27,7 +27,7 @@ class Cut(NamedTuple):
 
 
 def windows(text: str, rng: random.Random) -> Iterator[str]:
-    """Whole lines of `text` in pieces of 1,500 to 3,000 characters."""
+    """Yield whole lines of `text` in pieces of 1,500 to 3,000 characters."""
     lines = text.splitlines(keepends=True)
     start, length, size = 0, 0, rng.randrange(WINDOW_CHARACTERS // 2, WINDOW_CHARACTERS)
     for i, line in enumerate(lines):
@@ -69,7 +69,7 @@ def choose_cut(text: str, rng: random.Random) -> Cut:
 
 
 def cut_anywhere(text: str, rng: random.Random) -> Cut:
-    """Cut at two characters, each as likely as any other: how most published models were taught (Bavarian et al.)."""
+    """Cut at two random characters, uniformly: how most published models were taught (Bavarian et al.)."""
     if rng.random() < PLAIN_SHARE_ANYWHERE:
         return Cut(text, None, "")
     start, end = sorted((rng.randrange(len(text) + 1), rng.randrange(len(text) + 1)))
@@ -77,7 +77,7 @@ def cut_anywhere(text: str, rng: random.Random) -> Cut:
 
 
 def _body_end(lines: Sequence[str], row: int) -> int:
-    """The row after the block that `lines[row]` opens; `row + 1` where it opens none."""
+    """Return the row after the block that `lines[row]` opens; `row + 1` where it opens none."""
     if not lines[row].rstrip().endswith(":"):
         return row + 1
     outer = len(lines[row]) - len(lines[row].lstrip())

@@ -1,7 +1,7 @@
 """Trains extra heads on a target's hidden state: each learns the target's distribution some tokens ahead.
 
-Cai et al. 2024, Medusa (https://arxiv.org/abs/2401.10774); Ankner et al. 2024, Hydra (https://arxiv.org/abs/2402.05109);
-what they are is said in models/heads.py. The target itself is not touched.
+Cai et al. 2024, Medusa (https://arxiv.org/abs/2401.10774); Ankner et al. 2024, Hydra
+(https://arxiv.org/abs/2402.05109); models/heads.py describes them. The target itself is not changed.
 
 Dimension letters: B rows, L tokens of a row, C width of the target, R of the heads' state, V vocabulary, M tokens that
 can be guessed.
@@ -32,13 +32,13 @@ from decoding.training.pretrain import Loss, hidden_states
 NUM_HEADS = 4
 MAX_WIDTH = 256
 LEAST_KEPT = 2048
-SHARE_KEPT = 8  # of the vocabulary, one in so many
+SHARE_KEPT = 8  # chosen: heads guess one in so many tokens of the vocabulary, the most frequent ones
 COUNTED_ROWS = 128
-LATER_HEADS = 0.8  # what the loss of a head counts, of the one before it
+LATER_HEADS = 0.8  # chosen: the weight of a head's loss, relative to the head before it
 
 
 class HeadsModule(nn.Module):
-    """The weights while they are trained; matrices are (outputs, inputs)."""
+    """The heads' weights during training; matrices are (outputs, inputs)."""
 
     def __init__(
         self, *, width: int, target_width: int, vocabulary: int, num_heads: int, kept_ids: Sequence[int]
@@ -52,11 +52,11 @@ class HeadsModule(nn.Module):
         self.kept: Tensor
 
     def begin(self, normed: Tensor) -> Tensor:
-        """First states (…, R) of what the target's head reads (…, C)."""
+        """Return the first states (…, R) from the input (…, C) of the target's head."""
         return F.linear(normed, self.down)
 
     def go_on(self, states: Tensor, number: int, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """The states (…, R) behind `token_ids` (…), and their logits (…, M)."""
+        """Return the states (…, R) behind `token_ids` (…), and their logits (…, M)."""
         read = torch.cat((states, self.embed[token_ids]), dim=-1)
         states = states + F.silu(F.linear(read, self.blocks[number]))
         normed = F.rms_norm(states, states.shape[-1:], self.norm.to(states.dtype), EPS)
@@ -64,7 +64,7 @@ class HeadsModule(nn.Module):
 
 
 def new_heads(teacher: PreTrainedModel, feed: Feed, *, width: int | None, num_heads: int | None) -> HeadsModule:
-    """Heads that at first are a low-rank copy of the target's own head, for the tokens that `feed` has most of."""
+    """Make heads that start as a low-rank copy of the target's own head, for the most frequent tokens of `feed`."""
     head = teacher.lm_head.weight.detach().float()
     width = width or min(teacher.config.hidden_size, MAX_WIDTH)
     if not 1 <= width <= min(head.shape):
@@ -86,7 +86,7 @@ def new_heads(teacher: PreTrainedModel, feed: Feed, *, width: int | None, num_he
 
 
 def heads_loss(teacher: PreTrainedModel) -> Loss:
-    """A loss for `pretrain.run`: cross-entropy against the target's distribution, in nats a guess."""
+    """Return a loss for `pretrain.run`: cross-entropy against the target's distribution, in nats a guess."""
     teacher.eval().requires_grad_(False)
 
     def loss(module: Any, ids: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def agreement(teacher: PreTrainedModel, module: HeadsModule, written: Sequence[W
             found = torch.zeros(len(wanted), dtype=torch.long)
             stands = torch.ones(len(wanted), dtype=torch.bool)
             for number in range(len(module.blocks)):
-                # Behind place `at` stand the tokens at + 1 + number; the one guessed is the next.
+                # Head `number` at place `at` knows the token at + 1 + number and guesses the next.
                 known, guessed = wanted[number:-1], wanted[number + 1 :]
                 if not len(guessed):
                     break
@@ -151,10 +151,10 @@ def write(module: HeadsModule, teacher: PreTrainedModel, target: Path, folder: P
 
 
 def read_heads(folder: Path, teacher: PreTrainedModel) -> HeadsModule:
-    """Heads to go on with, also where the target has been trained since.
+    """Load heads to train further, even if the target was trained since.
 
     Raises:
-        ModelError: the folder is none of heads.
+        ModelError: the folder holds no heads.
         TabcastError: they are of another size than the target.
     """
     described = read_description(folder)

@@ -1,6 +1,6 @@
-"""What a target goes on with, by the engine's own decoding: on a CPU many times as fast as by transformers.
+"""Continues rows by the engine's own decoding: on a CPU many times as fast as by transformers.
 
-And it is what the engine will ask a draft about, to the bit.
+The text is also exactly what the engine will later ask a draft about.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from decoding.speculation.speculate import speculate
 
 
 class Continue(Protocol):
-    """Goes on after rows of ids (rows, length): (rows, num_tokens) int64, through ends and all."""
+    """Continues rows of ids (rows, length): returns (rows, num_tokens) int64, through end tokens."""
 
     def __call__(self, ids: Tensor, num_tokens: int, /) -> Tensor:
-        """Greedily."""
+        """Continue each row greedily by `num_tokens` tokens."""
 
 
 class EngineContinuation:
-    """The model of a folder in the engine, loaded when it is first asked."""
+    """Continues rows with the model of a folder in the engine, loaded at first use."""
 
     def __init__(self, folder: Path, *, device: str, max_len: int) -> None:
         self._settings = EngineConfig(
@@ -40,7 +40,7 @@ class EngineContinuation:
         self._loaded: ModelSet | None = None
 
     def __call__(self, ids: Tensor, num_tokens: int, /) -> Tensor:
-        """Raises `ModelError` if the folder can't be loaded."""
+        """Continue each row greedily. Raises `ModelError` if the folder can't be loaded."""
         if self._loaded is None:
             self._loaded = load_pair(self._settings)[0]
         target = self._loaded.target

@@ -1,9 +1,9 @@
-"""Adapts a draft to its user: it learns from the text that the target wrote for them, and never the other way round.
+"""Adapts a draft to its user: it learns from the text that the target generated for them, never the other way round.
 
-The last fifth of what was written is held out: a draft that guesses less of it than before is not written, and one that
+The last fifth of the answers is held out: a draft that guesses less of it than before is not written, and one that
 guesses less than the draft it once began with is removed. What the editor shows never changes, as the target verifies.
-Drafts that follow their traffic: Liu et al. 2023, Online Speculative Decoding (https://arxiv.org/abs/2310.07177).
-It must not know the engine.
+Drafts that follow their traffic: Liu et al. 2023, Online Speculative Decoding (https://arxiv.org/abs/2310.07177). It
+must not know the engine.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ LOCK_FILE = "lock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How long a run may take, whichever is over first, and how large its steps are."""
+    """The limits of a run, by steps and by minutes, whichever is reached first, and the scale of its learning rate."""
 
     steps: int = NUM_STEPS
     minutes: float = MINUTES
@@ -65,10 +65,10 @@ class Effort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapted:
-    """What a run brought on answers that were held out.
+    """The result of a run on held-out answers.
 
-    `first` is the draft it all began with, `before` the one in use until now, `after` what was learnt now; `kept` names
-    the one of them that the engine takes from its next start on.
+    `first` is the draft that it all began with, `before` the one in use until now, `after` the newly learnt one; `kept`
+    names the one of them that the engine loads from its next start on.
     """
 
     first: evaluate_draft.Agreement
@@ -82,12 +82,12 @@ class Adapted:
     spent_s: float
 
     def to_json(self) -> dict[str, Any]:
-        """For a report that is written beside the draft."""
+        """Return the report that is written beside the draft."""
         return asdict(self)
 
 
 class Rows:
-    """An endless stream of rows that each begin with a whole prompt and its answer, the same for the same seed."""
+    """An endless stream of rows that each begin with a whole prompt and its answer; equal seeds give equal rows."""
 
     def __init__(self, written: Sequence[Written], *, row_len: int, seed: int) -> None:
         self._ids = [[*found.prompt_ids, *found.answer_ids][-row_len:] for found in written]
@@ -95,15 +95,15 @@ class Rows:
         self._random = random.Random(seed)  # noqa: S311 - sampling, not secrets
 
     def batch(self, num_rows: int) -> npt.NDArray[np.int64]:
-        """The next rows, shape (num_rows, row_len)."""
+        """Return the next rows, shape (num_rows, row_len)."""
         return np.asarray([self._row() for _ in range(num_rows)], dtype=np.int64)
 
     def state(self) -> dict[str, Any]:
-        """Where the stream is."""
+        """Return the stream's position, for `restore`."""
         return {"random": self._random.getstate()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there, with whatever was written since."""
+        """Continue from a position that `state` returned, with all answers that were added since."""
         self._random.setstate(state["random"])
 
     def _row(self) -> list[int]:
@@ -114,11 +114,11 @@ class Rows:
 
 
 def adapt(home: Home, target: Path, draft: Path, effort: Effort) -> Adapted:
-    """Learn once from what was written, and put the better draft in its place.
+    """Learn once from the kept answers, and keep the better draft.
 
     Raises:
-        TabcastError: too little was written yet, another process is at it, memory is short, a model of a kind that
-            can't learn, a draft of another tokenizer, or what `pretrain.run` raises. Whatever was in use stays in use.
+        TabcastError: there are too few answers, another process is learning, memory is short, a model of a kind that
+            can't learn, a draft of another tokenizer, or what `pretrain.run` raises. The draft in use stays in use.
     """
     if problem := why_not_alike(load_tokenizer(target), load_tokenizer(draft)):
         raise TabcastError(f"{draft} can't learn from {target}, which has another tokenizer: {problem}")
@@ -155,7 +155,7 @@ def reset(home: Home) -> bool:
 def _adapt(home: Home, answers: Sequence[Written], target: Path, draft: Path, effort: Effort) -> Adapted:
     began = time.monotonic()
     num_held_out = max(1, round(HELD_OUT_SHARE * len(answers)))
-    # The latest: what counts is how it does on what is written next.
+    # The latest answers are held out, since they are most like the ones to come.
     learnt_from, held_out = answers[:-num_held_out], answers[-num_held_out:]
     first = load_model(draft, effort.device)
     has_adapted = home.draft.is_dir()
@@ -184,7 +184,7 @@ def _adapt(home: Home, answers: Sequence[Written], target: Path, draft: Path, ef
 
 
 def _check_memory(target: Path, draft: Path, device: str) -> None:
-    """The target is loaded once more, to tell what it would write: beside an engine, that may be too much."""
+    """Raise if there is no room to load the target once more, beside an engine, to compute its distributions."""
     needed = needed_bytes(ModelFolder.read(target), _teacher_type(device), NUM_ROWS * ROW_LEN)
     needed += BYTES_PER_TRAINED_PARAMETER * count_parameters(draft)
     free = free_bytes(torch.device(device))
@@ -202,7 +202,7 @@ def _teacher_type(device: str) -> torch.dtype:
 def _learn(
     home: Home, student: PreTrainedModel, teacher: PreTrainedModel, answers: Sequence[Written], effort: Effort
 ) -> int:
-    """Train in place, going on from where an interrupted run was; return the number of steps."""
+    """Train in place, from where an interrupted run stopped; return the number of steps."""
     limits = [model.config.max_position_embeddings for model in (student, teacher)]
     row_len = min(ROW_LEN, *limits)
     recipe = pretrain.Recipe(
@@ -219,7 +219,7 @@ def _learn(
 
 @torch.no_grad()
 def agreement(draft: PreTrainedModel, answers: Sequence[Written]) -> evaluate_draft.Agreement:
-    """How much of what the target wrote the draft guesses, with all before it known."""
+    """Return how much of the target's text the draft guesses, each token after the true text before it."""
     draft.eval()
     most = draft.config.max_position_embeddings
     stood: list[bool] = []

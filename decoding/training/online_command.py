@@ -1,4 +1,4 @@
-"""`tabcast train online`: the process in which a draft adapts to its user; also tells how it stands, and undoes it."""
+"""Implements `tabcast train online`: the process in which a draft adapts to its user; reports and undoes it too."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOOK_EVERY_S = 15.0
 
 
 def add_parser(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `online` below `train`."""
+    """Add the parser of `online` below `train`."""
     text = "let the draft learn from what the target wrote for you (with the setting online = true)"
     step = steps.add_parser("online", help=text, description=text[0].upper() + text[1:] + ".")
     step.set_defaults(run=run)
@@ -41,7 +41,7 @@ def add_parser(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what was asked for. Raises `TabcastError`."""
+    """Run the requested action. Raises `TabcastError`."""
     config = configuration.load({name: getattr(options, name) for name in ("model", "draft", "device")})
     target, draft = config.model_path, config.draft_path
     if draft is None:
@@ -52,8 +52,8 @@ def run(options: argparse.Namespace) -> None:
     elif options.status:
         _print(options, _status(home, is_on=config.online))
     else:
-        # Whatever else the machine has to do comes first.
-        with suppress(AttributeError, OSError):  # Windows
+        # Everything else on the machine has priority over learning.
+        with suppress(AttributeError, OSError):  # Windows has no nice
             os.nice(19)
         device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
         effort = online.Effort(
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _is_due(home: Home) -> bool:
-    """Whether enough is new, and nothing was written for a while."""
+    """Return whether there are enough new answers, and none came for a while."""
     try:
         idle_s = time.time() - home.answers.stat().st_mtime
     except OSError:

@@ -1,7 +1,7 @@
-"""Weights in int8 with a factor for each output, in safetensors files below 16 MB, and back.
+"""Packs weights as int8 with a factor for each output, in safetensors files below 16 MB, and unpacks them.
 
-For carrying a model away from the machine that trained it, and for shipping: half of bfloat16's size. The engine loads
-such a folder as it is. Knows no training.
+It serves to carry a model away from the machine that trained it, and to ship it: half of bfloat16's size. The engine
+loads such a folder as it is. Knows no training.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def pack(model: PreTrainedModel, tokenizer_folder: Path, folder: Path) -> None:
 
 
 def is_packed(folder: Path) -> bool:
-    """Whether `pack` wrote it."""
+    """Return whether `pack` made this folder."""
     return any(folder.glob(PATTERN))
 
 
@@ -53,7 +53,7 @@ def unpack(packed: Path, folder: Path) -> PreTrainedModel:
 
 
 def load(packed: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The model of a packed folder. Raises `TabcastError` if it isn't whole."""
+    """Load the model of a packed folder. Raises `TabcastError` if it isn't whole."""
     if not is_packed(packed):
         raise TabcastError(f"{packed} is no packed model: it needs config.json and {PATTERN}")
     schema = decoder_schema(decoder_sizes(read_config(packed), packed / CONFIG_FILE))
@@ -66,7 +66,7 @@ def load(packed: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
 
 
 def quantize(weights: dict[str, Tensor], is_tied: bool) -> dict[str, Tensor]:
-    """Matrices (outputs, inputs) as int8 with float32 factors (outputs,), vectors as float32."""
+    """Return matrices (outputs, inputs) as int8 with float32 factors (outputs,), vectors as float32."""
     packed: dict[str, Tensor] = {}
     for name, tensor in weights.items():
         if is_tied and name == "lm_head.weight":
@@ -79,7 +79,7 @@ def quantize(weights: dict[str, Tensor], is_tied: bool) -> dict[str, Tensor]:
 
 
 def restore(packed: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The float32 weights that `quantize` stands for."""
+    """Return float32 weights from the output of `quantize`."""
     return {
         name: restore_rows(tensor, packed[name + FACTORS]) if name + FACTORS in packed else tensor
         for name, tensor in packed.items()

@@ -2,7 +2,7 @@
 
 PARD: An et al. 2025 (https://arxiv.org/abs/2504.18583). Beside a row's own tokens, masks are laid behind many of its
 places, fewer the further ahead they are (its conditional drop of tokens), each seeing the text up to its place and the
-masks before it alone. The label of every one is the target's distribution there.
+masks before it alone. The label of each is the target's distribution there.
 
 Dimension letters: B rows, L tokens of a row, E masks beside them, S places with masks, K tokens of one pass.
 """
@@ -24,11 +24,11 @@ from decoding.training.pretrain import Loss, hidden_states
 
 NUM_TOKENS = 6
 PLACES_SHARE = 0.25
-KEPT_SHARE = 0.8  # of the masks of a distance, at the next one
+KEPT_SHARE = 0.8  # chosen: one token further ahead there are so many masks, relative to the distance before
 
 
 class Masked(NamedTuple):
-    """Rows with masks behind them, as a model reads them."""
+    """Rows with masks behind them, in the form that a model reads."""
 
     ids: Tensor  # (B, L + E)
     positions: Tensor  # (B, L + E)
@@ -36,7 +36,7 @@ class Masked(NamedTuple):
 
 
 def prepare(student: PreTrainedModel, num_real_ids: int, num_tokens: int | None) -> MaskForm:
-    """Give a model a mask, in place: the first id behind the tokenizer's; one that has a mask keeps it."""
+    """Give a model a mask token, in place: the first id behind the tokenizer's, unless it has one already."""
     own = dict(getattr(student.config, "tabcast", None) or {})
     had = own.get("parallel") or {"mask_id": num_real_ids, "tokens": NUM_TOKENS}
     form = MaskForm(mask_id=had["mask_id"], num_tokens=num_tokens or had["tokens"])
@@ -50,7 +50,7 @@ def prepare(student: PreTrainedModel, num_real_ids: int, num_tokens: int | None)
 
 
 def lay_masks(ids: Tensor, places: Tensor, form: MaskForm, counts: Sequence[int]) -> Masked:
-    """Lay masks behind rows.
+    """Append masks to rows, each seeing the text up to its place and the masks before it.
 
     Args:
         ids: (B, L) int64.
@@ -79,7 +79,7 @@ def lay_masks(ids: Tensor, places: Tensor, form: MaskForm, counts: Sequence[int]
 
 
 def states_of(model: PreTrainedModel, masked: Masked) -> Tensor:
-    """What the head reads, (B, L + E, width)."""
+    """Return the hidden states that the head reads, (B, L + E, width)."""
     states: Tensor = model.model(
         input_ids=masked.ids, position_ids=masked.positions, attention_mask=masked.is_seen, use_cache=False
     ).last_hidden_state
@@ -87,7 +87,7 @@ def states_of(model: PreTrainedModel, masked: Masked) -> Tensor:
 
 
 def parallel_loss(teacher: PreTrainedModel, form: MaskForm) -> Loss:
-    """A loss for `pretrain.run`: the divergence from the teacher at tokens and masks alike, in nats each."""
+    """Return a loss for `pretrain.run`: the divergence from the teacher at tokens and masks alike, in nats each."""
     teacher.eval().requires_grad_(False)
 
     def loss(model: Any, ids: Tensor) -> Tensor:
@@ -103,12 +103,12 @@ def parallel_loss(teacher: PreTrainedModel, form: MaskForm) -> Loss:
 
 
 def _draw_places(ids: Tensor, form: MaskForm) -> tuple[Tensor, list[int]]:
-    """Places (B, S) in random order, and how many of them have a mask at each distance."""
+    """Draw places (B, S) in random order, and how many of them have a mask at each distance."""
     num_rows, length = ids.shape
     num_possible = length - form.num_tokens + 1
     num_places = max(1, int(num_possible * PLACES_SHARE))
     counts = [max(1, round(num_places * KEPT_SHARE**i)) for i in range(form.num_tokens - 1)]
-    # By the rows themselves, so that a run that was interrupted draws what it would have drawn.
+    # The rows are the seed, so that an interrupted run draws what it would have drawn without the interruption.
     random = torch.Generator().manual_seed(int(ids.sum()))
     drawn = torch.stack([torch.randperm(num_possible, generator=random)[:num_places] for _ in range(num_rows)])
     return drawn.to(ids.device), counts

@@ -30,17 +30,17 @@ log = logging.getLogger(__name__)
 MUON_LR = 0.02
 ADAM_LR = 3e-3
 SMOOTHING = 0.98
-# Of logits that are made at a time: in a CPU they should fit the cache, a GPU wants few and large products.
+# chosen: rows of logits computed at a time. On a CPU they should fit the cache; a GPU wants few and large products.
 LOGIT_ROWS = {"cpu": 512, "cuda": 8192}
 HELD_OUT_CHARACTERS = 2400
 BITS = math.log(2)
 
-Loss = Callable[[Any, Tensor], Tensor]  # of what is trained, and ids (rows, row_len)
+Loss = Callable[[Any, Tensor], Tensor]  # takes the trained module and ids (rows, row_len)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a run needs to know; `rate_scale` multiplies the learning rates."""
+    """The settings of a run; `rate_scale` multiplies the learning rates."""
 
     length: Length
     num_rows: int = 4
@@ -59,7 +59,7 @@ class Result:
 
 
 def next_token_loss(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """Mean cross-entropy in nats a token; `ids` is (rows, row_len) int64."""
+    """Return the mean cross-entropy in nats a token; `ids` is (rows, row_len) int64."""
     hidden = hidden_states(model, ids)[:, :-1].flatten(0, 1)
     wanted = ids[:, 1:].flatten()
     # In pieces, because the logits of a whole batch in float32 are the largest tensor of a step by far.
@@ -70,7 +70,7 @@ def next_token_loss(model: PreTrainedModel, ids: Tensor) -> Tensor:
 
 
 def hidden_states(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """What the head reads, (rows, row_len, width)."""
+    """Return the hidden states that the head reads, (rows, row_len, width)."""
     states: Tensor = model.model(input_ids=ids, use_cache=False).last_hidden_state
     return states
 
@@ -78,7 +78,7 @@ def hidden_states(model: PreTrainedModel, ids: Tensor) -> Tensor:
 def new_model(
     form: Form, *, width: int, layers: int, ff: int, heads: int, kv_heads: int, max_len: int
 ) -> LlamaForCausalLM:
-    """A Llama with random weights, tied embeddings and our special tokens as its stops."""
+    """Make a Llama with random weights, tied embeddings and our special tokens as its stops."""
     config = LlamaConfig(
         vocab_size=form.tokenizer.get_vocab_size(),
         hidden_size=width,
@@ -94,7 +94,7 @@ def new_model(
         eos_token_id=form.end_id,
         pad_token_id=form.tokenizer.token_to_id("<|fim_pad|>"),
     )
-    # transformers keeps what it doesn't know; our loader reads the model's own layout and languages from it.
+    # transformers keeps unknown keys; our loader reads the model's layout and languages from this one.
     config.tabcast = {"fim_order": "suffix_first", "languages": ["python"]}
     return LlamaForCausalLM(config)
 
@@ -108,7 +108,7 @@ def run(
     loss_of: Loss = next_token_loss,
     name: str = "training",
 ) -> Result:
-    """Train `model` in place until its time is over, going on from `checkpoint_path` where that exists.
+    """Train `model` in place until its time is over, starting from `checkpoint_path` where that exists.
 
     Raises:
         TrainingError: a loss is no number, the run was interrupted (and its state saved), or the disk is full.
@@ -145,7 +145,7 @@ def run(
 
 @torch.no_grad()
 def held_out_loss(model: PreTrainedModel, files: Sequence[corpus.SourceFile], form: Form) -> tuple[float, float]:
-    """Nats a token and bits a character over the first 2,400 characters of each held-out file."""
+    """Return nats a token and bits a character over the first 2,400 characters of each held-out file."""
     model.eval()
     nats, num_tokens, num_characters = 0.0, 0, 0
     for file in files:
@@ -170,7 +170,7 @@ def _step(
     loss_of: Loss,
     rate: float,
 ) -> float:
-    """One update; returns its loss, and leaves the weights alone where that is no number."""
+    """Make one update and return its loss; where that is no number, the weights stay as they are."""
     device = next(model.parameters()).device
     ids = torch.from_numpy(feed.batch(recipe.num_rows)).to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16):
@@ -208,7 +208,7 @@ def _save_if_possible(
     model: torch.nn.Module,
     optimizers: list[torch.optim.Optimizer],
 ) -> None:
-    """A full disk is no reason to stop: room may come before the next time."""
+    """Save the state; a full disk is no reason to stop, since there may be room before the next time."""
     state.data = feed.state()
     try:
         checkpoint.save(path, state, model, optimizers)

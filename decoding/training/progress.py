@@ -1,4 +1,4 @@
-"""What a person sees of a run, and how a person ends it: a bar with loss and time left, and Ctrl-C that saves first."""
+"""Shows a run to a person, who can also end it: a bar with loss and time left, and Ctrl-C that saves first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOG_EVERY_S = 60.0
 
 
 class Bar:
-    """On a terminal a bar, elsewhere a line of the log a minute."""
+    """Shows a bar on a terminal, and elsewhere a line of the log a minute."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -29,7 +29,7 @@ class Bar:
         self._task = TaskID(0)
 
     def __enter__(self) -> Bar:
-        """Show it, if there is somebody to look at it."""
+        """Show the bar, if there is somebody to look at it."""
         if sys.stderr.isatty():
             columns = (
                 TextColumn("{task.description}"),
@@ -43,7 +43,7 @@ class Bar:
         return self
 
     def show(self, share: float, state: checkpoint.Progress) -> None:
-        """`share` of the run is over, 0 to 1."""
+        """Update the bar; `share` of the run is over, 0 to 1."""
         if self._bar is not None:
             self._bar.update(self._task, completed=share, step=state.step, loss=state.loss)
         elif time.monotonic() - self._logged_s > LOG_EVERY_S:
@@ -54,20 +54,20 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take it away."""
+        """Remove the bar from the terminal."""
         if self._bar is not None:
             self._bar.stop()
 
 
 class Stop:
-    """While it is entered, SIGINT and SIGTERM are only noted, so that a step ends whole and the state is saved."""
+    """Only notes SIGINT and SIGTERM while it is entered, so that a step ends whole and the state is saved."""
 
     def __init__(self) -> None:
         self.is_asked = False
         self._before: list[tuple[signal.Signals, object]] = []
 
     def __enter__(self) -> Stop:
-        """Listen; in another thread than the main one, where Python allows no handlers, do nothing."""
+        """Install the handlers; outside of the main thread, where Python allows none, do nothing."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before.append((number, signal.signal(number, self._note)))
@@ -79,6 +79,6 @@ class Stop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Listen no more."""
+        """Restore the handlers from before."""
         for number, handler in self._before:
             signal.signal(number, handler)  # type: ignore[arg-type]

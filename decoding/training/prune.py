@@ -1,6 +1,6 @@
 """Cuts a small model out of a large one: the layers, heads, neurons and channels that matter least go.
 
-Layers by how much the loss rises without them, the rest by the size of what they put out on the user's own text:
+Layers are ranked by how much the loss rises without them, the rest by the size of their outputs on the user's own text:
 Muralidharan et al. 2024, Minitron (https://arxiv.org/abs/2407.14679); Men et al. 2024, ShortGPT
 (https://arxiv.org/abs/2403.03853). Llama, Mistral, Qwen2 and Qwen3. Knows no files.
 
@@ -36,7 +36,7 @@ class Size:
 
     @classmethod
     def of(cls, model: PreTrainedModel) -> Size:
-        """The sizes that a model has."""
+        """Return the sizes of a model."""
         config = model.config
         return cls(
             layers=config.num_hidden_layers,
@@ -47,7 +47,7 @@ class Size:
         )
 
     def smaller(self) -> Size:
-        """A third of the layers and half of the rest: about a tenth of the work."""
+        """Return a third of the layers and half of the rest: about a tenth of the work."""
         kv_heads = max(1, self.kv_heads // 2)
         per_group = max(1, self.heads // 2 // kv_heads)
         return Size(
@@ -61,7 +61,10 @@ class Size:
 
 @dataclass(slots=True, kw_only=True)
 class Importance:
-    """Larger is more important. By layer: the loss that it saves, neurons (F,), query heads (H,); channels (W,)."""
+    """Scores of parts; larger is more important. By layer: the loss that it saves, neurons (F,), query heads (H,).
+
+    Channels have (W,) for the whole model.
+    """
 
     layers: list[float] = field(default_factory=list)
     neurons: list[Tensor] = field(default_factory=list)
@@ -71,7 +74,7 @@ class Importance:
 
 @torch.no_grad()
 def measure(model: PreTrainedModel, batches: Sequence[Tensor]) -> Importance:
-    """Importance on `batches` of (rows, row_len) int64 token ids."""
+    """Measure importance on `batches` of (rows, row_len) int64 token ids."""
     model.eval()
     layers = model.model.layers
     size = Size.of(model)
@@ -92,7 +95,7 @@ def measure(model: PreTrainedModel, batches: Sequence[Tensor]) -> Importance:
 
 
 def prune(model: PreTrainedModel, importance: Importance, size: Size) -> PreTrainedModel:
-    """A new model of that size with the most important parts of `model`, in their order.
+    """Return a new model of that size with the most important parts of `model`, in their order.
 
     Raises:
         ValueError: `size` isn't within the model's own.
@@ -118,7 +121,7 @@ def prune(model: PreTrainedModel, importance: Importance, size: Size) -> PreTrai
     return pruned
 
 
-# Of each tensor of a layer, which of its dimensions is made of what; those that aren't named are vectors of channels.
+# The meaning of each dimension of a layer's tensors; tensors that aren't listed are vectors of channels.
 _DIMENSIONS = {
     "q_proj": ("queries", "channels"),
     "k_proj": ("keys", "channels"),
@@ -133,7 +136,7 @@ _DIMENSIONS = {
 
 
 def _cut(tensor: Tensor, kind: str, kept: dict[str, Tensor]) -> Tensor:
-    """The kept part of a layer's weight or bias; a bias has the first dimension alone."""
+    """Return the kept part of a layer's weight or bias; a bias has the first dimension alone."""
     dimensions = _DIMENSIONS.get(kind, ("channels",))
     for dimension, what in enumerate(dimensions[: tensor.ndim]):
         tensor = tensor.index_select(dimension, kept[what].to(tensor.device))
@@ -141,7 +144,7 @@ def _cut(tensor: Tensor, kind: str, kept: dict[str, Tensor]) -> Tensor:
 
 
 def _kept(importance: Importance, layer: int, size: Size, had: Size, head_dim: int) -> dict[str, Tensor]:
-    """Indices of one layer's neurons and of the rows of its query and key projections."""
+    """Return the indices of one layer's neurons and of the rows of its query and key projections."""
     by_group = importance.heads[layer].view(had.kv_heads, -1)
     groups = _best(by_group.sum(dim=1), size.kv_heads)
     per_group = size.heads // size.kv_heads
@@ -155,7 +158,7 @@ def _kept(importance: Importance, layer: int, size: Size, had: Size, head_dim: i
 
 
 def _best(scores: Tensor, number: int) -> Tensor:
-    """Indices of the `number` largest, in their order."""
+    """Return the indices of the `number` largest scores, in ascending order."""
     return scores.topk(number).indices.sort().values
 
 
@@ -186,7 +189,7 @@ def _config(model: PreTrainedModel, size: Size, layers: Sequence[int]) -> Any:
 
 
 def _round(number: float) -> int:
-    """To a multiple of 64, which hardware likes, or of 8 for the tiniest."""
+    """Round to a multiple of 64, which hardware likes, or of 8 for the tiniest."""
     step = 64 if number >= 64 else 8
     return max(step, round(number / step) * step)
 
@@ -200,7 +203,10 @@ def _loss(model: PreTrainedModel, batches: Sequence[Tensor]) -> float:
 
 
 def _adder(total: Tensor) -> Callable[[Tensor], None]:
-    """Adds the mean size of an input (…, n) to `total`; where that has fewer entries, of equal stretches of n."""
+    """Return a function that adds the mean absolute value of an input (…, n) to `total`.
+
+    Where `total` has fewer than n entries, each gets the mean of an equal stretch.
+    """
 
     def add(values: Tensor) -> None:
         means = values.detach().float().abs().flatten(0, -2).mean(dim=0).cpu()

@@ -1,9 +1,9 @@
-"""Turns source files into rows of token ids in the very layout that the engine asks in: `fim.lay_out` makes them.
+"""Turns source files into rows of token ids in the very layout of the engine: `prompt_layout.lay_out` makes them.
 
 A sample is a prompt (repository, context files, path, suffix and prefix as the model's own template orders them), the
 middle and an end; several follow each other in a row. For the shipped layout the middle follows the prefix with nothing
-between, so that at worst the model is a plain language model of the prefix.
-Fill-in-the-middle: Bavarian et al. 2022 (https://arxiv.org/abs/2207.14255).
+between, so that at worst the model is a plain language model of the prefix. Fill-in-the-middle: Bavarian et al. 2022
+(https://arxiv.org/abs/2207.14255).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ANSWER_TOKENS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """How a model wants its prompts: the tokenizer, the layout, the token that ends an answer, where cursors stand."""
+    """The form of a model's prompts: the tokenizer, the layout, the token that ends an answer, where cursors stand."""
 
     tokenizer: Tokenizer
     layout: Layout
@@ -41,27 +41,27 @@ class Form:
 
     @classmethod
     def suffix_first(cls, tokenizer: Tokenizer) -> Form:
-        """The form of the models made here."""
+        """Return the form of the models made here."""
         end_id: int = tokenizer.get_vocab()["<|endoftext|>"]
         layout = find_layout(tokenizer.get_vocab(), {"fim_order": "suffix_first"}, [end_id])
         return cls(tokenizer=tokenizer, layout=layout, end_id=end_id)
 
     @classmethod
     def prefix_first(cls, tokenizer: Tokenizer) -> Form:
-        """The form of most published models: the classic layout, cut anywhere. For comparisons of layouts."""
+        """Return the form of most published models: the classic layout, cut anywhere. For comparisons of layouts."""
         form = cls.suffix_first(tokenizer)
         layout = find_layout(tokenizer.get_vocab(), {"fim_order": "prefix_first"}, [form.end_id])
         return replace(form, layout=replace(layout, is_anchored=False), cut=cut_anywhere)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of plain text."""
+        """Return token ids of plain text."""
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What stands before a file's own text; "" where repository or path is unknown."""
+    """The text that goes before a file's own; "" where repository or path is unknown."""
 
     repo: str = ""
     path: str = ""
@@ -69,10 +69,10 @@ class Surroundings:
 
 
 def encode_sample(form: Form, around: Surroundings, cut: Cut, *, budget: int) -> list[int]:
-    """Token ids of one sample, the prompt at most `budget` of them; plain text (no middle) has no end.
+    """Return token ids of one sample, the prompt at most `budget` of them; plain text (no middle) has no end.
 
-    The engine takes the prefix's last token back and lets the model write it again, so prefix and middle are encoded
-    as a whole wherever that agrees with the prefix's other tokens.
+    Token healing makes the model generate the prefix's last token again, so prefix and middle are encoded as a whole
+    wherever that agrees with the prefix's other tokens.
     """
     options = CompletionOptions(repo=around.repo, path=around.path, context=around.context)
     prompt = lay_out(
@@ -80,7 +80,7 @@ def encode_sample(form: Form, around: Surroundings, cut: Cut, *, budget: int) ->
     )
     if cut.middle is None:
         return prompt.ids
-    if prompt.cursor < len(prompt.ids):  # the classic layout: what is typed stands before the suffix
+    if prompt.cursor < len(prompt.ids):  # the classic layout, with the typed text before the suffix
         return [*prompt.ids, *form.encode(cut.middle), form.end_id]
     typed = form.encode(cut.prefix)
     whole = form.encode(cut.prefix + cut.middle)
@@ -90,7 +90,7 @@ def encode_sample(form: Form, around: Surroundings, cut: Cut, *, budget: int) ->
 
 
 class Samples:
-    """An endless stream of rows of token ids, the same for the same seed; each epoch cuts the files anew."""
+    """An endless stream of rows of token ids; equal seeds give equal rows. Each epoch cuts the files anew."""
 
     def __init__(self, files: Sequence[SourceFile], form: Form, *, row_len: int, seed: int) -> None:
         self._files = files
@@ -104,11 +104,11 @@ class Samples:
         self._begin_epoch()
 
     def batch(self, num_rows: int) -> npt.NDArray[np.int64]:
-        """The next rows, shape (num_rows, row_len)."""
+        """Return the next rows, shape (num_rows, row_len)."""
         return np.asarray([self._row() for _ in range(num_rows)], dtype=np.int64)
 
     def state(self) -> dict[str, Any]:
-        """Where the stream is: what `restore` takes."""
+        """Return the stream's position, for `restore`."""
         return {
             "epoch": self._epoch_state,
             "next": self._next,
@@ -117,7 +117,7 @@ class Samples:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from there, with the same files and settings."""
+        """Continue from a position that `state` returned, with equal files and settings."""
         self._random.setstate(state["epoch"])
         self._begin_epoch()
         self._random.setstate(state["random"])
@@ -161,14 +161,14 @@ class Samples:
 
 
 def _neighbour(file: SourceFile, others: Sequence[SourceFile], rng: random.Random) -> SourceFile:
-    """Rather a file of the same folder: the better of a few drawn."""
+    """Choose another file, preferably of the file's own folder: the best of a few draws."""
     folder = file.path.rpartition("/")[0]
     drawn = [rng.choice(others) for _ in range(4)]
     return next((other for other in drawn if other.path.rpartition("/")[0] == folder), drawn[0])
 
 
 def _extract(text: str, rng: random.Random) -> str:
-    """Whole lines of a file: its head, or as many from somewhere in it."""
+    """Return whole lines of a file: its head, or as many from somewhere in it."""
     lines = text.splitlines(keepends=True)
     start = rng.randrange(len(lines)) if rng.random() < 0.5 else 0
     room = rng.randrange(150, CONTEXT_CHARACTERS)

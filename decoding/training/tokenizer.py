@@ -22,12 +22,12 @@ SPECIAL_TOKENS = (
     "<|file_sep|>",
     "<|reserved_0|>",
 )
-# Indentation is one piece, so that a cursor behind it stands on a token boundary; a word takes one character before it.
+# Indentation is one piece, so that a cursor behind it is at a token boundary; a word takes one character before it.
 PIECES = r"\n|(?<=\n)[ \t]+|[^\s\p{L}\p{N}]?\p{L}+| \p{L}+|\p{N}|[ ]?[^\s\p{L}\p{N}]+|[ \t]+(?=[ \t]\S)|[ \t]+|\s"
 
 
 def train(texts: Iterable[str], *, vocabulary_size: int) -> Tokenizer:
-    """Learn the merges from `texts`."""
+    """Learn the merges of byte pairs from `texts`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

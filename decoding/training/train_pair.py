@@ -1,8 +1,8 @@
-"""`tabcast train pair`: target and drafts in stretches that stop by the clock, for a large GPU lent by minutes.
+"""Implements `tabcast train pair`: target and drafts in stretches by the clock, for a large GPU lent by minutes.
 
-Each call of the same command goes on where the last one stopped: the target first, then its draft, a parallel draft
-that begins with it, and heads, each with its own share of the time. After each stretch the newest weights lie packed
-below `--shards`, so that a machine that is taken away leaves a model all the same.
+Each call of the command continues where the last one stopped: the target first, then its draft, a parallel draft that
+begins with it, and heads, each with its own share of the time. After each stretch the newest weights are packed below
+`--shards`, so that a machine that is taken away leaves a model all the same.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 CPU_SIZE = {"width": 320, "layers": 6, "ff": 896, "heads": 5, "kv_heads": 1}
 GPU_SIZE = {"width": 512, "layers": 9, "ff": 1408, "heads": 8, "kv_heads": 2}
 HELD_OUT_FILES = 100
-# What loading, measuring and packing take of a stretch, beside the training.
+# chosen: the time in a stretch for loading, measuring and packing, beside the training.
 OVERHEAD_MINUTES = 1.0
 
 
 def add_parser(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `pair` below `train`."""
+    """Add the parser of `pair` below `train`."""
     step = steps.add_parser("pair", help="train target and draft in stretches by the clock")
     step.set_defaults(run=run)
     step.add_argument("--corpus", type=Path, required=True, action="append", help="folder of a corpus (repeatable)")
@@ -71,7 +71,7 @@ class _Clock:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Go on with the pair for one stretch. Raises `TabcastError`."""
+    """Train the pair for one stretch. Raises `TabcastError`."""
     clock = _Clock(began=time.monotonic(), stretch_minutes=options.stretch_minutes)
     target = options.work / "target"
     if not (target / "config.json").is_file():
@@ -137,7 +137,7 @@ def _train_draft(
     minutes: float,
     begin_with: Path | None,
 ) -> bool:
-    """Go on with one draft; whether it is finished."""
+    """Train one draft for its share of the stretch; return whether it is finished."""
     wanted = draft.Wanted(
         target=target,
         out=out,
@@ -154,7 +154,7 @@ def _train_draft(
     )
     try:
         made = draft.train(wanted, options.corpus[0], recipe, out.with_suffix(".pt"))
-    finally:  # the measurement at its end must not cost the weights
+    finally:  # a failed measurement at the end must not lose the weights
         if (out / "config.json").is_file():
             pack.pack(draft.load_model(out, "cpu"), out, options.shards / out.name)
         elif (out / DESCRIPTION_FILE).is_file():
@@ -175,7 +175,7 @@ def _feed(options: argparse.Namespace, make: partial[Feed]) -> Feed:
 def _report(model: PreTrainedModel, options: argparse.Namespace, form: Form) -> None:
     held_out = _read(options.corpus, "heldout")[:HELD_OUT_FILES]
     if held_out:
-        # A compiled model would be compiled again for every length of text.
+        # A plain copy, because a compiled model would be compiled again for every length of text.
         plain = type(model)(model.config)
         plain.load_state_dict(model.state_dict())
         plain.to(options.device)

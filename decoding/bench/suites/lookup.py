@@ -142,9 +142,7 @@ def _row(method: str, drafter: Drafter, unknown: Sequence[int]) -> report.Row:
 def _read(
     folders: Sequence[Path], tokenizer: Tokenizer, wanted: float, on_file: Callable[[], None]
 ) -> tuple[Tokens, list[int], int]:
-    """Return the tokens of code to search, a separator behind each file, the held-out tokens, and the characters
-    read.
-    """
+    """Return the tokens of code to search, a separator behind each file, the held-out tokens, and characters read."""
     paths = sorted(path for folder in folders for path in folder.rglob("*.py"))
     random.Random(0).shuffle(paths)  # noqa: S311 - no secret
     separator = tokenizer.get_vocab_size()
