@@ -21,7 +21,7 @@ from decoding.bench.suites import decode_command, infilling, lookup, passes, rep
 from decoding.bench.suites.suggestions import CONTEXTS, MAX_BLOCK_TOKENS, FrontEnd, Suggester
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
-from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.text.detokenize import special_names
 
 Suite = Callable[[argparse.Namespace, ModelSet, Progress], Iterable[report.Row]]
@@ -109,7 +109,7 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
 
 
 def _load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:
-    return decode_command.load(options, config) if hasattr(options, "shape") else load_pair(config)[0]
+    return decode_command.load(options, config) if hasattr(options, "shape") else load_models(config)[0]
 
 
 def _add(

@@ -32,7 +32,7 @@ def run_trace(options: argparse.Namespace, _models: ModelSet | None, progress: P
     events = recorded_session.read_recording(options.data)
     if options.minutes:
         events = [event for event in events if event.at_ms <= options.minutes * 60_000]
-        if not any(isinstance(event, recorded_session.Asked) for event in events):
+        if not any(isinstance(event, recorded_session.Requested) for event in events):
             raise TabcastError(f"{options.data}: no completion request in the first {options.minutes:g} minutes")
     events = trace_workload.enlarge(events, num_lines=options.lines, num_open=options.open_files)
     task = progress.add_task("playing", total=len(events))

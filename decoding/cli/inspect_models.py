@@ -22,7 +22,7 @@ from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
 from decoding.models.loading.devices import choose_device
 from decoding.models.loading.memory import free_bytes, needed_bytes
-from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.models.parallel import FOLDER as PARALLEL
 from decoding.models.parallel import mask_form
 from decoding.models.probing.agreement import choices, percent_alike
@@ -51,7 +51,7 @@ def doctor(config: EngineConfig) -> list[Row]:
         rows.append(_row("device", True, _describe_device(device, dtype)))
         if device.type == "cuda" and cuda.EXPERIMENTAL:
             rows.append(_row("GPU", True, cuda.EXPERIMENTAL, "'tabcast bench gpu-check' tries it on this one"))
-        models, probe = load_pair(config)
+        models, probe = load_models(config)
     except TabcastError as error:
         advice = "name a complete model folder with --model, or none for the shipped pair"
         return [*rows, _row("models", False, str(error), advice)]
@@ -96,7 +96,7 @@ def _describe_agreement(config: EngineConfig, models: ModelSet) -> str:
     """Describe how often the rounded target chooses what the full one does, where there is room for both."""
     sample = models.encode(Path(__file__).read_text(encoding="utf-8"))[:SAMPLE_TOKENS]
     try:
-        full = load_pair(replace(config, quantize="none", draft="none"))[0]
+        full = load_models(replace(config, quantize="none", draft="none"))[0]
     except TabcastError as error:
         return f"{config.quantize}, not compared with the full ones: {error}"
     alike = percent_alike([choices(models.target, sample)], [choices(full.target, sample)])

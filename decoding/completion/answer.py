@@ -14,7 +14,7 @@ from decoding.text.detokenize import Detokenizer
 from decoding.text.stops import TextStops, is_loop
 
 
-class Shown(NamedTuple):
+class TextChunk(NamedTuple):
     """Text that may be shown, and the tokens that are complete with it, if their scores were asked for."""
 
     text: str
@@ -43,7 +43,7 @@ class Answer:
         self.drafters: dict[str, DrafterStats] = {}
         self.reason = ""
 
-    def take(self, outcome: Round) -> Shown:
+    def take(self, outcome: Round) -> TextChunk:
         """Return the text that may be shown after this round; tokens behind an end are dropped."""
         self.num_steps += 1
         text = ""
@@ -60,12 +60,12 @@ class Answer:
             if self.reason:
                 break
         self._count(outcome)
-        return Shown(text, self._unshown.take(len(text), is_end=bool(self._stops.reason)))
+        return TextChunk(text, self._unshown.take(len(text), is_end=bool(self._stops.reason)))
 
-    def flush(self) -> Shown:
+    def flush(self) -> TextChunk:
         """Return the text that was held back in case it began a stop text."""
         text = self._stops.flush()
-        return Shown(text, self._unshown.take(len(text), is_end=True))
+        return TextChunk(text, self._unshown.take(len(text), is_end=True))
 
     def _limit(self) -> str:
         if len(self.token_ids) >= self._max_tokens:

@@ -20,8 +20,8 @@ from decoding.protocol import CompletionRequest, CompletionStats, ScoredToken
 from decoding.speculation.drafting import DraftRequest
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
-from decoding.text.prompt_layout import lay_out
-from decoding.text.token_healing import Healing, take_back
+from decoding.text.prompt_layout import build_prompt
+from decoding.text.token_healing import Healing, heal_prompt
 
 MIN_PROMPT_TOKENS = 32
 # chosen: hints are only advice, so tokenising them should not take longer than a step.
@@ -32,7 +32,7 @@ MAX_TRIES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class Chunk:
     """The result of a step: text to show and its scores, counts of the work, and at the end the statistics."""
 
     text: str = ""
@@ -59,8 +59,8 @@ def prompt_tokens(models: ModelSet, request: CompletionRequest) -> HealedPrompt:
             f"max_tokens {request.max_tokens} leaves no room for the prompt: "
             f"this model holds {models.target.shape.max_len} tokens"
         )
-    ids, num_typed, cursor = lay_out(request, models.layout, models.encode, budget)
-    rest = take_back(ids[:cursor], num_typed, models.index) if request.tabcast.heal else b""
+    ids, num_typed, cursor = build_prompt(request, models.layout, models.encode, budget)
+    rest = heal_prompt(ids[:cursor], num_typed, models.index) if request.tabcast.heal else b""
     return HealedPrompt([*ids[: cursor - 1], *ids[cursor:]] if rest else ids, rest)
 
 
@@ -74,9 +74,9 @@ def with_seed(request: CompletionRequest) -> CompletionRequest:
     return replace(request, seed=secrets.randbits(53))
 
 
-def answers(
+def complete_choices(
     models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt
-) -> Iterator[tuple[int, Piece]]:
+) -> Iterator[tuple[int, Chunk]]:
     """Yield pieces of up to `n` different answers, one after the other, each with its number.
 
     They share the prompt's cache. From the second on, text is held back until it differs from all answers before; an
@@ -84,7 +84,7 @@ def answers(
     """
     finished: list[str] = []
     for attempt in range(request.n * MAX_TRIES if request.n > 1 else 1):
-        held = Piece()
+        held = Chunk()
         shown = ""
         for piece in complete(models, session, request, prompt, attempt):
             held = replace(held, text=held.text + piece.text, tokens=held.tokens + piece.tokens)
@@ -92,7 +92,7 @@ def answers(
             is_new = not any(text.startswith(shown) for text in finished)
             if is_new or (piece.stats and shown not in finished):
                 yield len(finished), replace(piece, text=held.text, tokens=held.tokens)
-                held = Piece()
+                held = Chunk()
             else:
                 yield len(finished), replace(piece, text="", tokens=(), stats=None)
         if shown not in finished:
@@ -103,7 +103,7 @@ def answers(
 
 def complete(
     models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt, attempt: int = 0
-) -> Iterator[Piece]:
+) -> Iterator[Chunk]:
     """Yield a piece after each prefill chunk and each step; the last has the statistics.
 
     Args:
@@ -141,7 +141,7 @@ def complete(
                 shown = answer.take(outcome) if outcome.emitted_ids else None
                 num_before, num_read = num_read, min(len(session.cache), len(prompt_ids))
                 clock.stop(is_prefill=num_steps == 0)
-                yield Piece(
+                yield Chunk(
                     text=shown.text if shown else "",
                     tokens=shown.tokens if shown else (),
                     num_prefilled=num_read - num_before,
@@ -156,7 +156,7 @@ def complete(
             session.remember(prompt_ids, answer.token_ids)
     last = answer.flush()
     stats = _stats(request, prompt, answer, num_cached, clock)
-    yield Piece(text=last.text, tokens=last.tokens, stats=replace(stats, notice=session.notice(method)))
+    yield Chunk(text=last.text, tokens=last.tokens, stats=replace(stats, notice=session.notice(method)))
 
 
 def _sampling(request: CompletionRequest, prompt_len: int, attempt: int) -> Sampling:

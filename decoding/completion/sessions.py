@@ -137,7 +137,7 @@ class SessionPool:
         self._key = experience_key(models) if remembers else ""
         self._num_used = 0
         if self._key:
-            self._policy.restore(policy_state.read(self._key))
+            self._policy.restore(policy_state.load(self._key))
         self._shared: dict[str, Any] = {}
         self._max_sessions = max_sessions
         self._budget_bytes = budget_bytes
@@ -175,7 +175,7 @@ class SessionPool:
     def keep_experience(self) -> None:
         """Save the policy's state, if it is to be saved."""
         if self._key and self._num_used:
-            policy_state.keep(self._key, self._policy.to_json())
+            policy_state.save(self._key, self._policy.to_json())
 
     def drop(self, session: Session) -> None:
         """Drop the session of a request that failed, since its caches may be half written."""

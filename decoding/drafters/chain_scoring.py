@@ -88,7 +88,7 @@ def _grown(followers: _Weighted, weight: float, total: float, match_len: int, es
     return Chain(tuple(token_ids), match_len=match_len, scores=tuple(scores))
 
 
-def as_draft(chains: Sequence[Chain], budget: int, drafter: str) -> Draft:
+def to_draft(chains: Sequence[Chain], budget: int, drafter: str) -> Draft:
     """A drafter's best chains, cut to at most `budget` tokens each."""
     if budget < 1:
         return EMPTY

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decoding.models.language_model import Cache
 
 
-class Follower:
+class DraftCache:
     """The text of a request so far, and a cache of a model of its own."""
 
     def __init__(self, cache: Cache) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import torch
 
-from decoding.drafters.draft_cache import Follower
+from decoding.drafters.draft_cache import DraftCache
 from decoding.models.language_model import Cache, DraftsAhead, LanguageModel, drafts_ahead
 from decoding.speculation.drafting import EMPTY, NOTHING, Chain, Draft, DraftingCost, DraftRequest, Outcome
 from decoding.speculation.sampling import barred, choose
@@ -38,7 +38,7 @@ class DraftModel:
             is_per_token=True, token_ms=step_ms.get(1, 0.0), read_ms=step_ms.get(widest, 0.0) / widest
         )
         self._model = model
-        self._text = Follower(cache)
+        self._text = DraftCache(cache)
         self._request = DraftRequest(prompt_ids=())
 
     @property
@@ -85,7 +85,7 @@ class DraftModel:
         if self._request.sampling.temperature > 0:
             return False
         healing = self._request.healing
-        return healing is None or healing.allowed(self._text.answer_ids) is None
+        return healing is None or healing.allowed_next(self._text.answer_ids) is None
 
     def _ahead(self, model: DraftsAhead, pending: list[int], num_tokens: int) -> Draft:
         width = model.prefill_width
@@ -110,5 +110,5 @@ class DraftModel:
         """The logits (V,) of what healing allows, −inf elsewhere."""
         if self._request.healing is None:
             return logits
-        allowed = self._request.healing.allowed([*self._text.answer_ids, *drafted])
+        allowed = self._request.healing.allowed_next([*self._text.answer_ids, *drafted])
         return logits if allowed is None else barred(logits, allowed)

@@ -49,7 +49,7 @@ class HeadsDrafter:
     def propose(self, budget: int) -> Draft:
         """A token of each head, up to where they are not sure of themselves."""
         healing = self._request.healing
-        if self._hidden is None or (healing is not None and healing.allowed(self._emitted) is not None):
+        if self._hidden is None or (healing is not None and healing.allowed_next(self._emitted) is not None):
             return EMPTY
         return draft_of(self._guesses(self._hidden, budget), self.name, self._least)
 

@@ -23,7 +23,7 @@ GUESSES = 3
 MAX_KEYS = 4096
 
 
-class Lookahead:
+class LookaheadDrafter:
     """A pool of n-grams that outlives the request, and a window of guesses that doesn't."""
 
     name = "lookahead"
@@ -113,5 +113,5 @@ class Lookahead:
         """Whether healing allows the first token."""
         if self._healing is None:
             return True
-        allowed = self._healing.allowed(self._ids[self._num_prompt :])
+        allowed = self._healing.allowed_next(self._ids[self._num_prompt :])
         return allowed is None or chain[0] in allowed

@@ -10,7 +10,7 @@ from typing import Final
 
 from torch import Tensor
 
-from decoding.drafters.draft_cache import Follower
+from decoding.drafters.draft_cache import DraftCache
 from decoding.drafters.draft_from_logits import draft_of, guesses, least_on
 from decoding.models.language_model import Cache
 from decoding.models.parallel import ParallelModel
@@ -20,7 +20,7 @@ from decoding.speculation.sampling import barred
 ROOM: Final = 2  # tokens that are asked for beyond as many as the model was sure of the last time
 
 
-class Parallel:
+class ParallelDrafter:
     """A small model with a cache of its own, which catches up lazily when it is asked."""
 
     name = "parallel"
@@ -30,7 +30,7 @@ class Parallel:
     def __init__(self, parallel: ParallelModel, cache: Cache) -> None:
         self._parallel = parallel
         self._model = parallel.model
-        self._text = Follower(cache)
+        self._text = DraftCache(cache)
         self._least = least_on(parallel.model.device.type)
         self._request = DraftRequest(prompt_ids=())
         self._reach = parallel.num_tokens
@@ -70,7 +70,7 @@ class Parallel:
         if sampling.branch and sampling.branch_at >= len(self._text.ids):
             return EMPTY  # the target takes another token than the likeliest there
         healing = self._request.healing
-        if healing is not None and (allowed := healing.allowed(self._text.answer_ids)) is not None:
+        if healing is not None and (allowed := healing.allowed_next(self._text.answer_ids)) is not None:
             # Only the first row: what may follow depends on what comes before, which the other rows don't know.
             logits = barred(logits[:1], allowed)
         found = guesses(logits, sampling, len(self._text.ids))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from decoding.drafters.chain_scoring import as_draft, in_own_text, vote
+from decoding.drafters.chain_scoring import to_draft, in_own_text, vote
 from decoding.speculation.drafting import NOTHING, PER_PROPOSAL, Draft, DraftRequest, Outcome
 
 MAX_MATCH = 8
@@ -99,7 +99,7 @@ class PromptLookup:
         following = [source.following(place, length) for place in places]
         if (allowed := self._allowed()) is not None:
             following = [copied if copied and copied[0] in allowed else [] for copied in following]
-        return as_draft(vote(following, weights, match_len, in_own_text), length, self.name)
+        return to_draft(vote(following, weights, match_len, in_own_text), length, self.name)
 
     def _going_on(
         self, copy: _Copy, match_len: int, places: list[int], weights: list[float]
@@ -127,7 +127,7 @@ class PromptLookup:
     def _allowed(self) -> Sequence[int] | None:
         """What healing allows for the first token: the match stands before what was taken back."""
         healing, num_prompt = self._request.healing, len(self._request.prompt_ids)
-        return None if healing is None else healing.allowed(self._text.ids[num_prompt:])
+        return None if healing is None else healing.allowed_next(self._text.ids[num_prompt:])
 
 
 class _Text:

@@ -15,11 +15,11 @@ from decoding.config import datastores_directory
 from decoding.datastore.files import Datastores
 from decoding.drafters.draft_model import DraftModel
 from decoding.drafters.heads import HeadsDrafter
-from decoding.drafters.lookahead import Lookahead
-from decoding.drafters.parallel import Parallel
+from decoding.drafters.lookahead import LookaheadDrafter
+from decoding.drafters.parallel import ParallelDrafter
 from decoding.drafters.prompt_lookup import PromptLookup
 from decoding.drafters.self_draft import self_draft, skip_layers
-from decoding.drafters.suffix import Suffix
+from decoding.drafters.suffix import SuffixDrafter
 from decoding.drafters.suffix_automaton import LiveText
 from decoding.models.language_model import Cache, skips_layers
 from decoding.models.loading.model_set import ModelSet
@@ -61,7 +61,7 @@ def _draft_model(models: ModelSet, _session: SessionState) -> Drafter:
 
 def _parallel(models: ModelSet, _session: SessionState) -> Drafter:
     assert models.parallel is not None
-    return Parallel(models.parallel, models.parallel.model.new_cache())
+    return ParallelDrafter(models.parallel, models.parallel.model.new_cache())
 
 
 def _heads(models: ModelSet, _session: SessionState) -> Drafter:
@@ -86,7 +86,7 @@ def _suffix(models: ModelSet, session: SessionState) -> Drafter:
         return found
 
     stores = shared.setdefault("datastores", Datastores(datastores_directory(), vocabulary))
-    return Suffix(live, stores.current)
+    return SuffixDrafter(live, stores.current)
 
 
 ENTRIES: Final[Mapping[str, Entry]] = {
@@ -95,7 +95,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
     "draft": Entry(_draft_model, lambda models: "" if models.draft else "there is no draft model"),
     "parallel": Entry(_parallel, lambda models: "" if models.parallel else "there is no parallel draft"),
     "heads": Entry(_heads, lambda models: "" if models.heads else "there are no heads"),
-    "lookahead": Entry(lambda models, session: Lookahead()),
+    "lookahead": Entry(lambda models, session: LookaheadDrafter()),
     "self": Entry(_self_draft, lambda models: "" if skips_layers(models.target) else "its layers can't be left out"),
 }
 

@@ -16,7 +16,7 @@ from decoding.datastore.suffix_array import DEPTH, SuffixArray
 from decoding.drafters.chain_scoring import (
     MAX_RIVALS,
     MIN_PROBABILITY,
-    as_draft,
+    to_draft,
     in_foreign_text,
     in_own_text,
     num_expected,
@@ -47,7 +47,7 @@ class _Cursor:
         self.state, self.matched = self.automaton.follow(self.state, self.matched, token_id)
 
 
-class Suffix:
+class SuffixDrafter:
     """Reads along in the live text and asks the datastores."""
 
     name = "suffix"
@@ -95,7 +95,7 @@ class Suffix:
         allowed = self._allowed()
         chains = [chain for chain in chains if allowed is None or chain.token_ids[0] in allowed]
         chains.sort(key=lambda chain: -num_expected(chain.scores))
-        return as_draft(_without_beginnings(chains), budget, self.name)
+        return to_draft(_without_beginnings(chains), budget, self.name)
 
     def close(self) -> None:
         """What was learnt stays, for all sessions."""
@@ -130,7 +130,7 @@ class Suffix:
     def _allowed(self) -> Sequence[int] | None:
         """What healing allows for the first token: the match stands before what was taken back."""
         healing = self._request.healing
-        return None if healing is None else healing.allowed(self._ids[len(self._request.prompt_ids) :])
+        return None if healing is None else healing.allowed_next(self._ids[len(self._request.prompt_ids) :])
 
 
 def _from_automaton(cursor: _Cursor, length: int) -> list[Chain]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from decoding.config import EngineConfig
-from decoding.storage.adaptation import Home
+from decoding.storage.adaptation import AdaptationFolder
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Learner:
 
     def __init__(self, config: EngineConfig, directory: Path, start: Start = start_process) -> None:
         draft = config.draft_path if config.online else None
-        self._home = None if draft is None else Home.of(config.model_path, draft)
+        self._home = None if draft is None else AdaptationFolder.of(config.model_path, draft)
         self._directory = directory
         self._start = start
         self._command = [sys.executable, "-P", "-m", "decoding", "train", "online", "--once"]
@@ -72,7 +72,7 @@ class Learner:
             self._process.terminate()
             self._process = None
 
-    def _is_due(self, home: Home) -> bool:
+    def _is_due(self, home: AdaptationFolder) -> bool:
         """Return whether enough new answers came since the draft last learnt, or tried to."""
         num_written = home.num_written()
         is_due = num_written - max(self._tried, home.num_learnt()) >= MIN_NEW_ANSWERS

@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from decoding.completion.completion import Piece, answers, prompt_tokens, with_seed
+from decoding.completion.completion import Chunk, complete_choices, prompt_tokens, with_seed
 from decoding.completion.sessions import SessionPool
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionStats
 from decoding.service.jobs import ChoiceDone, Delta, EngineState, Job
 
 
-class Running:
+class RunningJob:
     """One request that is computed in turns. Making it lays out the prompt and leases a session.
 
     Raises `RequestError` for a request that can't be answered.
@@ -28,16 +28,16 @@ class Running:
         self._prompt = prompt_tokens(models, self._request)
         self.session = pool.lease(job.request.tabcast.session, self._prompt.ids)
         self.layout_s = time.perf_counter() - began
-        self._pieces: Iterator[tuple[int, Piece]] = answers(models, self.session, self._request, self._prompt)
+        self._pieces: Iterator[tuple[int, Chunk]] = complete_choices(models, self.session, self._request, self._prompt)
         self._sent: dict[int, _Sent] = {}
 
-    def again(self, models: ModelSet, pool: SessionPool) -> Running:
+    def again(self, models: ModelSet, pool: SessionPool) -> RunningJob:
         """Restart the job in another session; text that the client has received is not sent again.
 
         Equal seeds give equal text, so that an answer may be broken off at any place.
         """
         self.session = pool.lease(self.job.request.tabcast.session, self._prompt.ids)
-        self._pieces = answers(models, self.session, self._request, self._prompt)
+        self._pieces = complete_choices(models, self.session, self._request, self._prompt)
         self.is_retry = True
         for sent in self._sent.values():
             sent.repeat()
@@ -88,7 +88,7 @@ class _Sent:
         return Delta(delta.choice, text, tokens)
 
 
-def _count_turn(state: EngineState, piece: Piece, seconds: float) -> None:
+def _count_turn(state: EngineState, piece: Chunk, seconds: float) -> None:
     """Count a turn's work as it happens: most streams are closed by their clients before they end."""
     phase = "decode" if piece.num_steps and not piece.num_prefilled else "prefill"
     state.count(f"{phase}_seconds_total", seconds)

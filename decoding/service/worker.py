@@ -16,11 +16,11 @@ from decoding.completion.sessions import Session, SessionPool, cache_budget_byte
 from decoding.config import EngineConfig
 from decoding.drafters import registry
 from decoding.errors import TabcastError
-from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.protocol import CompletionStats
 from decoding.service.jobs import ChoiceDone, EngineState, Job, JobDone, Mailbox
-from decoding.service.running_job import Running
-from decoding.storage.adaptation import Home, Ring
+from decoding.service.running_job import RunningJob
+from decoding.storage.adaptation import AdaptationFolder, AnswerLog
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
     """Run the thread: load the models, then serve until the mailbox says it is the end."""
     began = time.perf_counter()
     try:
-        models, probe = load_pair(config, lambda share, what: state.update(progress=share, detail=what))
+        models, probe = load_models(config, lambda share, what: state.update(progress=share, detail=what))
     except TabcastError as error:
         _fail(state, str(error))
         return
@@ -59,10 +59,10 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
     pool.keep_experience()
 
 
-def _ring(config: EngineConfig) -> Ring | None:
+def _ring(config: EngineConfig) -> AnswerLog | None:
     """Where answers are kept, if the user wants it and there is a draft to learn from them."""
     draft = config.draft_path
-    return Ring(Home.of(config.model_path, draft)) if config.online and draft is not None else None
+    return AnswerLog(AdaptationFolder.of(config.model_path, draft)) if config.online and draft is not None else None
 
 
 def _fail(state: EngineState, detail: str) -> None:
@@ -78,16 +78,22 @@ class Worker:
     """
 
     def __init__(
-        self, models: ModelSet, pool: SessionPool, state: EngineState, *, max_running: int, ring: Ring | None = None
+        self,
+        models: ModelSet,
+        pool: SessionPool,
+        state: EngineState,
+        *,
+        max_running: int,
+        ring: AnswerLog | None = None,
     ) -> None:
         self._ring = ring
         self._models = models
         self._pool = pool
         self._state = state
         self._max_running = max_running
-        self._running: deque[Running] = deque()
+        self._running: deque[RunningJob] = deque()
         self._waiting: deque[Job] = deque()
-        self._idle_running: deque[Running] = deque()
+        self._idle_running: deque[RunningJob] = deque()
         self._idle_waiting: deque[Job] = deque()
 
     @property
@@ -156,10 +162,10 @@ class Worker:
             job.deliver(ChoiceDone(0, CompletionStats(reason=reason)))
             job.deliver(JobDone())
 
-    def _start(self, job: Job, circle: deque[Running], *, is_retry: bool = False) -> None:
+    def _start(self, job: Job, circle: deque[RunningJob], *, is_retry: bool = False) -> None:
         queue_s = time.perf_counter() - job.created
         try:
-            running = Running(self._models, self._pool, job, queue_ms=queue_s * 1e3)
+            running = RunningJob(self._models, self._pool, job, queue_ms=queue_s * 1e3)
         except TabcastError as error:
             job.deliver(JobDone(str(error), status=400))
             return
@@ -175,7 +181,7 @@ class Worker:
         self._free_memory()
         self._start(job, circle, is_retry=True)
 
-    def _take_turn(self, circle: deque[Running]) -> None:
+    def _take_turn(self, circle: deque[RunningJob]) -> None:
         running = circle.popleft()
         try:
             is_over = running.take_turn(self._state)

@@ -23,7 +23,7 @@ from decoding.kv_cache import num_prefill_tokens
 from decoding.models.language_model import Cache, LanguageModel
 from decoding.speculation.drafting import EMPTY, HIDDEN, Draft, Drafter, Outcome
 from decoding.speculation.sampling import Sampling
-from decoding.speculation.step import Step, promoted, tidy
+from decoding.speculation.step import Step, promoted, sanitise
 from decoding.text.token_healing import Healing
 
 
@@ -78,12 +78,12 @@ def speculate(
     path: list[int] = []
     while (room := target.shape.max_len - len(cache) - len(pending)) > 0:
         budget = min(target.capabilities.step_width - len(pending), room - 1)
-        draft = tidy(drafter.propose(budget), budget, len(pending), target)
+        draft = sanitise(drafter.propose(budget), budget, len(pending), target)
         step = Step(target, cache, pending, draft)
         verdicts = step.judge(path, sampling, healing)
         best = max(range(len(verdicts)), key=lambda number: verdicts[number].num_accepted)
         num_accepted, emitted_ids = verdicts[best]
-        step.keep(best, num_accepted)
+        step.commit(best, num_accepted)
         outcome = Outcome(
             emitted_ids=emitted_ids,
             num_accepted=num_accepted,

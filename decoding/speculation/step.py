@@ -30,7 +30,7 @@ class Step:
     """
 
     def __init__(self, target: LanguageModel, cache: Cache, pending: Sequence[int], draft: Draft) -> None:
-        """`draft` as `tidy` leaves it."""
+        """`draft` as `sanitise` leaves it."""
         self._target, self._cache, self._pending, self._draft = target, cache, pending, draft
         self._tails = [[*pending, *chain.token_ids] for chain in draft.chains]
         is_one_pass = 1 < len(self._tails) <= target.capabilities.max_chains
@@ -56,7 +56,7 @@ class Step:
             verdicts.append(verify(chain.token_ids, choose(logits, sampling, position)))
         return verdicts
 
-    def keep(self, number: int, num_accepted: int) -> None:
+    def commit(self, number: int, num_accepted: int) -> None:
         """Commit what was pending and the first tokens of a chain."""
         self._kept, self._num_kept = number, num_accepted
         kept = self._tails[number][: len(self._pending) + num_accepted]
@@ -84,7 +84,7 @@ class Step:
         return [self._target.step(first, self._cache), *computed]
 
 
-def tidy(draft: Draft, limit: int, num_pending: int, target: LanguageModel) -> Draft:
+def sanitise(draft: Draft, limit: int, num_pending: int, target: LanguageModel) -> Draft:
     """The chains of a draft that are tokens and fit, probes last: drafts are advice, good or bad.
 
     The first is always one to verify, if only one of no tokens.
@@ -131,7 +131,7 @@ def _bar(logits: Tensor, healing: Healing, path: Sequence[int], draft_ids: Seque
     A row behind a drafted token that was barred is never looked at.
     """
     for row in range(len(logits)):
-        allowed = healing.allowed([*path, *draft_ids[:row]])
+        allowed = healing.allowed_next([*path, *draft_ids[:row]])
         if allowed is None:
             return
         logits[row] = barred(logits[row], allowed)

@@ -30,7 +30,7 @@ DRAFT_FOLDER = "draft"
 REPORT_FILE = "report.json"
 
 
-class Written(NamedTuple):
+class LoggedAnswer(NamedTuple):
     """What the target wrote once: the number counts all that were ever kept."""
 
     number: int
@@ -39,13 +39,13 @@ class Written(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class AdaptationFolder:
     """Where all of one pair's adaptation lies; another pair, or other files of the same, has another home."""
 
     folder: Path
 
     @classmethod
-    def of(cls, target: Path, draft: Path) -> Home:
+    def of(cls, target: Path, draft: Path) -> AdaptationFolder:
         """Return the home of these two model folders, which need not exist."""
         digest = hashlib.sha256()
         for model in (target.resolve(), draft.resolve()):
@@ -70,7 +70,7 @@ class Home:
         """The folder of the adapted draft, or None if there is none."""
         return self.folder / DRAFT_FOLDER
 
-    def read_answers(self) -> list[Written]:
+    def read_answers(self) -> list[LoggedAnswer]:
         """Read the latest answers, oldest first; a line that a crash cut short is skipped."""
         try:
             lines = self.answers.read_bytes().splitlines()[-MAX_ANSWERS:]
@@ -102,25 +102,25 @@ class Home:
         self.folder.chmod(0o700)
 
 
-class Ring:
+class AnswerLog:
     """Keeps the latest answers; belongs to one thread.
 
     While the user types at one place, request follows request: of those only the longest answer is kept. A file that
     can't be written ends the keeping, and nothing else.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: AdaptationFolder) -> None:
         self._home = home
         self._number = home.num_written()
         self._num_lines = len(home.read_answers())
-        self._last = Written(0, (), ())
+        self._last = LoggedAnswer(0, (), ())
         self._is_broken = False
 
     def note(self, prompt_ids: Sequence[int], answer_ids: Sequence[int]) -> None:
         """Take a prompt and its answer, as far as it got."""
         if len(answer_ids) < MIN_ANSWER_TOKENS:
             return
-        written = Written(0, prompt_ids, answer_ids)
+        written = LoggedAnswer(0, prompt_ids, answer_ids)
         if not is_same_place(self._last.prompt_ids, prompt_ids):
             self.flush()
         if len(answer_ids) > len(self._last.answer_ids):
@@ -128,7 +128,7 @@ class Ring:
 
     def flush(self) -> None:
         """Write the answer that is held back until the next place is known."""
-        last, self._last = self._last, Written(0, (), ())
+        last, self._last = self._last, LoggedAnswer(0, (), ())
         if not last.answer_ids or self._is_broken:
             return
         room = max(0, MAX_TOKENS - len(last.answer_ids))
@@ -167,10 +167,10 @@ def _append(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _read(line: bytes) -> Written | None:
+def _read(line: bytes) -> LoggedAnswer | None:
     try:
         number, prompt_ids, answer_ids = json.loads(line)
         is_whole = isinstance(number, int) and all(isinstance(i, int) for i in (*prompt_ids, *answer_ids))
     except (ValueError, TypeError):
         return None
-    return Written(number, prompt_ids, answer_ids) if is_whole and answer_ids else None
+    return LoggedAnswer(number, prompt_ids, answer_ids) if is_whole and answer_ids else None

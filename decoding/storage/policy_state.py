@@ -32,12 +32,12 @@ def path() -> Path:
     return platformdirs.user_cache_path("tabcast") / "experience.json"
 
 
-def read(key: str) -> object:
+def load(key: str) -> object:
     """Return the saved value of a device and model set, or None."""
     return _read(path()).get(key)
 
 
-def keep(key: str, value: object) -> None:
+def save(key: str, value: object) -> None:
     """Save a value, together with those of the few other sets that were used last."""
     file = path()
     known = _read(file)

@@ -96,7 +96,7 @@ class Prompt(NamedTuple):
     cursor: int
 
 
-def lay_out(request: CompletionRequest, layout: Layout, encode: Encode, budget: int) -> Prompt:
+def build_prompt(request: CompletionRequest, layout: Layout, encode: Encode, budget: int) -> Prompt:
     """Return the prompt's tokens, at most `budget` of them; never empty.
 
     Over budget the far end of the prefix is cut, in steps of a quarter of its share, so that the cut stays where it is

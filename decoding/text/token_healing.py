@@ -49,7 +49,7 @@ class Healing:
         self._index = index
         self.rest = rest
 
-    def allowed(self, path_ids: Sequence[int]) -> list[int] | None:
+    def allowed_next(self, path_ids: Sequence[int]) -> list[int] | None:
         """Return the token ids that may follow `path_ids`, which came after the prompt; None allows all."""
         covered = b"".join(self._index.token_bytes[token_id] for token_id in path_ids[: len(self.rest)])
         missing = self.rest[len(covered) :]
@@ -58,7 +58,7 @@ class Healing:
         return self._index.that_begin(missing) + self._index.beginning_with(missing)
 
 
-def take_back(prompt_ids: Sequence[int], num_typed: int, index: TokenIndex) -> bytes:
+def heal_prompt(prompt_ids: Sequence[int], num_typed: int, index: TokenIndex) -> bytes:
     """Return the bytes of the last token if the model should generate it again, else b"".
 
     `num_typed` is how many tokens at the prompt's end may be removed: not what stands before the anchor.

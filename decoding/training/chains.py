@@ -13,7 +13,7 @@ from decoding.training import evaluate_draft
 from decoding.training.on_policy import Continue
 
 
-class Written(NamedTuple):
+class Continuation(NamedTuple):
     """A prompt, the target's continuation, (N,) on the CPU, and both together, (1, L) on the target's device."""
 
     prompt: list[int]
@@ -21,13 +21,13 @@ class Written(NamedTuple):
     whole: Tensor
 
 
-def write_on(teacher: PreTrainedModel, prompts: Sequence[list[int]], go_on: Continue) -> list[Written]:
+def write_on(teacher: PreTrainedModel, prompts: Sequence[list[int]], go_on: Continue) -> list[Continuation]:
     """Have the target continue every prompt."""
     written = []
     for prompt in prompts:
         ids = torch.tensor([prompt], device=teacher.device)
         wanted = go_on(ids, evaluate_draft.NEW_TOKENS).to(teacher.device)
-        written.append(Written(prompt, wanted[0].cpu(), torch.cat([ids, wanted], dim=1)))
+        written.append(Continuation(prompt, wanted[0].cpu(), torch.cat([ids, wanted], dim=1)))
     return written
 
 

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 HELD_OUT_FILES = 150
 TOKENIZER_FILES = 2000
 BUNDLED_ROLE = {"model": "draft", "parallel": "draft", "heads": "heads"}
-FORMS = {"suffix_first": samples.Form.suffix_first, "prefix_first": samples.Form.prefix_first}
+FORMS = {"suffix_first": samples.SampleFormat.suffix_first, "prefix_first": samples.SampleFormat.prefix_first}
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -140,7 +140,7 @@ def _tokenizer(options: argparse.Namespace) -> None:
     )
     training_tokenizer.save(learnt, options.out)
     held_out = _read(options.corpus, "heldout")
-    form = samples.Form.suffix_first(learnt)
+    form = samples.SampleFormat.suffix_first(learnt)
     tokens = sum(len(form.encode(file.text)) for file in held_out)
     if tokens:
         log.info("%.2f characters a token on held-out files", sum(len(file.text) for file in held_out) / tokens)
@@ -170,7 +170,7 @@ def _target(options: argparse.Namespace) -> None:
 
 def _draft(options: argparse.Namespace) -> None:
     size = {name: getattr(options, name) for name in prune.Size.__slots__ if getattr(options, name) is not None}
-    wanted = draft.Wanted(
+    wanted = draft.DraftRecipe(
         target=model_folder(options.target, "target"),
         out=options.out,
         kind=options.kind,
@@ -206,7 +206,7 @@ def _unpack(options: argparse.Namespace) -> None:
 def _recipe(options: argparse.Namespace) -> pretrain.Recipe:
     if options.minutes is None and options.steps is None:
         raise TabcastError("how long? give --minutes, --steps, or both for whichever is over first")
-    length = schedule.Length(
+    length = schedule.RunLength(
         steps=options.steps,
         minutes=options.minutes,
         stop_file=options.stop_file,

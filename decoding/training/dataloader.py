@@ -13,7 +13,7 @@ BATCHES_AHEAD = 8
 WAIT_S = 120.0
 
 
-class Feed(Protocol):
+class DataLoader(Protocol):
     """A source of training rows."""
 
     def batch(self, num_rows: int) -> npt.NDArray[np.int64]:
@@ -26,14 +26,14 @@ class Feed(Protocol):
         """Continue from a position that `state` returned."""
 
 
-class ParallelFeed:
+class ParallelDataLoader:
     """Takes batches in turn from processes that each have a stream of their own.
 
     `make` gets a seed and returns a worker's stream. A restored feed goes on with other cuts of the files and not with
     those that were made ahead, so a run with workers is not repeatable after an interruption.
     """
 
-    def __init__(self, make: Callable[[int], Feed], *, num_workers: int, num_rows: int, seed: int) -> None:
+    def __init__(self, make: Callable[[int], DataLoader], *, num_workers: int, num_rows: int, seed: int) -> None:
         self._make = make
         self._num_rows = num_rows
         self._seed = seed
@@ -81,7 +81,7 @@ class ParallelFeed:
         return hash((self._seed, self._taken, worker))
 
 
-def _fill(make: Callable[[int], Feed], seed: int, num_rows: int, queue: Any) -> None:
+def _fill(make: Callable[[int], DataLoader], seed: int, num_rows: int, queue: Any) -> None:
     feed = make(seed)
     while True:
         queue.put(feed.batch(num_rows))

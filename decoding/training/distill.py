@@ -17,7 +17,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from decoding.training.dataloader import Feed
+from decoding.training.dataloader import DataLoader
 from decoding.training.on_policy import Continue
 from decoding.training.pretrain import LOGIT_ROWS, Loss, hidden_states
 
@@ -65,7 +65,7 @@ class OwnContinuations:
     `go_on` generates it, if that is quicker than the teacher's own forward pass.
     """
 
-    def __init__(self, inner: Feed, teacher: PreTrainedModel, go_on: Continue | None = None) -> None:
+    def __init__(self, inner: DataLoader, teacher: PreTrainedModel, go_on: Continue | None = None) -> None:
         self._inner = inner
         self._teacher = teacher
         self._go_on: Continue = go_on or partial(continue_greedily, teacher)

@@ -24,11 +24,11 @@ from decoding.models.folder.tokenizer_files import begin_token_ids, load_tokeniz
 from decoding.models.parallel import MAX_TOKENS
 from decoding.text.prompt_layout import find_layout
 from decoding.training import corpus, evaluate_draft, heads, pack, parallel, pretrain, prune
-from decoding.training.chains import Written, write_on
+from decoding.training.chains import Continuation, write_on
 from decoding.training.distill import OwnContinuations, continue_greedily, distillation_loss
 from decoding.training.export import export
 from decoding.training.on_policy import Continue, EngineContinuation
-from decoding.training.samples import Form, Samples
+from decoding.training.samples import SampleFormat, Samples
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ BYTES_PER_TRAINED_PARAMETER = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class DraftRecipe:
     """What to make: `begin_with` is the folder of a draft to go on with, or None to cut `size` out of the target.
 
     `num_tokens` are what a parallel draft or heads guess at a time, None for the usual number; of `size`, heads take
@@ -59,7 +59,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class DraftResult:
     """What the draft is worth on held-out files, before and after training, and whether that is finished."""
 
     before: evaluate_draft.Agreement
@@ -68,7 +68,7 @@ class Made:
     is_finished: bool
 
 
-def train(wanted: Wanted, data: Path, recipe: pretrain.Recipe, checkpoint: Path) -> Made:
+def train(wanted: DraftRecipe, data: Path, recipe: pretrain.Recipe, checkpoint: Path) -> DraftResult:
     """Make the draft and write it to `wanted.out`.
 
     Raises:
@@ -103,10 +103,10 @@ def train(wanted: Wanted, data: Path, recipe: pretrain.Recipe, checkpoint: Path)
     log.info("on %d held-out prompts, before: %s", len(prompts), before)
     log.info("on %d held-out prompts, after:  %s", len(prompts), after)
     log.info("decoding with it takes place at %.2f times the speed of plain decoding", speed.speedup)
-    return Made(before=before, after=after, speed=speed, is_finished=result.is_finished)
+    return DraftResult(before=before, after=after, speed=speed, is_finished=result.is_finished)
 
 
-def form_of(folder: Path) -> Form:
+def form_of(folder: Path) -> SampleFormat:
     """Return the form of prompts for a model's folder. Raises `ModelError`."""
     config = read_config(folder)
     tokenizer = load_tokenizer(folder)
@@ -115,7 +115,7 @@ def form_of(folder: Path) -> Form:
     begin_ids = begin_token_ids(folder, tokenizer)
     layout = find_layout(tokenizer.get_vocab(), config.get("tabcast") or {}, end_ids, begin_ids=begin_ids)
     end_id = end_ids[0] if end_ids else min(layout.stop_ids, default=0)
-    return Form(tokenizer=tokenizer, layout=layout, end_id=end_id)
+    return SampleFormat(tokenizer=tokenizer, layout=layout, end_id=end_id)
 
 
 def load_model(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -179,11 +179,11 @@ class Student:
 
     module: torch.nn.Module
     loss: pretrain.Loss
-    measure: Callable[[Sequence[Written]], evaluate_draft.Agreement]
+    measure: Callable[[Sequence[Continuation]], evaluate_draft.Agreement]
     write: Callable[[Path], None]
 
 
-def _small_model(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, form: Form) -> Student:
+def _small_model(wanted: DraftRecipe, teacher: PreTrainedModel, feed: Samples, form: SampleFormat) -> Student:
     model = _begin(wanted, teacher, feed, form.tokenizer)
     return Student(
         module=model,
@@ -193,7 +193,7 @@ def _small_model(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, form: 
     )
 
 
-def _parallel_model(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, form: Form) -> Student:
+def _parallel_model(wanted: DraftRecipe, teacher: PreTrainedModel, feed: Samples, form: SampleFormat) -> Student:
     model = _begin(wanted, teacher, feed, form.tokenizer)
     masks = parallel.prepare(model, num_token_ids(form.tokenizer), wanted.num_tokens)
     return Student(
@@ -204,7 +204,7 @@ def _parallel_model(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, for
     )
 
 
-def _heads(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, _form: Form) -> Student:
+def _heads(wanted: DraftRecipe, teacher: PreTrainedModel, feed: Samples, _form: SampleFormat) -> Student:
     if wanted.begin_with is not None:
         module = heads.read_heads(wanted.begin_with, teacher)
     else:
@@ -225,14 +225,14 @@ def _millions(model: torch.nn.Module) -> str:
     return f"{sum(p.numel() for p in model.parameters()) / 1e6:.1f}"
 
 
-def _go_on(wanted: Wanted, teacher: PreTrainedModel, row_len: int) -> Continue:
+def _go_on(wanted: DraftRecipe, teacher: PreTrainedModel, row_len: int) -> Continue:
     """Choose how the teacher continues rows: by the engine where that is much quicker, by many rows on a GPU."""
     if wanted.device == "cpu":
         return EngineContinuation(wanted.target, device=wanted.device, max_len=row_len)
     return partial(continue_greedily, teacher)
 
 
-def _begin(wanted: Wanted, teacher: PreTrainedModel, feed: Samples, tokenizer: Tokenizer) -> PreTrainedModel:
+def _begin(wanted: DraftRecipe, teacher: PreTrainedModel, feed: Samples, tokenizer: Tokenizer) -> PreTrainedModel:
     if wanted.begin_with is not None:
         if load_tokenizer(wanted.begin_with).get_vocab() != tokenizer.get_vocab():
             raise TabcastError(f"{wanted.begin_with} has another tokenizer than {wanted.target}: it can't draft for it")

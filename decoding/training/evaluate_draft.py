@@ -16,12 +16,12 @@ from decoding.bench.suites import decode
 from decoding.config import METHOD_NO_DRAFT, EngineConfig
 from decoding.drafters import registry
 from decoding.errors import ModelError
-from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.model_set import load_models
 from decoding.training.corpus import SourceFile
 from decoding.training.distill import continue_greedily
-from decoding.training.fim_splits import Cut
+from decoding.training.fim_splits import FimSplit
 from decoding.training.pretrain import hidden_states
-from decoding.training.samples import Form, Surroundings, encode_sample
+from decoding.training.samples import SampleFormat, Surroundings, encode_sample
 
 NUM_PROMPTS = 12
 NEW_TOKENS = 48
@@ -82,7 +82,7 @@ def speed(target: Path, draft: Path, prompts: Sequence[list[int]], *, device: st
     """Decode every prompt in the engine. Raises `ModelError` if a folder can't be loaded."""
     method = METHODS[kind]
     settings: dict[str, Any] = {"draft": METHOD_NO_DRAFT, method: str(draft)}
-    models, _ = load_pair(EngineConfig(model=str(target), device=device, **settings))
+    models, _ = load_models(EngineConfig(model=str(target), device=device, **settings))
     if problem := registry.why_not(method, models):
         raise ModelError(f"the engine can't use {draft}: {'; '.join(models.notices) or problem}")
     runs = decode.measure(prompts, decode.methods(models, [decode.PLAIN, method], NEW_TOKENS))
@@ -103,7 +103,7 @@ def steps_for(stood: Sequence[bool]) -> int:
     return steps
 
 
-def prompts_of(files: Sequence[SourceFile], form: Form, *, max_len: int, seed: int = 0) -> list[list[int]]:
+def prompts_of(files: Sequence[SourceFile], form: SampleFormat, *, max_len: int, seed: int = 0) -> list[list[int]]:
     """Return token ids of a prompt from each of some files: the cursor at a line's start, the next lines missing."""
     rng = random.Random(seed)  # noqa: S311 - sampling, not secrets
     chosen = rng.sample(list(files), min(NUM_PROMPTS, len(files)))
@@ -111,7 +111,7 @@ def prompts_of(files: Sequence[SourceFile], form: Form, *, max_len: int, seed: i
     for file in chosen:
         lines = file.text.splitlines(keepends=True)
         row = rng.randrange(len(lines) // 3, len(lines))
-        cut = Cut("".join(lines[:row]), None, "".join(lines[row + MISSING_LINES :]))
+        cut = FimSplit("".join(lines[:row]), None, "".join(lines[row + MISSING_LINES :]))
         made.append(encode_sample(form, Surroundings(path=file.path), cut, budget=max_len))
     return made
 

@@ -18,7 +18,7 @@ PLAIN_SHARE = 0.3
 PLAIN_SHARE_ANYWHERE = 0.5
 
 
-class Cut(NamedTuple):
+class FimSplit(NamedTuple):
     """The prefix, middle and suffix of a text; the middle is None for plain text, which has no cursor."""
 
     prefix: str
@@ -39,11 +39,11 @@ def windows(text: str, rng: random.Random) -> Iterator[str]:
         yield "".join(lines[start:])
 
 
-def choose_cut(text: str, rng: random.Random) -> Cut:
+def choose_split(text: str, rng: random.Random) -> FimSplit:
     """Choose a cursor and what is missing behind it."""
     kind = rng.random()
     if kind < PLAIN_SHARE:
-        return Cut(text, None, "")
+        return FimSplit(text, None, "")
     lines = text.splitlines(keepends=True)
     row = rng.randrange(len(lines))
     start = sum(map(len, lines[:row]))
@@ -65,15 +65,15 @@ def choose_cut(text: str, rng: random.Random) -> Cut:
         start += rng.randrange(max(1, len(lines[row])))
         end = start + rng.randrange(1, 120)
     end = min(max(start, end), len(text))
-    return Cut(text[:start], text[start:end], text[end : end + rng.randrange(SUFFIX_CHARACTERS)])
+    return FimSplit(text[:start], text[start:end], text[end : end + rng.randrange(SUFFIX_CHARACTERS)])
 
 
-def cut_anywhere(text: str, rng: random.Random) -> Cut:
+def cut_anywhere(text: str, rng: random.Random) -> FimSplit:
     """Cut at two random characters, uniformly: how most published models were taught (Bavarian et al.)."""
     if rng.random() < PLAIN_SHARE_ANYWHERE:
-        return Cut(text, None, "")
+        return FimSplit(text, None, "")
     start, end = sorted((rng.randrange(len(text) + 1), rng.randrange(len(text) + 1)))
-    return Cut(text[:start], text[start:end], text[end:])
+    return FimSplit(text[:start], text[start:end], text[end:])
 
 
 def _body_end(lines: Sequence[str], row: int) -> int:

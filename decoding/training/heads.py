@@ -23,8 +23,8 @@ from transformers import PreTrainedModel
 
 from decoding.errors import TabcastError
 from decoding.models.heads import DESCRIPTION_FILE, EPS, FORMAT, WEIGHTS_FILE, identity, read_description
-from decoding.training.chains import Written, agreement_of
-from decoding.training.dataloader import Feed
+from decoding.training.chains import Continuation, agreement_of
+from decoding.training.dataloader import DataLoader
 from decoding.training.evaluate_draft import Agreement
 from decoding.training.export import write_folder
 from decoding.training.pretrain import Loss, hidden_states
@@ -63,7 +63,7 @@ class HeadsModule(nn.Module):
         return states, F.linear(normed, self.embed[self.kept])
 
 
-def new_heads(teacher: PreTrainedModel, feed: Feed, *, width: int | None, num_heads: int | None) -> HeadsModule:
+def new_heads(teacher: PreTrainedModel, feed: DataLoader, *, width: int | None, num_heads: int | None) -> HeadsModule:
     """Make heads that start as a low-rank copy of the target's own head, for the most frequent tokens of `feed`."""
     head = teacher.lm_head.weight.detach().float()
     width = width or min(teacher.config.hidden_size, MAX_WIDTH)
@@ -108,7 +108,7 @@ def heads_loss(teacher: PreTrainedModel) -> Loss:
 
 
 @torch.no_grad()
-def agreement(teacher: PreTrainedModel, module: HeadsModule, written: Sequence[Written]) -> Agreement:
+def agreement(teacher: PreTrainedModel, module: HeadsModule, written: Sequence[Continuation]) -> Agreement:
     """Guess from every place of the target's own greedy continuations."""
     right: list[list[int]] = []
     for prompt, wanted, whole in written:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from decoding.config import METHOD_NO_DRAFT, EngineConfig
-from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.speculation.drafting import NoDrafter
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
@@ -42,7 +42,7 @@ class EngineContinuation:
     def __call__(self, ids: Tensor, num_tokens: int, /) -> Tensor:
         """Continue each row greedily. Raises `ModelError` if the folder can't be loaded."""
         if self._loaded is None:
-            self._loaded = load_pair(self._settings)[0]
+            self._loaded = load_models(self._settings)[0]
         target = self._loaded.target
         rows: list[list[int]] = []
         for prompt in ids.tolist():

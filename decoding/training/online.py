@@ -29,14 +29,14 @@ from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.safetensors_headers import count_parameters
 from decoding.models.folder.tokenizer_files import load_tokenizer, why_not_alike
 from decoding.models.loading.memory import free_bytes, needed_bytes
-from decoding.storage.adaptation import Home, Written
+from decoding.storage.adaptation import AdaptationFolder, LoggedAnswer
 from decoding.training import evaluate_draft, pretrain
 from decoding.training.checkpoint import TrainingError
 from decoding.training.distill import distillation_loss
 from decoding.training.draft import BYTES_PER_TRAINED_PARAMETER, load_model
 from decoding.training.export import export
 from decoding.training.pretrain import hidden_states
-from decoding.training.schedule import Length
+from decoding.training.schedule import RunLength
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Adapted:
 class Rows:
     """An endless stream of rows that each begin with a whole prompt and its answer; equal seeds give equal rows."""
 
-    def __init__(self, written: Sequence[Written], *, row_len: int, seed: int) -> None:
+    def __init__(self, written: Sequence[LoggedAnswer], *, row_len: int, seed: int) -> None:
         self._ids = [[*found.prompt_ids, *found.answer_ids][-row_len:] for found in written]
         self._row_len = row_len
         self._random = random.Random(seed)  # noqa: S311 - sampling, not secrets
@@ -113,7 +113,7 @@ class Rows:
         return row[: self._row_len]
 
 
-def adapt(home: Home, target: Path, draft: Path, effort: Effort) -> Adapted:
+def adapt(home: AdaptationFolder, target: Path, draft: Path, effort: Effort) -> Adapted:
     """Learn once from the kept answers, and keep the better draft.
 
     Raises:
@@ -138,7 +138,7 @@ def adapt(home: Home, target: Path, draft: Path, effort: Effort) -> Adapted:
         raise TabcastError("another process adapts this draft already") from None
 
 
-def reset(home: Home) -> bool:
+def reset(home: AdaptationFolder) -> bool:
     """Remove the adapted draft and all that it learnt from; return whether there was anything.
 
     Raises `TabcastError` if files can't be removed.
@@ -152,7 +152,9 @@ def reset(home: Home) -> bool:
     return True
 
 
-def _adapt(home: Home, answers: Sequence[Written], target: Path, draft: Path, effort: Effort) -> Adapted:
+def _adapt(
+    home: AdaptationFolder, answers: Sequence[LoggedAnswer], target: Path, draft: Path, effort: Effort
+) -> Adapted:
     began = time.monotonic()
     num_held_out = max(1, round(HELD_OUT_SHARE * len(answers)))
     # The latest answers are held out, since they are most like the ones to come.
@@ -200,13 +202,17 @@ def _teacher_type(device: str) -> torch.dtype:
 
 
 def _learn(
-    home: Home, student: PreTrainedModel, teacher: PreTrainedModel, answers: Sequence[Written], effort: Effort
+    home: AdaptationFolder,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    answers: Sequence[LoggedAnswer],
+    effort: Effort,
 ) -> int:
     """Train in place, from where an interrupted run stopped; return the number of steps."""
     limits = [model.config.max_position_embeddings for model in (student, teacher)]
     row_len = min(ROW_LEN, *limits)
     recipe = pretrain.Recipe(
-        length=Length(steps=effort.steps, minutes=effort.minutes), num_rows=NUM_ROWS, rate_scale=effort.rate_scale
+        length=RunLength(steps=effort.steps, minutes=effort.minutes), num_rows=NUM_ROWS, rate_scale=effort.rate_scale
     )
     rows = Rows(answers, row_len=row_len, seed=effort.seed)
     torch.manual_seed(effort.seed)
@@ -218,7 +224,7 @@ def _learn(
 
 
 @torch.no_grad()
-def agreement(draft: PreTrainedModel, answers: Sequence[Written]) -> evaluate_draft.Agreement:
+def agreement(draft: PreTrainedModel, answers: Sequence[LoggedAnswer]) -> evaluate_draft.Agreement:
     """Return how much of the target's text the draft guesses, each token after the true text before it."""
     draft.eval()
     most = draft.config.max_position_embeddings
@@ -235,7 +241,7 @@ def agreement(draft: PreTrainedModel, answers: Sequence[Written]) -> evaluate_dr
     return evaluate_draft.Agreement(share=sum(stood) / len(stood), tokens_per_step=len(stood) / num_steps)
 
 
-def _write_report(home: Home, made: Adapted) -> None:
+def _write_report(home: AdaptationFolder, made: Adapted) -> None:
     aside = home.report.with_suffix(".partial")
     try:
         aside.write_text(json.dumps(made.to_json(), indent=1) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ import torch
 from decoding import config as configuration
 from decoding.errors import TabcastError
 from decoding.service.learner import IDLE_S, MIN_NEW_ANSWERS
-from decoding.storage.adaptation import Home
+from decoding.storage.adaptation import AdaptationFolder
 from decoding.training import online
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     target, draft = config.model_path, config.draft_path
     if draft is None:
         raise TabcastError("there is no draft that could learn: name one with --draft")
-    home = Home.of(target, draft)
+    home = AdaptationFolder.of(target, draft)
     if options.reset:
         _print(options, {"removed": online.reset(home)})
     elif options.status:
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> None:
             time.sleep(LOOK_EVERY_S)
 
 
-def _is_due(home: Home) -> bool:
+def _is_due(home: AdaptationFolder) -> bool:
     """Return whether there are enough new answers, and none came for a while."""
     try:
         idle_s = time.time() - home.answers.stat().st_mtime
@@ -76,7 +76,7 @@ def _is_due(home: Home) -> bool:
     return idle_s >= IDLE_S and home.num_written() - home.num_learnt() >= MIN_NEW_ANSWERS
 
 
-def _status(home: Home, *, is_on: bool) -> dict[str, Any]:
+def _status(home: AdaptationFolder, *, is_on: bool) -> dict[str, Any]:
     try:
         last = json.loads(home.report.read_text(encoding="utf-8"))
     except (OSError, ValueError):

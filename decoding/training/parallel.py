@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from decoding.models.parallel import MaskForm
-from decoding.training.chains import Written, agreement_of
+from decoding.training.chains import Continuation, agreement_of
 from decoding.training.distill import divergence
 from decoding.training.evaluate_draft import Agreement
 from decoding.training.pretrain import Loss, hidden_states
@@ -115,7 +115,7 @@ def _draw_places(ids: Tensor, form: MaskForm) -> tuple[Tensor, list[int]]:
 
 
 @torch.no_grad()
-def agreement(model: PreTrainedModel, form: MaskForm, written: Sequence[Written]) -> Agreement:
+def agreement(model: PreTrainedModel, form: MaskForm, written: Sequence[Continuation]) -> Agreement:
     """Guess from every place of the target's own greedy continuations."""
     model.eval()
     right: list[list[int]] = []

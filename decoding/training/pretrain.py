@@ -20,10 +20,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from decoding.training import checkpoint, corpus, progress
 from decoding.training.checkpoint import TrainingError
-from decoding.training.dataloader import Feed
-from decoding.training.fim_splits import Cut
-from decoding.training.samples import Form, Surroundings, encode_sample
-from decoding.training.schedule import Length, Schedule
+from decoding.training.dataloader import DataLoader
+from decoding.training.fim_splits import FimSplit
+from decoding.training.samples import SampleFormat, Surroundings, encode_sample
+from decoding.training.schedule import RunLength, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ Loss = Callable[[Any, Tensor], Tensor]  # takes the trained module and ids (rows
 class Recipe:
     """The settings of a run; `rate_scale` multiplies the learning rates."""
 
-    length: Length
+    length: RunLength
     num_rows: int = 4
     rate_scale: float = 1.0
     save_every_minutes: float = 10.0
@@ -76,7 +76,7 @@ def hidden_states(model: PreTrainedModel, ids: Tensor) -> Tensor:
 
 
 def new_model(
-    form: Form, *, width: int, layers: int, ff: int, heads: int, kv_heads: int, max_len: int
+    form: SampleFormat, *, width: int, layers: int, ff: int, heads: int, kv_heads: int, max_len: int
 ) -> LlamaForCausalLM:
     """Make a Llama with random weights, tied embeddings and our special tokens as its stops."""
     config = LlamaConfig(
@@ -101,7 +101,7 @@ def new_model(
 
 def run(
     model: torch.nn.Module,
-    feed: Feed,
+    feed: DataLoader,
     recipe: Recipe,
     checkpoint_path: Path,
     *,
@@ -144,14 +144,16 @@ def run(
 
 
 @torch.no_grad()
-def held_out_loss(model: PreTrainedModel, files: Sequence[corpus.SourceFile], form: Form) -> tuple[float, float]:
+def held_out_loss(
+    model: PreTrainedModel, files: Sequence[corpus.SourceFile], form: SampleFormat
+) -> tuple[float, float]:
     """Return nats a token and bits a character over the first 2,400 characters of each held-out file."""
     model.eval()
     nats, num_tokens, num_characters = 0.0, 0, 0
     for file in files:
         text = file.text[:HELD_OUT_CHARACTERS]
         length = len(form.encode(text))
-        sample = encode_sample(form, Surroundings(path=file.path), Cut(text, None, ""), budget=2 * length + 256)
+        sample = encode_sample(form, Surroundings(path=file.path), FimSplit(text, None, ""), budget=2 * length + 256)
         limit = min(len(sample), model.config.max_position_embeddings)
         ids = torch.tensor([sample[:limit]], device=model.device)
         header = len(sample) - length
@@ -164,7 +166,7 @@ def held_out_loss(model: PreTrainedModel, files: Sequence[corpus.SourceFile], fo
 
 def _step(
     model: torch.nn.Module,
-    feed: Feed,
+    feed: DataLoader,
     recipe: Recipe,
     optimizers: Sequence[torch.optim.Optimizer],
     loss_of: Loss,
@@ -204,7 +206,7 @@ def _optimizers(model: torch.nn.Module) -> list[torch.optim.Optimizer]:
 def _save_if_possible(
     path: Path,
     state: checkpoint.Progress,
-    feed: Feed,
+    feed: DataLoader,
     model: torch.nn.Module,
     optimizers: list[torch.optim.Optimizer],
 ) -> None:

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
-from decoding.text.prompt_layout import Layout, find_layout, lay_out
+from decoding.text.prompt_layout import Layout, find_layout, build_prompt
 from decoding.training.corpus import SourceFile
-from decoding.training.fim_splits import Cut, choose_cut, cut_anywhere, windows
+from decoding.training.fim_splits import FimSplit, choose_split, cut_anywhere, windows
 
 REPOSITORY_SHARE = 0.6
 PATH_SHARE = 0.93
@@ -31,23 +31,23 @@ ANSWER_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class SampleFormat:
     """The form of a model's prompts: the tokenizer, the layout, the token that ends an answer, where cursors stand."""
 
     tokenizer: Tokenizer
     layout: Layout
     end_id: int
-    cut: Callable[[str, random.Random], Cut] = choose_cut
+    cut: Callable[[str, random.Random], FimSplit] = choose_split
 
     @classmethod
-    def suffix_first(cls, tokenizer: Tokenizer) -> Form:
+    def suffix_first(cls, tokenizer: Tokenizer) -> SampleFormat:
         """Return the form of the models made here."""
         end_id: int = tokenizer.get_vocab()["<|endoftext|>"]
         layout = find_layout(tokenizer.get_vocab(), {"fim_order": "suffix_first"}, [end_id])
         return cls(tokenizer=tokenizer, layout=layout, end_id=end_id)
 
     @classmethod
-    def prefix_first(cls, tokenizer: Tokenizer) -> Form:
+    def prefix_first(cls, tokenizer: Tokenizer) -> SampleFormat:
         """Return the form of most published models: the classic layout, cut anywhere. For comparisons of layouts."""
         form = cls.suffix_first(tokenizer)
         layout = find_layout(tokenizer.get_vocab(), {"fim_order": "prefix_first"}, [form.end_id])
@@ -68,14 +68,14 @@ class Surroundings:
     context: tuple[ContextFile, ...] = ()
 
 
-def encode_sample(form: Form, around: Surroundings, cut: Cut, *, budget: int) -> list[int]:
+def encode_sample(form: SampleFormat, around: Surroundings, cut: FimSplit, *, budget: int) -> list[int]:
     """Return token ids of one sample, the prompt at most `budget` of them; plain text (no middle) has no end.
 
     Token healing makes the model generate the prefix's last token again, so prefix and middle are encoded as a whole
     wherever that agrees with the prefix's other tokens.
     """
     options = CompletionOptions(repo=around.repo, path=around.path, context=around.context)
-    prompt = lay_out(
+    prompt = build_prompt(
         CompletionRequest(prompt=cut.prefix, suffix=cut.suffix, tabcast=options), form.layout, form.encode, budget
     )
     if cut.middle is None:
@@ -92,7 +92,7 @@ def encode_sample(form: Form, around: Surroundings, cut: Cut, *, budget: int) ->
 class Samples:
     """An endless stream of rows of token ids; equal seeds give equal rows. Each epoch cuts the files anew."""
 
-    def __init__(self, files: Sequence[SourceFile], form: Form, *, row_len: int, seed: int) -> None:
+    def __init__(self, files: Sequence[SourceFile], form: SampleFormat, *, row_len: int, seed: int) -> None:
         self._files = files
         self._form = form
         self._row_len = row_len

@@ -15,7 +15,7 @@ EARLY_DECAY_STEPS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Length:
+class RunLength:
     """The length of a run, earlier stretches included; at least one of `steps` and `minutes` is given.
 
     With `steps` alone a run depends on nothing but its seed. As soon as `stop_file` exists, a run decays over its next
@@ -31,7 +31,7 @@ class Length:
 class Schedule:
     """Follows one stretch of a run that began at `began_s` (seconds spent in earlier stretches)."""
 
-    def __init__(self, length: Length, *, began_s: float = 0.0) -> None:
+    def __init__(self, length: RunLength, *, began_s: float = 0.0) -> None:
         assert length.steps is not None or length.minutes is not None
         self._length = length
         self._began_s = began_s

@@ -22,10 +22,10 @@ from decoding.errors import TabcastError
 from decoding.models.folder.tokenizer_files import load_tokenizer
 from decoding.models.heads import DESCRIPTION_FILE
 from decoding.training import corpus, draft, evaluate_draft, pack, pretrain
-from decoding.training.dataloader import Feed, ParallelFeed
+from decoding.training.dataloader import DataLoader, ParallelDataLoader
 from decoding.training.export import export
-from decoding.training.samples import Form, Samples
-from decoding.training.schedule import Length
+from decoding.training.samples import SampleFormat, Samples
+from decoding.training.schedule import RunLength
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _train_target(options: argparse.Namespace, clock: _Clock, folder: Path) -> None:
-    form = Form.suffix_first(load_tokenizer(options.tokenizer))
+    form = SampleFormat.suffix_first(load_tokenizer(options.tokenizer))
     files = _read(options.corpus, "train")
     corpus.check_enough(files)
     feed = _feed(options, partial(_samples, files, form, options.row_len))
@@ -94,14 +94,14 @@ def _train_target(options: argparse.Namespace, clock: _Clock, folder: Path) -> N
     if options.compile:
         model.model.compile()
     recipe = pretrain.Recipe(
-        length=Length(minutes=options.target_minutes, stretch_minutes=max(0.0, clock.left_minutes())),
+        length=RunLength(minutes=options.target_minutes, stretch_minutes=max(0.0, clock.left_minutes())),
         num_rows=options.rows,
         save_every_minutes=4.0,
     )
     try:
         result = pretrain.run(model, feed, recipe, options.work / "target.pt", name="target")
     finally:
-        if isinstance(feed, ParallelFeed):
+        if isinstance(feed, ParallelDataLoader):
             feed.close()
     tokens = result.num_steps * options.rows * options.row_len
     log.info("%.1f M tokens in %.1f minutes, loss %.3f", tokens / 1e6, result.spent_s / 60, result.loss)
@@ -138,7 +138,7 @@ def _train_draft(
     begin_with: Path | None,
 ) -> bool:
     """Train one draft for its share of the stretch; return whether it is finished."""
-    wanted = draft.Wanted(
+    wanted = draft.DraftRecipe(
         target=target,
         out=out,
         kind=kind,
@@ -148,7 +148,7 @@ def _train_draft(
         seed=options.seed,
     )
     recipe = pretrain.Recipe(
-        length=Length(minutes=minutes, stretch_minutes=max(0.0, clock.left_minutes())),
+        length=RunLength(minutes=minutes, stretch_minutes=max(0.0, clock.left_minutes())),
         num_rows=max(1, options.rows // 2),
         save_every_minutes=4.0,
     )
@@ -162,17 +162,17 @@ def _train_draft(
     return made.is_finished
 
 
-def _samples(files: list[corpus.SourceFile], form: Form, row_len: int, seed: int) -> Feed:
+def _samples(files: list[corpus.SourceFile], form: SampleFormat, row_len: int, seed: int) -> DataLoader:
     return Samples(files, form, row_len=row_len, seed=seed)
 
 
-def _feed(options: argparse.Namespace, make: partial[Feed]) -> Feed:
+def _feed(options: argparse.Namespace, make: partial[DataLoader]) -> DataLoader:
     if not options.workers:
         return make(options.seed)
-    return ParallelFeed(make, num_workers=options.workers, num_rows=options.rows, seed=options.seed)
+    return ParallelDataLoader(make, num_workers=options.workers, num_rows=options.rows, seed=options.seed)
 
 
-def _report(model: PreTrainedModel, options: argparse.Namespace, form: Form) -> None:
+def _report(model: PreTrainedModel, options: argparse.Namespace, form: SampleFormat) -> None:
     held_out = _read(options.corpus, "heldout")[:HELD_OUT_FILES]
     if held_out:
         # A plain copy, because a compiled model would be compiled again for every length of text.

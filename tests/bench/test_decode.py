@@ -83,7 +83,7 @@ def test_a_given_text_is_what_every_method_writes(pair: ModelSet) -> None:
 
 
 def test_suites_are_tasks_of_their_files(pair: ModelSet, tmp_path: Path) -> None:
-    def found(suite: str, **row: object) -> list[decode_prompts.Task]:
+    def found(suite: str, **row: object) -> list[decode_prompts.DecodePrompt]:
         file = tmp_path / f"{suite}.jsonl"
         file.write_text(json.dumps(row) + "\n", encoding="utf-8")
         options = argparse.Namespace(suite_name=suite, data=file, limit=None, max_tokens=8)

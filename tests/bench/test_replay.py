@@ -34,8 +34,8 @@ ROW = {
 }
 
 
-def scripted(texts: dict[int, str], ms: float = 0.0) -> Callable[[int], replay.Offer]:
-    return lambda position: replay.Offer(text=texts.get(position, ""), ms=ms)
+def scripted(texts: dict[int, str], ms: float = 0.0) -> Callable[[int], replay.ReplayedOffer]:
+    return lambda position: replay.ReplayedOffer(text=texts.get(position, ""), ms=ms)
 
 
 def test_without_suggestions_every_character_is_a_key() -> None:
@@ -91,9 +91,9 @@ def test_the_rows_figures() -> None:
         for i in range(2)
     ]  # fmt: skip
 
-    def suggest(row: data.ReplayRow, position: int) -> replay.Offer:
+    def suggest(row: data.ReplayRow, position: int) -> replay.ReplayedOffer:
         text = "abcd" if row.repository == "r0" and position == 0 else ""
-        return replay.Offer(text=text, ms=50, num_tokens=6, num_steps=2)
+        return replay.ReplayedOffer(text=text, ms=50, num_tokens=6, num_steps=2)
 
     done = list(replay.replay(rows, suggest, [40.0]))
     found = {str(row["method"]): row for row in replay.summarise(done, "scripted")}
@@ -115,8 +115,8 @@ def test_what_is_shown_is_judged_where_it_stands() -> None:
     )  # fmt: skip
     texts = {0: "    return b", 5: "eturn)", 11: " + <|x|>"}
 
-    def suggest(_row: data.ReplayRow, position: int) -> replay.Offer:
-        return replay.Offer(text=texts.get(position, ""), ms=0)
+    def suggest(_row: data.ReplayRow, position: int) -> replay.ReplayedOffer:
+        return replay.ReplayedOffer(text=texts.get(position, ""), ms=0)
 
     (done,) = replay.replay([row], suggest, [40.0], ["<|x|>"])
     typing = done["whole", False]

@@ -79,7 +79,7 @@ def test_the_recording_is_read_in_its_order(session: Path) -> None:
     assert isinstance(first, recorded_session.Edited)
     assert opened.path == "src/a b.ts"
     assert from_units(first.apply(to_units(opened.text))) == "t = '😀!'\n"
-    assert [event.offset for event in events if isinstance(event, recorded_session.Asked)] == [8, 9]
+    assert [event.offset for event in events if isinstance(event, recorded_session.Requested)] == [8, 9]
 
 
 def test_an_honest_server_has_no_faults(session: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_server_that_ends_is_an_error(session: Path) -> None:
 
 
 def test_what_fits_and_what_is_stale() -> None:
-    request = trace_judge.Request(id=5, units="f(a)\n", offset=2, sent_s=0, change_mark=6, next_key_s=1)
+    request = trace_judge.PlayedRequest(id=5, units="f(a)\n", offset=2, sent_s=0, change_mark=6, next_key_s=1)
 
     def is_stale(text: str, start: int, end: int, order: int = 1) -> bool:
         where = {"start": {"line": 0, "character": start}, "end": {"line": 0, "character": end}}
@@ -132,7 +132,7 @@ def test_what_fits_and_what_is_stale() -> None:
 
 
 def test_an_answer_behind_the_next_key_is_not_in_time() -> None:
-    requests = [trace_judge.Request(id=i, units="", offset=0, sent_s=1.0, next_key_s=1.2) for i in range(4)]
+    requests = [trace_judge.PlayedRequest(id=i, units="", offset=0, sent_s=1.0, next_key_s=1.2) for i in range(4)]
     answers = {
         0: [Answer(at_s=1.1, order=1, result={"items": []})],
         1: [Answer(at_s=1.3, order=2, result={"items": [{"insertText": "x"}]})],
@@ -153,7 +153,7 @@ def test_the_front_ends_share_is_read_from_its_log() -> None:
         "12:00:00,3 INFO x: request 1: typed through in 0.30 ms, engine 0.00 ms\n"
         "12:00:00,4 INFO x: request 2: shown in 80.00 ms, engine 27.00 ms, pause 50.00 ms\n"
     )
-    requests = [trace_judge.Request(id=i, units="", offset=0, sent_s=1.0) for i in range(3)]
+    requests = [trace_judge.PlayedRequest(id=i, units="", offset=0, sent_s=1.0) for i in range(3)]
     answers = {i: [Answer(at_s=1.1, order=i, result={"items": []})] for i in range(3)}
     row, _, memory = trace_judge.summarise(trace_judge.Played(requests), answers, {}, live_server.request_timings(log))
     assert (row["front_end_p50_ms"], row["front_end_p99_ms"], row["front_end_percent"]) == (1, 3, 4.4)
@@ -177,7 +177,7 @@ def test_a_heavier_session_is_the_same_one_in_longer_files(session: Path) -> Non
                 units = to_units(event.text)
             elif isinstance(event, recorded_session.Edited):
                 units = event.apply(units)
-            elif isinstance(event, recorded_session.Asked):
+            elif isinstance(event, recorded_session.Requested):
                 texts.append((units[event.offset - 3 : event.offset], units.count("\n")))
     assert [head for head, _ in texts[:2]] == [head for head, _ in texts[2:]]
     assert [num - 50 for _, num in texts[2:]] == [num for _, num in texts[:2]]
@@ -301,5 +301,5 @@ def test_the_published_recording_is_read() -> None:
     folder = Path(os.environ["TABCAST_EVAL_DIR"]) / "edit-recording"
     events = recorded_session.read_recording(next(folder.glob("*.json.gz")))
     assert sum(isinstance(event, recorded_session.Edited) for event in events) == 3247
-    assert sum(isinstance(event, recorded_session.Asked) for event in events) == 3033
+    assert sum(isinstance(event, recorded_session.Requested) for event in events) == 3033
     assert sum(isinstance(event, recorded_session.Cancelled) for event in events) == 1745

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from decoding.config import EngineConfig
 from decoding.models.heads import DESCRIPTION_FILE, WEIGHTS_FILE, identity
-from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.speculation.drafting import PER_PROPOSAL, Chain, Draft, DraftRequest, Outcome
 from tests.conftest import MadeOnDemand
 from tests.tiny_models import FAMILIES, SETTINGS, make_model, make_tokenizer
@@ -72,7 +72,7 @@ def pairs(tiny_models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     def load(key: tuple[str, str]) -> ModelSet:
         family, form = key
         folders = {"model": str(tiny_models[family]), "draft": str(draft)}
-        return load_pair(EngineConfig(**folders, **FORMS[form], device="cpu"))[0]
+        return load_models(EngineConfig(**folders, **FORMS[form], device="cpu"))[0]
 
     return MadeOnDemand(load)
 

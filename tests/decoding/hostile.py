@@ -15,7 +15,7 @@ from torch import Tensor
 
 from decoding.config import EngineConfig
 from decoding.errors import ModelError
-from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.model_set import load_models
 
 WEIGHTS = "model.safetensors"
 
@@ -81,7 +81,7 @@ SPOILED = (
 def assert_refused(path: Path, *named: str, **settings: Any) -> str:
     """Load a folder, which must be refused by a sentence that names file or key."""
     with pytest.raises(ModelError) as caught:
-        load_pair(EngineConfig(model=str(path), device="cpu", **{"dtype": "float32", **settings}))
+        load_models(EngineConfig(model=str(path), device="cpu", **{"dtype": "float32", **settings}))
     return assert_sentence(str(caught.value), *named)
 
 
@@ -94,7 +94,7 @@ def assert_sentence(message: str, *named: str) -> str:
 
 
 def assert_left_out(target: Path, heads: Path, *named: str) -> None:
-    models, _ = load_pair(EngineConfig(model=str(target), heads=str(heads), device="cpu"))
+    models, _ = load_models(EngineConfig(model=str(target), heads=str(heads), device="cpu"))
     assert models.heads is None
     assert_sentence(*models.notices, *named)
 

@@ -13,12 +13,12 @@ import pytest
 
 from decoding.completion.sessions import SessionPool
 from decoding.config import EngineConfig
-from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.protocol import CompletionRequest
 from decoding.service.jobs import ChoiceDone, EngineState, Job
 from decoding.service.worker import Worker, _ring
 from decoding.storage import adaptation
-from decoding.storage.adaptation import Home, Ring, is_same_place
+from decoding.storage.adaptation import AdaptationFolder, AnswerLog, is_same_place
 from tests.decoding.test_server import Engine, post, start, wait_until
 from tests.tiny_models import make_model
 
@@ -32,12 +32,12 @@ def online_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path / "online" / "pair")
+def home(tmp_path: Path) -> AdaptationFolder:
+    return AdaptationFolder(tmp_path / "online" / "pair")
 
 
-def test_of_one_place_the_longest_answer_is_kept(home: Home) -> None:
-    ring = Ring(home)
+def test_of_one_place_the_longest_answer_is_kept(home: AdaptationFolder) -> None:
+    ring = AnswerLog(home)
     ring.note(PROMPT, [1, 2, 3, 4])
     ring.note([*PROMPT, 1], [2, 3, 4, 5, 6, 7])
     ring.note([*PROMPT, 1, 2, 3], [4, 5, 6, 7])
@@ -63,24 +63,26 @@ def test_prompts_of_one_place(after: list[int], is_same: bool) -> None:
     assert is_same_place(PROMPT, after) == is_same
 
 
-def test_only_the_user_can_read_it(home: Home) -> None:
-    ring = Ring(home)
+def test_only_the_user_can_read_it(home: AdaptationFolder) -> None:
+    ring = AnswerLog(home)
     ring.note(PROMPT, [1, 2, 3, 4])
     ring.flush()
     assert stat.S_IMODE(home.answers.stat().st_mode) == 0o600
     assert stat.S_IMODE(home.folder.stat().st_mode) == 0o700
 
 
-def _fill(ring: Ring, count: int) -> None:
+def _fill(ring: AnswerLog, count: int) -> None:
     for i in range(count):
         ring.note([i] * 40, [i] * 5)
     ring.flush()
 
 
-def test_the_file_is_bounded_and_another_engine_counts_on(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_bounded_and_another_engine_counts_on(
+    home: AdaptationFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(adaptation, "MAX_ANSWERS", 5)
-    _fill(Ring(home), 23)
-    _fill(Ring(home), 7)
+    _fill(AnswerLog(home), 23)
+    _fill(AnswerLog(home), 7)
     assert len(home.answers.read_bytes().splitlines()) < 10
     assert [written.number for written in home.read_answers()] == [26, 27, 28, 29, 30]
     assert home.num_written() == 30
@@ -88,9 +90,9 @@ def test_the_file_is_bounded_and_another_engine_counts_on(home: Home, monkeypatc
     assert [path.name for path in home.folder.iterdir()] == ["answers.jsonl"]
 
 
-def test_a_long_prompt_is_kept_by_its_end(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_prompt_is_kept_by_its_end(home: AdaptationFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adaptation, "MAX_TOKENS", 10)
-    ring = Ring(home)
+    ring = AnswerLog(home)
     ring.note(PROMPT, [1, 2, 3, 4])
     ring.flush()
     (written,) = home.read_answers()
@@ -98,30 +100,36 @@ def test_a_long_prompt_is_kept_by_its_end(home: Home, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("line", ["[1, [2, 3], [4", '{"a": 1}', '[1, ["x"], [4]]', "[1, [2], []]", "null"])
-def test_a_line_that_is_broken_is_passed_over(home: Home, line: str) -> None:
-    _fill(Ring(home), 3)
+def test_a_line_that_is_broken_is_passed_over(home: AdaptationFolder, line: str) -> None:
+    _fill(AnswerLog(home), 3)
     with home.answers.open("a", encoding="ascii") as file:
         file.write(line)
     assert [written.number for written in home.read_answers()] == [1, 2, 3]
     assert home.num_written() == 3
 
 
-def test_a_folder_that_cannot_be_written_ends_the_keeping_alone(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_written_ends_the_keeping_alone(
+    home: AdaptationFolder, caplog: pytest.LogCaptureFixture
+) -> None:
     home.folder.parent.mkdir()
     home.folder.write_text("in the way", encoding="ascii")
-    _fill(Ring(home), 3)
+    _fill(AnswerLog(home), 3)
     assert len(caplog.records) == 1
     assert home.read_answers() == []
 
 
 def test_other_models_and_other_files_have_another_home(tmp_path: Path) -> None:
     one, two = (make_model(tmp_path / name, "llama") for name in ("one", "two"))
-    homes = {Home.of(one, two).folder, Home.of(two, one).folder, Home.of(one, one).folder}
+    homes = {
+        AdaptationFolder.of(one, two).folder,
+        AdaptationFolder.of(two, one).folder,
+        AdaptationFolder.of(one, one).folder,
+    }
     make_model(tmp_path / "two", "llama", layers=3)
-    assert len(homes | {Home.of(one, two).folder}) == 4
+    assert len(homes | {AdaptationFolder.of(one, two).folder}) == 4
 
 
-def _worker(models: ModelSet, ring: Ring | None) -> Worker:
+def _worker(models: ModelSet, ring: AnswerLog | None) -> Worker:
     pool = SessionPool(models, max_sessions=3, budget_bytes=1 << 30)
     return Worker(models, pool, EngineState(), max_running=3, ring=ring)
 
@@ -135,8 +143,8 @@ def _ask(worker: Worker, prompt: str, until: Callable[[list[object]], bool]) -> 
     return job, events
 
 
-def test_the_worker_keeps_answers_finished_or_not(llama: ModelSet, home: Home) -> None:
-    ring = Ring(home)
+def test_the_worker_keeps_answers_finished_or_not(llama: ModelSet, home: AdaptationFolder) -> None:
+    ring = AnswerLog(home)
     worker = _worker(llama, ring)
     _, events = _ask(worker, "def area(width, height):\n    return ", lambda _: worker.num_jobs == 0)
     (stats,) = (event.stats for event in events if isinstance(event, ChoiceDone))
@@ -150,8 +158,8 @@ def test_the_worker_keeps_answers_finished_or_not(llama: ModelSet, home: Home) -
     assert llama.tokenizer.decode(list(second.prompt_ids)).startswith("class Shape")
 
 
-def test_a_request_that_ends_before_its_first_turn_is_not_kept(llama: ModelSet, home: Home) -> None:
-    ring = Ring(home)
+def test_a_request_that_ends_before_its_first_turn_is_not_kept(llama: ModelSet, home: AdaptationFolder) -> None:
+    ring = AnswerLog(home)
     worker = _worker(llama, ring)
     for _ in range(2):
         _ask(worker, "def area(width, height):\n    return ", lambda _: worker.num_jobs == 0)
@@ -176,18 +184,18 @@ def test_nothing_is_kept_unless_the_users_settings_say_so(
 @pytest.mark.parametrize("damage", ["", "config.json", "tokenizer.json", "model.safetensors"])
 def test_the_engine_takes_the_adapted_draft_if_it_is_whole(tiny_model: Path, tmp_path: Path, damage: str) -> None:
     draft = make_model(tmp_path / "draft", "llama", seed=1, layers=1)
-    adapted = make_model(Home.of(tiny_model, draft).draft, "llama", seed=2, layers=2)
+    adapted = make_model(AdaptationFolder.of(tiny_model, draft).draft, "llama", seed=2, layers=2)
     if damage:
         (adapted / damage).write_text("{", encoding="utf-8")
     config = EngineConfig(model=str(tiny_model), draft=str(draft), device="cpu", online=True)
-    models, _ = load_pair(config)
+    models, _ = load_models(config)
     assert models.draft is not None
     assert models.draft.shape.layers == (1 if damage else 2)
     assert bool(models.notices) == bool(damage)
 
 
-def test_an_answer_takes_a_line(home: Home) -> None:
-    _fill(Ring(home), 1)
+def test_an_answer_takes_a_line(home: AdaptationFolder) -> None:
+    _fill(AnswerLog(home), 1)
     assert json.loads(home.answers.read_text(encoding="ascii")) == [1, [0] * 40, [0] * 5]
 
 
@@ -206,6 +214,6 @@ def test_an_engine_keeps_what_it_answered_if_the_user_says_so(
     with start(tmp_path / "run", "--model", str(tiny_model), "--draft", str(tiny_model)) as engine:
         engine.wait_for_address()
         asyncio.run(ask(engine))
-    answers = Home.of(tiny_model, tiny_model).read_answers()
+    answers = AdaptationFolder.of(tiny_model, tiny_model).read_answers()
     assert len(answers) == (online == "true")
     assert online_directory.exists() == (online == "true")

@@ -16,11 +16,11 @@ from decoding.drafters import draft_from_logits
 from decoding.drafters.draft_from_logits import Guess, draft_of
 from decoding.drafters.heads import HeadsDrafter
 from decoding.drafters.in_order import InOrder
-from decoding.drafters.parallel import Parallel
+from decoding.drafters.parallel import ParallelDrafter
 from decoding.kv_cache import KVCache
 from decoding.models.heads import Heads, HeadWeights
 from decoding.models.language_model import Capabilities
-from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.models.parallel import ParallelModel
 from decoding.speculation.drafting import Draft, DraftRequest, NoDrafter, Outcome
 from decoding.speculation.sampling import Sampling
@@ -37,7 +37,7 @@ NUM_TOKENS = 30
 
 @pytest.fixture(scope="session", params=["bfloat16", "bfloat16, torch"])
 def models(request: pytest.FixtureRequest, ahead_folders: dict[str, str]) -> ModelSet:
-    loaded, _ = load_pair(EngineConfig(**ahead_folders, **FORMS[request.param], device="cpu"))  # type: ignore[arg-type]
+    loaded, _ = load_models(EngineConfig(**ahead_folders, **FORMS[request.param], device="cpu"))  # type: ignore[arg-type]
     assert not loaded.notices
     return loaded
 
@@ -124,7 +124,7 @@ def test_a_parallel_draft_that_is_right_is_kept_in_step(llama: ModelSet, step_wi
     plain = decode(llama, prompt, PLAIN, NUM_TOKENS)
     oracle = Oracle([*prompt, *plain], llama.target.shape.max_len, step_width)
     known = ParallelModel(model=oracle, mask_id=VOCABULARY, num_tokens=4, num_real_ids=VOCABULARY)  # type: ignore[arg-type]
-    drafter = Parallel(known, oracle.new_cache())
+    drafter = ParallelDrafter(known, oracle.new_cache())
     drafter.begin(DraftRequest(prompt_ids=prompt, max_tokens=NUM_TOKENS))
     rounds, emitted = 0, []
     for found in speculate(llama.target, llama.target.new_cache(), prompt, drafter, Sampling()):

@@ -10,7 +10,7 @@ import pytest
 from decoding.cli.inspect_models import show_model
 from decoding.config import BUNDLED, EngineConfig
 from decoding.errors import ModelError
-from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.model_set import load_models
 from decoding.models.parallel import MaskForm, mask_form
 from tests.decoding.conftest import make_heads
 from tests.tiny_models import make_tokenizer
@@ -52,7 +52,7 @@ def test_what_cant_be_used_is_left_out_and_said(ahead_folders: dict[str, str], t
     ):
         settings_ = {**ahead_folders, "heads": "none", "parallel": "none"}
         settings_ |= {name: str(tmp_path / path) for name, path in named.items()}
-        loaded, _ = load_pair(EngineConfig(**settings_, device="cpu"))  # type: ignore[arg-type]
+        loaded, _ = load_models(EngineConfig(**settings_, device="cpu"))  # type: ignore[arg-type]
         assert len(loaded.notices) == 1
         assert message in loaded.notices[0]
         assert "\n" not in loaded.notices[0]

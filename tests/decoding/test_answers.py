@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from decoding.completion.answer import _Unshown
-from decoding.completion.completion import Piece, answers, prompt_tokens, with_seed
+from decoding.completion.completion import Chunk, complete_choices, prompt_tokens, with_seed
 from decoding.completion.sessions import Session
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest, ScoredToken, logprobs_to_json
@@ -20,22 +20,22 @@ from tests.tiny_models import TEXT
 PROMPT = TEXT[:180]
 
 
-def ask(models: ModelSet, session: Session | None = None, **fields: Any) -> dict[int, list[Piece]]:
+def ask(models: ModelSet, session: Session | None = None, **fields: Any) -> dict[int, list[Chunk]]:
     """Pieces of each answer."""
     names = CompletionOptions.__slots__
     options = CompletionOptions(**{key: fields.pop(key) for key in names if key in fields})
     request = with_seed(CompletionRequest(**{"prompt": PROMPT, "max_tokens": 24, **fields}, tabcast=options))
-    found: dict[int, list[Piece]] = {}
-    for choice, piece in answers(models, session or Session(models), request, prompt_tokens(models, request)):
+    found: dict[int, list[Chunk]] = {}
+    for choice, piece in complete_choices(models, session or Session(models), request, prompt_tokens(models, request)):
         found.setdefault(choice, []).append(piece)
     return {choice: pieces for choice, pieces in found.items() if pieces[-1].stats}
 
 
-def text_of(pieces: list[Piece]) -> str:
+def text_of(pieces: list[Chunk]) -> str:
     return "".join(piece.text for piece in pieces)
 
 
-def tokens_of(pieces: list[Piece]) -> list[ScoredToken]:
+def tokens_of(pieces: list[Chunk]) -> list[ScoredToken]:
     return [token for piece in pieces for token in piece.tokens]
 
 

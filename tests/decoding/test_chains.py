@@ -12,7 +12,7 @@ from decoding.models.language_model import LanguageModel
 from decoding.models.loading.model_set import ModelSet
 from decoding.speculation.drafting import HIDDEN, PROBE, PROBES, Chain, Draft, NoDrafter, Outcome
 from decoding.speculation.sampling import Sampling
-from decoding.speculation.step import MOST, Step, tidy
+from decoding.speculation.step import MOST, Step, sanitise
 from tests.decoding.conftest import FORMS, ScriptedDrafter, decode
 from tests.tiny_models import FAMILIES
 
@@ -51,7 +51,7 @@ def test_rows_of_chains_are_those_of_steps(
         rival = Chain(drawn(rng, model, max(1, room // 3)))
         first = Chain(drawn(rng, model, room - len(rival.token_ids) - len(probe.token_ids)))
         draft = Draft((first, rival, probe) if probe.token_ids else (first, rival))
-        assert tidy(draft, model.capabilities.step_width - len(pending), len(pending), model) == draft
+        assert sanitise(draft, model.capabilities.step_width - len(pending), len(pending), model) == draft
         step = Step(model, cache, pending, draft)
         logits = [rows.clone() for rows in step.logits]
         guesses = [chain.token_ids for chain in draft.chains]
@@ -59,7 +59,7 @@ def test_rows_of_chains_are_those_of_steps(
             assert torch.equal(rows, model.step([*pending, *guess], alone)[len(pending) - 1 :])
         kept = rng.randrange(2)
         num_accepted = len(guesses[kept]) - 1
-        step.keep(kept, num_accepted)
+        step.commit(kept, num_accepted)
         model.step([*pending, *guesses[kept]], alone)
         alone.commit([*pending, *guesses[kept][:num_accepted]])
         hidden, expected = step.hidden(), model.hidden()
@@ -127,17 +127,17 @@ def test_what_is_too_much_is_left_out(llama: ModelSet, torch_llama: ModelSet) ->
     width = torch_llama.target.capabilities.step_width
     rivals = (Chain((8, 9), "b"), Chain((50,) * 9, "c"), *(Chain((60 + i,), "d") for i in range(9)))
     draft = Draft((Chain(tuple(range(8, 100)), "a"), *rivals, Chain((5,), role=PROBE), Chain((6,), role=PROBE)))
-    kept = tidy(draft, width - 1, 1, torch_llama.target)
+    kept = sanitise(draft, width - 1, 1, torch_llama.target)
     assert [len(chain.token_ids) for chain in kept.chains] == [width - 1]  # all the rows there are
     # One after the other: as many as are worth looking at.
-    kept = tidy(draft, llama.target.capabilities.step_width - 1, 1, llama.target)
+    kept = sanitise(draft, llama.target.capabilities.step_width - 1, 1, llama.target)
     assert [chain.drafter for chain in kept.chains] == ["a", "c", "d", "d"]
     assert len(kept.chains) == MOST
-    assert tidy(draft, 0, 1, llama.target) == Draft((Chain(),))
+    assert sanitise(draft, 0, 1, llama.target) == Draft((Chain(),))
 
 
 def test_the_first_chain_is_one_to_verify(llama: ModelSet) -> None:
     probe, second, third = Chain((5,), role=PROBE), Chain((5, 6), "b"), Chain((7,), "c")
-    assert tidy(Draft((Chain(), probe, second, third)), 9, 1, llama.target) == Draft((second, third, probe))
-    assert tidy(Draft((probe,)), 9, 1, llama.target) == Draft((Chain(), probe))
-    assert tidy(Draft(), 9, 1, llama.target) == Draft((Chain(),))
+    assert sanitise(Draft((Chain(), probe, second, third)), 9, 1, llama.target) == Draft((second, third, probe))
+    assert sanitise(Draft((probe,)), 9, 1, llama.target) == Draft((Chain(), probe))
+    assert sanitise(Draft(), 9, 1, llama.target) == Draft((Chain(),))

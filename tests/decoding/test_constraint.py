@@ -13,7 +13,7 @@ from decoding.completion.sessions import Session
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest
 from decoding.text.detokenize import token_bytes
-from decoding.text.token_healing import Healing, TokenIndex, take_back
+from decoding.text.token_healing import Healing, TokenIndex, heal_prompt
 from tests.tiny_models import TEXT, make_tokenizer
 
 TOKENS = [b"", b"a", b"ab", b"abc", b"b", b"bc", b".", b".app", b".append", b" ", b"    ", b"        ", b"p", b"\n"]
@@ -25,13 +25,13 @@ INDEX = TokenIndex(TOKENS)
     [(b".app", b".app"), (b".append", b""), (b"    ", b"    "), (b"        ", b""), (b"\n", b""), (b"a", b"a")],
 )
 def test_what_is_taken_back(last: bytes, rest: bytes) -> None:
-    assert take_back([1, TOKENS.index(last)], 1, INDEX) == rest
+    assert heal_prompt([1, TOKENS.index(last)], 1, INDEX) == rest
 
 
 def test_nothing_before_the_anchor_and_no_special_token_is_taken_back() -> None:
-    assert take_back([1, TOKENS.index(b"a")], 0, INDEX) == b""
-    assert take_back([TOKENS.index(b"a")], 1, INDEX) == b""
-    assert take_back([1, 0], 1, INDEX) == b""
+    assert heal_prompt([1, TOKENS.index(b"a")], 0, INDEX) == b""
+    assert heal_prompt([TOKENS.index(b"a")], 1, INDEX) == b""
+    assert heal_prompt([1, 0], 1, INDEX) == b""
 
 
 def names(ids: list[int] | None) -> set[bytes] | None:
@@ -40,11 +40,11 @@ def names(ids: list[int] | None) -> set[bytes] | None:
 
 def test_what_may_follow() -> None:
     healing = Healing(INDEX, b"ab")
-    assert names(healing.allowed([])) == {b"a", b"ab", b"abc"}
-    assert names(healing.allowed([TOKENS.index(b"a")])) == {b"b", b"bc"}
-    assert healing.allowed([TOKENS.index(b"ab")]) is None
-    assert healing.allowed([TOKENS.index(b"abc")]) is None
-    assert healing.allowed([TOKENS.index(b"a"), TOKENS.index(b"bc")]) is None
+    assert names(healing.allowed_next([])) == {b"a", b"ab", b"abc"}
+    assert names(healing.allowed_next([TOKENS.index(b"a")])) == {b"b", b"bc"}
+    assert healing.allowed_next([TOKENS.index(b"ab")]) is None
+    assert healing.allowed_next([TOKENS.index(b"abc")]) is None
+    assert healing.allowed_next([TOKENS.index(b"a"), TOKENS.index(b"bc")]) is None
 
 
 @given(text=st.text(max_size=8), data=st.data())
@@ -53,7 +53,7 @@ def test_any_allowed_path_writes_what_was_typed_first(text: str, data: st.DataOb
     index = TokenIndex(table)
     rest = text.encode()
     healing, path = Healing(index, rest), list[int]()
-    while (allowed := healing.allowed(path)) is not None:
+    while (allowed := healing.allowed_next(path)) is not None:
         assert allowed
         path.append(data.draw(st.sampled_from(sorted(allowed))))
     assert b"".join(table[token_id] for token_id in path).startswith(rest)

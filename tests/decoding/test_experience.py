@@ -53,23 +53,23 @@ def test_a_pool_that_remembers_nothing_writes_nothing(llama: ModelSet) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"k": ', "[" * 100_000, '"' + "x" * (1 << 20) + '"'])
 def test_a_broken_file_is_as_none_and_is_replaced(llama: ModelSet, content: str) -> None:
     policy_state.path().write_text(content, encoding="utf-8")
-    assert policy_state.read("k") is None
-    policy_state.keep("k", {"a": 1})
-    assert policy_state.read("k") == {"a": 1}
+    assert policy_state.load("k") is None
+    policy_state.save("k", {"a": 1})
+    assert policy_state.load("k") == {"a": 1}
 
 
 def test_few_sets_are_kept_the_latest_of_them() -> None:
     for i in range(policy_state.MAX_SETS + 3):
-        policy_state.keep(f"set {i}", i)
-    assert policy_state.read("set 0") is None
-    assert policy_state.read(f"set {policy_state.MAX_SETS + 2}") == policy_state.MAX_SETS + 2
-    policy_state.keep("set 5", "again")
-    policy_state.keep("another", 0)
-    assert policy_state.read("set 5") == "again"
+        policy_state.save(f"set {i}", i)
+    assert policy_state.load("set 0") is None
+    assert policy_state.load(f"set {policy_state.MAX_SETS + 2}") == policy_state.MAX_SETS + 2
+    policy_state.save("set 5", "again")
+    policy_state.save("another", 0)
+    assert policy_state.load("set 5") == "again"
 
 
 def test_a_place_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(policy_state.VARIABLE, os.fspath(tmp_path / "file" / "below.json"))
-    policy_state.keep("k", 1)
-    assert policy_state.read("k") is None
+    policy_state.save("k", 1)
+    assert policy_state.load("k") is None

@@ -15,7 +15,7 @@ from decoding.errors import ConfigError
 from decoding.models.folder.tokenizer_files import begin_token_ids, load_tokenizer
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from decoding.text.fim_templates import TEMPLATES
-from decoding.text.prompt_layout import Layout, find_layout, lay_out
+from decoding.text.prompt_layout import Layout, find_layout, build_prompt
 from tests.tiny_models import make_tokenizer
 
 CURSOR = CompletionRequest(prompt="def f(x):\n  re", suffix="\n\nf(1)\n")
@@ -149,7 +149,7 @@ def test_a_family_is_asked_in_its_own_way(family: str, tokenizer_of: Callable[[s
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
     for request, expected in zip((CURSOR, PROJECT), CASES[family][1:], strict=True):
-        prompt = lay_out(request, layout, encode, 300)
+        prompt = build_prompt(request, layout, encode, 300)
         shown = ""
         run: list[int] = []
         for token_id in [*prompt.ids, None]:
@@ -172,7 +172,7 @@ def test_typing_within_a_line_changes_only_the_end(family: str, tokenizer_of: Ca
         return list(tokenizer.encode(text, add_special_tokens=False).ids)
 
     prompts = [
-        lay_out(replace(CURSOR, prompt=CURSOR.prompt + more), layout, encode, 300)
+        build_prompt(replace(CURSOR, prompt=CURSOR.prompt + more), layout, encode, 300)
         for more in ("", "t", "turn", "turn x")
     ]
     stable = prompts[0].ids[: -prompts[0].num_typed]
@@ -251,4 +251,4 @@ def test_what_opens_a_text_comes_from_the_tokenizer(tmp_path: Path, settings: st
     begin_ids = begin_token_ids(folder, load_tokenizer(folder))
     assert begin_ids == expected
     layout = find_layout({}, {}, [], begin_ids=begin_ids)
-    assert lay_out(CURSOR, layout, lambda text: [9] * len(text), 100).ids[: len(expected) + 1] == [*expected, 9]
+    assert build_prompt(CURSOR, layout, lambda text: [9] * len(text), 100).ids[: len(expected) + 1] == [*expected, 9]

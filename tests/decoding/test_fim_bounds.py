@@ -8,7 +8,7 @@ import pytest
 
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from decoding.text import prompt_layout
-from decoding.text.prompt_layout import Layout, find_layout, lay_out
+from decoding.text.prompt_layout import Layout, find_layout, build_prompt
 from tests.tiny_models import make_tokenizer
 
 BUDGET = 400
@@ -53,9 +53,9 @@ def test_what_fits_is_laid_out_as_if_nothing_were_cut(
     name: str, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = request_of(*CASES[name])
-    found = lay_out(request, layout, Encoder(), BUDGET)
+    found = build_prompt(request, layout, Encoder(), BUDGET)
     monkeypatch.setattr(prompt_layout, "CHARACTERS_PER_TOKEN", 1_000_000)
-    assert found == lay_out(request, layout, Encoder(), BUDGET)
+    assert found == build_prompt(request, layout, Encoder(), BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_fits_is_laid_out_as_if_nothing_were_cut(
 )
 def test_little_of_a_huge_request_is_tokenised(request_: CompletionRequest, layout: Layout) -> None:
     encoder = Encoder()
-    prompt = lay_out(request_, layout, encoder, BUDGET)
+    prompt = build_prompt(request_, layout, encoder, BUDGET)
     assert 0 < len(prompt.ids) <= BUDGET
     assert encoder.num_characters < 150_000
 
@@ -80,5 +80,5 @@ def test_a_long_path_keeps_its_end(layout: Layout) -> None:
         return
     encoder = Encoder()
     options = CompletionOptions(path="d/" * 1_000_000 + "a.py", repo="r" * 1_000_000)
-    lay_out(CompletionRequest(prompt=WORDS, tabcast=options), layout, encoder, BUDGET)
+    build_prompt(CompletionRequest(prompt=WORDS, tabcast=options), layout, encoder, BUDGET)
     assert encoder.num_characters < 50_000

@@ -15,7 +15,7 @@ import pytest
 from decoding.__main__ import main
 from decoding.config import EngineConfig, load
 from decoding.errors import ModelError
-from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.model_set import load_models
 from decoding.storage import hub
 from tests.decoding.hub_stand_in import COMMIT, NAME, StandIn, serve
 from tests.tiny_models import make_model
@@ -80,7 +80,7 @@ def test_a_model_is_pulled_checked_chosen_and_removed(
         "tokenizer_config.json",
         hub.RECORD,
     }
-    assert load_pair(EngineConfig(model=NAME, device="cpu"))[0].name == NAME
+    assert load_models(EngineConfig(model=NAME, device="cpu"))[0].name == NAME
 
     assert main(["models", "use", NAME, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["draft"] == "none"
@@ -108,7 +108,7 @@ def test_a_pull_goes_on_where_it_was_cut_off(tabcast: Run, stand_in: StandIn, mo
     assert cut.returncode == 5
     assert cut.stderr.splitlines()[-1].startswith(f"tabcast: {NAME}: the hub failed")
     with pytest.raises(ModelError, match=f"was cut off: 'tabcast models pull {NAME}' goes on"):
-        load_pair(EngineConfig(model=NAME, device="cpu"))
+        load_models(EngineConfig(model=NAME, device="cpu"))
     stand_in.cut_at = None
     stand_in.fetched.clear()
     stand_in.ranges.clear()
@@ -169,5 +169,5 @@ def test_a_folder_of_the_working_directory_does_not_stand_in_for_a_pulled_model(
     (workspace / NAME).symlink_to(tiny_model)
     monkeypatch.chdir(workspace)
     with pytest.raises(ModelError, match=r"was not pulled.*\./somebody/tiny would name a folder"):
-        load_pair(EngineConfig(model=NAME, device="cpu"))
-    assert load_pair(EngineConfig(model=f"./{NAME}", device="cpu"))[0].target.shape.max_len > 0
+        load_models(EngineConfig(model=NAME, device="cpu"))
+    assert load_models(EngineConfig(model=f"./{NAME}", device="cpu"))[0].target.shape.max_len > 0

@@ -24,7 +24,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, device: str) -> dict[str, inspect_mode
         raise ModelError("no model")
 
     monkeypatch.setattr(inspect_models, "choose_device", lambda _: (torch.device(device), torch.float32))
-    monkeypatch.setattr(inspect_models, "load_pair", refuse)
+    monkeypatch.setattr(inspect_models, "load_models", refuse)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3 * GIB, 4 * GIB))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a card")
     return {row["name"]: row for row in inspect_models.doctor(EngineConfig())}

@@ -9,7 +9,7 @@ import pytest
 
 from decoding.config import EngineConfig
 from decoding.service.learner import BUSY_S, IDLE_S, MIN_NEW_ANSWERS, Learner
-from decoding.storage.adaptation import Home, Ring
+from decoding.storage.adaptation import AdaptationFolder, AnswerLog
 
 
 class Process:
@@ -49,7 +49,7 @@ def learner(config: EngineConfig, tmp_path: Path, started: list[Process]) -> Lea
 
 def _write(config: EngineConfig, first: int, count: int) -> None:
     assert config.draft_path is not None
-    ring = Ring(Home.of(config.model_path, config.draft_path))
+    ring = AnswerLog(AdaptationFolder.of(config.model_path, config.draft_path))
     for i in range(first, first + count):
         ring.note([i] * 40, [i] * 5)
     ring.flush()

@@ -12,7 +12,7 @@ from decoding.config import EngineConfig
 from decoding.errors import ModelError
 from decoding.models.folder import model_config, tokenizer_files
 from decoding.models.loading import model_set
-from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.model_set import load_models
 from decoding.service import worker
 from decoding.service.jobs import EngineState, Mailbox
 
@@ -21,7 +21,7 @@ def test_progress_is_told_before_the_work(tiny_model: Path, monkeypatch: pytest.
     told: list[str] = []
     measure = model_set.measure_step_times
     monkeypatch.setattr(model_set, "measure_step_times", lambda model: told.append("measured") or measure(model))  # type: ignore[func-returns-value]
-    load_pair(EngineConfig(model=str(tiny_model), device="cpu"), lambda share, what: told.append(what))
+    load_models(EngineConfig(model=str(tiny_model), device="cpu"), lambda share, what: told.append(what))
     assert told.index("measuring a step of each") < told.index("measured")
 
 
@@ -31,9 +31,9 @@ def test_torch_keeps_its_threads_where_a_drafter_needs_them(
 ) -> None:
     """The parallel draft may be computed by torch although the target is not."""
     settings = {**ahead_folders, "heads": "none"}
-    models, probe = load_pair(EngineConfig(**settings, device="cpu"))  # type: ignore[arg-type]
-    drafter, _ = load_pair(EngineConfig(**settings, device="cpu", kernels=kernels))  # type: ignore[arg-type]
-    monkeypatch.setattr(worker, "load_pair", lambda *_: (replace(models, parallel=drafter.parallel), probe))
+    models, probe = load_models(EngineConfig(**settings, device="cpu"))  # type: ignore[arg-type]
+    drafter, _ = load_models(EngineConfig(**settings, device="cpu", kernels=kernels))  # type: ignore[arg-type]
+    monkeypatch.setattr(worker, "load_models", lambda *_: (replace(models, parallel=drafter.parallel), probe))
     counts: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", counts.append)
     mailbox = Mailbox()
@@ -51,7 +51,7 @@ def test_each_folder_is_read_once(ahead_folders: dict[str, str], monkeypatch: py
         )
     settings = {**ahead_folders, "draft": ahead_folders["parallel"]}
     settings["parallel"] = "none"
-    load_pair(EngineConfig(**settings, device="cpu"))  # type: ignore[arg-type]
+    load_models(EngineConfig(**settings, device="cpu"))  # type: ignore[arg-type]
     names = [path for path in read if path.name in ("config.json", "tokenizer.json")]
     assert len(names) == len(set(names)) == 4
 
@@ -62,14 +62,14 @@ def test_too_little_memory_is_told_in_a_sentence(tiny_model: Path, monkeypatch: 
 
     monkeypatch.setattr(model_set, "load_decoder", fail)
     with pytest.raises(ModelError, match="too little memory"):
-        load_pair(EngineConfig(model=str(tiny_model), device="cpu"))
+        load_models(EngineConfig(model=str(tiny_model), device="cpu"))
 
 
 def test_what_nobody_foresaw_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise KeyError("num_things")
 
-    monkeypatch.setattr(worker, "load_pair", fail)
+    monkeypatch.setattr(worker, "load_models", fail)
     state = EngineState()
     worker.run(EngineConfig(), Mailbox(), state)
     health = state.health

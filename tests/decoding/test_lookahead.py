@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from decoding.drafters.lookahead import GUESSES, NGRAM, WINDOW, Lookahead
+from decoding.drafters.lookahead import GUESSES, NGRAM, WINDOW, LookaheadDrafter
 from decoding.speculation.drafting import Draft, DraftRequest, Outcome
 
 
@@ -13,7 +13,7 @@ def choose(token_id: int) -> int:
     return (token_id + 1) % 10
 
 
-def run(drafter: Lookahead, prompt_ids: Sequence[int], num_rounds: int) -> tuple[list[int], int]:
+def run(drafter: LookaheadDrafter, prompt_ids: Sequence[int], num_rounds: int) -> tuple[list[int], int]:
     """What a counting target emits in so many rounds, and how many drafted tokens stood."""
     ids, num_accepted = list(prompt_ids), 0
     drafter.begin(DraftRequest(prompt_ids=prompt_ids))
@@ -33,7 +33,7 @@ def run(drafter: Lookahead, prompt_ids: Sequence[int], num_rounds: int) -> tuple
 
 
 def test_a_window_of_guesses_is_probed_each_round() -> None:
-    drafter = Lookahead()
+    drafter = LookaheadDrafter()
     drafter.begin(DraftRequest(prompt_ids=[3, 1, 4]))
     draft = drafter.propose(4)
     assert draft.leading.token_ids == ()
@@ -41,14 +41,14 @@ def test_a_window_of_guesses_is_probed_each_round() -> None:
 
 
 def test_what_the_target_chose_behind_guesses_is_proposed_later_and_stands() -> None:
-    emitted, num_accepted = run(Lookahead(), [5, 2, 7], 40)
+    emitted, num_accepted = run(LookaheadDrafter(), [5, 2, 7], 40)
     assert emitted == [(8 + i) % 10 for i in range(len(emitted))]
     # A round brings N - 1 drafted tokens and one more as soon as the pool knows all ten.
     assert num_accepted > 20 * (NGRAM - 1)
 
 
 def test_the_pool_outlives_the_request() -> None:
-    drafter = Lookahead()
+    drafter = LookaheadDrafter()
     run(drafter, [5, 2, 7], 40)
     drafter.begin(DraftRequest(prompt_ids=[0, 0, 4]))
     assert drafter.propose(8).leading.token_ids == (5, 6, 7)
@@ -56,7 +56,7 @@ def test_the_pool_outlives_the_request() -> None:
 
 
 def test_without_probes_nothing_is_learnt_and_nothing_breaks() -> None:
-    drafter = Lookahead()
+    drafter = LookaheadDrafter()
     drafter.begin(DraftRequest(prompt_ids=[1]))
     for token_id in range(20):
         assert drafter.propose(4).leading.token_ids == ()
@@ -64,7 +64,7 @@ def test_without_probes_nothing_is_learnt_and_nothing_breaks() -> None:
 
 
 def test_the_latest_ngrams_of_a_key_come_first_and_no_more_than_a_few_are_kept() -> None:
-    drafter = Lookahead(window=4, ngram=2)
+    drafter = LookaheadDrafter(window=4, ngram=2)
     drafter.begin(DraftRequest(prompt_ids=[7]))
     last = 10 + 4 * GUESSES
     for choice in range(10, last + 1):

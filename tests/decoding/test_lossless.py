@@ -20,7 +20,7 @@ from decoding.drafters.combine import Combined
 from decoding.drafters.in_order import InOrder
 from decoding.drafters.registry import ENTRIES
 from decoding.models.cpu.decoder import CpuDecoder
-from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.policy.policy import Policy
 from decoding.speculation.drafting import NoDrafter
 from decoding.speculation.sampling import Sampling
@@ -194,7 +194,7 @@ def test_a_round_always_yields_a_token_and_ends_at_the_models_length(llama: Mode
 
 @pytest.mark.skipif(not HAS_BUNDLED, reason="the shipped pair is not there")
 def test_the_shipped_pair_is_lossless() -> None:
-    models, _ = load_pair(EngineConfig(device="cpu"))
+    models, _ = load_models(EngineConfig(device="cpu"))
     source = Path(random.__file__).read_text(encoding="utf-8")
     for start in range(0, 6000, 700):
         prompt = models.encode(source[start : start + 900])

@@ -19,7 +19,7 @@ from decoding.errors import ConfigError, ModelError
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.loading import memory, model_set, parts
 from decoding.models.loading.devices import choose_device
-from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.model_set import load_models
 from decoding.models.recommended import RECOMMENDATIONS, largest_that_fits
 from decoding.speculation.drafting import NoDrafter
 from decoding.training import tokenizer as training_tokenizer
@@ -32,7 +32,7 @@ PLAIN = NoDrafter()
 def test_vocabularies_padded_to_different_widths_are_compared_over_the_tokens(tmp_path: Path) -> None:
     target = make_model(tmp_path / "target", "qwen2", vocab_size=VOCABULARY + 40)
     draft = make_model(tmp_path / "draft", "gpt_neox", vocab_size=VOCABULARY + 8)
-    models, _ = load_pair(EngineConfig(model=str(target), draft=str(draft), device="cpu"))
+    models, _ = load_models(EngineConfig(model=str(target), draft=str(draft), device="cpu"))
     assert models.draft is not None
     assert models.target.shape.vocabulary == models.draft.shape.vocabulary == VOCABULARY
     prompt = list(range(20, 60))
@@ -59,7 +59,7 @@ def test_a_draft_that_will_not_do_is_left_out_with_the_reason(
 ) -> None:
     draft = make(tmp_path / "draft")
     with caplog.at_level(logging.WARNING):
-        models, _ = load_pair(EngineConfig(model=str(tiny_model), draft=str(draft), device="cpu"))
+        models, _ = load_models(EngineConfig(model=str(tiny_model), draft=str(draft), device="cpu"))
     assert models.draft is None
     assert [message for message in models.notices if str(draft) in message] == list(models.notices) != []
     assert models.notices[0] in caplog.text
@@ -75,7 +75,7 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_read(
     monkeypatch.setattr(parts, "free_bytes", lambda _device: 100_000)
     monkeypatch.setattr(model_set, "load_decoder", lambda *_, **__: pytest.fail("weights were read"))
     with pytest.raises(ModelError) as caught:
-        load_pair(EngineConfig(model=str(tiny_model), device="cpu"))
+        load_models(EngineConfig(model=str(tiny_model), device="cpu"))
     for part in ("GiB", "cpu has 0.0 GiB free", "tabcast models use bundled"):
         assert part in str(caught.value)
 
@@ -156,20 +156,20 @@ def test_a_folder_that_transformers_would_make_do_with_is_refused(
     folder = make_model(tmp_path / "model", "gpt_neox")
     spoil(folder)
     with pytest.raises(ModelError, match=message) as caught:
-        load_pair(EngineConfig(model=str(folder), device="cpu"))
+        load_models(EngineConfig(model=str(folder), device="cpu"))
     assert "\n" not in str(caught.value)
     assert not (folder / "it-ran").exists()
 
 
 def test_a_model_that_must_decode_plainly_says_why(tiny_models: dict[str, Path]) -> None:
-    _, found = load_pair(EngineConfig(model=str(tiny_models["mamba"]), device="cpu"))
+    _, found = load_models(EngineConfig(model=str(tiny_models["mamba"]), device="cpu"))
     assert found.width == 1
     assert "can't be rolled back" in found.describe()
 
 
 def test_a_state_that_went_too_far_is_computed_again(tiny_models: dict[str, Path]) -> None:
     """What was computed and not committed, as when a request ends in between, leaves no trace."""
-    models, _ = load_pair(EngineConfig(model=str(tiny_models["mamba"]), device="cpu", dtype="float32"))
+    models, _ = load_models(EngineConfig(model=str(tiny_models["mamba"]), device="cpu", dtype="float32"))
     target, prompt = models.target, list(range(20, 120))
     clean, used = target.new_cache(), target.new_cache()
     for cache in (clean, used):

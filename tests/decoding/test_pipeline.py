@@ -15,7 +15,7 @@ from decoding.errors import ConfigError, ModelError
 from decoding.models.loading import devices as devices_module
 from decoding.models.loading.devices import choose_devices
 from decoding.models.loading.memory import spreading_needs
-from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.model_set import load_models
 from decoding.models.sharding.layer_split import GIB, WORKING_BYTES, Needs, spread
 from decoding.models.sharding.pipeline import Pipeline
 from tests.decoding.conftest import decode
@@ -39,8 +39,8 @@ def test_several_devices_give_the_tokens_of_one(
     config: EngineConfig, devices: str, quantize: str, kernels: str
 ) -> None:
     config = replace(config, quantize=quantize, kernels=kernels)
-    alone = load_pair(config)[0]
-    spread_out, found = load_pair(replace(config, devices=devices))
+    alone = load_models(config)[0]
+    spread_out, found = load_models(replace(config, devices=devices))
     assert isinstance(spread_out.target, Pipeline)
     assert sum(spread_out.target.num_layers) == 5
     assert len(spread_out.target.num_layers) == devices.count(",") + 1
@@ -81,7 +81,7 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_read(
     monkeypatch.setattr(devices_module, "free_bytes", lambda _: GIB // 2)
     monkeypatch.setattr(devices_module, "load_decoder", lambda *_, **__: pytest.fail("weights were read"))
     with pytest.raises(ModelError, match="on 2 devices"):
-        load_pair(replace(config, devices="cpu,cpu"))
+        load_models(replace(config, devices="cpu,cpu"))
 
 
 def test_rounded_weights_need_less_room() -> None:
@@ -95,7 +95,7 @@ def test_rounded_weights_need_less_room() -> None:
 @pytest.mark.parametrize("devices", ["cpu,nonsense", "cuda:0,cuda:99", "cpu:x"])
 def test_a_device_that_is_not_there_is_named(config: EngineConfig, devices: str) -> None:
     with pytest.raises(ConfigError, match="device"):
-        load_pair(replace(config, devices=devices))
+        load_models(replace(config, devices=devices))
 
 
 def test_all_devices_without_a_gpu_are_one(config: EngineConfig) -> None:
@@ -106,7 +106,7 @@ def test_all_devices_without_a_gpu_are_one(config: EngineConfig) -> None:
 
 def test_other_architectures_stay_on_one_device(config: EngineConfig, tiny_models: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match="only models of our own forward pass"):
-        load_pair(replace(config, model=str(tiny_models["gpt_neox"]), devices="cpu,cpu"))
+        load_models(replace(config, model=str(tiny_models["gpt_neox"]), devices="cpu,cpu"))
 
 
 def test_all_cards_are_counted(config: EngineConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from decoding.drafters.combine import Combined
 from decoding.drafters.in_order import InOrder
 from decoding.drafters.registry import ENTRIES
 from decoding.models.language_model import drafts_ahead
-from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.models.sharding.pipeline import Pipeline
 from decoding.policy.policy import Policy
 from decoding.speculation.drafting import DraftRequest, NoDrafter
@@ -50,7 +50,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
 def models(request: pytest.FixtureRequest, device: Device, ahead_folders: dict[str, str]) -> ModelSet:
     folders = {**ahead_folders, "draft": ahead_folders["model"]}  # a draft that is always right
     config = EngineConfig(**folders, device="cuda", dtype="float32", kernels=request.param)  # type: ignore[arg-type]
-    loaded, _ = load_pair(config)
+    loaded, _ = load_models(config)
     assert not loaded.notices
     assert loaded.target.device.type == "cuda"
     return loaded
@@ -119,8 +119,8 @@ def test_a_round_fetches_once(models: ModelSet, device: Device, sampling: Sampli
 @pytest.mark.usefixtures("device")
 def test_layers_on_two_devices_give_the_tokens_of_one(ahead_folders: dict[str, str], kernels: str) -> None:
     config = EngineConfig(model=ahead_folders["model"], draft="none", dtype="float32", kernels=kernels, device="cuda")
-    alone = load_pair(config)[0]
-    spread_out = load_pair(replace(config, devices="cuda:0,cuda:1"))[0]
+    alone = load_models(config)[0]
+    spread_out = load_models(replace(config, devices="cuda:0,cuda:1"))[0]
     assert isinstance(spread_out.target, Pipeline)
     assert spread_out.target.device == torch.device("cuda", 1)
     lookup = InOrder(Session(spread_out).drafters("lookup"))

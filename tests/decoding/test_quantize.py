@@ -16,7 +16,7 @@ from decoding.cli.inspect_models import doctor
 from decoding.config import EngineConfig
 from decoding.models.cpu.decoder import CpuDecoder
 from decoding.models.loading.memory import weight_bytes
-from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.model_set import load_models
 from decoding.models.loading.parts import draft_config
 from decoding.models.probing.agreement import choices, percent_alike
 from decoding.models.quantize import BYTES_PER_WEIGHT, QuantizedMatrix, multiply_widened, quantize
@@ -84,7 +84,7 @@ def test_the_plan_of_a_tied_model_counts_its_head_twice() -> None:
 @pytest.mark.parametrize(("kind", "kernels"), [*((kind, "torch") for kind in ERRORS), ("int4", "rehearsed")])
 def test_each_kind_is_computed_by_torch_too(tiny_model: Path, kind: str, kernels: str) -> None:
     config = EngineConfig(model=str(tiny_model), dtype="float32", device="cpu", kernels=kernels, context_tokens=256)
-    exact, (rounded, found) = load_pair(config)[0], load_pair(replace(config, quantize=kind))
+    exact, (rounded, found) = load_models(config)[0], load_models(replace(config, quantize=kind))
     assert not isinstance(rounded.target, CpuDecoder)
     assert found.width > 1
     assert rounded.target.num_parameters == exact.target.num_parameters

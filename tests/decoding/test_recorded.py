@@ -20,7 +20,7 @@ from decoding.drafters.draft_model import DraftModel
 from decoding.drafters.in_order import InOrder
 from decoding.models.cuda.decoder import CHUNK, MOST_AHEAD, CudaDecoder
 from decoding.models.cuda.operations import TorchOperations
-from decoding.models.cuda.recording import Again, Graphs, Replay
+from decoding.models.cuda.recording import Eager, Graphs, Replay
 from decoding.models.language_model import drafts_ahead
 from decoding.models.loading.decoder_loading import assemble
 from decoding.models.loading.model_set import ModelSet
@@ -279,7 +279,7 @@ def test_a_model_too_short_to_draft_ahead_drafts_token_by_token() -> None:
     from decoding.speculation.drafting import DraftRequest
 
     sizes, weights = random_models.build(TINY, max_len=MOST_AHEAD, device=CPU, dtype=torch.float32)
-    recorded = CudaDecoder(sizes, weights, TorchOperations(), Again(), chunk=16)
+    recorded = CudaDecoder(sizes, weights, TorchOperations(), Eager(), chunk=16)
     assert not drafts_ahead(recorded)
     drafter = DraftModel(recorded, recorded.new_cache())
     drafter.begin(DraftRequest(prompt_ids=tokens(10)))

@@ -306,14 +306,14 @@ def test_a_broken_model_folder_is_told_in_one_line(tiny_model: Path, tmp_path: P
 
     from decoding.config import EngineConfig
     from decoding.errors import ModelError
-    from decoding.models.loading.model_set import load_pair
+    from decoding.models.loading.model_set import load_models
 
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)
-    load_pair(EngineConfig(model=str(folder), device="cpu"))
+    load_models(EngineConfig(model=str(folder), device="cpu"))
     spoil(folder)
     with pytest.raises(ModelError, match=message) as caught:
-        load_pair(EngineConfig(model=str(folder), device="cpu"))
+        load_models(EngineConfig(model=str(folder), device="cpu"))
     assert "\n" not in str(caught.value)
 
 

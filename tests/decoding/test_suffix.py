@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from decoding.datastore.suffix_array import DEPTH, MAX_FOUND, SuffixArray, sort_places
 from decoding.drafters import suffix
 from decoding.drafters.in_order import InOrder
-from decoding.drafters.suffix import Suffix
+from decoding.drafters.suffix import SuffixDrafter
 from decoding.drafters.suffix_automaton import ROOT, LiveText
 from decoding.models.loading.model_set import ModelSet
 from decoding.speculation.drafting import Draft, DraftRequest, NoDrafter, Outcome
@@ -134,7 +134,7 @@ def test_a_damaged_order_raises_nothing(order: list[int], recent: list[int]) -> 
 
 def test_what_followed_in_earlier_answers_is_drafted_with_its_share() -> None:
     live = LiveText()
-    drafter = Suffix(lambda: live, tuple)
+    drafter = SuffixDrafter(lambda: live, tuple)
     for answer in ([5, 6, 7], [5, 6, 7], [5, 8, 8]):
         drafter.begin(DraftRequest(prompt_ids=[1, 2, 3, answer[-1]]))
         drafter.observe(outcome(9, 3, 4, *answer))
@@ -153,7 +153,7 @@ def test_what_followed_in_earlier_answers_is_drafted_with_its_share() -> None:
 
 def test_datastores_are_asked_where_the_live_text_knows_nothing() -> None:
     store = stores([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6], [2, 3, 4, 8])
-    drafter = Suffix(LiveText, lambda: [store])
+    drafter = SuffixDrafter(LiveText, lambda: [store])
     drafter.begin(DraftRequest(prompt_ids=[7, 1, 2, 3]))
     draft = drafter.propose(4)
     assert (draft.leading.token_ids, draft.leading.match_len) == ((4, 5, 6), 3)
@@ -164,7 +164,7 @@ def test_datastores_are_asked_where_the_live_text_knows_nothing() -> None:
 
 def test_hints_are_learnt_and_typing_goes_on_costs_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     live = LiveText()
-    drafter = Suffix(lambda: live, tuple)
+    drafter = SuffixDrafter(lambda: live, tuple)
     rng = random.Random(3)
     prompt = [rng.randrange(500) for _ in range(300)]
     for typed in range(4):
@@ -179,7 +179,7 @@ def test_hints_are_learnt_and_typing_goes_on_costs_what_was_typed(monkeypatch: p
 
 def test_in_the_middle_only_what_changed_is_learnt() -> None:
     live = LiveText()
-    drafter = Suffix(lambda: live, tuple)
+    drafter = SuffixDrafter(lambda: live, tuple)
     rng = random.Random(4)
     above, below = [[rng.randrange(500) for _ in range(200)] for _ in range(2)]
     for line in ([], [700, 701]):
@@ -193,7 +193,7 @@ def test_in_the_middle_only_what_changed_is_learnt() -> None:
 def test_drafts_begin_with_what_healing_allows() -> None:
     healing = Healing(TokenIndex([b"", b"a", b"ab", b"x"]), b"a")
     for follower, expected in ((2, (2,)), (3, ())):
-        drafter = Suffix(LiveText, lambda follower=follower: [stores([5, 6, follower, 4])])  # type: ignore[misc]
+        drafter = SuffixDrafter(LiveText, lambda follower=follower: [stores([5, 6, follower, 4])])  # type: ignore[misc]
         drafter.begin(DraftRequest(prompt_ids=[5, 6], healing=healing))
         assert drafter.propose(1).leading.token_ids == expected
 
@@ -202,7 +202,7 @@ def test_drafts_begin_with_what_healing_allows() -> None:
 @given(st.lists(st.tuples(st.lists(tokens, min_size=1, max_size=20), st.lists(tokens, max_size=9)), max_size=6))
 def test_every_draft_is_what_followed_somewhere(requests: list[tuple[list[int], list[int]]]) -> None:
     live = LiveText(max_states=1000)
-    drafter = Suffix(lambda: live, tuple)
+    drafter = SuffixDrafter(lambda: live, tuple)
     texts: list[list[int]] = []
     for prompt, emitted in requests:
         drafter.begin(DraftRequest(prompt_ids=prompt))
@@ -225,7 +225,7 @@ def test_state_numbers_of_a_forgotten_automaton_do_no_harm(llama: ModelSet, rng:
     prompt = [rng.randrange(8, 500) for _ in range(40)]
     plain = decode(llama, prompt, NoDrafter(), 40)
 
-    class Busy(Suffix):
+    class Busy(SuffixDrafter):
         def propose(self, budget: int) -> Draft:
             live.open().write([rng.randrange(500) for _ in range(20)])
             return super().propose(budget)
@@ -245,7 +245,7 @@ def test_a_datastore_leaves_the_output_as_it_is(llama: ModelSet, rng: random.Ran
     array = SuffixArray(ids, sort_places(ids), 2**16 - 1)
     steps = []
 
-    class Watched(Suffix):
+    class Watched(SuffixDrafter):
         def observe(self, outcome: Outcome) -> None:
             steps.append(outcome.num_accepted)
             super().observe(outcome)
@@ -261,7 +261,7 @@ def test_an_answer_that_was_given_before_is_drafted_whole(llama: ModelSet, rng: 
     prompt = [rng.randrange(8, 500) for _ in range(40)]
     proposed = []
 
-    class Watched(Suffix):
+    class Watched(SuffixDrafter):
         def observe(self, outcome: Outcome) -> None:
             proposed.append((len(outcome.draft.leading.token_ids), outcome.num_accepted))
             super().observe(outcome)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from decoding.errors import ModelError
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from decoding.text.detokenize import Detokenizer, token_bytes
-from decoding.text.prompt_layout import find_layout, lay_out
+from decoding.text.prompt_layout import find_layout, build_prompt
 from decoding.text.stops import TextStops, is_loop
 from tests.tiny_models import make_tokenizer
 
@@ -102,12 +102,12 @@ REQUEST = CompletionRequest(
 )
 def test_the_prompts_layout(order: str, expected: str) -> None:
     layout = find_layout(make_tokenizer().get_vocab(), {"fim_order": order}, [0])
-    assert show(lay_out(REQUEST, layout, encode, 300).ids) == expected
+    assert show(build_prompt(REQUEST, layout, encode, 300).ids) == expected
 
 
 def test_the_classic_layout_has_the_whole_prefix_before_the_suffix() -> None:
     layout = replace(find_layout(make_tokenizer().get_vocab(), {"fim_order": "prefix_first"}, [0]), is_anchored=False)
-    prompt = lay_out(replace(REQUEST, tabcast=CompletionOptions()), layout, encode, 300)
+    prompt = build_prompt(replace(REQUEST, tabcast=CompletionOptions()), layout, encode, 300)
     assert show(prompt.ids) == (
         "<|fim_prefix|>import os\n\ndef f(x):\n    return x<|fim_suffix|>\n\nf(1)\n<|fim_middle|>"
     )
@@ -121,7 +121,7 @@ def test_typing_within_a_line_changes_only_the_end() -> None:
         prompts = []
         for typed in ("", "r", "re", "return", "return x", "return x +"):
             request = CompletionRequest(prompt="import os\n\ndef f(x):\n    " + typed, suffix="\n\nf(1)\n")
-            prompts.append(lay_out(request, layout, encode, 300).ids)
+            prompts.append(build_prompt(request, layout, encode, 300).ids)
         stable = prompts[0][: len(prompts[0]) - len(encode("    ")) - 1]
         assert all(prompt[: len(stable)] == stable for prompt in prompts)
 
@@ -130,7 +130,7 @@ def test_typing_within_a_line_changes_only_the_end() -> None:
 def test_the_budget_holds_and_the_text_before_the_cursor_stays(lines: int, budget: int) -> None:
     layout = find_layout(make_tokenizer().get_vocab(), {"fim_order": "suffix_first"}, [0])
     request = CompletionRequest(prompt="x = 1\n" * lines + "y", suffix="z\n" * lines, tabcast=REQUEST.tabcast)
-    ids = lay_out(request, layout, encode, budget).ids
+    ids = build_prompt(request, layout, encode, budget).ids
     assert 0 < len(ids) <= budget
     assert show(ids).endswith("y")
 
@@ -138,7 +138,7 @@ def test_the_budget_holds_and_the_text_before_the_cursor_stays(lines: int, budge
 def test_the_cut_moves_in_steps() -> None:
     layout = find_layout(make_tokenizer().get_vocab(), {"fim_order": "suffix_first"}, [0])
     heads = {
-        tuple(lay_out(CompletionRequest(prompt="abc = 1\n" * 200 + "q" * extra), layout, encode, 200).ids[:30])
+        tuple(build_prompt(CompletionRequest(prompt="abc = 1\n" * 200 + "q" * extra), layout, encode, 200).ids[:30])
         for extra in range(8)
     }
     assert len(heads) <= 2
@@ -146,7 +146,7 @@ def test_the_cut_moves_in_steps() -> None:
 
 def test_a_model_without_a_middle_gets_the_prefix() -> None:
     layout = find_layout({"a": 1}, {}, [0])
-    assert show(lay_out(REQUEST, layout, encode, 300).ids) == REQUEST.prompt
+    assert show(build_prompt(REQUEST, layout, encode, 300).ids) == REQUEST.prompt
 
 
 def test_an_unknown_order_is_refused() -> None:

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 
-from decoding.completion.completion import HealedPrompt, Piece, complete, prompt_tokens
+from decoding.completion.completion import HealedPrompt, Chunk, complete, prompt_tokens
 from decoding.completion.sessions import Session, SessionPool
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats, ScoredToken
 from decoding.service.jobs import ChoiceDone, Delta, EngineState, Event, Job, JobDone, Mailbox
-from decoding.service.running_job import Running
+from decoding.service.running_job import RunningJob
 from decoding.service.worker import MAX_WAITING, MAX_WAITING_IDLE, Worker
 
 
@@ -256,7 +256,7 @@ def test_turns_are_fair(llama: ModelSet, state: EngineState) -> None:
     turns: dict[str, int] = {}
     order: list[str] = []
 
-    class Counted(Running):
+    class Counted(RunningJob):
         def take_turn(self, state: EngineState) -> bool:
             name = self.job.request.prompt[0]
             order.append(name)
@@ -267,7 +267,7 @@ def test_turns_are_fair(llama: ModelSet, state: EngineState) -> None:
     mailbox = Mailbox()
     jobs = [Job(CompletionRequest(prompt=name * 30, max_tokens=12, seed=1), lambda _: None) for name in "abc"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("decoding.service.worker.Running", Counted)
+        patch.setattr("decoding.service.worker.RunningJob", Counted)
         for job in jobs:
             mailbox.put(job)
         mailbox.put(None)
@@ -419,16 +419,16 @@ def test_ten_thousand_requests_leave_nothing_behind(llama: ModelSet, state: Engi
         nonlocal ended
         ended += isinstance(event, JobDone)
 
-    stub = [(0, Piece(text="x", num_steps=1)), (0, Piece(stats=CompletionStats(reason="stop")))]
+    stub = [(0, Chunk(text="x", num_steps=1)), (0, Chunk(stats=CompletionStats(reason="stop")))]
 
-    def stubbed(*_: Any) -> Iterator[tuple[int, Piece]]:
+    def stubbed(*_: Any) -> Iterator[tuple[int, Chunk]]:
         if rng.random() < 0.1:
             raise rng.choice([ValueError, MemoryError])
         yield from stub * rng.randrange(1, 4)
 
     num_cancelled = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("decoding.service.running_job.answers", stubbed)
+        patch.setattr("decoding.service.running_job.complete_choices", stubbed)
         patch.setattr("decoding.service.running_job.prompt_tokens", lambda *_: HealedPrompt([1, 2, 3], b""))
         patch.setattr("decoding.service.worker.log", logging.getLogger("silent"))
         logging.getLogger("silent").disabled = True

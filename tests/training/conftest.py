@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM
 from decoding.training import corpus, pretrain, samples
 from decoding.training import tokenizer as training_tokenizer
 from decoding.training.export import export
-from decoding.training.schedule import Length
+from decoding.training.schedule import RunLength
 from tests.tiny_models import make_tokenizer
 
 SOURCE = '''"""A module of {name}."""
@@ -43,8 +43,8 @@ def write_sources(root: Path) -> Path:
 
 
 @pytest.fixture
-def form() -> samples.Form:
-    return samples.Form.suffix_first(make_tokenizer())
+def form() -> samples.SampleFormat:
+    return samples.SampleFormat.suffix_first(make_tokenizer())
 
 
 @pytest.fixture
@@ -53,11 +53,11 @@ def files(sources: Path) -> list[corpus.SourceFile]:
 
 
 @pytest.fixture
-def small_model(form: samples.Form) -> LlamaForCausalLM:
+def small_model(form: samples.SampleFormat) -> LlamaForCausalLM:
     return new_small_model(form)
 
 
-def new_small_model(form: samples.Form, *, width: int = 32, layers: int = 1) -> LlamaForCausalLM:
+def new_small_model(form: samples.SampleFormat, *, width: int = 32, layers: int = 1) -> LlamaForCausalLM:
     torch.manual_seed(0)
     return pretrain.new_model(form, width=width, layers=layers, ff=64, heads=4, kv_heads=2, max_len=256)
 
@@ -74,10 +74,10 @@ def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     write_sources(folder / "package")
     training_tokenizer.save(make_tokenizer(), folder / "tokenizer")
-    form = samples.Form.suffix_first(make_tokenizer())
+    form = samples.SampleFormat.suffix_first(make_tokenizer())
     model = new_small_model(form, layers=3)
     feed = samples.Samples(list(corpus.collect(roots=[folder / "package"])), form, row_len=128, seed=1)
-    pretrain.run(model, feed, pretrain.Recipe(length=Length(steps=150)), folder / "target.pt")
+    pretrain.run(model, feed, pretrain.Recipe(length=RunLength(steps=150)), folder / "target.pt")
     export(model, folder / "tokenizer", folder / "target")
     return folder / "target"
 

@@ -11,11 +11,11 @@ from transformers import AutoModelForCausalLM, LlamaForCausalLM
 from decoding.__main__ import main
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
-from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.model_set import load_models
 from decoding.training import corpus, distill, draft, evaluate_draft, export, pack, pretrain, prune, samples
 from decoding.training.checkpoint import TrainingError
-from decoding.training.samples import Form
-from decoding.training.schedule import Length
+from decoding.training.samples import SampleFormat
+from decoding.training.schedule import RunLength
 from tests.tiny_models import make_model
 from tests.training.conftest import new_small_model
 
@@ -24,12 +24,12 @@ def _ids(rows: int = 2, row_len: int = 20) -> torch.Tensor:
     return torch.randint(8, 500, (rows, row_len), generator=torch.Generator().manual_seed(0))
 
 
-def test_a_draft_that_equals_its_teacher_has_no_loss(form: Form) -> None:
+def test_a_draft_that_equals_its_teacher_has_no_loss(form: SampleFormat) -> None:
     loss = distill.distillation_loss(new_small_model(form))(new_small_model(form), _ids())
     assert loss.item() == pytest.approx(0, abs=1e-6)
 
 
-def test_half_of_the_batches_end_in_the_teachers_own_words(form: Form, files: list[corpus.SourceFile]) -> None:
+def test_half_of_the_batches_end_in_the_teachers_own_words(form: SampleFormat, files: list[corpus.SourceFile]) -> None:
     teacher = new_small_model(form)
     plain = samples.Samples(files, form, row_len=32, seed=1)
     own = distill.OwnContinuations(samples.Samples(files, form, row_len=32, seed=1), teacher)
@@ -61,11 +61,11 @@ def test_a_cut_model_loads_in_the_engine_and_the_whole_one_is_unchanged(family: 
         assert torch.equal(same(_ids()).logits, model(_ids()).logits)
     small = prune.prune(model, importance, prune.Size(layers=2, width=16, ff=24, heads=2, kv_heads=1))
     export.export(small, folder, tmp_path / "draft")
-    models, _ = load_pair(EngineConfig(model=str(folder), draft=str(tmp_path / "draft"), device="cpu"))
+    models, _ = load_models(EngineConfig(model=str(folder), draft=str(tmp_path / "draft"), device="cpu"))
     assert models.draft is not None
 
 
-def test_what_does_nothing_is_cut_first(form: Form) -> None:
+def test_what_does_nothing_is_cut_first(form: SampleFormat) -> None:
     """A layer, neurons and heads that put out nothing, and channels that are silent."""
     model = new_small_model(form, layers=3)
     silent = model.model.layers[1]
@@ -85,7 +85,7 @@ def test_what_does_nothing_is_cut_first(form: Form) -> None:
 @pytest.mark.parametrize(
     "size", [{"layers": 4}, {"layers": 0}, {"width": 64}, {"heads": 3, "kv_heads": 2}, {"heads": 4, "kv_heads": 1}]
 )
-def test_a_size_that_is_not_within_the_model_is_refused(form: Form, size: dict[str, int]) -> None:
+def test_a_size_that_is_not_within_the_model_is_refused(form: SampleFormat, size: dict[str, int]) -> None:
     model = new_small_model(form, layers=3)
     chosen = {"layers": 2, "width": 32, "ff": 64, "heads": 4, "kv_heads": 2, **size}
     with pytest.raises(ValueError, match=r"must be from|can't share"):
@@ -98,13 +98,13 @@ def _measure_little(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_distilling_raises_the_acceptance_on_held_out_files(
-    target: Path, sources: Path, form: Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    target: Path, sources: Path, form: SampleFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _measure_little(monkeypatch)
     begun = tmp_path / "begun"
     export.export(new_small_model(form, layers=1), target, begun)
-    wanted = draft.Wanted(target=target, out=tmp_path / "draft", begin_with=begun, row_len=128)
-    recipe = pretrain.Recipe(length=Length(steps=100), num_rows=4)
+    wanted = draft.DraftRecipe(target=target, out=tmp_path / "draft", begin_with=begun, row_len=128)
+    recipe = pretrain.Recipe(length=RunLength(steps=100), num_rows=4)
     made = draft.train(wanted, sources, recipe, tmp_path / "draft.pt")
     assert made.is_finished
     assert made.after.share > made.before.share
@@ -119,14 +119,14 @@ def test_a_draft_that_training_made_worse_is_not_written(
 ) -> None:
     """The target itself is the best of drafts, until a rate that is far too large."""
     _measure_little(monkeypatch)
-    wanted = draft.Wanted(target=target, out=tmp_path / "draft", begin_with=target, row_len=128)
-    recipe = pretrain.Recipe(length=Length(steps=20), num_rows=1, rate_scale=100)
+    wanted = draft.DraftRecipe(target=target, out=tmp_path / "draft", begin_with=target, row_len=128)
+    recipe = pretrain.Recipe(length=RunLength(steps=20), num_rows=1, rate_scale=100)
     with pytest.raises(TabcastError, match=r"worse on held-out files.*nothing is written"):
         draft.train(wanted, sources, recipe, tmp_path / "draft.pt")
     assert not (tmp_path / "draft").exists()
 
 
-def test_what_a_killed_run_left_behind_does_no_harm(form: Form, tokenizer_folder: Path, tmp_path: Path) -> None:
+def test_what_a_killed_run_left_behind_does_no_harm(form: SampleFormat, tokenizer_folder: Path, tmp_path: Path) -> None:
     for leftover in ("model.partial", "model.old"):
         (tmp_path / leftover).mkdir()
         (tmp_path / leftover / "model.safetensors").write_bytes(b"half")
@@ -137,7 +137,7 @@ def test_what_a_killed_run_left_behind_does_no_harm(form: Form, tokenizer_folder
 
 
 def test_a_full_disk_leaves_the_older_model_folder(
-    form: Form, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: SampleFormat, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export.export(new_small_model(form), tokenizer_folder, tmp_path / "model")
     before = (tmp_path / "model" / "model.safetensors").read_bytes()
@@ -154,7 +154,7 @@ def test_a_full_disk_leaves_the_older_model_folder(
 
 
 def test_a_packed_model_comes_back_within_its_rounding(
-    form: Form, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: SampleFormat, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pack, "MAX_FILE_BYTES", 20_000)
     model = new_small_model(form, layers=2)
@@ -193,7 +193,7 @@ def test_the_commands_make_a_pair_in_stretches_that_the_engine_loads(
     assert main([*command, "--stretch-minutes", "9"]) == 0
     assert main([*command, "--stretch-minutes", "9"]) == 0
     made = {name: str(tmp_path / "work" / name) for name in ("draft", "parallel", "heads")}
-    models, _ = load_pair(EngineConfig(model=str(tmp_path / "work" / "target"), **made, device="cpu"))
+    models, _ = load_models(EngineConfig(model=str(tmp_path / "work" / "target"), **made, device="cpu"))
     assert not models.notices
     assert models.parallel is not None
     assert models.heads is not None

@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from decoding.__main__ import main
 from decoding.config import EngineConfig
 from decoding.models.heads import WEIGHTS_FILE, read_description
-from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.model_set import load_models
 from decoding.models.parallel import MaskForm, mask_form
 from decoding.training import chains, draft, evaluate_draft, export, heads, parallel, pretrain
-from decoding.training.samples import Form
-from decoding.training.schedule import Length
+from decoding.training.samples import SampleFormat
+from decoding.training.schedule import RunLength
 from tests.training.conftest import new_small_model
 
 FORM = MaskForm(mask_id=599, num_tokens=4)
@@ -33,7 +33,7 @@ def _ids(rows: int, length: int) -> torch.Tensor:
     return torch.randint(8, 500, (rows, length), generator=torch.Generator().manual_seed(3))
 
 
-def test_masks_see_what_they_see_when_the_engine_lays_them_behind_a_text(form: Form) -> None:
+def test_masks_see_what_they_see_when_the_engine_lays_them_behind_a_text(form: SampleFormat) -> None:
     """Laid behind many places of a row at once, against each place by itself."""
     model = new_small_model(form, layers=2)
     ids, places = _ids(2, 12), torch.tensor([[4, 9, 2], [0, 11, 7]])
@@ -51,7 +51,7 @@ def test_masks_see_what_they_see_when_the_engine_lays_them_behind_a_text(form: F
     assert torch.allclose(together, torch.cat(expected, dim=1), atol=1e-4)
 
 
-def test_a_model_gets_its_mask_behind_the_tokenizers_ids_and_keeps_it(form: Form) -> None:
+def test_a_model_gets_its_mask_behind_the_tokenizers_ids_and_keeps_it(form: SampleFormat) -> None:
     model = new_small_model(form)
     number = form.tokenizer.get_vocab_size()
     before = model.lm_head.weight.detach().clone()
@@ -72,19 +72,19 @@ def test_steps_are_counted_from_what_stands_at_each_place(right: list[int], step
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_distilling_raises_the_acceptance_and_the_engine_agrees(
-    kind: str, target: Path, sources: Path, form: Form, tmp_path: Path
+    kind: str, target: Path, sources: Path, form: SampleFormat, tmp_path: Path
 ) -> None:
     begin_with = None
     if kind == "parallel":
         begin_with = tmp_path / "begun"
         export.export(new_small_model(form, layers=1), target, begin_with)
-    wanted = draft.Wanted(target=target, out=tmp_path / "made", kind=kind, begin_with=begin_with, row_len=128)
-    made = draft.train(wanted, sources, pretrain.Recipe(length=Length(steps=80)), tmp_path / "run.pt")
+    wanted = draft.DraftRecipe(target=target, out=tmp_path / "made", kind=kind, begin_with=begin_with, row_len=128)
+    made = draft.train(wanted, sources, pretrain.Recipe(length=RunLength(steps=80)), tmp_path / "run.pt")
     assert made.is_finished
     assert made.after.tokens_per_step > made.before.tokens_per_step
     assert made.after.tokens_per_step > 1.2
     assert made.speed.is_identical
-    models, _ = load_pair(EngineConfig(model=str(target), device="cpu", **{kind: str(tmp_path / "made")}))
+    models, _ = load_models(EngineConfig(model=str(target), device="cpu", **{kind: str(tmp_path / "made")}))
     assert getattr(models, kind) is not None
 
 
@@ -93,8 +93,8 @@ def test_a_run_that_pauses_gives_the_weights_of_one_that_does_not(
     kind: str, target: Path, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(name: str, steps: int) -> dict[str, torch.Tensor]:
-        wanted = draft.Wanted(target=target, out=tmp_path / name, kind=kind, row_len=64)
-        recipe = pretrain.Recipe(length=Length(steps=steps), num_rows=1)
+        wanted = draft.DraftRecipe(target=target, out=tmp_path / name, kind=kind, row_len=64)
+        recipe = pretrain.Recipe(length=RunLength(steps=steps), num_rows=1)
         draft.train(wanted, sources, recipe, tmp_path / f"{name}.pt")
         return load_file(next((tmp_path / name).glob("*.safetensors")))
 
@@ -117,12 +117,12 @@ def test_heads_go_on_with_a_target_that_has_changed_and_others_are_refused(
     arguments += ["--row-len", "64", "--device", "cpu", "--tokens", "3", "--width", "16"]
     assert main([*arguments, "--out", str(target / "heads")]) == 0
     assert read_description(target / "heads")["heads"] == 3
-    models, _ = load_pair(EngineConfig(model=str(target), device="cpu"))
+    models, _ = load_models(EngineConfig(model=str(target), device="cpu"))
     assert models.heads is not None  # found beside the target
     weights = load_file(target / "model.safetensors")
     weights["model.norm.weight"] *= 1.5
     save_file(weights, target / "model.safetensors", metadata={"format": "pt"})
-    models, _ = load_pair(EngineConfig(model=str(target), device="cpu"))
+    models, _ = load_models(EngineConfig(model=str(target), device="cpu"))
     assert models.heads is None
     assert "made for other weights" in models.notices[0]
     again = [
@@ -136,7 +136,7 @@ def test_heads_go_on_with_a_target_that_has_changed_and_others_are_refused(
     ]
     assert main(again) == 0
     config = EngineConfig(model=str(target), heads=str(tmp_path / "new"), device="cpu")
-    assert load_pair(config)[0].heads is not None
+    assert load_models(config)[0].heads is not None
     assert len(load_file(tmp_path / "new" / WEIGHTS_FILE)) == 6
 
 

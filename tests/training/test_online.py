@@ -17,8 +17,8 @@ from transformers import PreTrainedModel
 from decoding.__main__ import main
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
-from decoding.models.loading.model_set import load_pair
-from decoding.storage.adaptation import Home, Ring
+from decoding.models.loading.model_set import load_models
+from decoding.storage.adaptation import AdaptationFolder, AnswerLog
 from decoding.training import distill, online, samples
 from decoding.training.checkpoint import TrainingError
 from decoding.training.corpus import SourceFile
@@ -39,16 +39,16 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def draft(target: Path, form: samples.Form, tmp_path: Path) -> Path:
+def draft(target: Path, form: samples.SampleFormat, tmp_path: Path) -> Path:
     export(new_small_model(form, layers=1), target, tmp_path / "draft")
     return tmp_path / "draft"
 
 
 @pytest.fixture
-def home(target: Path, draft: Path, form: samples.Form, files: list[SourceFile]) -> Home:
+def home(target: Path, draft: Path, form: samples.SampleFormat, files: list[SourceFile]) -> AdaptationFolder:
     """With what the target writes at places of the files."""
-    home = Home.of(target, draft)
-    ring = Ring(home)
+    home = AdaptationFolder.of(target, draft)
+    ring = AnswerLog(home)
     feed = samples.Samples(files, form, row_len=64, seed=3)
     prompts = torch.from_numpy(feed.batch(60))
     answers = distill.continue_greedily(load_model(target, "cpu"), prompts, 16)
@@ -62,11 +62,11 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def _agreement(folder: Path, home: Home) -> float:
+def _agreement(folder: Path, home: AdaptationFolder) -> float:
     return online.agreement(load_model(folder, "cpu"), home.read_answers()[-12:]).share
 
 
-def test_the_draft_learns_and_the_engine_takes_it(target: Path, draft: Path, home: Home) -> None:
+def test_the_draft_learns_and_the_engine_takes_it(target: Path, draft: Path, home: AdaptationFolder) -> None:
     before = _files(target), _files(draft)
     made = online.adapt(home, target, draft, EFFORT)
     assert (made.kept, made.num_learnt_from, made.num_held_out, made.steps) == ("after", 48, 12, 60)
@@ -75,8 +75,8 @@ def test_the_draft_learns_and_the_engine_takes_it(target: Path, draft: Path, hom
     assert _agreement(home.draft, home) == pytest.approx(made.after.share, abs=0.02)
     assert (_files(target), _files(draft)) == before
     assert not (home.folder / online.CHECKPOINT_FILE).exists()
-    models, _ = load_pair(EngineConfig(model=str(target), draft=str(draft), device="cpu", online=True))
-    plain, _ = load_pair(EngineConfig(model=str(target), draft=str(draft), device="cpu"))
+    models, _ = load_models(EngineConfig(model=str(target), draft=str(draft), device="cpu", online=True))
+    plain, _ = load_models(EngineConfig(model=str(target), draft=str(draft), device="cpu"))
     assert models.draft is not None
     assert plain.draft is not None
     ids = torch.arange(8, 24).tolist()
@@ -84,9 +84,9 @@ def test_the_draft_learns_and_the_engine_takes_it(target: Path, draft: Path, hom
     assert not torch.equal(adapted, given)
 
 
-def test_what_does_harm_is_rolled_back(target: Path, draft: Path, home: Home) -> None:
+def test_what_does_harm_is_rolled_back(target: Path, draft: Path, home: AdaptationFolder) -> None:
     """The target itself is the best of drafts, until a rate that is far too large."""
-    best = Home.of(target, target)
+    best = AdaptationFolder.of(target, target)
     best.make()
     shutil.copyfile(home.answers, best.answers)
     assert online.adapt(best, target, target, HARMFUL).kept == "first"
@@ -98,7 +98,9 @@ def test_what_does_harm_is_rolled_back(target: Path, draft: Path, home: Home) ->
     assert _files(home.draft) == learnt
 
 
-def test_an_adapted_draft_that_is_worse_than_the_first_is_removed(target: Path, home: Home, draft: Path) -> None:
+def test_an_adapted_draft_that_is_worse_than_the_first_is_removed(
+    target: Path, home: AdaptationFolder, draft: Path
+) -> None:
     online.adapt(home, target, draft, EFFORT)
     good = shutil.copytree(home.draft, draft, dirs_exist_ok=True)
     shutil.rmtree(home.draft)
@@ -109,7 +111,7 @@ def test_an_adapted_draft_that_is_worse_than_the_first_is_removed(target: Path, 
 
 
 def test_an_interrupted_run_changes_nothing_and_goes_on(
-    target: Path, draft: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+    target: Path, draft: Path, home: AdaptationFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine ends the process as soon as somebody asks."""
     real = distill.distillation_loss
@@ -137,7 +139,7 @@ def test_an_interrupted_run_changes_nothing_and_goes_on(
 
 
 def test_a_loss_that_is_no_number_changes_nothing(
-    target: Path, draft: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+    target: Path, draft: Path, home: AdaptationFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(online, "distillation_loss", lambda _: lambda *_: torch.tensor(float("nan")))
     with pytest.raises(TrainingError, match="the loss is nan at step 0"):
@@ -146,7 +148,7 @@ def test_a_loss_that_is_no_number_changes_nothing(
 
 
 def test_a_full_disk_leaves_the_draft_in_use(
-    target: Path, draft: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+    target: Path, draft: Path, home: AdaptationFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     online.adapt(home, target, draft, EFFORT)
     learnt = _files(home.draft)
@@ -162,27 +164,29 @@ def test_a_full_disk_leaves_the_draft_in_use(
 
 
 def test_too_little_is_said(target: Path, draft: Path) -> None:
-    empty = Home.of(target, draft)
+    empty = AdaptationFolder.of(target, draft)
     with pytest.raises(TabcastError, match="0 answers were kept so far, and 40 are needed"):
         online.adapt(empty, target, draft, EFFORT)
     assert not empty.folder.exists()
 
 
-def test_another_tokenizer_is_refused(target: Path, draft: Path, home: Home) -> None:
+def test_another_tokenizer_is_refused(target: Path, draft: Path, home: AdaptationFolder) -> None:
     tokenizer = (draft / "tokenizer.json").read_text(encoding="utf-8").replace("<|reserved_0|>", "<|reserved_1|>")
     (draft / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     with pytest.raises(TabcastError, match="another tokenizer"):
         online.adapt(home, target, draft, EFFORT)
 
 
-def test_too_little_memory_is_said(target: Path, draft: Path, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_said(
+    target: Path, draft: Path, home: AdaptationFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(online, "free_bytes", lambda _: 1000)
     with pytest.raises(TabcastError, match=r"learning needs 0\.0 GiB on cpu"):
         online.adapt(home, target, draft, EFFORT)
     assert not home.draft.exists()
 
 
-def test_one_process_at_a_time(target: Path, draft: Path, home: Home) -> None:
+def test_one_process_at_a_time(target: Path, draft: Path, home: AdaptationFolder) -> None:
     with FileLock(home.folder / online.LOCK_FILE), pytest.raises(TabcastError, match="another process"):
         online.adapt(home, target, draft, EFFORT)
 
@@ -194,7 +198,11 @@ def _json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, obje
 
 
 def test_the_command_tells_learns_and_undoes(
-    target: Path, draft: Path, home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    target: Path,
+    draft: Path,
+    home: AdaptationFolder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("os.nice", lambda _: 0)
     pair = ["--model", str(target), "--draft", str(draft), "--device", "cpu"]

@@ -15,12 +15,12 @@ from decoding.errors import ModelError, TabcastError
 from decoding.models.folder.model_config import decoder_sizes, read_config
 from decoding.models.folder.safetensors_headers import read_headers
 from decoding.models.folder.tokenizer_files import load_tokenizer
-from decoding.models.loading.model_set import load_pair
+from decoding.models.loading.model_set import load_models
 from decoding.models.weights.tensors import Tensors
 from decoding.models.weights.weight_schema import decoder_schema
 from decoding.training import pack
 from decoding.training.draft import load_model
-from decoding.training.samples import Form
+from decoding.training.samples import SampleFormat
 from tests.decoding.conftest import ScriptedDrafter, decode
 from tests.tiny_models import make_model
 from tests.training.conftest import new_small_model
@@ -37,7 +37,7 @@ def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     return tmp_path / "packed"
 
 
-def test_rounding_is_within_half_a_step_of_each_row(form: Form) -> None:
+def test_rounding_is_within_half_a_step_of_each_row(form: SampleFormat) -> None:
     weights = new_small_model(form).state_dict()
     back = pack.restore(pack.quantize(weights, is_tied=False))
     for name, tensor in weights.items():
@@ -50,7 +50,7 @@ def test_the_engine_writes_what_the_rounded_model_writes(packed: Path, tmp_path:
     pack.unpack(packed, tmp_path / "unpacked")
     texts = []
     for folder in (packed, tmp_path / "unpacked"):
-        models, _ = load_pair(EngineConfig(model=str(folder), draft="none", device="cpu", dtype="bfloat16"))
+        models, _ = load_models(EngineConfig(model=str(folder), draft="none", device="cpu", dtype="bfloat16"))
         texts.append(decode(models, list(range(20, 60)), ScriptedDrafter(lambda _ids, _budget: []), 24))
     assert texts[0] == texts[1]
     assert len(set(texts[0])) > 2
@@ -59,7 +59,7 @@ def test_the_engine_writes_what_the_rounded_model_writes(packed: Path, tmp_path:
 def test_a_packed_draft_drafts_for_a_packed_target(packed: Path, tmp_path: Path) -> None:
     small = make_model(tmp_path / "small", "llama", layers=1, seed=1)
     pack.pack(load_model(small, "cpu"), small, tmp_path / "draft")
-    models, _ = load_pair(EngineConfig(model=str(packed), draft=str(tmp_path / "draft"), device="cpu"))
+    models, _ = load_models(EngineConfig(model=str(packed), draft=str(tmp_path / "draft"), device="cpu"))
     assert models.draft is not None
     assert not models.notices
 
@@ -120,7 +120,7 @@ def _lengthen(folder: Path) -> None:
 def test_a_folder_that_is_not_whole_is_one_line(packed: Path, damage: object, message: str) -> None:
     damage(packed)  # type: ignore[operator]
     with pytest.raises(ModelError, match=message) as caught:
-        load_pair(EngineConfig(model=str(packed), draft="none", device="cpu"))
+        load_models(EngineConfig(model=str(packed), draft="none", device="cpu"))
     assert "\n" not in str(caught.value)
     with pytest.raises(TabcastError, match=message.replace("no .safetensors file", "no packed model")):
         pack.load(packed)

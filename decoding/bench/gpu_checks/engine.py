@@ -19,7 +19,7 @@ import torch
 from decoding.bench.gpu_checks.setting import Setting, Skipped
 from decoding.completion.sessions import SessionPool
 from decoding.config import BUNDLED
-from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.protocol import Address, CompletionOptions, CompletionRequest
 from decoding.service.jobs import Delta, EngineState, Event, Job, JobDone
 from decoding.service.worker import Worker
@@ -100,7 +100,7 @@ def _worker(models: ModelSet) -> tuple[Worker, EngineState]:
 def _shipped(setting: Setting, *, is_loaded: bool = True) -> Any:
     if not (BUNDLED / "target" / "config.json").is_file():
         raise Skipped("the shipped pair is not there")
-    return load_pair(replace(setting.config, model="", draft="", quantize="none"))[0] if is_loaded else None
+    return load_models(replace(setting.config, model="", draft="", quantize="none"))[0] if is_loaded else None
 
 
 @contextmanager

@@ -30,17 +30,17 @@ SEPARATOR = "\n\n# The same file again, changed:\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class DecodePrompt:
     """A prompt's tokens; `answer_ids` is empty where the model chooses its own."""
 
     prompt_ids: list[int]
     answer_ids: tuple[int, ...] = ()
 
 
-Suite = Callable[[argparse.Namespace, ModelSet], list[Task]]
+Suite = Callable[[argparse.Namespace, ModelSet], list[DecodePrompt]]
 
 
-def read(options: argparse.Namespace, models: ModelSet) -> list[Task]:
+def read(options: argparse.Namespace, models: ModelSet) -> list[DecodePrompt]:
     """Return the tasks of `options.suite_name`, as far as the model has room for them. Raises `TabcastError`."""
     tasks = SUITES[options.suite_name](options, models)
     found = [task for task in tasks if len(task.prompt_ids) >= MIN_PROMPT_TOKENS]
@@ -49,30 +49,30 @@ def read(options: argparse.Namespace, models: ModelSet) -> list[Task]:
     return found
 
 
-def _continued(options: argparse.Namespace, models: ModelSet) -> list[Task]:
+def _continued(options: argparse.Namespace, models: ModelSet) -> list[DecodePrompt]:
     return _cut(data.read_prompts(options.data or PROMPTS, options.limit), options, models)
 
 
-def _spec_bench(options: argparse.Namespace, models: ModelSet) -> list[Task]:
+def _spec_bench(options: argparse.Namespace, models: ModelSet) -> list[DecodePrompt]:
     return _cut(data.read_spec_bench(_file(options), options.limit), options, models)
 
 
-def _infilling(options: argparse.Namespace, models: ModelSet) -> list[Task]:
+def _infilling(options: argparse.Namespace, models: ModelSet) -> list[DecodePrompt]:
     rows = data.read_infilling(_file(options), options.limit)
-    return [Task(_laid_out(models, row.prompt, row.suffix, options.max_tokens)) for row in rows]
+    return [DecodePrompt(_laid_out(models, row.prompt, row.suffix, options.max_tokens)) for row in rows]
 
 
-def _replay(options: argparse.Namespace, models: ModelSet) -> list[Task]:
+def _replay(options: argparse.Namespace, models: ModelSet) -> list[DecodePrompt]:
     rows = data.read_replay(_file(options), options.limit)
-    return [Task(_laid_out(models, row.prefix, row.suffix, options.max_tokens)) for row in rows]
+    return [DecodePrompt(_laid_out(models, row.prefix, row.suffix, options.max_tokens)) for row in rows]
 
 
-def _rewrites(options: argparse.Namespace, models: ModelSet) -> list[Task]:
-    tasks: list[Task] = []
+def _rewrites(options: argparse.Namespace, models: ModelSet) -> list[DecodePrompt]:
+    tasks: list[DecodePrompt] = []
     for _, before, after in data.read_rewrites(options.data or REWRITES, options.limit):
         prompt_ids, answer_ids = models.encode(before + SEPARATOR), models.encode(after)
         if len(prompt_ids) + len(answer_ids) + models.target.capabilities.step_width < models.target.shape.max_len:
-            tasks.append(Task(prompt_ids, tuple(answer_ids)))
+            tasks.append(DecodePrompt(prompt_ids, tuple(answer_ids)))
     return tasks
 
 
@@ -85,10 +85,10 @@ SUITES: dict[str, Suite] = {
 }
 
 
-def _cut(prompts: Sequence[tuple[str, str]], options: argparse.Namespace, models: ModelSet) -> list[Task]:
+def _cut(prompts: Sequence[tuple[str, str]], options: argparse.Namespace, models: ModelSet) -> list[DecodePrompt]:
     """Cut each prompt to the end that the model has room for."""
     room = models.target.shape.max_len - options.max_tokens - models.target.capabilities.step_width
-    return [Task(models.encode(prompt)[-room:]) for _, prompt in prompts]
+    return [DecodePrompt(models.encode(prompt)[-room:]) for _, prompt in prompts]
 
 
 def _file(options: argparse.Namespace) -> Path:

@@ -68,7 +68,7 @@ SHAPES: Mapping[str, ModelShape] = {
 
 
 def random_pair(name: str, draft_name: str | None, config: EngineConfig, max_len: int) -> ModelSet:
-    """Make a model set like `load_pair`'s, of named shapes and with an empty tokenizer. Raises `ConfigError`."""
+    """Make a model set like `load_models`'s, of named shapes and with an empty tokenizer. Raises `ConfigError`."""
     device, dtype = choose_device(config)
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -52,7 +52,7 @@ class Edited:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Requested:
     """The editor asked for a completion at `offset`; `by_hand` if the user did."""
 
     at_ms: float
@@ -70,7 +70,7 @@ class Cancelled:
     request: int
 
 
-Event = Opened | Edited | Asked | Cancelled
+Event = Opened | Edited | Requested | Cancelled
 
 
 def read_recording(path: Path) -> list[Event]:
@@ -83,7 +83,7 @@ def read_recording(path: Path) -> list[Event]:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             kind = entry.get("kind") if isinstance(entry, dict) else entry
             raise DataError(f"{path}, log entry {number} ({kind}): not as expected ({error!r})") from None
-    if not any(isinstance(event, Asked) for event in reader.events):
+    if not any(isinstance(event, Requested) for event in reader.events):
         raise DataError(f"{path}: the recording has no completion request (events of {FETCH!r})")
     return reader.events
 
@@ -151,7 +151,7 @@ class _Reader:
         if data["kind"] == "start":
             document = entry["id"]
             self.events.append(
-                Asked(
+                Requested(
                     at_ms=self._time(entry),
                     document=document,
                     request=int(data["requestId"]),

@@ -13,13 +13,13 @@ from pathlib import Path
 from rich.progress import Progress
 
 from decoding.bench.harness import baselines, decode_prompts, llama_cpp, random_models
-from decoding.bench.harness.decode_prompts import MIN_PROMPT_TOKENS, Task
+from decoding.bench.harness.decode_prompts import MIN_PROMPT_TOKENS, DecodePrompt
 from decoding.bench.metrics import bandwidth, likelihood, memory
 from decoding.bench.report import report
 from decoding.bench.suites import decode, decode_rows
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
-from decoding.models.loading.model_set import ModelSet, load_pair
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.models.probing.agreement import choices, percent_alike
 from decoding.protocol import ProtocolError, check_method
 
@@ -76,7 +76,7 @@ def load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:
     if options.shape is None:
         if options.draft_shape is not None:
             raise TabcastError("--draft-shape goes with --shape; --draft names a model folder")
-        return load_pair(config)[0]
+        return load_models(config)[0]
     if (least := min(contexts(options))) < MIN_PROMPT_TOKENS:
         name = "--context" if options.context else "--prompt-tokens"
         raise TabcastError(f"{name} must be {MIN_PROMPT_TOKENS} or more, not {least}")
@@ -167,7 +167,7 @@ def _agreement(config: EngineConfig, models: ModelSet, prompts: Sequence[list[in
     if config.quantize == "none":
         return []
     try:
-        full = load_pair(replace(config, quantize="none", draft="none"))[0]
+        full = load_models(replace(config, quantize="none", draft="none"))[0]
     except TabcastError as error:
         return [f"{config.quantize}, not compared with full weights: {error}"]
     alike = percent_alike(*([choices(one.target, prompt) for prompt in prompts] for one in (models, full)))
@@ -182,13 +182,13 @@ def _invented(options: argparse.Namespace) -> list[str]:
     return [*weights, f"synthetic acceptance of {rates}"] if rates else weights
 
 
-def _prompts(options: argparse.Namespace, models: ModelSet, length: int | None = None) -> list[Task]:
+def _prompts(options: argparse.Namespace, models: ModelSet, length: int | None = None) -> list[DecodePrompt]:
     if options.shape is not None:
         drawn = random.Random(0)  # noqa: S311 - any tokens will do
         vocabulary = models.target.shape.vocabulary
         count = options.limit or RANDOM_PROMPTS
         num_tokens = length or options.prompt_tokens
-        return [Task([drawn.randrange(vocabulary) for _ in range(num_tokens)]) for _ in range(count)]
+        return [DecodePrompt([drawn.randrange(vocabulary) for _ in range(num_tokens)]) for _ in range(count)]
     return decode_prompts.read(options, models)
 
 

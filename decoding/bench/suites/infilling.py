@@ -89,7 +89,7 @@ def gold_nats(models: ModelSet, session: Session, prompt: HealedPrompt, gold_ids
     healing = Healing(models.index, prompt.rest)
     nats = 0.0
     for index, logits in enumerate(likelihood.logits_before(models.target, session.cache, prompt.ids, gold_ids)):
-        allowed = healing.allowed(gold_ids[:index])
+        allowed = healing.allowed_next(gold_ids[:index])
         chances = logits if allowed is None else _only(logits, allowed)
         nats -= float(chances.log_softmax(-1)[gold_ids[index]])
     return nats

@@ -24,7 +24,7 @@ from decoding.bench.report import report
 from decoding.datastore import files
 from decoding.datastore.suffix_array import SuffixArray, Tokens, sort_places
 from decoding.drafters.prompt_lookup import PromptLookup
-from decoding.drafters.suffix import Suffix
+from decoding.drafters.suffix import SuffixDrafter
 from decoding.drafters.suffix_automaton import LiveText
 from decoding.errors import TabcastError
 from decoding.models.folder.tokenizer_files import load_tokenizer
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, _models: None, progress: Progress) -> Itera
     live.open().write(learnt := known[: len(known) // 2][:40_000].tolist())
     learnt_us = (time.perf_counter() - began) / len(learnt) * 1e6
     yield {
-        **_row("suffix: live text", Suffix(lambda: live, tuple), unknown),
+        **_row("suffix: live text", SuffixDrafter(lambda: live, tuple), unknown),
         "tokens": len(learnt),
         "learn_us_per_token": round(learnt_us, 2),
     }
@@ -85,7 +85,7 @@ def _datastore_row(megabytes: float, tokens: Tokens, separator: int, unknown: Se
         store = files.open_datastore(path, manifest.tokenizer)
         open_ms = (time.perf_counter() - began) * 1e3
         return {
-            **_row(f"suffix: {megabytes:g} MB", Suffix(LiveText, lambda: [store]), unknown),
+            **_row(f"suffix: {megabytes:g} MB", SuffixDrafter(LiveText, lambda: [store]), unknown),
             "tokens": len(tokens),
             "sort_s": round(sort_s, 2),
             "disk_mb": round(path.stat().st_size / 1e6, 1),

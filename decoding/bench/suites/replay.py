@@ -26,7 +26,7 @@ WORD = re.compile(r"\s*(?:\w+|[^\w\s]+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class ReplayedOffer:
     """A suggestion, "" for none, what it cost, and whether it fits its place."""
 
     text: str
@@ -36,7 +36,7 @@ class Offer:
     verdict: quality.Verdict | None = None
 
 
-Suggest = Callable[[int], Offer]
+Suggest = Callable[[int], ReplayedOffer]
 """What is suggested behind so many characters of the gold text."""
 
 
@@ -72,7 +72,7 @@ class Typing:
     num_accepted: int = 0
     kept_rates: list[float] = field(default_factory=list)
     verdicts: list[quality.Verdict] = field(default_factory=list)
-    offers: list[Offer] = field(default_factory=list)
+    offers: list[ReplayedOffer] = field(default_factory=list)
 
     @property
     def completed_percent(self) -> float:
@@ -126,7 +126,7 @@ def type_out(gold: str, suggest: Suggest, part: Callable[[str], str], gaps_ms: S
 
 def replay(
     rows: Sequence[ReplayRow],
-    suggest: Callable[[ReplayRow, int], Offer],
+    suggest: Callable[[ReplayRow, int], ReplayedOffer],
     gaps_ms: Sequence[float],
     special: Sequence[str] = (),
 ) -> Iterator[Replayed]:
@@ -148,7 +148,9 @@ def replay(
         yield of_row
 
 
-def _judged(row: ReplayRow, suggest: Callable[[ReplayRow, int], Offer], special: Sequence[str], position: int) -> Offer:
+def _judged(
+    row: ReplayRow, suggest: Callable[[ReplayRow, int], ReplayedOffer], special: Sequence[str], position: int
+) -> ReplayedOffer:
     offer = suggest(row, position)
     if not offer.text.strip():
         return offer

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import IO, Any, cast
 
 from decoding.bench.harness.data import ReplayRow
-from decoding.bench.suites.replay import Offer, place
+from decoding.bench.suites.replay import ReplayedOffer, place
 from decoding.completion.completion import complete, prompt_tokens
 from decoding.completion.sessions import Session
 from decoding.errors import TabcastError
@@ -116,7 +116,7 @@ class Suggester:
         self._row: ReplayRow | None = None
         self._files: tuple[ContextFile, ...] = ()
 
-    def __call__(self, row: ReplayRow, position: int) -> Offer:
+    def __call__(self, row: ReplayRow, position: int) -> ReplayedOffer:
         """Return the suggestion behind `position` characters of the row's insertion."""
         gold, suffix = place(row)
         prefix = row.prefix + gold[:position]
@@ -125,7 +125,7 @@ class Suggester:
         self._row = row
         request = self._front_end.request(row, prefix, suffix, self._max_tokens)
         if request is None:
-            return Offer(text="", ms=0.0)
+            return ReplayedOffer(text="", ms=0.0)
         request = replace(request, tabcast=replace(request.tabcast, context=self._files))
         began = time.perf_counter()
         prompt = prompt_tokens(self._models, request)
@@ -145,7 +145,7 @@ class Suggester:
         text = self._front_end.shown(prefix, suffix, text, tokens) if text else ""
         num_tokens = max(0, len(self._session.cache) + 1 - len(prompt.ids))
         ms = (time.perf_counter() - began) * 1e3
-        return Offer(text=text, ms=ms, num_tokens=num_tokens, num_steps=num_steps)
+        return ReplayedOffer(text=text, ms=ms, num_tokens=num_tokens, num_steps=num_steps)
 
     def _is_cut(self, prefix: str, suffix: str, text: str, tokens: Sequence[ScoredToken]) -> bool:
         """Return whether the filters end the text before here, so that nothing that follows would be shown."""

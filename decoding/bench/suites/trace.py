@@ -29,10 +29,10 @@ from decoding.bench.harness.live_server import (
     wait_for_engine,
 )
 from decoding.bench.harness.lsp_client import LspClient
-from decoding.bench.harness.recorded_session import Asked, Cancelled, Edited, Event, Opened
+from decoding.bench.harness.recorded_session import Requested, Cancelled, Edited, Event, Opened
 from decoding.bench.harness.text_units import from_units, position_of, to_units
 from decoding.bench.suites import trace_keystrokes
-from decoding.bench.suites.trace_judge import Played, Request, summarise
+from decoding.bench.suites.trace_judge import Played, PlayedRequest, summarise
 from decoding.protocol import Address
 
 # No server supports this request: it is refused as soon as it is read, at next to no cost.
@@ -135,10 +135,10 @@ class Player:
         self._server = server
         self._language = language
         self._counters = counters
-        self._counts: list[tuple[Request | None, asyncio.Future[dict[str, float]]]] = []
-        self._uncounted: Request | None = None
+        self._counts: list[tuple[PlayedRequest | None, asyncio.Future[dict[str, float]]]] = []
+        self._uncounted: PlayedRequest | None = None
         self._documents: dict[int, _Document] = {}
-        self._pending: dict[int, list[Request]] = {}  # by document, requests that no change has followed yet
+        self._pending: dict[int, list[PlayedRequest]] = {}  # by document, requests that no change has followed yet
         self._ids: dict[int, int] = {}  # our request id by the recorded number
 
     async def play(self, events: Sequence[Event], speed: float, on_event: Callable[[], None] = lambda: None) -> None:
@@ -178,7 +178,7 @@ class Player:
             self._open(event)
         elif isinstance(event, Edited):
             self._edit(event)
-        elif isinstance(event, Asked):
+        elif isinstance(event, Requested):
             self._ask(event)
         elif isinstance(event, Cancelled):
             self._cancel(event)
@@ -223,7 +223,7 @@ class Player:
         for request in self._pending.pop(number, []):
             request.change_mark, request.next_key_s = mark, time.perf_counter()
 
-    def _ask(self, event: Asked) -> None:
+    def _ask(self, event: Requested) -> None:
         document = self._documents[event.document]
         params = {
             "textDocument": {"uri": document.uri},
@@ -234,7 +234,7 @@ class Player:
         number = self._server.request("textDocument/inlineCompletion", params)
         kind = trace_keystrokes.kind_of(document.asked, (document.units, event.offset))
         document.asked = (document.units, event.offset)
-        request = Request(id=number, units=document.units, offset=event.offset, sent_s=sent_s, kind=kind)
+        request = PlayedRequest(id=number, units=document.units, offset=event.offset, sent_s=sent_s, kind=kind)
         self._ids[event.request] = number
         self._uncounted = request
         self.played.requests.append(request)

@@ -23,7 +23,7 @@ Row = dict[str, object]
 
 
 @dataclass(slots=True, kw_only=True)
-class Request:
+class PlayedRequest:
     """A completion request as it was sent, and the first change of its document after it.
 
     `change_mark` is the id of the marking request that followed that change, sent at `next_key_s`. `kind` says what was
@@ -45,7 +45,7 @@ class Request:
 class Played:
     """All that was sent; it grows while the recording is played. `lateness_ms` says how late each event was sent."""
 
-    requests: list[Request] = field(default_factory=list)
+    requests: list[PlayedRequest] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     lateness_ms: list[float] = field(default_factory=list)
 
@@ -60,7 +60,7 @@ def items_of(answer: Answer) -> list[dict[str, Any]]:
     return (result.get("items") or []) if isinstance(result, dict) else (result or [])
 
 
-def is_stale(request: Request, answers: dict[Any, list[Answer]]) -> bool:
+def is_stale(request: PlayedRequest, answers: dict[Any, list[Answer]]) -> bool:
     """Return whether an answer doesn't fit its text, or came after the server had read a change of it."""
     for answer in answers.get(request.id, []):
         items = items_of(answer)
@@ -72,7 +72,7 @@ def is_stale(request: Request, answers: dict[Any, list[Answer]]) -> bool:
     return False
 
 
-def _fits(item: dict[str, Any], request: Request) -> bool:
+def _fits(item: dict[str, Any], request: PlayedRequest) -> bool:
     """Return whether an editor could show an item: it agrees with the text before the cursor and behind it."""
     text = item["insertText"]
     text = to_units(text if isinstance(text, str) else text["value"])
@@ -132,7 +132,7 @@ def _front_end(timings: Sequence[Timing]) -> dict[str, object]:
     }
 
 
-def _from_memory(pairs: Sequence[tuple[Request, Answer]], timings: Mapping[int, Timing]) -> Row:
+def _from_memory(pairs: Sequence[tuple[PlayedRequest, Answer]], timings: Mapping[int, Timing]) -> Row:
     """Return a row for answers without the engine: their latency for the editor, and the front end's part of it."""
     pairs = [(request, answer) for request, answer in pairs if _is_from_memory(timings.get(request.id))]
     own = [timings[request.id].own_ms for request, _ in pairs]
@@ -147,7 +147,7 @@ def _is_from_memory(timing: Timing | None) -> bool:
     return timing is not None and timing.reason in FROM_MEMORY
 
 
-def _latency(pairs: Sequence[tuple[Request, Answer]], total: int) -> dict[str, object]:
+def _latency(pairs: Sequence[tuple[PlayedRequest, Answer]], total: int) -> dict[str, object]:
     times = [(answer.at_s - request.sent_s) * 1e3 for request, answer in pairs]
     in_time = sum(answer.at_s < request.next_key_s for request, answer in pairs)
     return {

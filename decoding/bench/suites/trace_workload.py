@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count, islice
 
-from decoding.bench.harness.recorded_session import Asked, Edited, Event, Opened
+from decoding.bench.harness.recorded_session import Requested, Edited, Event, Opened
 
 LINES_OF_OTHERS = 400
 UNIT = (
@@ -27,7 +27,7 @@ def enlarge(events: Sequence[Event], *, num_lines: int = 0, num_open: int = 0) -
     text = filler(num_lines, seed=0)
     half = len(text) // 2
     above = text[: text.rfind("\n", 0, half) + 1]
-    asked = {event.document for event in events if isinstance(event, Asked)} if num_lines else set()
+    asked = {event.document for event in events if isinstance(event, Requested)} if num_lines else set()
     others: list[Event] = [
         Opened(at_ms=0.0, document=-1 - number, path=f"others/module_{number}.py", text=filler(LINES_OF_OTHERS, number))
         for number in range(num_open)
@@ -51,6 +51,6 @@ def _shifted(event: Event, above: str, below: str, asked: set[int]) -> Event:
         return replace(event, text=above + event.text + end + below)
     if isinstance(event, Edited) and event.document in asked:
         return replace(event, edits=tuple((start + num, end + num, text) for start, end, text in event.edits))
-    if isinstance(event, Asked) and event.document in asked:
+    if isinstance(event, Requested) and event.document in asked:
         return replace(event, offset=event.offset + num)
     return event

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from decoding.models.cpu.compiling import compiled
-from decoding.models.cpu.intrinsics import call_ten, exponentiate, largest, read_float, write_float
+from decoding.models.cpu.intrinsics import call_matmul, exponentiate, largest, read_float, write_float
 from decoding.models.cpu.job_layout import (
     BUFFER,
     BUFFER_STRIDE,
@@ -39,7 +39,7 @@ from decoding.models.cpu.tasks import await_all, claim, finish
 
 
 @compiled
-def turn_and_keep(job, phase, index, layer, eps):
+def rotate_and_store(job, phase, index, layer, eps):
     """Give queries and keys their positions, in place, and write keys and values into the cache."""
     heads, kv_heads, size = job[HEADS], job[KV_HEADS], job[HEAD_DIM]
     scale = np.float32(1.0) / np.sqrt(np.float32(size))
@@ -54,9 +54,9 @@ def turn_and_keep(job, phase, index, layer, eps):
             weight = layer[QUERY_NORM] if head < heads else layer[KEY_NORM]
             if weight:
                 normalise_head(source + head * size * 4, size, weight, eps)
-            turn(source + head * size * 4, size, angles, scale if head < heads else np.float32(1.0))
+            rotate(source + head * size * 4, size, angles, scale if head < heads else np.float32(1.0))
         for head in range(kv_heads):
-            keep(job, index, head, position, source + (heads + head) * size * 4)
+            store(job, index, head, position, source + (heads + head) * size * 4)
         finish(job, phase)
     await_all(job, phase, job[NUM_ROWS])
 
@@ -74,7 +74,7 @@ def normalise_head(values, size, weight, eps):
 
 
 @compiled
-def turn(values, size, angles, scale):
+def rotate(values, size, angles, scale):
     """Turn pairs, which stand side by side, by their angles' cosine and sine, in place."""
     for i in range(0, size, 2):
         a, b = read_float(values + 4 * i), read_float(values + 4 * i + 4)
@@ -84,7 +84,7 @@ def turn(values, size, angles, scale):
 
 
 @compiled
-def keep(job, index, head, slot, key):
+def store(job, index, head, slot, key):
     """Write a key and its value, which stands `kv_heads` heads behind it, into their slot."""
     kv_heads, size = job[KV_HEADS], job[HEAD_DIM]
     store = (index * kv_heads + head) * job[CAPACITY]
@@ -129,7 +129,7 @@ def attend_tile(job, index, kv_head, first, count, mine):
     num_blocks = (live + SLOTS - 1) // SLOTS
     store = (index * kv_heads + kv_head) * capacity
     for block in range(num_blocks):
-        call_ten(
+        call_matmul(
             job[MULTIPLY + FLOAT32], mine[QUERIES], size * 4, count,
             job[KEYS] + (store + block * SLOTS) * size * 4, SLOTS * 4, LANES * 4, size, SLOTS // LANES,
             mine[SCORES] + block * SLOTS * 4, capacity * 4,
@@ -141,7 +141,7 @@ def attend_tile(job, index, kv_head, first, count, mine):
         num_vectors = num_blocks * SLOTS // LANES
         total = exponentiate(scores, num_vectors, largest(scores, num_vectors))
         write_float(mine[QUERIES] + i * 4, np.float32(1.0) / total)
-    call_ten(
+    call_matmul(
         job[MULTIPLY + FLOAT32], mine[SCORES], capacity * 4, count, job[VALUES] + store * wide * 4, wide * 4,
         LANES * 4, live, wide // LANES, mine[TILE], wide * 4,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from decoding.kv_cache import KVCache
 from decoding.models.cpu import job_layout, matmul
 from decoding.models.cpu.packing import Memory, Packed, pack, up
 from decoding.models.cpu.simd import FLOAT32, LANES, MAX_ROWS
-from decoding.models.cpu.thread_team import Table, Team, give_way_address
+from decoding.models.cpu.thread_team import Table, ThreadTeam, give_way_address
 from decoding.models.language_model import Capabilities
 from decoding.models.torch.decoder import Shape, Weights
 
@@ -71,7 +71,7 @@ class CpuDecoder:
         self._job = self._new_job()
         scratch = [self._scratch() for _ in range(threads)]
         eps = np.float32(shape.norm_eps)
-        self._team = Team(self._job, packed.layers, packed.head, eps, scratch, self._memory)
+        self._team = ThreadTeam(self._job, packed.layers, packed.head, eps, scratch, self._memory)
         weakref.finalize(self, self._team.close)
 
     def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> CpuDecoder:

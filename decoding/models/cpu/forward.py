@@ -8,7 +8,7 @@ Widths are padded to whole panels of `LANES`; dimension letters as in decoder.py
 
 from __future__ import annotations
 
-from decoding.models.cpu.attention import attend, turn_and_keep
+from decoding.models.cpu.attention import attend, rotate_and_store
 from decoding.models.cpu.compiling import compiled
 from decoding.models.cpu.intrinsics import (
     atomic_add,
@@ -181,7 +181,7 @@ def forward(job, layers, head, eps, mine):
             job, phase, layer[QKV : QKV + MATRIX], layer[INPUT_NORM], eps, mine,
             job[NUM_ROWS], job[BUFFER], job[BUFFER_STRIDE],
         )  # fmt: skip
-        turn_and_keep(job, phase + 1, index, layer, eps)
+        rotate_and_store(job, phase + 1, index, layer, eps)
         attend(job, phase + 2, index, mine)
         mixed_stride = padded(job[HEADS] * job[HEAD_DIM]) * 4
         add_projected(job, phase + 3, layer[OUT : OUT + MATRIX], job[MIXED], mixed_stride, mine)
@@ -221,7 +221,7 @@ def open_job(state):
 
 
 @compiled
-def take_part(state, job, layers, head, eps, mine, last_generation):
+def run_worker(state, job, layers, head, eps, mine, last_generation):
     """Work on jobs as they are opened; return the last one's generation when none has come for a while."""
     address = state.ctypes.data
     looks = 0

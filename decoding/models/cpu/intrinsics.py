@@ -258,7 +258,7 @@ def give_way(_typing, function):
 
 
 @intrinsic
-def call_ten(_typing, function, a, b, c, d, e, f, g, h, i, j):
+def call_matmul(_typing, function, a, b, c, d, e, f, g, h, i, j):
     """Call the compiled function of ten integers at an address.
 
     The compiler can't see into it, which keeps large code from being compiled anew into each of its callers.

@@ -11,7 +11,7 @@ import numpy as np
 
 from decoding.models.cpu.bf16_dot import round_to_pairs
 from decoding.models.cpu.compiling import compiled, compiled_at_once
-from decoding.models.cpu.intrinsics import call_ten, multiply_tile, read_float, sum_of_squares, write_float
+from decoding.models.cpu.intrinsics import call_matmul, multiply_tile, read_float, sum_of_squares, write_float
 from decoding.models.cpu.job_layout import ADDRESS, BIAS, FACTORS, INPUTS, KIND, MAX_TASKS, MULTIPLY, ROUNDED
 from decoding.models.cpu.simd import AT_ONCE, ITEM_BYTES, LANES, MAX_ROWS, PAIRS, PANELS_FOR
 
@@ -91,7 +91,7 @@ def project(job, matrix, x, x_stride, num_rows, first, num_panels, out, out_stri
     depth = (matrix[INPUTS] + AT_ONCE[kind] - 1) // AT_ONCE[kind]
     depth_stride = LANES * ITEM_BYTES[kind] * AT_ONCE[kind]
     panel_stride = depth_stride * depth
-    call_ten(
+    call_matmul(
         job[MULTIPLY + kind], x, x_stride, num_rows, matrix[ADDRESS] + first * panel_stride, depth_stride,
         panel_stride, depth, num_panels, out, out_stride,
     )  # fmt: skip

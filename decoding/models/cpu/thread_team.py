@@ -28,7 +28,7 @@ def give_way_address() -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-class Team:
+class ThreadTeam:
     """`len(scratch)` threads, the caller's among them, that share one model's tables."""
 
     def __init__(
@@ -78,5 +78,5 @@ def _help(
 ) -> None:
     generation = 0
     while not is_over.is_set():
-        generation = forward.take_part(*arguments, mine, generation)
+        generation = forward.run_worker(*arguments, mine, generation)
         wake.acquire()

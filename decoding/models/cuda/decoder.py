@@ -18,11 +18,11 @@ from decoding.kv_cache import Blocks, KVCache
 from decoding.models.cuda.greedy_draft import MOST_AHEAD, GreedyDraft
 from decoding.models.cuda.operations import Operations
 from decoding.models.cuda.passes import PassRunner, Recorded
-from decoding.models.cuda.recording import Again, Recorder
+from decoding.models.cuda.recording import Eager, Recorder
 from decoding.models.language_model import Capabilities
 from decoding.models.torch.decoder import Decoder, Shape, Weights, new_cache
 from decoding.models.torch.row_placement import MAX_CHAINS, Tails
-from decoding.models.torch.stage import Rows, Wanted
+from decoding.models.torch.stage import Rows, Outputs
 
 CHUNK = 256
 SHORT_CHUNK = 64  # of models that hold less than four of the others
@@ -81,7 +81,7 @@ class CudaDecoder:
         They are valid until the next call.
         """
         num_rows = len(token_ids)
-        done = self._runner.run(self.capabilities.step_width, Wanted.ALL, token_ids, cache, self._passes)
+        done = self._runner.run(self.capabilities.step_width, Outputs.ALL, token_ids, cache, self._passes)
         assert done.logits is not None
         assert done.hidden is not None
         self._hidden = done.hidden[:num_rows]
@@ -95,7 +95,7 @@ class CudaDecoder:
         token_ids = [token_id for chain in chains for token_id in chain]
         width = self.capabilities.step_width
         chained = self._chain_passes
-        done = self._runner.run(width, Wanted.ALL, token_ids, cache, chained, tails=self._tails, lengths=lengths)
+        done = self._runner.run(width, Outputs.ALL, token_ids, cache, chained, tails=self._tails, lengths=lengths)
         assert done.logits is not None
         assert done.hidden is not None
         self._chained = cache
@@ -113,13 +113,13 @@ class CudaDecoder:
     def prefill(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> None:
         """Compute one whole absolute chunk and commit it."""
         assert len(token_ids) == self.chunk and len(cache) % self.chunk == 0  # noqa: PT018 - one condition
-        self._runner.run(self.chunk, Wanted.NOTHING, token_ids, cache, self._passes)
+        self._runner.run(self.chunk, Outputs.NOTHING, token_ids, cache, self._passes)
         cache.commit(token_ids, by_chunk=True)
 
     def advance(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
         """Compute and commit 1 to `prefill_width` tokens; logits (V,) after the last. For drafts."""
         width = self._runner.width_for(len(token_ids))
-        done = self._runner.run(width, Wanted.LAST, token_ids, cache, self._passes)
+        done = self._runner.run(width, Outputs.LAST, token_ids, cache, self._passes)
         cache.commit(token_ids)
         assert done.logits is not None
         return done.logits[0]
@@ -133,9 +133,11 @@ class CudaDecoder:
         """(T, C) of the last step's rows, before the last norm, valid until the next call."""
         return self._hidden
 
-    def run_stage(self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Wanted) -> Rows:
+    def run_stage(
+        self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Outputs
+    ) -> Rows:
         """See `stages.Stage`."""
-        width = self._runner.width_for(len(token_ids)) if wanted is Wanted.LAST else len(token_ids)
+        width = self._runner.width_for(len(token_ids)) if wanted is Outputs.LAST else len(token_ids)
         done = self._runner.run(width, wanted, token_ids, cache, self._passes, entry=entry)
         assert done.hidden is not None
         return Rows(done.hidden, done.logits)
@@ -153,11 +155,11 @@ class CudaDecoder:
     def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> CudaDecoder:
         """The same without the other layers; the weights are shared. What is only tried is not recorded."""
         layers = [self._weights.layers[index] for index in kept]
-        return self._sharing(replace(self._weights, layers=layers), Again() if is_trial else self._recorder)
+        return self._sharing(replace(self._weights, layers=layers), Eager() if is_trial else self._recorder)
 
     def unrecorded(self) -> CudaDecoder:
         """The same, computed anew each time: to compare with."""
-        return self._sharing(self._weights, Again())
+        return self._sharing(self._weights, Eager())
 
     def plain(self) -> Decoder:
         """The same by torch's own operations: to compare with."""

@@ -8,7 +8,7 @@ import torch
 
 from decoding.models.cuda.decoder import CudaDecoder
 from decoding.models.cuda.operations import Operations, TorchOperations
-from decoding.models.cuda.recording import Again, Graphs
+from decoding.models.cuda.recording import Eager, Graphs
 from decoding.models.quantize import Multiply, multiply_widened
 from decoding.models.torch.decoder import Shape, Weights
 
@@ -27,7 +27,7 @@ def build(shape: Shape, weights: Weights, kernels: str) -> CudaDecoder | None:
     """
     device = weights.embedding.device
     if kernels == REHEARSED:
-        return CudaDecoder(shape, weights, TorchOperations(), Again())
+        return CudaDecoder(shape, weights, TorchOperations(), Eager())
     if kernels != "auto" or device.type != "cuda" or weights.layers[-1].input_norm.device != device:
         return None
     operations = _triton(shape, weights.embedding.dtype)

@@ -9,7 +9,7 @@ import torch
 from decoding.kv_cache import Blocks, KVCache
 from decoding.models.cuda.operations import NUM_REAL, TOKENS, Spot
 from decoding.models.cuda.passes import Pass, PassRunner, Recorded, fill
-from decoding.models.torch.stage import Wanted
+from decoding.models.torch.stage import Outputs
 
 MOST_AHEAD = 32
 
@@ -34,7 +34,7 @@ class GreedyDraft:
                 fill(following.spot, [0], cache)
                 following.replay = runner.record(self._compute_next)
             width = runner.width_for(len(token_ids))
-            runner.run(width, Wanted.LAST, token_ids, cache, self._first, self._begin)
+            runner.run(width, Outputs.LAST, token_ids, cache, self._first, self._begin)
             for _ in range(num_tokens - 1):
                 assert following.replay is not None
                 following.replay()
@@ -52,7 +52,7 @@ class GreedyDraft:
         self._choose(done)
 
     def _compute_next(self) -> None:
-        self._runner.compute(self._next, Wanted.LAST)
+        self._runner.compute(self._next, Outputs.LAST)
         self._next.spot.words[:1] += 1
         self._choose(self._next)
 

@@ -20,7 +20,7 @@ from decoding.models.cuda.recording import Recorder, Replay
 from decoding.models.language_model import padded
 from decoding.models.torch.decoder import Shape, Weights
 from decoding.models.torch.row_placement import Tails
-from decoding.models.torch.stage import Wanted
+from decoding.models.torch.stage import Outputs
 
 FEW = (1, 4, 16)  # rows of a draft's first pass: what was pending, two of its own or what others proposed
 
@@ -40,7 +40,7 @@ class Pass:
 
 
 # Passes by their width and what they are for.
-Recorded = dict[tuple[int, Wanted], Pass]
+Recorded = dict[tuple[int, Outputs], Pass]
 
 
 class PassRunner:
@@ -66,7 +66,7 @@ class PassRunner:
     def run(
         self,
         width: int,
-        wanted: Wanted,
+        wanted: Outputs,
         token_ids: Sequence[int],
         cache: KVCache[Blocks],
         passes: Recorded,
@@ -119,7 +119,7 @@ class PassRunner:
 
         return repeat
 
-    def _replay(self, found: Pass, wanted: Wanted, then: Callable[[Pass], None]) -> None:
+    def _replay(self, found: Pass, wanted: Outputs, then: Callable[[Pass], None]) -> None:
         if found.replay is None:
 
             def compute() -> None:
@@ -129,7 +129,7 @@ class PassRunner:
             found.replay = self._recorder.record(compute)
         found.replay()
 
-    def compute(self, into: Pass, wanted: Wanted) -> None:
+    def compute(self, into: Pass, wanted: Outputs) -> None:
         """Write the rows' keys and values, and what is wanted into `into`."""
         spot, operations, shape, weights = into.spot, self._operations, self._shape, self._weights
         splits = STEP_SPLITS if spot.num_rows < self._prefill_width else whole(spot.blocks.capacity)
@@ -147,9 +147,9 @@ class PassRunner:
             into.hidden = hidden if delta is None else hidden.add_(delta)
             return
         into.hidden = hidden
-        if wanted is Wanted.NOTHING:
+        if wanted is Outputs.NOTHING:
             return
-        if wanted is Wanted.LAST:
+        if wanted is Outputs.LAST:
             last = spot.words[NUM_REAL : NUM_REAL + 1] - 1
             hidden, delta = hidden.index_select(0, last), None if delta is None else delta.index_select(0, last)
         normed = operations.add_norm(hidden, delta, weights.norm, shape.norm_eps)

@@ -24,7 +24,7 @@ class Recorder(Protocol):
         """Call `run` some times, which must do no harm, and return what repeats it."""
 
 
-class Again:
+class Eager:
     """Computes everything again: the same logic where nothing can be recorded."""
 
     def record(self, run: Callable[[], None]) -> Replay:

@@ -68,7 +68,7 @@ class ModelSet:
         return encode(self.tokenizer, text)
 
 
-def load_pair(config: EngineConfig, progress: Progress = lambda share, what: None) -> tuple[ModelSet, Probe]:
+def load_models(config: EngineConfig, progress: Progress = lambda share, what: None) -> tuple[ModelSet, Probe]:
     """Load everything that `config` names: choose the folders, plan the memory, read the weights.
 
     Raises:

@@ -13,7 +13,7 @@ from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.loading.decoder_loading import Places
 from decoding.models.loading.devices import choose_devices, plan
 from decoding.models.loading.memory import check_fit, free_bytes, needed_bytes
-from decoding.storage.adaptation import Home
+from decoding.storage.adaptation import AdaptationFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ def stored_as(config: EngineConfig, device: torch.device) -> str:
 
 def _adapted(target: ModelFolder, draft: Path, notices: list[str]) -> ModelFolder | None:
     """The draft that has learnt from the user, None where there is none that is whole."""
-    adapted = Home.of(target.path, draft).draft
+    adapted = AdaptationFolder.of(target.path, draft).draft
     if not adapted.is_dir():
         return None
     try:

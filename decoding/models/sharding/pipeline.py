@@ -17,7 +17,7 @@ from torch import Tensor
 from decoding.kv_cache import Blocks, KVCache
 from decoding.models.language_model import Capabilities, padded
 from decoding.models.torch.decoder import Shape, Weights
-from decoding.models.torch.stage import Rows, Stage, Wanted
+from decoding.models.torch.stage import Rows, Stage, Outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Pipeline:
 
     def step(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> Tensor:
         """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
-        rows = self._run(padded(token_ids, self.capabilities.step_width), cache, Wanted.ALL)
+        rows = self._run(padded(token_ids, self.capabilities.step_width), cache, Outputs.ALL)
         assert rows.logits is not None
         self._hidden = rows.hidden[: len(token_ids)]
         return rows.logits[: len(token_ids)]
@@ -75,12 +75,12 @@ class Pipeline:
     def prefill(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> None:
         """Compute one whole absolute chunk and commit it."""
         assert len(token_ids) == self.chunk and len(cache) % self.chunk == 0  # noqa: PT018 - one condition
-        self._run(token_ids, cache, Wanted.NOTHING)
+        self._run(token_ids, cache, Outputs.NOTHING)
         cache.commit(token_ids, by_chunk=True)
 
     def advance(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> Tensor:
         """Compute and commit 1 to `chunk` tokens; logits (V,) after the last."""
-        rows = self._run(token_ids, cache, Wanted.LAST)
+        rows = self._run(token_ids, cache, Outputs.LAST)
         cache.commit(token_ids)
         assert rows.logits is not None
         return rows.logits[0]
@@ -94,7 +94,7 @@ class Pipeline:
         """(T, C) of the last step's rows, before the last norm, valid until the next call."""
         return self._hidden
 
-    def _run(self, token_ids: Sequence[int], cache: KVCache[Parts], wanted: Wanted) -> Rows:
+    def _run(self, token_ids: Sequence[int], cache: KVCache[Parts], wanted: Outputs) -> Rows:
         entry: Tensor | None = None
         for stage, store in zip(self._stages, cache.store.stores, strict=True):
             part = KVCache(store, capacity=cache.capacity)

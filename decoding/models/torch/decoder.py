@@ -17,8 +17,8 @@ from torch import Tensor
 
 from decoding.kv_cache import BLOCK, Blocks, KVCache
 from decoding.models.language_model import Capabilities, padded
-from decoding.models.torch.row_placement import MAX_CHAINS, CacheEnd, Chains, Place, Tails
-from decoding.models.torch.stage import Rows, Wanted
+from decoding.models.torch.row_placement import MAX_CHAINS, CacheEnd, Chains, RowPlacement, Tails
+from decoding.models.torch.stage import Rows, Outputs
 
 CHUNK = 64
 
@@ -192,27 +192,29 @@ class Decoder:
         """Last hidden states (T, C) of tokens at the cache's end; writes their slots and commits nothing."""
         return self._forward(token_ids, CacheEnd(cache, len(token_ids), self.shape.heads))
 
-    def _forward(self, token_ids: Sequence[int], place: Place) -> Tensor:
+    def _forward(self, token_ids: Sequence[int], place: RowPlacement) -> Tensor:
         return self._through(self._embed(token_ids), place)
 
     @torch.inference_mode()
-    def run_stage(self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Wanted) -> Rows:
+    def run_stage(
+        self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Outputs
+    ) -> Rows:
         """See `stages.Stage`."""
         hidden = self._embed(token_ids) if entry is None else entry.to(self.device)
         hidden = self._through(hidden, CacheEnd(cache, len(hidden), self.shape.heads))
-        if wanted is Wanted.NOTHING or not self._weights.head.numel():
+        if wanted is Outputs.NOTHING or not self._weights.head.numel():
             return Rows(hidden, None)
-        return Rows(hidden, self.logits(hidden if wanted is Wanted.ALL else hidden[-1:]))
+        return Rows(hidden, self.logits(hidden if wanted is Outputs.ALL else hidden[-1:]))
 
     def _embed(self, token_ids: Sequence[int]) -> Tensor:
         """Hidden states (T, C) before the first layer."""
         return self._weights.embedding[torch.tensor(token_ids, device=self.device)]
 
-    def _through(self, hidden: Tensor, place: Place) -> Tensor:
+    def _through(self, hidden: Tensor, place: RowPlacement) -> Tensor:
         rotary = self._weights.rotary[place.positions]
         for index, layer in enumerate(self._weights.layers):
             query, key, value = self._project(self._rms_norm(hidden, layer.input_norm), layer, rotary)
-            mixed = place.mix(index, query, key, value).to(hidden.dtype)
+            mixed = place.attend_and_store(index, query, key, value).to(hidden.dtype)
             hidden = hidden + F.linear(mixed, layer.out)
             gate, up = F.linear(self._rms_norm(hidden, layer.post_norm), layer.gate_up).chunk(2, dim=-1)
             hidden = hidden + F.linear(F.silu(gate) * up, layer.down)

@@ -21,14 +21,14 @@ MAX_CHAINS = 4
 TAIL_BLOCKS = 2  # a step is shorter than a block
 
 
-class Place(Protocol):
+class RowPlacement(Protocol):
     """Where the rows of a pass stand; a layer's keys and values go there before its rows look at them."""
 
     @property
     def positions(self) -> slice | Tensor:
         """(T,) of the rows."""
 
-    def mix(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attend_and_store(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """Write keys and values (T, H, D) of layer `index` and attend with `query` (T, N, D): (T, N D)."""
 
 
@@ -42,7 +42,7 @@ class CacheEnd:
         device, kv_heads = cache.store.keys.device, cache.store.keys.shape[2]
         self._mask = block_mask(self._start, num_rows, heads // kv_heads, device, torch.float32)
 
-    def mix(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attend_and_store(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See `Place`."""
         head_dim, num_blocks = query.shape[-1], len(self._mask)
         keys, values = self._store.keys[index], self._store.values[index]
@@ -116,7 +116,7 @@ class Chains:
         self._mask = torch.zeros(num_tail, 1, groups * width, BLOCK, device=device)
         self._mask.masked_fill_(slots > (in_block + offsets).repeat(groups).view(1, 1, -1, 1), -torch.inf)
 
-    def mix(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attend_and_store(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """See `Place`."""
         tails = Stored(self._tails.keys[index], self._tails.values[index])
         tails.keys[self._chain, self._block, :, self._slot] = key.to(tails.keys.dtype)

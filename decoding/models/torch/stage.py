@@ -15,7 +15,7 @@ from torch import Tensor
 from decoding.kv_cache import Blocks, KVCache
 
 
-class Wanted(Enum):
+class Outputs(Enum):
     """What a pass is for."""
 
     ALL = "the logits of every row"
@@ -52,7 +52,9 @@ class Stage(Protocol):
     def new_cache(self) -> KVCache[Blocks]:
         """Keys and values of these layers."""
 
-    def run_stage(self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Wanted) -> Rows:
+    def run_stage(
+        self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Outputs
+    ) -> Rows:
         """Compute rows at the cache's end, write their slots and commit nothing; valid until the next call.
 
         `entry` (T, C) are the states behind the stage before, on its device; None for the first.
