@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from decoding.drafters.chain_scoring import to_draft, in_own_text, vote
+from decoding.drafters.chain_scoring import in_own_text, to_draft, vote
 from decoding.speculation.drafting import NOTHING, PER_PROPOSAL, Draft, DraftRequest, Outcome
 
 MAX_MATCH = 8

@@ -16,10 +16,10 @@ from decoding.datastore.suffix_array import DEPTH, SuffixArray
 from decoding.drafters.chain_scoring import (
     MAX_RIVALS,
     MIN_PROBABILITY,
-    to_draft,
     in_foreign_text,
     in_own_text,
     num_expected,
+    to_draft,
     vote,
 )
 from decoding.drafters.prompt_lookup import common_prefix_len

@@ -1,4 +1,4 @@
-"""Turns source files into rows of token ids in the very layout of the engine: `prompt_layout.lay_out` makes them.
+"""Turns source files into rows of token ids in the very layout of the engine: `prompt_layout.build_prompt` makes them.
 
 A sample is a prompt (repository, context files, path, suffix and prefix as the model's own template orders them), the
 middle and an end; several follow each other in a row. For the shipped layout the middle follows the prefix with nothing
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
-from decoding.text.prompt_layout import Layout, find_layout, build_prompt
+from decoding.text.prompt_layout import Layout, build_prompt, find_layout
 from decoding.training.corpus import SourceFile
 from decoding.training.fim_splits import FimSplit, choose_split, cut_anywhere, windows
 

@@ -15,7 +15,7 @@ from decoding.errors import ConfigError
 from decoding.models.folder.tokenizer_files import begin_token_ids, load_tokenizer
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from decoding.text.fim_templates import TEMPLATES
-from decoding.text.prompt_layout import Layout, find_layout, build_prompt
+from decoding.text.prompt_layout import Layout, build_prompt, find_layout
 from tests.tiny_models import make_tokenizer
 
 CURSOR = CompletionRequest(prompt="def f(x):\n  re", suffix="\n\nf(1)\n")

@@ -8,7 +8,7 @@ import pytest
 
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from decoding.text import prompt_layout
-from decoding.text.prompt_layout import Layout, find_layout, build_prompt
+from decoding.text.prompt_layout import Layout, build_prompt, find_layout
 from tests.tiny_models import make_tokenizer
 
 BUDGET = 400

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from decoding.errors import ModelError
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from decoding.text.detokenize import Detokenizer, token_bytes
-from decoding.text.prompt_layout import find_layout, build_prompt
+from decoding.text.prompt_layout import build_prompt, find_layout
 from decoding.text.stops import TextStops, is_loop
 from tests.tiny_models import make_tokenizer
 

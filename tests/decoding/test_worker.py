@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from decoding.completion.completion import HealedPrompt, Chunk, complete, prompt_tokens
+from decoding.completion.completion import Chunk, HealedPrompt, complete, prompt_tokens
 from decoding.completion.sessions import Session, SessionPool
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats, ScoredToken

@@ -29,7 +29,7 @@ from decoding.bench.harness.live_server import (
     wait_for_engine,
 )
 from decoding.bench.harness.lsp_client import LspClient
-from decoding.bench.harness.recorded_session import Requested, Cancelled, Edited, Event, Opened
+from decoding.bench.harness.recorded_session import Cancelled, Edited, Event, Opened, Requested
 from decoding.bench.harness.text_units import from_units, position_of, to_units
 from decoding.bench.suites import trace_keystrokes
 from decoding.bench.suites.trace_judge import Played, PlayedRequest, summarise

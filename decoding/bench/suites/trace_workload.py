@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count, islice
 
-from decoding.bench.harness.recorded_session import Requested, Edited, Event, Opened
+from decoding.bench.harness.recorded_session import Edited, Event, Opened, Requested
 
 LINES_OF_OTHERS = 400
 UNIT = (

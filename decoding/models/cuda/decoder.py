@@ -22,7 +22,7 @@ from decoding.models.cuda.recording import Eager, Recorder
 from decoding.models.language_model import Capabilities
 from decoding.models.torch.decoder import Decoder, Shape, Weights, new_cache
 from decoding.models.torch.row_placement import MAX_CHAINS, Tails
-from decoding.models.torch.stage import Rows, Outputs
+from decoding.models.torch.stage import Outputs, Rows
 
 CHUNK = 256
 SHORT_CHUNK = 64  # of models that hold less than four of the others

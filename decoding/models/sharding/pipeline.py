@@ -17,7 +17,7 @@ from torch import Tensor
 from decoding.kv_cache import Blocks, KVCache
 from decoding.models.language_model import Capabilities, padded
 from decoding.models.torch.decoder import Shape, Weights
-from decoding.models.torch.stage import Rows, Stage, Outputs
+from decoding.models.torch.stage import Outputs, Rows, Stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from decoding.kv_cache import BLOCK, Blocks, KVCache
 from decoding.models.language_model import Capabilities, padded
 from decoding.models.torch.row_placement import MAX_CHAINS, CacheEnd, Chains, RowPlacement, Tails
-from decoding.models.torch.stage import Rows, Outputs
+from decoding.models.torch.stage import Outputs, Rows
 
 CHUNK = 64
 
