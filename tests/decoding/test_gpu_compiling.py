@@ -61,10 +61,10 @@ def compiled(tmp_path: Path, kernel: Any, constants: dict[str, Any], warps: int)
 @pytest.mark.parametrize(
     ("name", "constants", "warps"),
     [
-        ("_add_norm", {"HAS_DELTA": True, "WIDE": 4096}, 8),
-        ("_gate", {"WIDE": 1024}, 4),
-        ("_rotate_and_write", {"HEADS": 28, "KV_HEADS": 4, "HEAD_DIM": 128, "HAS_NORM": True}, 1),
-        ("_combine", {"HEADS": 28, "HEAD_DIM": 128, **PIECES}, 1),
+        ("add_norm", {"HAS_DELTA": True, "WIDE": 4096}, 8),
+        ("gate", {"WIDE": 1024}, 4),
+        ("rotate_and_write", {"HEADS": 28, "KV_HEADS": 4, "HEAD_DIM": 128, "HAS_NORM": True}, 1),
+        ("combine", {"HEADS": 28, "HEAD_DIM": 128, **PIECES}, 1),
     ],
 )
 @pytest.mark.parametrize("is_chains", [False, True])
@@ -83,7 +83,7 @@ def test_attention_reads_wide_and_uses_the_matrix_unit(
 ) -> None:
     sizes = dict(zip(("HEADS", "KV_HEADS", "HEAD_DIM"), heads, strict=True))
     constants = {**sizes, "QUERIES": queries, "PRECISION": "tf32", "IS_CHAINS": is_chains}
-    found = compiled(tmp_path, kernels._attend_piece, constants | PIECES, warps)
+    found = compiled(tmp_path, kernels.attend_piece, constants | PIECES, warps)
     assert re.findall(r"STACK:(\d+)", found) == ["0"]
     assert "LDGSTS.E.BYPASS.128" in found
     assert re.search(rf"\b{unit}", found)

@@ -11,8 +11,8 @@ from torch import Tensor
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from decoding.kv_cache import BLOCK, Blocks
-from decoding.models.cuda.kernels import TritonOperations
 from decoding.models.cuda.operations import Splits, Spot, TorchOperations, whole
+from decoding.models.cuda.triton_operations import TritonOperations
 from decoding.models.torch.decoder import Layer, Shape, rotary_table
 from decoding.models.torch.row_placement import Tails
 

@@ -48,7 +48,7 @@ def rounded_product(device: torch.device) -> Multiply:
 
 def _triton(shape: Shape, dtype: torch.dtype) -> Operations | None:
     try:
-        from decoding.models.cuda.kernels import TritonOperations  # noqa: PLC0415 - brings Triton
+        from decoding.models.cuda.triton_operations import TritonOperations  # noqa: PLC0415 - brings Triton
     except ImportError as error:
         log.warning("no kernels for the GPU, which torch alone uses slowly: %s", error)
         return None
