@@ -1,6 +1,6 @@
 """Tabcast's engine: lossless speculative decoding of code models.
 
-Imports nothing, so that `decoding.protocol` stays cheap; `decoding.generate` is fetched when it is asked for.
+This module imports nothing, so that `decoding.protocol` stays cheap; `decoding.generate` is imported at first use.
 """
 
 from typing import TYPE_CHECKING, Any

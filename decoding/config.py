@@ -1,7 +1,7 @@
-"""The engine's settings: defaults, the user's file, the environment and the command line, in rising order.
+"""Reads the engine's settings: defaults, the user's file, the environment and the command line, in rising order.
 
-The one place of engine defaults. Nothing here is ever read from a workspace or from an LSP message; a name of the hub
-is looked for where `tabcast models pull` puts models, and never in the working directory.
+This is the one place of engine defaults. Nothing here is ever read from a workspace or from an LSP message; a name of
+the hub is looked for where `tabcast models pull` puts models, and never in the working directory.
 """
 
 from __future__ import annotations
@@ -30,18 +30,17 @@ BUNDLED_NAMES = ("", "bundled", "tabcast-bundled")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """What one engine runs. `model` and `draft` are folders, names of pulled models, or "" for the shipped pair.
+    """The settings of one engine. `model` and `draft` are folders, names of pulled models, or "" for the shipped pair.
 
     `parallel` and `heads` are folders of a parallel draft and of heads, "" for those beside the target if it has any.
-    These three may be "none". `fim` has fields of `fim_templates.Template` that override the table's.
-    `method` is how requests are drafted that name none.
-    `devices` "cuda:0,cuda:1", or "all", is what the target's layers are spread over; the draft goes to the first.
-    `quantize` stores weights in eight or four bits, and `draft_quantize` those of the draft.
-    `kernels` "torch" does without compiled kernels; "rehearsed" computes as on a GPU,
-    on any device and slowly.
-    `context_tokens` bounds prompt and answer together; `threads` 0 leaves the choice to torch. At most `sessions`
-    requests take turns, and as many token sequences are kept in `cache_mb` megabytes, 0 for a share of the memory.
-    `online` keeps the last answers on this machine and lets the draft learn from them while nobody asks.
+    `draft`, `parallel` and `heads` may be "none". `fim` has fields of `fim_templates.Template` that override the
+    table's. `method` is the drafting method for requests that name none. `devices` "cuda:0,cuda:1", or "all", spreads
+    the target's layers over these devices; the draft goes to the first. `quantize` stores weights in eight or four
+    bits, and `draft_quantize` those of the draft. `kernels` "torch" does without compiled kernels; "rehearsed" computes
+    as on a GPU, on any device and slowly. `context_tokens` bounds prompt and answer together; `threads` 0 leaves the
+    choice to torch. At most `sessions` requests take turns, and as many token sequences are kept in `cache_mb`
+    megabytes, 0 for a share of the memory. `online` keeps the last answers on this machine and lets the draft learn
+    from them while the engine is idle.
     """
 
     model: str = ""
@@ -86,7 +85,7 @@ class EngineConfig:
         return self._beside(self.heads, "heads")
 
     def _beside(self, name: str, role: str) -> Path | None:
-        """A folder by its name, or the one of that role that stands in the target's own or with the shipped pair."""
+        """Return a folder by its name, or the one of that role in the target's own folder or with the shipped pair."""
         if name:
             return None if name == METHOD_NO_DRAFT else model_folder(name, role)
         folder = (BUNDLED if self.model in BUNDLED_NAMES else self.model_path) / role
@@ -94,7 +93,7 @@ class EngineConfig:
 
 
 def model_folder(name: str, role: str) -> Path:
-    """The folder of a model by the name that settings and commands give it; it need not exist.
+    """Return the folder of a model by the name that settings and commands give it; it need not exist.
 
     Args:
         name: a folder, a pulled model's name on the hub, or one of `BUNDLED_NAMES`.
@@ -106,22 +105,22 @@ def model_folder(name: str, role: str) -> Path:
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether it is of the form `owner/model`; a folder two deep is written with `./` before it."""
+    """Return whether a name has the form `owner/model`; a folder two deep is written with `./` before it."""
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
 
 
 def models_directory() -> Path:
-    """Where pulled models lie; `TABCAST_MODELS` names another place."""
+    """Return the folder of pulled models; `TABCAST_MODELS` names another place."""
     return _data_directory("TABCAST_MODELS", "models")
 
 
 def online_directory() -> Path:
-    """Where drafts that adapt to the user lie, and what they learn from; `TABCAST_ONLINE_DIR` names another place."""
+    """Return the folder of adapted drafts and of what they learn from; `TABCAST_ONLINE_DIR` names another place."""
     return _data_directory("TABCAST_ONLINE_DIR", "online")
 
 
 def datastores_directory() -> Path:
-    """Where `tabcast models index` puts datastores of code; `TABCAST_DATASTORES` names another place."""
+    """Return the folder where `tabcast models index` puts datastores; `TABCAST_DATASTORES` names another place."""
     return _data_directory("TABCAST_DATASTORES", "datastores")
 
 
@@ -194,7 +193,7 @@ def _apply(config: EngineConfig, values: Mapping[str, Any], source: str) -> Engi
 
 
 def _truth(value: object) -> bool:
-    """What a file writes as true or false, and the environment as a word."""
+    """Return a truth value that a file holds as true or false, or the environment as a word."""
     words = {"true": True, "1": True, "false": False, "0": False}
     if (text := str(value).lower()) not in words:
         raise ValueError(text)

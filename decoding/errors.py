@@ -1,4 +1,4 @@
-"""The engine's errors. Their text is one line for people.
+"""Defines the engine's errors. Their text is one line for people.
 
 TabcastError
 ├── ConfigError        a setting that can't be used
@@ -10,23 +10,23 @@ TabcastError
 
 
 class TabcastError(Exception):
-    """Base of all errors that are shown to people."""
+    """The base of all errors that are shown to people."""
 
 
 class ConfigError(TabcastError):
-    """A setting that can't be used."""
+    """A setting can't be used."""
 
 
 class ModelError(TabcastError):
-    """A model folder that can't be loaded."""
+    """A model folder can't be loaded."""
 
 
 class FolderError(TabcastError):
-    """A runtime folder that can't be used."""
+    """A runtime folder can't be used."""
 
 
 class RequestError(TabcastError):
-    """A request that can't be answered as it is."""
+    """A request can't be answered as it is."""
 
 
 class AlreadyRunning(TabcastError):  # noqa: N818 - it says what is the case

@@ -1,6 +1,6 @@
-"""`decoding.generate`: lossless speculation for a loaded model of transformers, without an engine.
+"""Implements `decoding.generate`: lossless speculation for a loaded model of transformers, without an engine.
 
-Any causal language model will do: see `models/generic.py` for what is made of it. The model is given back as it came.
+Any causal language model will do; `models/transformers/model.py` adapts it. Afterwards the model is as it was.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ KEPT_AS = "_tabcast"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generated:
-    """An answer; as a string it is its text. `reason` is why it ended: "stop", "length" or "context"."""
+    """An answer, whose `str` is its text. `reason` is why it ended: "stop", "length" or "context"."""
 
     text: str
     token_ids: tuple[int, ...]
@@ -52,13 +52,13 @@ def generate(
     sampling: Sampling | None = None,
     speculative: bool = True,
 ) -> Generated:
-    """Go on from a prompt, several tokens a step where drafts are right; the output is what it would be without them.
+    """Continue a prompt, several tokens a step where drafts are right; the output is what it would be without them.
 
     Args:
         model: a causal language model, on any device and in any dtype.
         tokenizer: the model's own.
         prompt: text, or token ids.
-        draft: a smaller model with the same tokenizer; look-up in the text so far drafts in any case.
+        draft: a smaller model with the same tokenizer; prompt lookup in the text so far drafts in any case.
         max_new_tokens: at most so many.
         stop: texts that end the answer and are no part of it. The model's own end tokens do, too.
         sampling: how tokens are chosen; greedily if None.
@@ -118,7 +118,7 @@ def _collect(
 
 @contextmanager
 def _borrowed(model: PreTrainedModel, vocabulary: int, max_len: int) -> Iterator[GenericModel]:
-    """The model behind our seam, with our attention while it lasts. What was found out about it is kept with it."""
+    """Adapt the model to our interface, with our attention meanwhile. Probed capabilities are kept on the model."""
     usual, was_training = model.config._attn_implementation, model.training
     key = (model.device, model.dtype, vocabulary)
     try:

@@ -1,7 +1,7 @@
-"""What a model has computed of one token sequence, in a fixed-size store that is rolled back by moving its end.
+"""Caches what a model has computed of one token sequence, in a fixed-size store; rollback moves its end.
 
-Knows tensors and token ids; it doesn't know what computes them, only by which of two ways each slot was computed.
-The bookkeeping is the same for every model; how keys and values lie in memory is the affair of the model's own store.
+Knows tensors and token ids; it doesn't know what computes them, only by which of two ways each slot was computed. The
+bookkeeping is equal for every model; each model's own store decides how keys and values lie in memory.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ BLOCK = 64
 
 
 class Store(Protocol):
-    """Where a model keeps what it has computed, slot equal to position."""
+    """Holds what a model has computed; slot numbers equal positions."""
 
     @property
     def num_bytes(self) -> int:
-        """Memory that it takes."""
+        """The memory of the store in bytes."""
 
 
 StoreT = TypeVar("StoreT", bound=Store)
@@ -37,23 +37,23 @@ class Blocks:
     ) -> None:
         num_blocks = -(-capacity // BLOCK)
         shape = (layers, num_blocks, kv_heads, BLOCK, head_dim)
-        # Zeros and not leftovers of the allocator: a NaN there would survive the mask.
+        # Zeros and not uninitialised memory: a NaN there would survive the mask.
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
         self.capacity = num_blocks * BLOCK
 
     @property
     def num_bytes(self) -> int:
-        """Memory that keys and values take."""
+        """The memory of keys and values in bytes."""
         return 2 * self.keys.numel() * self.keys.element_size()
 
 
 class KVCache(Generic[StoreT]):
-    """The tokens that a store holds, and what of them may be used again.
+    """The tokens that a store holds, and which of them may be reused.
 
     Slots below `num_chunked` were computed by whole prefill chunks, the others of `token_ids` by steps. The two differ
-    in their last bits, so a warm run reuses only slots that a cold run of the same prompt would compute alike.
-    Slots behind the end hold leftovers; no row attends to them before they are written anew.
+    in their last bits, so a warm run reuses only slots that a cold run of this prompt would compute alike. Slots behind
+    the end hold leftovers; no row attends to them before they are overwritten.
     """
 
     def __init__(self, store: StoreT, *, capacity: int, can_roll_back: bool = True) -> None:
@@ -69,11 +69,11 @@ class KVCache(Generic[StoreT]):
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the store takes."""
+        """The memory of the store in bytes."""
         return self.store.num_bytes
 
     def common_prefix_len(self, token_ids: Sequence[int]) -> int:
-        """How many tokens of this sequence begin `token_ids`."""
+        """Return how many tokens of this sequence begin `token_ids`."""
         length = min(len(self.token_ids), len(token_ids))
         if self.token_ids[:length] == list(token_ids[:length]):
             return length
@@ -82,7 +82,7 @@ class KVCache(Generic[StoreT]):
     def reuse(self, prompt_ids: Sequence[int], chunk: int) -> int:
         """Roll back to what a cold run over `prompt_ids` would hold; return how many tokens that is.
 
-        The last prompt token is always computed again, because its logits are wanted.
+        The last prompt token is always computed again, because its logits are needed.
         """
         chunked = num_prefill_tokens(len(prompt_ids), chunk)
         common = min(self.common_prefix_len(prompt_ids), len(prompt_ids) - 1)
@@ -111,5 +111,8 @@ class KVCache(Generic[StoreT]):
 
 
 def num_prefill_tokens(prompt_len: int, chunk: int) -> int:
-    """How many tokens of a prompt a cold run computes by whole absolute chunks; the rest, at least one, by steps."""
+    """Return how many tokens of a prompt a cold run computes by whole absolute chunks; steps compute the rest.
+
+    The rest is one token at least.
+    """
     return (prompt_len - 1) // chunk * chunk

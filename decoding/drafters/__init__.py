@@ -1,1 +1,1 @@
-"""Drafters: each proposes tokens that the target then verifies. Imports nothing by itself."""
+"""Holds the drafters: each proposes tokens that the target then verifies. Imports nothing by itself."""

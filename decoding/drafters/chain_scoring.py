@@ -1,6 +1,6 @@
-"""From what followed equal runs of tokens to chains with scores: shared by the drafters that copy.
+"""Turns what followed equal runs of tokens into chains with scores, for all drafters that copy.
 
-A score is the probability that a token stands if those before it do, estimated from how often it followed
+A score is the probability that a token is accepted if those before it are, estimated from how often it followed
 (SuffixDecoding, Oliaro et al. 2024, https://arxiv.org/abs/2411.04975) and from how many tokens matched before it. So
 drafts grow with the match, and end where they become improbable. It knows tokens and counts alone.
 """
@@ -15,34 +15,35 @@ from typing import Final
 
 from decoding.speculation.drafting import EMPTY, Chain, Draft
 
-MIN_PROBABILITY: Final = 0.1  # of a whole chain
-MAX_RIVALS: Final = 3
+MIN_PROBABILITY: Final = 0.1  # chosen: a chain ends where it is less probable as a whole
+MAX_RIVALS: Final = 3  # chosen: a step takes four chains at most
 
-# How often the shipped model wrote what had followed an equal run in its own texts, by how many tokens matched; none is
-# behind an edit of a copy.
+# measured: how often the shipped model generated what had followed an equal run in its own texts, by how many tokens
+# matched; no match stands for the place behind an edit of a copy.
 OWN_TEXT: Final = (0.25, 0.7, 0.6, 0.64, 0.69, 0.73, 0.77, 0.82, 0.84, 0.87, 0.88, 0.89, 0.9, 0.9, 0.91, 0.92, 0.97)
-# In foreign texts a single place says little, and many that agree say nearly all.
+# chosen: the weight of the prior in foreign texts. measured: a single place there is right in 19 to 50 % of cases, ten
+# that agree in 80 to 99 %.
 FOREIGN_WEIGHT: Final = 2.0
 FOREIGN_TEXT: Final = (0.0, 0.0, 0.0, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.25, 0.25, 0.25, 0.3, 0.3, 0.4, 0.4, 0.5)
 
-# The score of a token that followed with `weight` of `total`, behind a match of so many tokens.
+# Returns the score of a token that followed with `weight` of `total`, behind a match of so many tokens.
 Estimate = Callable[[float, float, int], float]
 
 _Weighted = list[tuple[tuple[int, ...], float]]
 
 
 def num_expected(beliefs: Sequence[float]) -> float:
-    """How many tokens of a chain stand on average, by the probability of each that it does if those before it do."""
+    """Return how many tokens of a chain are accepted on average; a belief presumes that all before it hold."""
     return sum(accumulate(beliefs, mul), 0.0)
 
 
 def in_own_text(weight: float, total: float, match_len: int) -> float:
-    """Of what followed in the prompt, in its answer, or in what this machine's user was answered before."""
+    """Score what followed in the prompt, in its answer, or in earlier requests and answers of this machine's user."""
     return OWN_TEXT[min(match_len, len(OWN_TEXT) - 1)] * weight / total
 
 
 def in_foreign_text(weight: float, total: float, match_len: int) -> float:
-    """Of what followed in code that others wrote."""
+    """Score what followed in code that others wrote."""
     prior = FOREIGN_TEXT[min(match_len, len(FOREIGN_TEXT) - 1)]
     return (weight + FOREIGN_WEIGHT * prior) / (total + FOREIGN_WEIGHT)
 
@@ -50,9 +51,9 @@ def in_foreign_text(weight: float, total: float, match_len: int) -> float:
 def vote(
     following: Sequence[Sequence[int]], weights: Sequence[float], match_len: int, estimate: Estimate
 ) -> list[Chain]:
-    """The likeliest chain of what followed at several places, then those that begin otherwise, the best first.
+    """Return the likeliest chain of what followed at several places, then those that begin otherwise, the best first.
 
-    Of equal weights, what stands first is preferred.
+    Among equal weights the first wins.
     """
     merged: dict[tuple[int, ...], float] = {}
     for token_ids, weight in zip(map(tuple, following), weights, strict=True):
@@ -66,7 +67,7 @@ def vote(
 
 
 def _grown(followers: _Weighted, weight: float, total: float, match_len: int, estimate: Estimate) -> Chain:
-    """The chain that begins with the first token of `followers`, all of which do, and goes on as most of them do."""
+    """Return the chain that begins with the first token of `followers`, common to all, and follows the majority."""
     token_ids, scores = [followers[0][0][0]], [estimate(weight, total, match_len)]
     alive = scores[0]
     while True:
@@ -89,14 +90,14 @@ def _grown(followers: _Weighted, weight: float, total: float, match_len: int, es
 
 
 def to_draft(chains: Sequence[Chain], budget: int, drafter: str) -> Draft:
-    """A drafter's best chains, cut to at most `budget` tokens each."""
+    """Return a drafter's best chains, cut to at most `budget` tokens each."""
     if budget < 1:
         return EMPTY
     return Draft(tuple(replace(chain.cut(budget), drafter=drafter) for chain in chains[: MAX_RIVALS + 1]))
 
 
 def _ranked(followers: _Weighted, depth: int) -> list[tuple[_Weighted, float]]:
-    """Grouped by their token at a depth, each group with its weight, the heaviest first."""
+    """Group followers by their token at a depth, each group with its weight, the heaviest first."""
     groups: dict[int, _Weighted] = {}
     for item in followers:
         if depth < len(item[0]):

@@ -1,7 +1,7 @@
-"""From what several drafters propose to the chains that are worth verifying together. Tokens and numbers only.
+"""Selects from the proposals of several drafters the chains that are worth verifying together. Tokens and numbers only.
 
-Chains that agree strengthen each other; of the others those are kept that bring most tokens a millisecond together,
-as in a tree of drafts (SpecInfer: Miao et al. 2023, https://arxiv.org/abs/2305.09781), but each with rows of its own.
+Chains that agree strengthen each other; of the others those are kept that bring most tokens a millisecond together, as
+in a tree of drafts (SpecInfer: Miao et al. 2023, https://arxiv.org/abs/2305.09781), but each with rows of its own.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from operator import mul
 from decoding.drafters.chain_scoring import num_expected
 from decoding.speculation.drafting import Chain
 
-AGREEMENT = 0.5  # of what is missing to certainty, times the weaker belief
+AGREEMENT = 0.5  # chosen: where two agree, this share of the rest to certainty, times the weaker belief, is added
 
-# Tokens a millisecond of a step of so many rows that emits so many tokens on average.
+# Returns the tokens a millisecond of a step of so many rows that emits so many tokens on average.
 Rate = Callable[[int, float], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A chain and the probability of each of its tokens that it stands if those before it do.
+    """A chain with the probability of each of its tokens that it is accepted if those before it are.
 
     `length` of them are worth verifying alone, and then promise `rate` tokens a millisecond.
     """
@@ -34,18 +34,18 @@ class Candidate:
 
     @property
     def token_ids(self) -> tuple[int, ...]:
-        """The chain's tokens."""
+        """The tokens of the chain."""
         return self.chain.token_ids
 
     def cut(self, length: int) -> Candidate:
-        """Its first tokens."""
+        """Return the candidate with its first `length` tokens only."""
         return Candidate(self.chain.cut(length), self.beliefs[:length], length, self.rate)
 
 
 def merge(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Where chains of different drafters begin alike they are believed more; what another one contains is left out.
+    """Raise beliefs where chains of different drafters begin alike, and drop chains that another one contains.
 
-    Of two equal chains the one that was believed more is kept, of equal beliefs the first.
+    Of two equal chains the one that was believed more is kept; of equal beliefs the first.
     """
     raised = [_raised(candidate, candidates) for candidate in candidates]
     order = sorted(range(len(raised)), key=lambda i: (-len(raised[i].token_ids), [-b for b in candidates[i].beliefs]))
@@ -60,13 +60,13 @@ def merge(candidates: Sequence[Candidate]) -> list[Candidate]:
 def choose_chains(
     candidates: Sequence[Candidate], best: Candidate, room: int, most: int, rate: Rate
 ) -> list[Candidate]:
-    """The best candidate, and those that together with it bring more tokens a millisecond, cut to what fits.
+    """Return the best candidate, and those that together with it bring more tokens a millisecond, cut to fit.
 
     Args:
-        candidates: what there is, the best among them.
-        best: leads, and is cut to what is worth verifying of it alone.
+        candidates: all, the best among them.
+        best: leads, and is cut to the length that is worth verifying alone.
         room: rows behind the one of the pending token; each further chain needs one for it again.
-        most: chains.
+        most: the most chains.
         rate: of a step.
     """
     chosen, value = [best], _value([best], rate)
@@ -93,7 +93,7 @@ def _raised(candidate: Candidate, others: Sequence[Candidate]) -> Candidate:
 
 
 def _fitted(chains: Sequence[Candidate], room: int) -> list[Candidate]:
-    """Without the least probable ends that don't fit."""
+    """Cut the least probable ends until the chains fit."""
     lengths = [len(chain.token_ids) for chain in chains]
     alive = [list(accumulate(chain.beliefs, mul)) for chain in chains]
     while sum(lengths) + sum(length > 0 for length in lengths[1:]) > room:
@@ -103,7 +103,7 @@ def _fitted(chains: Sequence[Candidate], room: int) -> list[Candidate]:
 
 
 def _value(chains: Sequence[Candidate], rate: Rate) -> float:
-    """Tokens a millisecond; what several chains begin with counts once."""
+    """Return tokens a millisecond; tokens that several chains begin with count once."""
     ordered = sorted(chains, key=lambda chain: chain.token_ids)
     emitted: float = 1.0 + num_expected(ordered[0].beliefs)
     for before, chain in pairwise(ordered):

@@ -1,4 +1,4 @@
-"""How a small model keeps up with the text: its cache holds the beginning of it, and catches up when it is asked."""
+"""Keeps a small model's cache in step with the text: the cache holds its beginning, and catches up when it is asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decoding.models.language_model import Cache
 
 
 class DraftCache:
-    """The text of a request so far, and a cache of a model of its own."""
+    """The text of a request so far, and the cache of a drafter's own model."""
 
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
@@ -17,32 +17,32 @@ class DraftCache:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of the cache's keys and values."""
+        """The memory of the cache's keys and values in bytes."""
         return self.cache.num_bytes
 
     @property
     def num_unread(self) -> int:
-        """Tokens that the cache doesn't hold yet."""
+        """The number of tokens that the cache doesn't hold yet."""
         return len(self.ids) - len(self.cache)
 
     @property
     def pending(self) -> list[int]:
-        """What it doesn't hold yet: at least one token."""
+        """Return the tokens that the cache doesn't hold yet: at least one."""
         return self.ids[len(self.cache) :]
 
     @property
     def answer_ids(self) -> list[int]:
-        """What follows the prompt."""
+        """Return the tokens behind the prompt."""
         return self.ids[self._num_prompt :]
 
     def begin(self, prompt_ids: Sequence[int]) -> None:
-        """Keep of the cache what the new prompt begins with."""
+        """Keep the part of the cache that the new prompt begins with."""
         self.ids = list(prompt_ids)
         self._num_prompt = len(self.ids)
         self.cache.roll_back(min(self.cache.common_prefix_len(self.ids), len(self.ids) - 1))
 
     def append(self, emitted_ids: Sequence[int]) -> None:
-        """The text goes on; keys and values of other tokens, which were only drafted, are dropped."""
+        """Append emitted tokens; keys and values of refused draft tokens are dropped."""
         start = len(self.ids)
         self.ids += emitted_ids
         read = self.cache.token_ids[start:]

@@ -1,4 +1,4 @@
-"""What drafters make of logits: the likeliest token of each row with its probability, and a draft out of several.
+"""Turns a model's logits into guesses, the likeliest token of each row with its probability, and guesses into a draft.
 
 Knows no model. Dimension letters: T rows, V vocabulary.
 """
@@ -14,15 +14,15 @@ from torch import Tensor
 from decoding.speculation.drafting import EMPTY, Chain, Draft
 from decoding.speculation.sampling import Sampling, sample
 
-# A draft ends where it would stand as a whole with less than this probability: a row costs a CPU a quarter of a step,
-# and a GPU next to nothing.
+# chosen: a draft ends where it is less likely than this to be accepted as a whole: a row costs a CPU a quarter of a
+# step, and a GPU next to nothing.
 LEAST: Final = {"cpu": 0.3}
 LEAST_ELSEWHERE: Final = 0.05
 LEAST_RIVAL: Final = 0.15
 
 
 class Guess(NamedTuple):
-    """A token and its probability; `second_id` is the one that is likeliest beside it, -1 where it isn't known."""
+    """A token and its probability; `second_id` is the second likeliest token, -1 where it isn't known."""
 
     token_id: int
     probability: float
@@ -31,7 +31,7 @@ class Guess(NamedTuple):
 
 
 def guesses(logits: Tensor, sampling: Sampling, position: int) -> Iterator[Guess]:
-    """A guess from each row of `logits` (T, V), as the target would choose; on a CPU as they are asked for.
+    """Yield a guess from each row of `logits` (T, V), as the target would choose; on a CPU lazily.
 
     The probability is that of temperature 1. `position` is the first predicted token's.
     """
@@ -49,7 +49,7 @@ def guesses(logits: Tensor, sampling: Sampling, position: int) -> Iterator[Guess
 
 
 def draft_of(guessed: Iterable[Guess], drafter: str, least: float, *, are_independent: bool = False) -> Draft:
-    """The guesses as a draft, up to where it would stand as a whole with less than `least`; the rivals come after it.
+    """Make a draft of guesses, up to where it is less likely than `least` as a whole; rivals come after it.
 
     Args:
         guessed: one for each place.
@@ -79,12 +79,12 @@ def draft_of(guessed: Iterable[Guess], drafter: str, least: float, *, are_indepe
 
 
 def least_on(device: str) -> float:
-    """The smallest probability of a whole draft on a kind of device."""
+    """Return the smallest probability of a whole draft on a kind of device."""
     return LEAST.get(device, LEAST_ELSEWHERE)
 
 
 def _two_likeliest(row: Tensor) -> Guess:
-    """Of one row (V,) on a CPU; numpy wakes no threads, which would cost more than they save."""
+    """Return a guess from one row (V,) on a CPU; numpy wakes no threads, which would cost more than they save."""
     values = row.float().numpy()
     best = int(values.argmax())
     relative = np.exp(values - values[best])

@@ -1,6 +1,6 @@
 """Drafts with a small model of the same tokenizer.
 
-Speculative decoding: Leviathan et al. 2022 (https://arxiv.org/abs/2211.17192), Chen et al. 2023
+Speculative decoding: Leviathan et al. 2023 (https://arxiv.org/abs/2211.17192), Chen et al. 2023
 (https://arxiv.org/abs/2302.01318). The draft is chosen as the target chooses, with the same noise and the same tokens
 barred, and ends where the model is not sure of itself.
 """
@@ -19,7 +19,7 @@ from decoding.speculation.sampling import barred, choose
 
 NOT_TIMED: Final[Mapping[int, float]] = {}
 MAX_DRAFT = 4
-MAX_AHEAD = 8  # where the model goes on by itself
+MAX_AHEAD = 8  # chosen: for models that draft several tokens in one call
 MIN_PROBABILITY = 0.4
 
 
@@ -31,7 +31,7 @@ class DraftModel:
     def __init__(
         self, model: LanguageModel, cache: Cache, *, name: str = "draft", step_ms: Mapping[int, float] = NOT_TIMED
     ) -> None:
-        """`step_ms` is what a pass of the model takes by its number of rows, as far as it was timed."""
+        """`step_ms` is the time of a pass of the model by its number of rows, as far as it was measured."""
         self.name = name
         widest = max(step_ms, default=1)
         self.cost = DraftingCost(
@@ -43,25 +43,25 @@ class DraftModel:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of its keys and values."""
+        """The memory of its keys and values in bytes."""
         return self._text.num_bytes
 
     @property
     def num_unread(self) -> int:
-        """Tokens that the cache doesn't hold yet."""
+        """The number of tokens that the cache doesn't hold yet."""
         return self._text.num_unread
 
     def begin(self, request: DraftRequest) -> None:
-        """Keep of the cache what the new prompt begins with."""
+        """Keep the part of the cache that the new prompt begins with."""
         self._request = request
         self._text.begin(request.prompt_ids)
 
     def observe(self, outcome: Outcome) -> None:
-        """Append what was emitted; keys and values of a refused draft are dropped."""
+        """Append emitted tokens; keys and values of a refused draft are dropped."""
         self._text.append(outcome.emitted_ids)
 
     def propose(self, budget: int) -> Draft:
-        """A few tokens, one small step each."""
+        """Propose a few tokens, one small step each."""
         text = self._text
         room = text.cache.capacity - len(text.ids)
         drafted: list[int] = []
@@ -78,10 +78,10 @@ class DraftModel:
         return self._draft(drafted)
 
     def close(self) -> None:
-        """The cache stays for the next request."""
+        """Do nothing: the cache stays for the next request."""
 
     def _is_greedy(self) -> bool:
-        """Whether the likeliest token is the choice: greedy, and nothing is barred any more."""
+        """Return whether the likeliest token is the choice: greedy, and nothing is barred any more."""
         if self._request.sampling.temperature > 0:
             return False
         healing = self._request.healing
@@ -99,7 +99,7 @@ class DraftModel:
         return Draft((Chain(tuple(token_ids), self.name),)) if token_ids else EMPTY
 
     def _read(self, pending: list[int]) -> torch.Tensor:
-        """Logits (V,) after the pending tokens."""
+        """Return logits (V,) after the pending tokens."""
         while True:
             part, pending = pending[: self._model.prefill_width], pending[self._model.prefill_width :]
             logits = self._model.advance(part, self._text.cache)
@@ -107,7 +107,7 @@ class DraftModel:
                 return logits
 
     def _barred(self, logits: torch.Tensor, drafted: list[int]) -> torch.Tensor:
-        """The logits (V,) of what healing allows, −inf elsewhere."""
+        """Return the logits (V,) of tokens that healing allows, −inf elsewhere."""
         if self._request.healing is None:
             return logits
         allowed = self._request.healing.allowed_next([*self._text.answer_ids, *drafted])

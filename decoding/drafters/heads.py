@@ -1,7 +1,7 @@
 """Drafts with extra heads on the target's own hidden state: no model to keep in step, no prompt to read.
 
-Medusa: Cai et al. 2024 (https://arxiv.org/abs/2401.10774), verified as every other draft; what the heads are is said in
-models/heads.py. Before the first token of an answer there is no state to begin with.
+Medusa: Cai et al. 2024 (https://arxiv.org/abs/2401.10774), verified as every other draft; models/heads.py describes the
+heads. Before the first token of an answer there is no hidden state to start from.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NEEDS: Final = frozenset((HIDDEN,))
 
 
 class HeadsDrafter:
-    """Goes on from the state in which the target chose its last token."""
+    """Starts from the hidden state in which the target chose its last token."""
 
     name = "heads"
     cost = PER_PROPOSAL
@@ -35,26 +35,26 @@ class HeadsDrafter:
         self._emitted: list[int] = []
 
     def begin(self, request: DraftRequest) -> None:
-        """Forget the last answer."""
+        """Forget the last answer's hidden state."""
         self._request = request
         self._hidden = None
         self._emitted = []
 
     def observe(self, outcome: Outcome) -> None:
-        """Keep the state that the last token was chosen from."""
+        """Keep the hidden state that the last token was chosen from."""
         self._emitted += outcome.emitted_ids
         if outcome.emitted_ids:
             self._hidden = None if outcome.hidden is None else outcome.hidden[-1].clone()
 
     def propose(self, budget: int) -> Draft:
-        """A token of each head, up to where they are not sure of themselves."""
+        """Propose a token of each head, up to where they are not sure of themselves."""
         healing = self._request.healing
         if self._hidden is None or (healing is not None and healing.allowed_next(self._emitted) is not None):
             return EMPTY
         return draft_of(self._guesses(self._hidden, budget), self.name, self._least)
 
     def close(self) -> None:
-        """Nothing outlives a request."""
+        """Do nothing, since nothing outlives a request."""
         self._hidden = None
 
     def _guesses(self, hidden: Tensor, budget: int) -> Iterator[Guess]:
@@ -63,7 +63,7 @@ class HeadsDrafter:
         state, token_id = heads.begin(hidden), self._emitted[-1]
         for number in range(min(budget, len(heads))):
             state, logits = heads.go_on(state, number, token_id)
-            if sampling.temperature > 0:  # the noise of a token depends on its id
+            if sampling.temperature > 0:  # noise depends on the token's id, so the whole vocabulary has a place
                 whole = torch.full((heads.vocabulary,), -torch.inf, device=logits.device)
                 whole[heads.kept] = logits.float()
                 guess = next(guesses(whole[None], sampling, position + number))

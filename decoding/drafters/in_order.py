@@ -1,4 +1,4 @@
-"""Drafters by order: the first that proposes anything is taken at its word. For callers without measured costs."""
+"""Asks drafters in order and takes the first proposal. For callers without measured costs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class InOrder:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What any of them needs."""
+        """The needs of all drafters."""
         return self._roster.needs
 
     def begin(self, request: DraftRequest) -> None:
-        """Tell all of them."""
+        """Tell all drafters of the request."""
         self._roster.begin(request)
 
     def propose(self, budget: int) -> Draft:
-        """The first draft there is, of at most `budget` tokens in each chain."""
+        """Return the first draft that has tokens to verify, of at most `budget` tokens in each chain."""
         if budget < 1:
             return EMPTY
         probes: list[Chain] = []
@@ -42,9 +42,9 @@ class InOrder:
         return Draft(tuple(probes))
 
     def observe(self, outcome: Outcome) -> None:
-        """Tell all of them."""
+        """Tell all drafters of the outcome."""
         self._roster.observe(outcome)
 
     def close(self) -> None:
-        """Tell all of them."""
+        """Tell all drafters that the request is over."""
         self._roster.close()

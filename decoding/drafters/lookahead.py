@@ -1,9 +1,9 @@
-"""Drafts from n-grams that the target itself comes upon while it guesses ahead.
+"""Drafts from n-grams that the target itself generates while it guesses ahead.
 
 Lookahead decoding: Fu et al. 2024 (https://arxiv.org/abs/2402.02057). A window of guesses stands behind the text as a
 probe, which the target evaluates beside each step: its choice behind each guess is a better guess for the next round
-(Jacobi iteration). What the rounds leave behind one another, position by position, are n-grams that are likely
-together; they are pooled by their first token and proposed when that token has been emitted.
+(Jacobi iteration). The choices of successive rounds at successive positions form n-grams that are likely together; they
+are pooled by their first token and proposed when that token has been emitted.
 
 The paper's window is one masked block of several levels. Here a level is a chain of its own, so that every row sees
 what it would see if it were the text.
@@ -50,7 +50,7 @@ class LookaheadDrafter:
         self._levels: deque[dict[int, int]] = deque(maxlen=ngram)
 
     def begin(self, request: DraftRequest) -> None:
-        """Guess anew; the pool stays."""
+        """Start with new guesses; the pool stays."""
         self._ids = list(request.prompt_ids)
         self._num_prompt = len(self._ids)
         self._healing = request.healing
@@ -58,13 +58,13 @@ class LookaheadDrafter:
         self._levels.append(self._seeded({}))
 
     def propose(self, budget: int) -> Draft:
-        """The n-grams that begin with the last token, the latest first, and the window as a probe."""
+        """Propose the n-grams that begin with the last token, the latest first, and the window as a probe."""
         window = Chain(self._guess(), self.name, role=PROBE)
         known = [ngram[:budget] for ngram in self._known(self._ids[-1]) if budget > 0 and self._may_follow(ngram)]
         return Draft((*(Chain(ngram, self.name) for ngram in dict.fromkeys(known)), window))
 
     def observe(self, outcome: Outcome) -> None:
-        """Append what was emitted; take the target's choices as the next window, and pool what lies behind."""
+        """Append emitted tokens, take the target's choices as the next window, and pool the new n-grams."""
         start = len(self._ids)  # the position behind the text that the probe followed
         self._ids += outcome.emitted_ids
         if not outcome.probe_ids:
@@ -76,14 +76,14 @@ class LookaheadDrafter:
         self._levels.append(self._seeded(chosen))
 
     def close(self) -> None:
-        """The pool stays for the next request."""
+        """Do nothing: the pool stays for the next request."""
 
     def _guess(self) -> tuple[int, ...]:
         level = self._levels[-1]
         return tuple(level[len(self._ids) + i] for i in range(self._window))
 
     def _seeded(self, level: dict[int, int]) -> dict[int, int]:
-        """The level with a guess for each position of the window: where there is none, the text from further back."""
+        """Return the level with a guess for each position of the window, from earlier text where it has none."""
         end = len(self._ids)
         return {
             end + i: level.get(end + i, self._ids[(end - self._window + i) % len(self._ids)])
@@ -91,7 +91,7 @@ class LookaheadDrafter:
         }
 
     def _pool_ngram(self, last: int, chosen: dict[int, int]) -> None:
-        """Keep the n-gram that ends at position `last`: each token from one round later than the one before it."""
+        """Pool the n-gram that ends at position `last`: each token from one round later than the one before it."""
         levels = [*self._levels, chosen][-self._ngram :]
         places = range(last - len(levels) + 1, last + 1)
         if len(levels) < self._ngram or any(place not in level for place, level in zip(places, levels, strict=True)):
@@ -110,7 +110,7 @@ class LookaheadDrafter:
         return self._pool.get(token_id, ())
 
     def _may_follow(self, chain: tuple[int, ...]) -> bool:
-        """Whether healing allows the first token."""
+        """Return whether healing allows the first token."""
         if self._healing is None:
             return True
         allowed = self._healing.allowed_next(self._ids[self._num_prompt :])

@@ -1,4 +1,4 @@
-"""Drafts of several tokens from one pass of a small model: behind the text stand mask tokens, each for a token to come.
+"""Drafts several tokens in one pass of a small model: mask tokens behind the text each stand for a token to come.
 
 PARD: An et al. 2025 (https://arxiv.org/abs/2504.18583). The last token of the text and k - 1 masks behind it are k rows
 of one step, which predict k tokens. The masks' slots are never kept, so the cache holds the text alone.
@@ -17,7 +17,7 @@ from decoding.models.parallel import ParallelModel
 from decoding.speculation.drafting import EMPTY, NOTHING, PER_PROPOSAL, Draft, DraftRequest, Outcome
 from decoding.speculation.sampling import barred
 
-ROOM: Final = 2  # tokens that are asked for beyond as many as the model was sure of the last time
+ROOM: Final = 2  # chosen: so many more tokens are asked for than the model was sure of the last time
 
 
 class ParallelDrafter:
@@ -37,30 +37,30 @@ class ParallelDrafter:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of its keys and values."""
+        """The memory of its keys and values in bytes."""
         return self._text.num_bytes
 
     @property
     def num_unread(self) -> int:
-        """Tokens that the cache doesn't hold yet."""
+        """The number of tokens that the cache doesn't hold yet."""
         return self._text.num_unread
 
     def begin(self, request: DraftRequest) -> None:
-        """Keep of the cache what the new prompt begins with."""
+        """Keep the part of the cache that the new prompt begins with."""
         self._request = request
         self._text.begin(request.prompt_ids)
         self._reach = self._parallel.num_tokens
 
     def observe(self, outcome: Outcome) -> None:
-        """Append what was emitted; the cache never held what was only drafted."""
+        """Append emitted tokens; the cache never held drafted ones."""
         self._text.append(outcome.emitted_ids)
 
     def propose(self, budget: int) -> Draft:
-        """Tokens up to where the model is not sure of itself; one pass, with few masks where the last one had too many.
+        """Propose tokens up to where the model is not sure of itself, in one pass; few masks if the last had too many.
 
         On a CPU a mask takes as long as a token: six tokens of the shipped draft's size 0.33 ms, and two 0.14.
         """
-        # A mask at the model's last position would stand for a token that has no place.
+        # A mask at the model's last position would stand for a token beyond its length.
         room = self._model.shape.max_len - len(self._text.ids)
         num_tokens = min(budget, self._parallel.num_tokens, room, self._reach)
         if num_tokens < 1:
@@ -71,7 +71,7 @@ class ParallelDrafter:
             return EMPTY  # the target takes another token than the likeliest there
         healing = self._request.healing
         if healing is not None and (allowed := healing.allowed_next(self._text.answer_ids)) is not None:
-            # Only the first row: what may follow depends on what comes before, which the other rows don't know.
+            # Only the first row is used: healing depends on the text before a token, which the other rows don't know.
             logits = barred(logits[:1], allowed)
         found = guesses(logits, sampling, len(self._text.ids))
         draft = draft_of(found, self.name, self._least, are_independent=True)
@@ -80,10 +80,10 @@ class ParallelDrafter:
         return draft
 
     def close(self) -> None:
-        """The cache stays for the next request."""
+        """Do nothing: the cache stays for the next request."""
 
     def _read(self, num_tokens: int) -> Tensor:
-        """Logits (num_tokens, V) of the tokens to come; commits the text, and no mask."""
+        """Return logits (num_tokens, V) of the tokens to come; commit the text, and no mask."""
         pending = self._text.pending
         width = self._model.capabilities.step_width - (num_tokens - 1)
         while len(pending) > width:

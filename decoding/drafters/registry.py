@@ -1,4 +1,4 @@
-"""The drafters by name: what each needs of an engine, and how one is made for a session.
+"""Registers the drafters by name: what each needs of an engine, and how one is made for a session.
 
 A new drafter is one entry here and one name in `protocol/methods.py`. Knows no request and no policy.
 """
@@ -26,20 +26,20 @@ from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method, drafter_names
 from decoding.speculation.drafting import Drafter
 
-# What `auto` is, by the kind of device; see the decisions in ARCHITECTURE.md for the figures.
+# The drafters of `auto` by the kind of device; docs/decisions/drafting-and-policy.md has the figures.
 BEST: Final[Mapping[str, tuple[str, ...]]] = {"cpu": ("lookup", "draft")}
 BEST_ELSEWHERE: Final = ("lookup", "suffix", "draft")  # where rows cost next to nothing
-# The drafter that looks into datastores.
+# The drafter that searches datastores.
 SEARCHES_CODE: Final = "suffix"
-# In `SessionState.shared`: the texts that `suffix` has learnt.
+# The key of `SessionState.shared` for the texts that `suffix` has learnt.
 LIVE_TEXT: Final = "live text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionState:
-    """What a drafter may use of its session: the target's cache, to read, and what all sessions of an engine share.
+    """What a drafter may use of its session: the target's cache, to read, and values shared by all sessions.
 
-    `shared` is for what a drafter has once for an engine, under its own name: an index of a workspace, say.
+    `shared` is for what a drafter has once for an engine, under its own name, for example an index of a workspace.
     """
 
     cache: Cache
@@ -48,7 +48,7 @@ class SessionState:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """`make` is for one session; `why_not` says why these models have no such drafter, "" where they have."""
+    """A drafter's entry: `make` makes one for a session; `why_not` says why these models have none, or ""."""
 
     make: Callable[[ModelSet, SessionState], Drafter]
     why_not: Callable[[ModelSet], str] = lambda models: ""
@@ -70,7 +70,7 @@ def _heads(models: ModelSet, _session: SessionState) -> Drafter:
 
 
 def _self_draft(models: ModelSet, session: SessionState) -> Drafter:
-    """One reduced model for the whole engine, chosen on Python that is at hand: this file."""
+    """Make a drafter on one reduced model for the whole engine, chosen on Python that is at hand: this file."""
     if "self" not in session.shared:
         assert skips_layers(models.target)
         session.shared["self"] = skip_layers(models.target, models.encode(inspect.getsource(sys.modules[__name__])))
@@ -78,7 +78,7 @@ def _self_draft(models: ModelSet, session: SessionState) -> Drafter:
 
 
 def _suffix(models: ModelSet, session: SessionState) -> Drafter:
-    """Texts of before and datastores are the engine's; a bench that takes them out of `shared` begins anew."""
+    """Make a drafter on texts and datastores of the engine; a benchmark that removes them from `shared` starts anew."""
     shared, vocabulary = session.shared, models.tokenizer.get_vocab
 
     def live() -> LiveText:
@@ -101,7 +101,7 @@ ENTRIES: Final[Mapping[str, Entry]] = {
 
 
 def why_not(name: str, models: ModelSet) -> str:
-    """Why an engine with these models has no such drafter, "" where it has."""
+    """Return why an engine with these models has no such drafter, "" where it has."""
     if name not in ENTRIES:
         return "this version has none"
     if not models.target.capabilities.verifies_drafts:
@@ -110,7 +110,7 @@ def why_not(name: str, models: ModelSet) -> str:
 
 
 def choose(method: Method, models: ModelSet) -> tuple[tuple[str, ...], str]:
-    """The names of the drafters that a method means here, and what of those it names is missing, "" if nothing is.
+    """Return the names of the drafters that a method means here, and a sentence on those missing, or "".
 
     "" is the method of the engine's settings.
     """

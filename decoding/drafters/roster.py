@@ -1,4 +1,4 @@
-"""The drafters of a request: who is awake, and what those that sleep have missed.
+"""Keeps the drafters of a request: who is awake, and what those that sleep have missed.
 
 A drafter that raises is dropped for the rest of the request: drafts are advice. Knows no policy and no clock.
 """
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Roster:
-    """Tells drafters of rounds, in the order given; one that sleeps is told of what it missed when it is woken."""
+    """Tells drafters of rounds, in the given order. One that sleeps is told of the missed rounds when it is woken."""
 
     def __init__(self, drafters: Sequence[Drafter]) -> None:
         self._all = list(drafters)
@@ -33,12 +33,12 @@ class Roster:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What any of those that are awake needs."""
+        """The needs of all drafters that are awake."""
         return frozenset().union(*(drafter.needs for drafter in self.awake))
 
     @property
     def all_sleep(self) -> bool:
-        """Whether none is awake."""
+        """Whether no drafter is awake."""
         return len(self._unseen_ids) == len(self.active)
 
     def begin(self, request: DraftRequest) -> None:
@@ -49,7 +49,7 @@ class Roster:
             self._tell(drafter, lambda told: told.begin(request))
 
     def ask(self, drafter: Drafter, budget: int) -> Draft:
-        """What a drafter proposes; nothing if it fails."""
+        """Return a drafter's proposal; an empty draft if it fails."""
         try:
             return drafter.propose(budget)
         except Exception:
@@ -57,28 +57,28 @@ class Roster:
             return EMPTY
 
     def observe(self, outcome: Outcome) -> None:
-        """Tell those that are awake, and note for the others what was emitted."""
+        """Tell the drafters that are awake, and remember the emitted tokens for the others."""
         for drafter in self.awake:
             self._tell(drafter, lambda told: told.observe(outcome))
         self.note(outcome)
 
     def note(self, outcome: Outcome) -> None:
-        """Remember what was emitted, for those that sleep."""
+        """Remember the emitted tokens for drafters that sleep."""
         for unseen_ids in self._unseen_ids.values():
             unseen_ids.extend(outcome.emitted_ids)
 
     def put_to_sleep(self, drafter: Drafter) -> None:
-        """Tell it of no more rounds until it is woken."""
+        """Tell a drafter of no more rounds until it is woken."""
         self._unseen_ids.setdefault(drafter.name, [])
 
     def wake(self, drafter: Drafter) -> None:
-        """Tell it of what it missed, if it slept."""
+        """Tell a drafter of the rounds that it missed, if it slept."""
         if unseen_ids := self._unseen_ids.pop(drafter.name, None):
             missed = Outcome(emitted_ids=tuple(unseen_ids), num_accepted=0, draft=EMPTY)
             self._tell(drafter, lambda told: told.observe(missed))
 
     def close(self) -> None:
-        """Tell all, the dropped ones too; what they learn from, they get to see first."""
+        """Tell all drafters, the dropped ones too; they first get to see the rounds that they missed."""
         for drafter in list(self.active):
             self.wake(drafter)
         for drafter in self._all:

@@ -1,8 +1,8 @@
-"""The target with some of its layers left out, as its own draft.
+"""Drafts with the target itself, some of its layers left out.
 
 Self-speculative decoding by skipping layers: Zhang et al. 2023 (https://arxiv.org/abs/2309.08168). It needs no other
-weights and no training, only a cache of its own. Which layers are left out is found out once for each model, by
-how little each of them changes what the model chooses (as SWIFT does while it runs: Xia et al. 2024,
+weights and no training, only a cache of its own. Which layers are left out is decided once for each model, by how
+little each of them changes what the model chooses (as SWIFT does while it runs: Xia et al. 2024,
 https://arxiv.org/abs/2410.06916).
 """
 
@@ -18,14 +18,14 @@ NUM_COMPARED = 32
 
 
 def skip_layers(target: SkipsLayers, sample_ids: Sequence[int]) -> LanguageModel:
-    """The target with half of its layers.
+    """Return the target with half of its layers.
 
     Args:
-        target: keeps what it has.
-        sample_ids: some text of the kind that it is going to write; choices at its last tokens are compared.
+        target: stays as it is.
+        sample_ids: some text of the kind that it is going to generate; choices at its last tokens are compared.
     """
     num_layers = target.num_layers
-    sample_ids = list(sample_ids[-(target.shape.max_len - 1) :]) or [0, 0]  # a tokenizer may know no word of it
+    sample_ids = list(sample_ids[-(target.shape.max_len - 1) :]) or [0, 0]  # a tokenizer may have no token for the text
     wanted = _choices(target, sample_ids)
     kept = list(range(num_layers))
     agreements = {
@@ -40,12 +40,12 @@ def skip_layers(target: SkipsLayers, sample_ids: Sequence[int]) -> LanguageModel
 
 
 def self_draft(reduced: LanguageModel) -> DraftModel:
-    """The drafter of what `skip_layers` has made."""
+    """Return the drafter of a model that `skip_layers` has made."""
     return DraftModel(reduced, reduced.new_cache(), name="self")
 
 
 def _choices(model: LanguageModel, ids: Sequence[int]) -> list[int]:
-    """What a model would put behind each of the last tokens."""
+    """Return the model's choices behind each of the last tokens."""
     cache = model.new_cache()
     first = max(1, len(ids) - NUM_COMPARED)
     for start in range(0, first, model.prefill_width):

@@ -1,10 +1,9 @@
-"""Drafts by what followed the last tokens in texts of before, on this machine: live ones, and datastores of code.
+"""Drafts what followed the last tokens in earlier texts on this machine: live ones, and datastores of code.
 
-SuffixDecoding, Oliaro et al. 2024 (https://arxiv.org/abs/2411.04975), over a bounded automaton of what was asked and
-answered; REST, He et al. 2023 (https://arxiv.org/abs/2311.08252), over suffix arrays on disk. Every source names what
-followed its longest match and how often; what promises most tokens is the draft, and the others are its rivals.
-
-It must not know files: it is given what can be searched.
+SuffixDecoding, Oliaro et al. 2024 (https://arxiv.org/abs/2411.04975), over a bounded automaton of requests and answers;
+REST, He et al. 2023 (https://arxiv.org/abs/2311.08252), over suffix arrays on disk. Every source tells what followed
+its longest match and how often; the chain with the most expected tokens is the draft, and the others are its rivals. It
+must not know files: it is given what can be searched.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from decoding.speculation.drafting import NOTHING, PER_PROPOSAL, Chain, Draft, D
 
 MIN_MATCH: Final = 2
 MAX_DRAFT: Final = 16
-# What the live text is so sure of, the datastores are not asked about.
+# chosen: where the live text is so sure of a token, the datastores are not searched.
 SURE: Final = 0.6
-MAX_PROMPT_IDS: Final = 1024  # learnt before the first step, the latest of them
+MAX_PROMPT_IDS: Final = 1024  # chosen: so many of the prompt's last tokens are learnt before the first step
 MAX_HINT_IDS: Final = 512
 
 Stores = Callable[[], Sequence[SuffixArray]]
 
 
 class _Cursor:
-    """How much of the end of a text an automaton holds, as the text goes on."""
+    """The state of an automaton behind a text that grows: how much of the text's end it holds."""
 
     def __init__(self, automaton: Automaton, token_ids: Sequence[int]) -> None:
         self.automaton = automaton
@@ -48,7 +47,7 @@ class _Cursor:
 
 
 class SuffixDrafter:
-    """Reads along in the live text and asks the datastores."""
+    """Follows the live text in all automata, and searches the datastores."""
 
     name = "suffix"
     cost = PER_PROPOSAL
@@ -56,7 +55,7 @@ class SuffixDrafter:
     num_unread = 0
 
     def __init__(self, live: Callable[[], LiveText], stores: Stores) -> None:
-        """`live` and `stores` are asked at each request; all sessions share them."""
+        """`live` and `stores` are called at each request; all sessions share them."""
         self._live_now, self._stores_now = live, stores
         self._live = live()
         self._stores: Sequence[SuffixArray] = ()
@@ -67,7 +66,7 @@ class SuffixDrafter:
         self._learnt_ids: list[int] = []
 
     def begin(self, request: DraftRequest) -> None:
-        """Learn what is new of the prompt and of the hints, and find its end in what was learnt before."""
+        """Learn the new part of the prompt and of the hints, and find the prompt's end in what was learnt before."""
         self._request = request
         if (live := self._live_now()) is not self._live:
             self._live, self._learnt_ids = live, []
@@ -80,12 +79,12 @@ class SuffixDrafter:
         self._learn_prompt()
 
     def observe(self, outcome: Outcome) -> None:
-        """Go on in all automata, and learn what was emitted."""
+        """Follow the emitted tokens in all automata, and learn them."""
         self._read(outcome.emitted_ids)
         self._ids += outcome.emitted_ids
 
     def propose(self, budget: int) -> Draft:
-        """The chain that promises most tokens, and at most three others."""
+        """Propose the chain with the most expected tokens, and at most three others."""
         length = min(budget, MAX_DRAFT)
         chains = [chain for cursor in self._cursors for chain in _from_automaton(cursor, length)]
         if not any(chain.scores[0] >= SURE for chain in chains):
@@ -98,12 +97,12 @@ class SuffixDrafter:
         return to_draft(_without_beginnings(chains), budget, self.name)
 
     def close(self) -> None:
-        """What was learnt stays, for all sessions."""
+        """Do nothing: what was learnt stays, for all sessions."""
         self._learnt_ids = self._ids
         self._cursors, self._writer, self._stores = [], None, ()
 
     def _learn_prompt(self) -> None:
-        """Read what differs from the text of before, and stand behind the prompt then."""
+        """Learn the part of the prompt that differs from the text before, and stand behind the prompt then."""
         ids, last = self._ids, self._learnt_ids
         begin = common_prefix_len(ids, last)
         num_alike = min(common_prefix_len(ids[::-1], last[::-1]), len(ids) - begin, len(last) - begin)
@@ -115,12 +114,12 @@ class SuffixDrafter:
             self._stand_behind(ids[-DEPTH:])
 
     def _stand_behind(self, token_ids: Sequence[int]) -> None:
-        """Go on from a text that is known."""
+        """Move the cursors behind a known text."""
         self._writer = self._live.open(token_ids)
         self._cursors = [_Cursor(automaton, token_ids) for automaton in self._live.automata]
 
     def _read(self, token_ids: Sequence[int]) -> None:
-        """Follow each token and only then learn it: it is no match of itself."""
+        """Follow each token and only then learn it, so that it doesn't match itself."""
         for token_id in token_ids:
             for cursor in self._cursors:
                 cursor.follow(token_id)
@@ -128,13 +127,13 @@ class SuffixDrafter:
                 self._writer.write((token_id,))
 
     def _allowed(self) -> Sequence[int] | None:
-        """What healing allows for the first token: the match stands before what was taken back."""
+        """Return the token ids that healing allows first, or None for all: the match ends before the healed bytes."""
         healing = self._request.healing
         return None if healing is None else healing.allowed_next(self._ids[len(self._request.prompt_ids) :])
 
 
 def _from_automaton(cursor: _Cursor, length: int) -> list[Chain]:
-    """The likeliest way on from a match, and those that begin otherwise, the likeliest first."""
+    """Return the likeliest chain behind a match, and those that begin otherwise, the likeliest first."""
     automaton = cursor.automaton
     state, matched, counts = automaton.followers(cursor.state, cursor.matched)
     if matched < MIN_MATCH or not counts:
@@ -157,12 +156,12 @@ def _from_automaton(cursor: _Cursor, length: int) -> list[Chain]:
 
 
 def _score(counts: Mapping[int, int], token_id: int, match_len: int) -> float:
-    # What is only known as the beginning of another text was not counted.
+    # A count of 0 is possible: text that was learnt only as context of another isn't counted.
     return in_own_text(counts[token_id] or 1, sum(counts.values()) or len(counts), match_len)
 
 
 def _without_beginnings(chains: Sequence[Chain]) -> list[Chain]:
-    """The chains that no better one goes on from or begins with."""
+    """Return the chains that no better one contains or begins."""
     kept: list[Chain] = []
     for chain in chains:
         if not any(

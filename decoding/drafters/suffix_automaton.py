@@ -1,9 +1,8 @@
-"""A suffix automaton that grows token by token: every run of tokens that its texts have, and how often it stood there.
+"""Implements a suffix automaton that grows token by token: it holds every run of tokens of its texts, with counts.
 
 Blumer et al. 1985 (https://doi.org/10.1016/0304-3975(85)90157-4), for several texts; as a source of drafts:
-SAM-Decoding, Hu et al. 2024 (https://arxiv.org/abs/2411.10666). To follow a text takes constant time a token.
-
-It knows tokens alone. `LiveText` bounds its memory: the oldest half is forgotten at once.
+SAM-Decoding, Hu et al. 2024 (https://arxiv.org/abs/2411.10666). To follow a text takes constant time a token. It knows
+tokens alone. `LiveText` bounds its memory: the oldest half is forgotten at once.
 """
 
 from __future__ import annotations
@@ -15,18 +14,20 @@ from typing import Final
 ROOT: Final = 0
 NOWHERE: Final = -1
 NO_TOKEN: Final = -1
-# Of a run that is added, only so many of its ends are counted: in a text of one token, they are as many as tokens.
+# chosen: of a run that is added, only so many of its ends are counted. A text that repeats one token would have as many
+# ends as tokens.
 MAX_COUNTED: Final = 48
 MAX_FOLLOWERS: Final = 64
-# About 100 bytes each; a token of code makes one and a half.
+# chosen: about 10 MB. measured: a state takes about 100 bytes, and a token of code makes one and a half.
 MAX_STATES: Final = 100_000
 
 
 class Automaton:
-    """States are numbers; each stands for runs of tokens that end at the same places, of which it knows the longest.
+    """The automaton.
 
-    Most states have one follower: those lie in arrays, and only further ones in dictionaries, of which a hundred
-    thousand would keep the interpreter's garbage collector busy.
+    A state is a number and stands for all runs of tokens that end at equal places; it knows the longest. Most states
+    have one follower: those lie in arrays, and only further ones in dictionaries, of which a hundred thousand would
+    keep the interpreter's garbage collector busy.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,7 @@ class Automaton:
         return len(self._link)
 
     def extend(self, state: int, token_id: int, *, is_new: bool = True) -> int:
-        """The state of a text that went to `state` and goes on with this token; `is_new` counts it."""
+        """Return the state of a text that led to `state` and continues with this token; `is_new` counts it."""
         after = self.after(state, token_id)
         if after == NOWHERE:
             after = self._append(state, token_id)
@@ -51,14 +52,14 @@ class Automaton:
         return after
 
     def after(self, state: int, token_id: int) -> int:
-        """Where a token leads that follows a state, `NOWHERE` if it never did."""
+        """Return the state behind a token that follows a state, `NOWHERE` if it never did."""
         if self._first_id[state] == token_id:
             return self._first_to[state]
         further = self._further.get(state)
         return NOWHERE if further is None else further.get(token_id, NOWHERE)
 
     def follow(self, state: int, matched: int, token_id: int) -> tuple[int, int]:
-        """State and length of the longest end of what was matched, with this token, that is held."""
+        """Return state and length of the longest end of the match, continued by this token, that is held."""
         while (after := self.after(state, token_id)) == NOWHERE:
             if state == ROOT:
                 return ROOT, 0
@@ -67,14 +68,14 @@ class Automaton:
         return self._settled(after, matched + 1)
 
     def find(self, token_ids: Sequence[int]) -> tuple[int, int]:
-        """The same for all of some tokens."""
+        """Return state and length of the longest end of these tokens that is held."""
         state, matched = ROOT, 0
         for token_id in token_ids:
             state, matched = self.follow(state, matched, token_id)
         return state, matched
 
     def followers(self, state: int, matched: int) -> tuple[int, int, dict[int, int]]:
-        """What followed the longest end of a match that anything followed: its state and length, and how often what."""
+        """Return state and length of the longest end of a match that has followers, and the count of each follower."""
         state, matched = self._settled(state, matched)
         while self._first_id[state] == NO_TOKEN and state != ROOT:
             state = self._link[state]
@@ -82,7 +83,7 @@ class Automaton:
         return state, matched, self.counts(state)
 
     def counts(self, state: int) -> dict[int, int]:
-        """What followed the runs of a state, and how often; nothing where so much did that none of it is likely."""
+        """Return the counts of a state's followers; empty if there are so many that none of them is likely."""
         if self._first_id[state] == NO_TOKEN:
             return {}
         found = {self._first_id[state]: self._count[self._first_to[state]]}
@@ -94,7 +95,7 @@ class Automaton:
         return found
 
     def _append(self, state: int, token_id: int) -> int:
-        """A new state behind one that no such token followed."""
+        """Make a new state behind one that no such token followed."""
         after = self._add(self._length[state] + 1, 0)
         while state != NOWHERE and (known := self.after(state, token_id)) == NOWHERE:
             self._lead(state, token_id, after)
@@ -105,7 +106,7 @@ class Automaton:
         return after
 
     def _settled(self, state: int, matched: int) -> tuple[int, int]:
-        """The state of what was matched, which may be shorter than all that a state was split off for since."""
+        """Return the state of a match, which may be shorter than all runs that a state has kept since it was split."""
         while state != ROOT and matched <= self._length[self._link[state]]:
             state = self._link[state]
         return state, matched
@@ -125,7 +126,7 @@ class Automaton:
             self._further.setdefault(state, {})[token_id] = after
 
     def _split(self, state: int, before: int, token_id: int) -> int:
-        """A state of its own for those runs of `state` that are `before` and this token, or ends of that."""
+        """Make a state of its own for those runs of `state` that are `before` and this token, or ends of that."""
         short = self._add(self._length[before] + 1, self._count[state])
         self._first_id[short], self._first_to[short] = self._first_id[state], self._first_to[state]
         if state in self._further:
@@ -145,7 +146,7 @@ class Automaton:
 
 
 class Writer:
-    """Adds to one text."""
+    """Appends tokens to one text of an automaton."""
 
     def __init__(self, automaton: Automaton, known_ids: Sequence[int]) -> None:
         self.automaton = automaton
@@ -154,13 +155,13 @@ class Writer:
             self._state = automaton.extend(self._state, token_id, is_new=False)
 
     def write(self, token_ids: Sequence[int]) -> None:
-        """Go on with these."""
+        """Append these tokens to the text."""
         for token_id in token_ids:
             self._state = self.automaton.extend(self._state, token_id)
 
 
 class LiveText:
-    """Texts that are learnt as they come, in two automata: when the younger is full, the older one is dropped.
+    """Learns texts as they come, in two automata: when the younger is full, the older one is dropped.
 
     The younger stands first. A text is written to its end where it was begun, so the bound is exceeded by that much.
     """
@@ -171,15 +172,15 @@ class LiveText:
 
     @property
     def num_tokens(self) -> int:
-        """Of all texts held."""
+        """The number of tokens of all texts held."""
         return sum(automaton.num_tokens for automaton in self.automata)
 
     def open(self, known_ids: Sequence[int] = ()) -> Writer:
-        """Begin a text; `known_ids` are only there so that what is written has something before it."""
+        """Start a text; `known_ids` only give the first tokens something to stand behind."""
         if len(self.automata[0]) >= self._max_young:
             self.automata = (Automaton(), self.automata[0])
         return Writer(self.automata[0], known_ids)
 
     def holds(self, token_ids: Sequence[int]) -> bool:
-        """Whether all of these tokens were learnt in this order."""
+        """Return whether all of these tokens were learnt in this order."""
         return any(automaton.find(token_ids)[1] == len(token_ids) for automaton in self.automata)

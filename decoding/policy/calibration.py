@@ -1,7 +1,7 @@
-"""How far a drafter's word can be taken: of the tokens that it was so sure of, how many stood. Numbers only.
+"""Calibrates drafters: how many of the tokens of which a drafter was so sure were accepted. Numbers only.
 
-A drafter that scores its tokens is calibrated by classes of scores; one that copies, by how many tokens matched.
-Both by language too, where there is enough of it. Older drafts count less. None of it tells a text.
+A drafter that scores its tokens is calibrated by classes of scores; one that copies, by how many tokens matched. Both
+also by language, where there is enough of it. Older drafts count less. The counts reveal no text.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-FORGETTING: Final = 0.97  # at each draft
-PRIOR_WEIGHT: Final = 6.0  # drafted tokens that a prior counts as
-# Acceptance at first: of look-up by how many tokens matched, of a model (0), which proposes only what it is sure of.
+FORGETTING: Final = 0.97  # chosen: each new draft reduces the weight of all earlier ones to this
+PRIOR_WEIGHT: Final = 6.0  # chosen: a prior counts as so many drafted tokens
+# chosen: the expected acceptance at first, by how many tokens matched for look-up; 0 is for a model, which proposes
+# only tokens that it is sure of.
 PRIOR_ACCEPTANCE: Final = {0: 0.8, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.6, 5: 0.65, 6: 0.7, 7: 0.75, 8: 0.85}
 LONGEST_MATCH: Final = max(PRIOR_ACCEPTANCE)
-# For the tokens that a model was asked for: counts those that it would not propose as refused.
+# The kind of all tokens that a model was asked for; those that it did not propose count as refused.
 ASKED: Final = "asked"
 PRIOR_ASKED: Final = 0.6
-# Upper ends of the classes of scores: near certainty a little is much.
+# chosen: upper ends of the classes of scores, finer near certainty.
 SCORES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 MIDDLES: Final = tuple((low + high) / 2 for low, high in pairwise((0.0, *SCORES)))
-# Scores are believed this far at first: drafters that don't know the target are too sure of themselves.
+# chosen: a score is multiplied by this at first: drafters that don't know the target are too sure of themselves.
 PRIOR_SHRINK: Final = 0.98
 UNLIKELY: Final = 0.02
 MAX_LANGUAGES: Final = 16
@@ -36,23 +37,26 @@ KINDS: Final = tuple(f"score {round(100 * end)}" for end in SCORES)
 
 
 def checked_language(language: str) -> str:
-    """The language, if it is the name of one: what an editor sends is kept only in this form."""
+    """Return the language if it is a valid name, else "". Only this form of an editor's word is ever stored."""
     return language if LANGUAGE.fullmatch(language) else ""
 
 
 class Reliability:
-    """Of one drafter. A kind names a class of its tokens: "asked", "match 3" or "score 95"."""
+    """The calibration of one drafter. A kind names a class of its tokens: "asked", "match 3" or "score 95"."""
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[Kind, tuple[float, float]]] = {"": {}}
 
     def rate(self, kind: Kind, prior: float, language: str = "") -> float:
-        """The probability that a drafted token of this kind stands if those before it do."""
+        """Return the probability that a drafted token of this kind is accepted if those before it are."""
         rate = _mixed(self._counts[""].get(kind), prior)
         return _mixed(self._counts[language].get(kind), rate) if language and language in self._counts else rate
 
     def beliefs(self, match_len: int, scores: Sequence[float], num_tokens: int, language: str = "") -> list[float]:
-        """The probability of each token of a draft that it stands if those before it do, as far as it is likely."""
+        """Return for each token of a draft the probability that it is accepted if those before it are.
+
+        The list ends where the whole beginning becomes unlikely.
+        """
         if not scores:
             prior = PRIOR_ACCEPTANCE[min(match_len, LONGEST_MATCH)]
             return [self.rate(f"match {match_len}", prior, language)] * num_tokens
@@ -74,7 +78,7 @@ class Reliability:
     def learn(
         self, match_len: int, scores: Sequence[float], num_accepted: int, num_drafted: int, language: str
     ) -> None:
-        """Of a verified draft. Tokens behind the first that was refused were not judged."""
+        """Learn from a verified draft. Tokens behind the first refused one were not judged."""
         num_judged = num_accepted + (num_accepted < num_drafted)
         if not scores:
             self.count(f"match {match_len}", num_accepted, num_judged, language)
@@ -88,7 +92,7 @@ class Reliability:
             self.count(KINDS[place], num_stood, judged, language)
 
     def count(self, kind: Kind, num_stood: int, num_judged: int, language: str = "") -> None:
-        """So many tokens of a kind were judged, and so many of them stood."""
+        """Count judged tokens of a kind, and how many of them were accepted."""
         for name in ("", language) if language else ("",):
             counts = self._counts.get(name)
             if counts is None:
@@ -99,14 +103,14 @@ class Reliability:
             counts[kind] = (stood * FORGETTING + num_stood, judged * FORGETTING + num_judged)
 
     def to_json(self) -> dict[str, Any]:
-        """What is to be kept: counts by language and kind."""
+        """Return what is to be kept: counts by language and kind."""
         return {
             language: {kind: [round(stood, 3), round(judged, 3)] for kind, (stood, judged) in counts.items()}
             for language, counts in self._counts.items()
         }
 
     def restore(self, value: object) -> None:
-        """Go on from what was kept; what has another form is passed over."""
+        """Start from a kept state; values of another form are ignored."""
         for language, counts in _table(value).items():
             if language != checked_language(language) or (language and len(self._counts) > MAX_LANGUAGES):
                 continue
@@ -117,7 +121,7 @@ class Reliability:
 
 
 def _place(score: float) -> int:
-    """Which of the classes a score belongs to."""
+    """Return the index of the class that a score belongs to."""
     return min(bisect_right(SCORES, score), len(SCORES) - 1)
 
 

@@ -1,4 +1,4 @@
-"""Where an engine is to be found, and how it proves that it is the one: files, directories, a shared secret."""
+"""Says where an engine is to be found, and how it proves its identity: files, directories, a shared secret."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Address:
 
     @property
     def url(self) -> str:
-        """The address that an OpenAI client calls `base_url`, less the `/v1`."""
+        """The base URL of an OpenAI client (`base_url`), without the `/v1`."""
         return f"http://{self.host}:{self.port}"
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class Address:
 
     @classmethod
     def read(cls, directory: Path) -> Address | None:
-        """The address of the engine of this directory, or None where there is none that can be read and trusted."""
+        """Return the address of this directory's engine, or None where there is none that can be read and trusted."""
         try:
             return cls._read(directory)
         except (OSError, ValueError, RecursionError):
@@ -56,7 +56,7 @@ class Address:
 
     @classmethod
     def problem(cls, directory: Path) -> str:
-        """Why the address that was written can't be used, in a sentence; "" if it can, or if none was written."""
+        """Return a sentence on why a written address can't be used; "" if it can, or if none was written."""
         try:
             cls._read(directory)
         except FileNotFoundError:
@@ -80,17 +80,17 @@ class Address:
 
 
 def prove(token: str, nonce: str, port: int) -> str:
-    """What an engine that knows `token` answers to `nonce`; the port is in it so that nobody can relay it."""
+    """Return the answer to `nonce` of an engine that knows `token`; the port is in it so that nobody can relay it."""
     return hmac.new(token.encode(), f"tabcast engine {port} {nonce}".encode(), hashlib.sha256).hexdigest()
 
 
 def is_proven(address: Address, nonce: str, health: Health) -> bool:
-    """Whether the other side of a connection is the engine that wrote the address file."""
+    """Return whether the other side of a connection is the engine that wrote the address file."""
     return hmac.compare_digest(prove(address.token, nonce, address.port).encode(), health.proof.encode())
 
 
 def engine_directory(engine_arguments: Iterable[str], environ: Mapping[str, str], user_config: str = "") -> Path:
-    """The runtime directory of the engine with this configuration; equal configurations share one engine.
+    """Return the runtime directory of the engine with this configuration; equal configurations share one engine.
 
     The name hashes protocol, version, interpreter, arguments, `TABCAST_*` variables and the user's configuration file,
     so that an upgrade or another model never talks to an engine that was started for something else.
@@ -100,14 +100,14 @@ def engine_directory(engine_arguments: Iterable[str], environ: Mapping[str, str]
         for key, value in environ.items()
         if key.startswith("TABCAST_") and key not in ("TABCAST_RUNTIME_DIR", "TABCAST_LOG")
     )
-    # The environment and not the executable: `python` and `python3` of one environment are the same interpreter.
+    # `sys.prefix` and not the executable: `python` and `python3` of one environment are one interpreter.
     identity = [PROTOCOL_VERSION, VERSION, sys.prefix, list(engine_arguments), variables, user_config]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:12]
     return runtime_base(environ) / digest
 
 
 def runtime_base(environ: Mapping[str, str]) -> Path:
-    """The folder that holds the runtime directories of this user's engines."""
+    """Return the folder that holds the runtime directories of this user's engines."""
     if chosen := environ.get("TABCAST_RUNTIME_DIR"):
         return Path(chosen)
     if session := environ.get("XDG_RUNTIME_DIR"):
@@ -117,7 +117,7 @@ def runtime_base(environ: Mapping[str, str]) -> Path:
 
 
 def user_config_path(environ: Mapping[str, str]) -> Path:
-    """Where the user's configuration file lies, which need not exist; `TABCAST_CONFIG` names another place."""
+    """Return the path of the user's configuration file, which need not exist; `TABCAST_CONFIG` names another place."""
     if named := environ.get("TABCAST_CONFIG"):
         return Path(named)
     try:

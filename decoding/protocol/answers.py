@@ -1,4 +1,4 @@
-"""Answers and health: the values and their JSON form."""
+"""Defines answers and health: the values and their JSON form."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from decoding.protocol.fields import Fields, ProtocolError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredToken:
-    """A token of an answer: the text that it added, its log-probability, and those of the likeliest at its place.
+    """A token of an answer: its text, its log-probability (natural), and those of the likeliest at its place.
 
     The probability is the model's at temperature 1, given what was typed of a healed token; top-k and top-p don't
-    change it. A token that a stop text cuts stands with what is left of it; one that ends inside a character adds none.
+    change it. A token that a stop text cuts has the text that is left of it; one that ends inside a character has none.
     """
 
     text: str
@@ -30,12 +30,12 @@ but a token comes with the piece that shows the last of its characters."""
 
 
 def confidence_to_json(tokens: Sequence[ScoredToken]) -> list[list[float]]:
-    """The `confidence` of a choice's `tabcast` object."""
+    """Return the `confidence` of a choice's `tabcast` object."""
     return [[len(token.text), round(token.logprob, 6)] for token in tokens]
 
 
 def confidence_from_json(value: object) -> Confidence:
-    """Read it; nothing where there is none. Raises `ProtocolError`."""
+    """Read the `confidence` of a choice; () where there is none. Raises `ProtocolError`."""
     try:
         return tuple((int(size), float(logprob)) for size, logprob in cast(Any, value) or ())
     except (TypeError, ValueError):
@@ -43,7 +43,7 @@ def confidence_from_json(value: object) -> Confidence:
 
 
 def logprobs_to_json(tokens: Sequence[ScoredToken], offset: int) -> dict[str, Any]:
-    """The `logprobs` of a choice as in the OpenAI completions protocol; offsets count from the answer's beginning."""
+    """Return the `logprobs` of a choice as in the OpenAI protocol; offsets count from the answer's beginning."""
     offsets = [*accumulate((len(token.text) for token in tokens), initial=offset)]
     return {
         "tokens": [token.text for token in tokens],
@@ -65,11 +65,10 @@ class DrafterStats:
 class CompletionStats:
     """The `tabcast` object of an answer: what one choice cost.
 
-    `steps` counts forward passes of the target that decoded (prefill is apart); `tokens` what they emitted.
-    `reason` says why it ended: "stop" (the model ended it), "stop_text", "line", "length", "repetition",
-    "context" (the cache is full), "superseded" (by a newer request of its document) or "dropped" (idle work gave way).
-    `seed` is the one that a sampled answer can be had again with.
-    `notice` says which drafters were asked for and are not there, "" where none is missing.
+    `steps` counts forward passes of the target that decoded, without prefill; `tokens` those that they emitted.
+    `reason` says why it ended: "stop" (the model ended it), "stop_text", "line", "length", "repetition", "context" (the
+    cache is full), "superseded" (by a newer request of its document) or "dropped" (idle work gave way). `seed`
+    reproduces a sampled answer. `notice` says which of the requested drafters are missing, "" where none is.
     """
 
     tokens: int = 0
@@ -87,11 +86,11 @@ class CompletionStats:
 
     @property
     def tokens_per_step(self) -> float:
-        """Emitted tokens for each decoding pass of the target; 1.0 is plain decoding."""
+        """The emitted tokens for each decoding pass of the target; 1.0 is plain decoding."""
         return self.tokens / self.steps if self.steps else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object, with the derived figure beside the counted ones."""
+        """Return the JSON object, with the derived figure beside the counted ones."""
         return {**asdict(self), "tokens_per_step": round(self.tokens_per_step, 3)}
 
     @classmethod
@@ -126,10 +125,10 @@ class CompletionStats:
 class Health:
     """The answer of `GET /health`, the one route that needs no token.
 
-    `progress` is from 0 to 1 while loading; `detail` is what it does, or why it failed.
-    `context_tokens` is what the model holds in all, prompt and answer; 0 where that isn't known.
-    `searches_code` says that its drafts may come from datastores of code, so that one of the workspace is of use.
-    `proof` is `prove(token, nonce, port)`: the engine shows that it knows the token before the client sends it.
+    `progress` is from 0 to 1 while loading; `detail` says what it is doing, or why it failed. `context_tokens` is the
+    length of the model's window, prompt and answer together; 0 where that isn't known. `searches_code` says that its
+    drafts may come from datastores of code, so that one of the workspace is useful. `proof` is `prove(token, nonce,
+    port)`: the engine shows that it knows the token before the client sends it.
     """
 
     status: Status
@@ -146,7 +145,7 @@ class Health:
     proof: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The body of the answer."""
+        """Return the body of the answer."""
         return asdict(self)
 
     @classmethod

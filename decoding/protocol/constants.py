@@ -1,4 +1,4 @@
-"""Names and numbers that both sides of the boundary must agree on."""
+"""Defines names and numbers that both sides of the boundary must agree on."""
 
 from __future__ import annotations
 

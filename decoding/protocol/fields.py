@@ -9,7 +9,7 @@ WordT = TypeVar("WordT", bound=str)
 
 
 class ProtocolError(ValueError):
-    """A message that does not follow the protocol; the text names the field and what was expected."""
+    """A message doesn't follow the protocol; the text names the field and what was expected."""
 
 
 class Fields:
@@ -22,7 +22,7 @@ class Fields:
         self.name = name
 
     def text(self, key: str, *, required: bool = False) -> str:
-        """A string."""
+        """Read a string; "" where it is absent."""
         found = self.value.get(key)
         if found is None and not required:
             return ""
@@ -31,7 +31,7 @@ class Fields:
         return found
 
     def texts(self, key: str) -> tuple[str, ...]:
-        """A list of strings."""
+        """Read a list of strings; () where it is absent."""
         found = self.value.get(key)
         if found is None:
             return ()
@@ -40,14 +40,14 @@ class Fields:
         return tuple(found)
 
     def flag(self, key: str) -> bool:
-        """A truth value."""
+        """Read a truth value; False where it is absent."""
         found = self.value.get(key)
         if not isinstance(found, bool | None):
             raise ProtocolError(f"{self.name}.{key}: expected true or false, got {_kind(found)}")
         return bool(found)
 
     def integer(self, key: str, *, default: int = 0, low: int = 0, high: int = 2**53) -> int:
-        """A whole number within bounds."""
+        """Read a whole number within bounds."""
         found = self.value.get(key)
         if found is None:
             return default
@@ -58,11 +58,11 @@ class Fields:
         return found
 
     def optional_integer(self, key: str, *, low: int, high: int) -> int | None:
-        """A whole number within bounds, or None where it is absent."""
+        """Read a whole number within bounds; None where it is absent."""
         return None if self.value.get(key) is None else self.integer(key, low=low, high=high)
 
     def one_of(self, key: str, allowed: Sequence[WordT], default: WordT) -> WordT:
-        """One of a few words."""
+        """Read one of a few words."""
         found = self.text(key) or default
         for word in allowed:
             if found == word:
@@ -70,7 +70,7 @@ class Fields:
         raise ProtocolError(f"{self.name}.{key}: expected one of {', '.join(allowed)}, got {found!r}")
 
     def number(self, key: str, *, default: float = 0.0, low: float = 0.0, high: float = float("inf")) -> float:
-        """A number within bounds."""
+        """Read a number within bounds."""
         found = self.value.get(key)
         if found is None:
             return default

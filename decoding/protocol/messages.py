@@ -1,4 +1,4 @@
-"""Requests: the values and their JSON form."""
+"""Defines requests: the values and their JSON form."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class ContextFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionOptions:
-    """What the OpenAI protocol has no field for.
+    """The part of a request for which the OpenAI protocol has no field.
 
-    `session` names the document: a newer request of the same session supersedes the older one.
-    `draft_texts` are texts likely to be copied (the last suggestion, recent edits); they never change the output.
-    `line_mode`: "line" ends at the end of the line, "free" at nothing but stop tokens and `max_tokens`;
-    "block" is for the front end, which ends the stream when the block is complete: the engine treats it as "free".
-    `method` names the drafters (see `methods.py`), "" leaves that to the engine; every method gives the same text.
-    `heal`: a token that the cursor cuts is taken back and written again whole; the answer has only what is new of it.
-    `confidence` asks for how probable each token of a piece was (see `Confidence`).
-    `priority` "idle" is for work ahead of time: it waits while any other request runs, and is dropped first.
+    `session` names the document: a newer request of the same session supersedes the older one. `draft_texts` are texts
+    likely to be copied (the last suggestion, recent edits); they never change the output. `line_mode`: "line" ends at
+    the end of the line, "free" at nothing but stop tokens and `max_tokens`; "block" is for the front end, which ends
+    the stream when the block is complete: the engine treats it as "free". `method` names the drafters (see
+    `methods.py`), "" leaves that to the engine; every method gives the same text. `heal` asks for token healing: a
+    token that the cursor cuts is generated again; the answer has only its new part. `confidence` asks for the
+    probability of each token of a piece (see `Confidence`). `priority` "idle" is for prefetches: such a request waits
+    while any other runs, and is dropped first.
     """
 
     path: str = ""
@@ -57,9 +57,9 @@ class CompletionOptions:
 class CompletionRequest:
     """One call of `POST /v1/completions`. `temperature` 0 is greedy, and the default; `top_k` 0 keeps all tokens.
 
-    `seed` None draws one, which the answer's statistics name. `n` answers differ; where the model finds fewer, fewer
-    are given: sampled ones have noise of their own, greedy ones begin with the first, second, … likeliest token.
-    `logprobs` asks for each token's log-probability and those of as many likelier ones at its place.
+    `seed` None draws one, which the answer's statistics name. The `n` answers differ; where the model finds fewer,
+    fewer are given: sampled ones have noise of their own, greedy ones begin with the first, second, … likeliest token.
+    `logprobs` asks for each token's log-probability and those of as many of the likeliest at its place.
     """
 
     prompt: str
@@ -77,7 +77,7 @@ class CompletionRequest:
     tabcast: CompletionOptions = field(default_factory=CompletionOptions)
 
     def to_json(self) -> dict[str, Any]:
-        """The body of the HTTP request."""
+        """Return the body of the HTTP request."""
         return asdict(self)
 
     @classmethod

@@ -1,7 +1,7 @@
-"""The names of ways to draft: what a request, a setting or a command may ask for by `method`. Knows no drafter.
+"""Names the ways to draft, which a request, a setting or a command asks for by `method`. Knows no drafter.
 
-A method is "plain", "auto" (what is best on the engine's device), "combine" (every drafter that the engine has), or
-the name of a drafter or several joined by "+". All of them give the same text.
+A method is "plain", "auto" (what is best on the engine's device), "combine" (every drafter that the engine has), or the
+name of a drafter or several joined by "+". All of them give the same text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ METHODS: Final = (PLAIN, AUTO, *DRAFTERS, COMBINE)
 
 
 def drafter_names(method: Method) -> tuple[str, ...]:
-    """The drafters that a method names, each once; none where it names none itself. Raises `ProtocolError`."""
+    """Return the drafters that a method names, each once; () where it names none itself. Raises `ProtocolError`."""
     if method in (PLAIN, AUTO, COMBINE):
         return ()
     names = method.split("+")
@@ -32,6 +32,6 @@ def drafter_names(method: Method) -> tuple[str, ...]:
 
 
 def check_method(method: str) -> Method:
-    """The method itself, if it is one. Raises `ProtocolError` naming what there is."""
+    """Return the method, if it is one. Raises `ProtocolError` naming the valid ones."""
     drafter_names(method)
     return method

@@ -1,4 +1,4 @@
-"""Files that only this user may read or write: who else could have written one is never believed.
+"""Reads and writes files that only this user may read or write; a file that another user could have written is refused.
 
 Another user of the machine may make a folder in `/tmp` before this one does, and put an address and a token of his own
 into it. Windows has no such owners and modes: there a user's temporary folder is his own anyway.
@@ -15,7 +15,7 @@ from typing import Final
 
 _HAS_OWNERS: Final = hasattr(os, "getuid")
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
-# A link is not followed, a pipe that nobody writes to does not hold up the reader, and Windows changes no line end.
+# Links are not followed, Windows changes no line ends, and a pipe that nobody writes to doesn't hold up the reader.
 _SAFE: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SAFE
 _WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
@@ -42,7 +42,7 @@ def make_private(directory: Path) -> None:
 
 
 def read_private(path: Path, max_bytes: int) -> bytes:
-    """The content of a file that nobody else could have written or read.
+    """Return the content of a file that nobody else could have written or read.
 
     Raises `PermissionError` with a sentence if somebody could, `OSError` if it can't be read, and `ValueError` if it
     has more than `max_bytes`.
@@ -65,14 +65,14 @@ def read_private(path: Path, max_bytes: int) -> bytes:
 
 
 def write_private(path: Path, content: bytes, *, is_kept: bool = False) -> None:
-    """Write a file that only this user can read, so that a reader sees all of it or what was there before.
+    """Write a file that only this user can read; a reader sees all of it, or the old content.
 
-    `is_kept` if it is to survive a crash of the machine. Raises `OSError`.
+    `is_kept` makes it survive a crash of the machine. Raises `OSError`.
     """
     if path.is_dir():
         raise PermissionError(f"{path} is a folder; {ADVICE}")
     partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.unlink(missing_ok=True)  # of a process of the same number
+    partial.unlink(missing_ok=True)  # may be left of an earlier process with our number
     try:
         with os.fdopen(os.open(partial, _WRITE, 0o600), "wb") as file:
             file.write(content)
@@ -87,8 +87,8 @@ def write_private(path: Path, content: bytes, *, is_kept: bool = False) -> None:
 
 
 def folder_trouble(directory: Path, error: OSError) -> str:
-    """A sentence for people on why a runtime directory can't be used."""
-    if error.errno is None:  # one of ours
+    """Return a sentence for people on why a runtime directory can't be used."""
+    if error.errno is None:  # our own error, which is a sentence already
         return str(error)
     advice = "free some space, or set" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "set"
     reason = error.strerror or type(error).__name__

@@ -1,4 +1,4 @@
-"""The drafters' protocol: who may propose tokens, and what they are told.
+"""Defines the drafters' protocol: how they propose tokens, and what they are told.
 
 A drafter's proposals are advice: it may be wrong, slow or raise, and the output stays the target's own.
 """
@@ -15,7 +15,7 @@ from decoding.speculation.sampling import Sampling
 from decoding.text.token_healing import Healing
 
 GREEDY = Sampling()
-# What a drafter may need of the target's step besides its choices.
+# A drafter may need these of the target's step, besides its choices.
 HIDDEN: Final = "hidden"
 PROBES: Final = "probes"
 NOTHING: Final[frozenset[str]] = frozenset()
@@ -27,10 +27,10 @@ PROBE: Final = "probe"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftRequest:
-    """What a drafter may know of a request: the prompt's tokens and texts likely to be copied, as tokens.
+    """What a drafter may know of a request: the prompt's tokens, and texts likely to be copied, as tokens.
 
-    `language` is the document's, as its editor names it.
-    `sampling` and `healing` say how the target will choose: a drafter that chooses alike is right more often.
+    `language` is the document's, as its editor names it. `sampling` and `healing` say how the target will choose: a
+    drafter that chooses alike is right more often.
     """
 
     prompt_ids: Sequence[int]
@@ -43,11 +43,11 @@ class DraftRequest:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """Tokens that may follow the text, one behind another, and who proposed them.
+    """Tokens that may follow the text, in sequence, and who proposed them.
 
-    `match_len` is how many tokens before them were found again where they were copied from, 0 if they weren't copied.
-    `scores` are the drafter's own estimates, for each token, that it stands if those before it do; empty if unknown.
-    A chain to `VERIFY` may be accepted. The target evaluates one to `PROBE` too, but never accepts or keeps it: its
+    `match_len` is how many tokens before them matched where they were copied from, 0 if they weren't copied. `scores`
+    are the drafter's own estimates, for each token, that it is accepted if those before it are; empty if unknown. A
+    chain to `VERIFY` may be accepted. The target evaluates one to `PROBE` too, but never accepts or keeps it: its
     drafter learns from what the target chose behind each of its tokens.
     """
 
@@ -58,11 +58,11 @@ class Chain:
     role: Role = VERIFY
 
     def cut(self, length: int) -> Chain:
-        """The chain's first tokens."""
+        """Return the chain with its first `length` tokens only."""
         return replace(self, token_ids=self.token_ids[:length], scores=self.scores[:length])
 
     def is_beginning_of(self, other: Chain) -> bool:
-        """Whether the other chain has all of these tokens at its head."""
+        """Return whether the other chain starts with all of these tokens."""
         return other.token_ids[: len(self.token_ids)] == self.token_ids
 
 
@@ -71,7 +71,7 @@ NO_TOKENS = Chain()
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Chains that all begin where the text ends, the best first. None is normal: plain decoding.
+    """Chains that all begin where the text ends, the best first. No chain is normal: plain decoding.
 
     More than one is evaluated beside the first where rows are cheap (decoding/speculation/step.py).
     """
@@ -80,7 +80,7 @@ class Draft:
 
     @property
     def leading(self) -> Chain:
-        """The first chain that may be accepted, one of no tokens where there is none."""
+        """The first chain that may be accepted, or one without tokens if there is none."""
         return next((chain for chain in self.chains if chain.role == VERIFY), NO_TOKENS)
 
     @property
@@ -99,12 +99,12 @@ EMPTY = Draft()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one round brought: the tokens it emitted, of which the first `num_accepted` were the leading chain's.
+    """The result of one round: the emitted tokens, of which the first `num_accepted` were the leading chain's.
 
-    `hidden` (emitted, C) are the target's states, before its last norm, that each was chosen from: for drafters that
-    need `HIDDEN`, None where the target tells none; valid until the target's next step.
-    `probe_ids` are, for each probe, the target's choice behind the last emitted token before it and behind each of its
-    own, barring nothing: for drafters that need `PROBES`.
+    `hidden` (emitted, C) are the target's hidden states, before its last norm, that each was chosen from: for drafters
+    that need `HIDDEN`, None where the target gives none; valid until the target's next step. `probe_ids` are, for each
+    probe, the target's choice behind the last emitted token before it and behind each of its own, barring nothing: for
+    drafters that need `PROBES`.
     """
 
     emitted_ids: tuple[int, ...]
@@ -116,10 +116,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftingCost:
-    """What a drafter's time depends on, and what was measured of it; 0 where nothing was.
+    """What a drafter's time depends on, as measured; 0 where it wasn't.
 
-    `is_per_token` tells that each drafted token takes a pass of a model, of `token_ms`; where it doesn't, a proposal
-    takes as long as any other. `read_ms` is to read one token of a prompt.
+    `is_per_token` tells that each drafted token takes a pass of a model, of `token_ms`; otherwise all proposals take
+    equally long. `read_ms` is the time to read one token of a prompt.
     """
 
     is_per_token: bool = False
@@ -131,37 +131,37 @@ PER_PROPOSAL = DraftingCost()
 
 
 class Drafter(Protocol):
-    """Proposes tokens; sees every outcome, also those of other drafters' proposals."""
+    """Proposes tokens, and sees every outcome, also those of other drafters' proposals."""
 
     name: str
 
     @property
     def cost(self) -> DraftingCost:
-        """What a policy is to expect of its time."""
+        """The costs that a policy should expect."""
 
     @property
     def needs(self) -> frozenset[str]:
-        """What of the target's step it looks at, besides what was emitted: `HIDDEN`, `PROBES`."""
+        """What it needs of the target's step, besides the emitted tokens: `HIDDEN`, `PROBES`."""
 
     @property
     def num_unread(self) -> int:
-        """Tokens that it has to read before it can propose any: reading a prompt takes a model its time."""
+        """The tokens that it has to read before it can propose any: reading a prompt takes a model its time."""
 
     def begin(self, request: DraftRequest) -> None:
-        """A new request; whatever was learnt of the last one's text may be kept."""
+        """Start a new request; whatever was learnt of the last one's text may be kept."""
 
     def observe(self, outcome: Outcome) -> None:
-        """Called after each round, the first of which ends the prefill."""
+        """Learn the outcome of a round. Called after each round, the first of which ends the prefill."""
 
     def propose(self, budget: int) -> Draft:
-        """At most `budget` tokens to follow what was emitted so far."""
+        """Propose at most `budget` tokens to follow what was emitted so far."""
 
     def close(self) -> None:
-        """The request is over, also when it was cancelled."""
+        """End the request, also when it was cancelled."""
 
 
 class NoDrafter:
-    """Plain decoding: nothing is ever proposed."""
+    """Proposes nothing: plain decoding."""
 
     name = "none"
     cost = PER_PROPOSAL
@@ -169,15 +169,15 @@ class NoDrafter:
     num_unread = 0
 
     def begin(self, request: DraftRequest) -> None:
-        """There is nothing to learn from a request."""
+        """Do nothing, since there is nothing to learn from a request."""
 
     def observe(self, outcome: Outcome) -> None:
-        """There is nothing to learn from a round."""
+        """Do nothing, since there is nothing to learn from a round."""
 
     def propose(self, budget: int) -> Draft:
-        """Propose nothing."""
+        """Return a draft without chains."""
         del budget
         return EMPTY
 
     def close(self) -> None:
-        """Nothing is kept."""
+        """Do nothing, since nothing is kept."""

@@ -1,10 +1,10 @@
-"""How the target's own choice at each position comes out of its logits. Pure functions on tensors.
+"""Chooses the target's own token at each position from its logits. Pure functions on tensors.
 
 At temperature 0 it is the largest logit. Above, the noise of a token at a position depends on (seed, stream, position,
-token) alone, so that a choice is the same whichever step computed it: a drafted token stands exactly where the target
-would have sampled it, and sampled output is equal with and without drafts. Rejection sampling (Leviathan et al. 2022,
-https://arxiv.org/abs/2211.17192) promises the same distribution only; here there is no residual to draw from, and no
-second or third random number that could be confused with the first.
+token) alone, so that a choice is the same whichever step computed it: a drafted token is accepted exactly where the
+target would have sampled it, and sampled output is equal with and without drafts. Rejection sampling (Leviathan et al.
+2023, https://arxiv.org/abs/2211.17192) promises the same distribution only; here there is no residual to draw from, and
+no second or third random number that could be confused with the first.
 
 Gumbel-max trick: Gumbel 1954; Maddison et al. 2014 (https://arxiv.org/abs/1411.0030). Counter-based noise: Salmon et
 al. 2011 ("Parallel random numbers: as easy as 1, 2, 3"), with the mixing function of SplitMix64 (Steele et al. 2014,
@@ -22,19 +22,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Nearly always enough tokens to hold `top_p` of the probability: sorting a whole vocabulary takes ten times as long.
+# So many tokens nearly always hold `top_p` of the probability. To sort the whole vocabulary takes ten times as long.
 NUCLEUS = 256
 NUM_UNIFORM_BITS = 52  # half a unit more is still exact in float64, so that a uniform number is never 0 or 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How one answer is chosen. `temperature` 0 is greedy.
+    """The parameters by which one answer is chosen. `temperature` 0 is greedy.
 
     `top_k` keeps the likeliest tokens, 0 all of them; `top_p` keeps of those the likeliest whose probabilities sum to
-    it. `seed` and `stream` name the noise: the answers to one request have streams of their own.
-    `branch` is for greedy answers that shall differ: at position `branch_at` the token of that rank is taken, 0 being
-    the likeliest.
+    it. `seed` and `stream` name the noise: the answers to one request have streams of their own. `branch` is for greedy
+    answers that shall differ: at position `branch_at` the token of that rank is taken, 0 being the likeliest.
     """
 
     temperature: float = 0.0
@@ -47,14 +46,14 @@ class Sampling:
 
 
 class Score(NamedTuple):
-    """Natural logarithms of probabilities, of a chosen token and of the likeliest ones in falling order."""
+    """Natural logarithms of the probabilities of a chosen token and of the likeliest ones, in falling order."""
 
     logprob: float
     likeliest: tuple[tuple[int, float], ...] = ()
 
 
 def choose(logits: Tensor, sampling: Sampling, position: int) -> Iterable[int]:
-    """The target's token after each row; on a CPU sampled ones are drawn as they are asked for.
+    """Return the target's token after each row. On a CPU sampled tokens are drawn lazily, as they are asked for.
 
     Args:
         logits: (T, V) float, row i predicts the token at `position` + i.
@@ -73,7 +72,7 @@ def choose(logits: Tensor, sampling: Sampling, position: int) -> Iterable[int]:
 
 
 def _likeliest(logits: Tensor) -> list[int]:
-    """Of each row the first of the largest; numpy wakes no threads, which would cost more than they save."""
+    """Return the first largest entry of each row; numpy wakes no threads, which would cost more than they save."""
     if logits.device.type == "cpu" and logits.dtype == torch.float32:
         return list(map(int, logits.numpy().argmax(axis=-1)))
     ids: list[int] = logits.argmax(dim=-1).tolist()
@@ -82,7 +81,7 @@ def _likeliest(logits: Tensor) -> list[int]:
 
 @torch.inference_mode()
 def barred(logits: Tensor, allowed_ids: Sequence[int]) -> Tensor:
-    """`logits` (…, V) of the tokens that are allowed, −inf of all others."""
+    """Return `logits` (…, V) with −inf for all tokens that are not allowed."""
     allowed = torch.tensor(allowed_ids, dtype=torch.int64, device=logits.device)
     return torch.full_like(logits, -torch.inf).index_copy_(-1, allowed, logits[..., allowed])
 
@@ -102,14 +101,14 @@ def sample(logits: Tensor, sampling: Sampling, position: int) -> int:
 
 @torch.inference_mode()
 def _sample_all(rows: Sequence[tuple[Tensor, int]], sampling: Sampling) -> list[int]:
-    """Rows and their positions, all drawn before the host looks at any: one copy from the device for all."""
+    """Draw from all rows at their positions before the host reads any: one copy from the device serves all."""
     drawn = [torch.stack(_draw(row, sampling, position, NUCLEUS)) for row, position in rows]
     found = zip(rows, torch.stack(drawn).tolist(), strict=True)
     return [sample(row, sampling, at) if is_short else token_id for (row, at), (token_id, is_short) in found]
 
 
 def _draw(logits: Tensor, sampling: Sampling, position: int, most: int) -> tuple[Tensor, Tensor]:
-    """The token, and whether the `most` likeliest tokens are too few to hold `top_p`: int64, left where they are."""
+    """Return the token, and whether the `most` likeliest tokens are too few to hold `top_p`: int64, on the device."""
     values = logits.to(torch.float64, copy=True).div_(sampling.temperature)
     is_short = torch.zeros((), dtype=torch.int64, device=logits.device)
     ids: Tensor | None = None
@@ -123,7 +122,7 @@ def _draw(logits: Tensor, sampling: Sampling, position: int, most: int) -> tuple
 
 
 def score(logits: Tensor, token_id: int, num_likeliest: int = 0) -> Score:
-    """Log-probabilities at temperature 1 under `logits` (V,), before top-k and top-p; the same bits in every row."""
+    """Return log-probabilities at temperature 1 under `logits` (V,), before top-k and top-p, alike in every row."""
     values = logits.to(torch.float64, copy=True)
     values -= values.logsumexp(dim=-1)
     if not num_likeliest:
@@ -135,7 +134,7 @@ def score(logits: Tensor, token_id: int, num_likeliest: int = 0) -> Score:
 def gumbel(
     sampling: Sampling, position: int, vocabulary: int, ids: Tensor | None = None, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Standard Gumbel noise, float64, of the tokens `ids` (N,) at a position; without `ids` of all (V,)."""
+    """Return standard Gumbel noise, float64, of the tokens `ids` (N,) at a position; without `ids` of all (V,)."""
     name = f"{sampling.seed}/{sampling.stream}/{position}".encode()
     key = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little", signed=True)
     states = _states(vocabulary, str(device)) if ids is None else ids * _GOLDEN
@@ -145,15 +144,15 @@ def gumbel(
 
 
 def _of_rank(logits: Tensor, rank: int) -> int:
-    """The token of a rank in `logits` (V,), 0 being the likeliest; the likeliest where fewer are allowed."""
+    """Return the token of a rank in `logits` (V,), 0 being the likeliest; the likeliest where fewer are allowed."""
     best = logits.clone().topk(min(rank + 1, len(logits)))
     return int(best.indices[-1] if best.values[-1] > -torch.inf else best.indices[0])
 
 
 def _nucleus(values: Tensor, top_p: float, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The largest of `values` (N,), fewest whose softmax sums to `top_p` and at least one, and where they stood.
+    """Return the fewest largest `values` (N,) whose softmax sums to `top_p`, at least one, and their indices.
 
-    At most `most`, in falling order, those behind the fewest being −inf; and whether they are too few.
+    There are at most `most`, in falling order, those behind the fewest being −inf; and whether they are too few.
     """
     normaliser = values.logsumexp(dim=-1)
     kept, order = values.topk(most) if most < len(values) else values.sort(descending=True)
@@ -163,7 +162,7 @@ def _nucleus(values: Tensor, top_p: float, most: int) -> tuple[Tensor, Tensor, T
 
 
 def _signed(word: int) -> int:
-    """The 64-bit word as torch's int64 holds it; products wrap around alike."""
+    """Return a 64-bit word as torch's int64 holds it; products wrap around alike."""
     return word - 2**64 if word >= 2**63 else word
 
 
@@ -176,7 +175,7 @@ def _states(vocabulary: int, device: str) -> Tensor:
 
 
 def _mix(words: Tensor) -> Tensor:
-    """SplitMix64's output function, in place; int64 shifts carry the sign, which the masks take off."""
+    """Apply SplitMix64's output function in place; int64 shifts carry the sign, which the masks remove."""
     words ^= (words >> 30) & (2**34 - 1)
     words *= _FIRST
     words ^= (words >> 27) & (2**37 - 1)

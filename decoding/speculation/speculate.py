@@ -1,13 +1,13 @@
-"""Read this first: draft, verify, accept, roll back.
+"""Read this first: the loop that drafts, verifies, accepts and rolls back.
 
-Speculative decoding (Leviathan et al. 2022, https://arxiv.org/abs/2211.17192; Chen et al. 2023,
+Speculative decoding (Leviathan et al. 2023, https://arxiv.org/abs/2211.17192; Chen et al. 2023,
 https://arxiv.org/abs/2302.01318). A cheap drafter proposes K tokens; one step of the target computes its own choice
-after each of them; those that agree stand, and the first that doesn't is replaced by the target's. The output is the
-target's own, and each step yields at least one token.
+after each of them; those that agree are accepted, and the first that doesn't is replaced by the target's. The output is
+the target's own, and each step yields at least one token.
 
 Why this is an equality: a row's result depends only on its token, its position and the slots up to it
-(models/attention.py, models/row_invariance.py), and a slot is reused only if a cold run would compute it alike
-(kv_cache.py). So it makes no difference in which step, at which row, a token was computed.
+(models/torch/attention.py, models/probing/row_invariance.py), and a slot is reused only if a cold run would compute it
+alike (kv_cache.py). So it makes no difference in which step, at which row, a token was computed.
 
 This module knows no text, socket, thread or clock.
 """
@@ -29,9 +29,9 @@ from decoding.text.token_healing import Healing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """One step of the target. `emitted_ids` is empty only while the prompt is still being read.
+    """The result of one step of the target. `emitted_ids` is empty only while the prompt is still being read.
 
-    `logits` (emitted, V) are what each was chosen from; they may be overwritten by the next step.
+    `logits` (emitted, V) are those that each token was chosen from; the next step may overwrite them.
     """
 
     emitted_ids: tuple[int, ...] = ()
@@ -41,7 +41,7 @@ class Round:
 
 
 def read_prompt(target: LanguageModel, cache: Cache, prompt_ids: Sequence[int]) -> Iterator[Round]:
-    """Bring the cache so near to the prompt's end that one step reads the rest; whole chunks first, then by steps."""
+    """Prefill: fill the cache up to where one step reads the rest, by whole chunks first, then by steps."""
     cache.reuse(prompt_ids, target.chunk)
     end = num_prefill_tokens(len(prompt_ids), target.chunk)
     while len(cache) < end:

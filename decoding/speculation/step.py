@@ -1,9 +1,9 @@
-"""Several continuations of one text, evaluated by the target at once: what a round verifies, and what it only looks at.
+"""Evaluates several continuations of one text with the target at once: chains to verify, and probes.
 
 Where the model has a pass for chains, each has its own contiguous tail of slots, so that slot equals position and every
-row is, to the bit, what a step of that chain alone gives (models/placement.py). A tree with a mask over one block of
-rows (SpecInfer: Miao et al. 2023, https://arxiv.org/abs/2305.09781) would be the same only up to rounding. Elsewhere
-the chains are stepped through one after the other, which a policy has to know (`max_chains`).
+row is, to the bit, what a step of that chain alone gives (models/torch/row_placement.py). A tree with a mask over one
+block of rows (SpecInfer: Miao et al. 2023, https://arxiv.org/abs/2305.09781) would be equal only up to rounding.
+Elsewhere each chain is a step of its own, which a policy has to know (`max_chains`).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ PLAIN = Draft((NO_TOKENS,))
 
 
 class Step:
-    """The target's rows behind what is pending for each chain of a draft, of which one is kept in the end.
+    """The target's rows behind the pending tokens for each chain of a draft, of which one is kept in the end.
 
     `logits` (1 + drafted, V) are, for each chain, those behind the last pending token and behind each of its own.
     """
 
     def __init__(self, target: LanguageModel, cache: Cache, pending: Sequence[int], draft: Draft) -> None:
-        """`draft` as `sanitise` leaves it."""
+        """`draft` must come from `sanitise`."""
         self._target, self._cache, self._pending, self._draft = target, cache, pending, draft
         self._tails = [[*pending, *chain.token_ids] for chain in draft.chains]
         is_one_pass = 1 < len(self._tails) <= target.capabilities.max_chains
@@ -41,9 +41,10 @@ class Step:
             self.logits = [rows[len(pending) - 1 :] for rows in self.logits]
 
     def judge(self, path: Sequence[int], sampling: Sampling, healing: Healing | None) -> list[Verdict]:
-        """What the target makes of each chain; of its logits, those that healing bars are overwritten.
+        """Return the target's verdict on each chain. Logits of tokens that healing bars are overwritten.
 
-        A probe stands nowhere, and tells what the target chooses behind each of its tokens, barring nothing.
+        Nothing of a probe is accepted; its verdict holds what the target chooses behind each of its tokens, barring
+        nothing.
         """
         position = len(self._cache) + len(self._pending)
         verdicts: list[Verdict] = []
@@ -57,7 +58,7 @@ class Step:
         return verdicts
 
     def commit(self, number: int, num_accepted: int) -> None:
-        """Commit what was pending and the first tokens of a chain."""
+        """Commit the pending tokens and the first tokens of a chain."""
         self._kept, self._num_kept = number, num_accepted
         kept = self._tails[number][: len(self._pending) + num_accepted]
         if self._together is not None:
@@ -67,7 +68,7 @@ class Step:
         self._cache.commit(kept)
 
     def hidden(self) -> Tensor | None:
-        """(1 + accepted, C) of what was kept, from the last pending token on; None where the target tells none."""
+        """Return (1 + accepted, C) hidden states of the kept rows, from the last pending token on, or None."""
         found = self._target.hidden()
         if found is None:
             return None
@@ -78,16 +79,16 @@ class Step:
     def _compute(self) -> list[Tensor]:
         if self._together is not None:
             return self._together.step_chains(self._tails, self._cache)
-        # The first comes last, so that the cache and the hidden states are its own: it is the likeliest to be kept.
+        # The first chain is computed last, so that cache and hidden states are its own: it is the likeliest to be kept.
         first, *others = self._tails
         computed = [self._target.step(tail, self._cache).clone() for tail in others]
         return [self._target.step(first, self._cache), *computed]
 
 
 def sanitise(draft: Draft, limit: int, num_pending: int, target: LanguageModel) -> Draft:
-    """The chains of a draft that are tokens and fit, probes last: drafts are advice, good or bad.
+    """Keep the valid chains of a draft that fit, probes last. Drafts are advice, so they are checked here.
 
-    The first is always one to verify, if only one of no tokens.
+    The first is always one to verify, if only one without tokens.
 
     Args:
         draft: as a drafter proposed it.
@@ -106,7 +107,7 @@ def sanitise(draft: Draft, limit: int, num_pending: int, target: LanguageModel) 
     kept: list[Chain] = []
     for chain in (*(verified or [NO_TOKENS]), *probes):
         num_rows = num_pending + len(chain.token_ids)
-        # What another chain begins with is verified along with it.
+        # A chain that another one begins with is verified along with that one.
         is_new = chain.role == PROBE or not any(chain.is_beginning_of(other) for other in kept)
         if is_new and num_rows <= rows_left and len(kept) < MOST:
             kept.append(chain)
@@ -115,18 +116,18 @@ def sanitise(draft: Draft, limit: int, num_pending: int, target: LanguageModel) 
 
 
 def promoted(draft: Draft, number: int) -> Draft:
-    """The draft with the chain of that number as its first."""
+    """Return the draft with the chain of that number as its first."""
     return Draft((draft.chains[number], *draft.chains[:number], *draft.chains[number + 1 :])) if number else draft
 
 
 def _num_valid(token_ids: Sequence[int], vocabulary: int) -> int:
-    """How many tokens come before the first that is none."""
+    """Return how many tokens come before the first invalid id."""
     return next((i for i, token_id in enumerate(token_ids) if not 0 <= token_id < vocabulary), len(token_ids))
 
 
 @torch.inference_mode()
 def _bar(logits: Tensor, healing: Healing, path: Sequence[int], draft_ids: Sequence[int]) -> None:
-    """Leave each row, in place, only the tokens that may follow the path to it.
+    """Bar in place, in each row, the tokens that may not follow the path to it.
 
     A row behind a drafted token that was barred is never looked at.
     """

@@ -1,4 +1,4 @@
-"""Accept or reject: which of the drafted tokens are the target's own. Pure functions."""
+"""Accepts or rejects drafted tokens: those that the target itself chooses are accepted. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Verdict(NamedTuple):
-    """`emitted_ids` are the accepted tokens and one more of the target's own: a step always yields something new."""
+    """The accepted tokens and one more of the target's own, in `emitted_ids`: a step always yields something new."""
 
     num_accepted: int
     emitted_ids: tuple[int, ...]
@@ -16,13 +16,13 @@ class Verdict(NamedTuple):
 def verify(draft_ids: Sequence[int], target_ids: Iterable[int]) -> Verdict:
     """Compare a draft with what the target chose at the same positions.
 
-    Exact matching (Leviathan et al. 2022, https://arxiv.org/abs/2211.17192, for deterministic drafts): a drafted token
-    stands if and only if the target chose it, so the output is the target's own whatever the draft was.
+    Exact matching (Leviathan et al. 2023, https://arxiv.org/abs/2211.17192, for deterministic drafts): a drafted token
+    is accepted if and only if the target chose it, so the output is the target's own whatever the draft was.
 
     Args:
         draft_ids: K drafted tokens, K >= 0.
-        target_ids: K + 1 choices; item i is the target's token after the first i drafted ones. Not asked for further
-            than the first that differs.
+        target_ids: K + 1 choices; item i is the target's token after the first i drafted ones. It is not consumed
+            beyond the first that differs.
     """
     emitted: list[int] = []
     choices = iter(target_ids)

@@ -57,7 +57,7 @@ class AdaptationFolder:
 
     @property
     def answers(self) -> Path:
-        """The path of the file of `Written`, a JSON list a line, oldest first."""
+        """The path of the file of `LoggedAnswer`, a JSON list a line, oldest first."""
         return self.folder / ANSWERS_FILE
 
     @property
