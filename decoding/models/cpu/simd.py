@@ -6,6 +6,7 @@ numba alone keeps no sums in registers. Nothing here may be reassociated: each n
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import llvmlite.binding as llvm
 import numba
@@ -22,9 +23,11 @@ STORED = (FLOAT, INT16, INT8, INT16)
 
 _FEATURES = llvm.get_host_cpu_features()
 _HAS_AVX512 = bool(_FEATURES.get("avx512f"))
-# Where numba is told to compile for another processor than this one, LLVM would end the process at its instructions.
-_IS_HOST = not (numba.config.CPU_NAME or numba.config.CPU_FEATURES)  # type: ignore[attr-defined]
-HAS_PAIRS = bool(_FEATURES.get("avx512bf16")) and _HAS_AVX512 and _IS_HOST and llvm.llvm_version_info[0] >= 16
+# Where numba is told to compile for another processor than this one, or without AVX, LLVM would end the process at
+# the instructions that are missing then.
+_config: Any = numba.config
+IS_HOST = bool(not (_config.CPU_NAME or _config.CPU_FEATURES) and _config.ENABLE_AVX)
+HAS_PAIRS = bool(_FEATURES.get("avx512bf16")) and _HAS_AVX512 and IS_HOST and llvm.llvm_version_info[0] >= 16
 # Outputs that are computed side by side. Wide registers are also more: eight rows of 32 sums fit into AVX-512's.
 LANES = 32 if _HAS_AVX512 else 16
 MAX_ROWS = 8 if _HAS_AVX512 else 4
@@ -58,10 +61,11 @@ def call_vector(builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> ir.Va
     return builder.call(function, arguments)
 
 
-def broadcast(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+def broadcast(builder: ir.IRBuilder, value: ir.Value, lanes: int = LANES) -> ir.Value:
     """A vector of one number in all lanes."""
-    undefined = ir.Constant(vector_of(FLOAT), ir.Undefined)
-    return builder.shuffle_vector(builder.insert_element(undefined, value, INT32(0)), undefined, splat(INT32, 0))
+    undefined = ir.Constant(vector_of(value.type, lanes), ir.Undefined)
+    first = builder.insert_element(undefined, value, INT32(0))
+    return builder.shuffle_vector(first, undefined, splat(INT32, 0, lanes))
 
 
 def as_float(builder: ir.IRBuilder, stored: ir.Value, kind: int) -> ir.Value:
