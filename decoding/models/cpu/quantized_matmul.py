@@ -1,0 +1,96 @@
+"""Matrix products of rounded rows with quantised weights: compiled functions by kind of weights and path."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from decoding.models.cpu import integer_dots
+from decoding.models.cpu.compiling import compiled_at_once
+from decoding.models.cpu.integer_dots import PATHS
+from decoding.models.cpu.quantized_forms import FORMS, PANEL
+from decoding.models.cpu.quantized_rows import GROUP
+from decoding.models.cpu.quantized_tile import Operands, tile
+from decoding.models.cpu.simd import INT64
+
+_NAMES = tuple(PATHS)
+_KEY = 8  # more than any tile has panels
+PANELS_AT_ONCE = 4  # that all rows are multiplied with before the next ones, so that they are read from memory once
+
+
+@intrinsic(prefer_literal=True)
+def multiply_quantized_tile(
+    _typing, kind, path, rows, panels, x, x_stride, records, values, values_stride, scales, scales_stride, groups, out,
+    out_stride,
+):  # fmt: skip
+    """The tile of quantized_tile.py; kind and path are constants, the shape is one that the path has code for."""
+    if not isinstance(kind, types.IntegerLiteral) or not isinstance(path, types.IntegerLiteral):
+        return None
+    form, by = FORMS[kind.literal_value], PATHS[_NAMES[path.literal_value]]
+
+    def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
+        _, _, rows, panels, *rest = arguments
+        end, nothing = builder.append_basic_block("tile_done"), builder.append_basic_block("no_tile")
+        switch = builder.switch(builder.add(builder.mul(rows, INT64(_KEY)), panels), nothing)
+        for num_rows, most in enumerate(by.panels_for):
+            for num_panels in {1, most} if num_rows else ():
+                block = builder.append_basic_block(f"tile_{num_rows}_{num_panels}")
+                switch.add_case(INT64(num_rows * _KEY + num_panels), block)
+                builder.position_at_end(block)
+                tile(builder, by, form, num_rows, num_panels, Operands(*rest))
+                builder.branch(end)
+        builder.position_at_end(nothing)
+        builder.unreachable()
+        builder.position_at_end(end)
+        return context.get_dummy_value()
+
+    return types.void(kind, path, *[types.intp] * 12), codegen
+
+
+def multiply_address(kind: int) -> int:
+    """Where the function stands that multiplies with weights of a kind, by the best path that this processor has."""
+    return address_by(kind, integer_dots.HERE[0])
+
+
+@cache
+def address_by(kind: int, path_name: str) -> int:
+    """The same by any path that this processor has; compiled when it is first asked for.
+
+    The function takes rounded rows: (x, x_stride, num_rows, values, scales, inputs, num_panels, out, out_stride, 0).
+    """
+    form, path = FORMS[kind], _NAMES.index(path_name)
+    panels_for = tuple(PATHS[path_name].panels_for)
+    max_rows = len(panels_for) - 1
+    group_bytes, span_groups, span_bytes = form.group_bytes, form.span_groups, form.span_bytes
+
+    @compiled_at_once(10)
+    def multiply(x, x_stride, num_rows, values, scales, inputs, num_panels, out, out_stride, _unused):
+        """Compute out (num_rows, num_panels * 16) = rounded rows times that many panels."""
+        groups = inputs // GROUP
+        values_stride, scales_stride = groups * group_bytes, groups // span_groups * span_bytes
+        num_tiles = (num_rows + max_rows - 1) // max_rows
+        for first in range(0, num_panels, PANELS_AT_ONCE):
+            count = min(PANELS_AT_ONCE, num_panels - first)
+            row = 0
+            for number in range(num_tiles):
+                # Tiles of about as many rows each: 9 are 5 and 4 rather than 8 and 1.
+                rows = (num_rows - row + num_tiles - number - 1) // (num_tiles - number)
+                panel = first
+                while panel < first + count:
+                    panels = panels_for[rows]
+                    if first + count - panel < panels:
+                        panels = 1
+                    multiply_quantized_tile(
+                        kind, path, rows, panels,
+                        x + row * x_stride, x_stride, x + row * x_stride + inputs,
+                        values + panel * values_stride, values_stride, scales + panel * scales_stride, scales_stride,
+                        groups, out + row * out_stride + panel * PANEL * 4, out_stride,
+                    )  # fmt: skip
+                    panel += panels
+                row += rows
+
+    return multiply

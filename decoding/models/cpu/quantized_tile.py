@@ -1,0 +1,239 @@
+"""The tile of a product of rounded rows with quantised weights, as instructions of LLVM for any processor.
+
+For each number there is one chain of operations, which no shape of tile and no path changes. Group after group of 32
+inputs: the sum of products in whole numbers is exact; it is turned to float32, and a fused multiply-add adds it times
+(weight's scale times row's scale); where weights have offsets, another adds the offset times (row's scale times the
+sum of its numbers). Where half groups have scales, the first half comes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from decoding.models.cpu.integer_dots import Path, Sums, start
+from decoding.models.cpu.quantized_forms import LINE_BYTES, PANEL, STEP, STEPS, Form, Scales
+from decoding.models.cpu.quantized_rows import GROUP, LESS_LOW_SUM, LESS_SUM, RECORD_BYTES, SCALE, SCALED_SUM
+from decoding.models.cpu.simd import (
+    FLOAT,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    Loop,
+    broadcast,
+    call_vector,
+    load,
+    splat,
+    store,
+    vector_of,
+)
+
+AHEAD_BYTES = 2048  # so far ahead values are fetched
+_HALF = ir.HalfType()
+
+
+@dataclass(frozen=True, slots=True)
+class Operands:
+    """Where a tile's numbers lie; strides are in bytes. `out` is float32, 16 outputs of a panel side by side."""
+
+    x: ir.Value
+    x_stride: ir.Value
+    records: ir.Value  # of the first row
+    values: ir.Value
+    values_stride: ir.Value  # from panel to panel
+    scales: ir.Value
+    scales_stride: ir.Value
+    groups: ir.Value
+    out: ir.Value
+    out_stride: ir.Value
+
+
+def tile(builder: ir.IRBuilder, path: Path, form: Form, rows: int, panels: int, operands: Operands) -> None:
+    """Compute so many rows times so many panels; `panels` is 1 or what the path takes for so many rows."""
+    work = _Tile(builder, path, form, rows, panels, operands)
+    loop = Loop(builder, operands.groups, [splat(FLOAT, 0.0, PANEL)] * (rows * panels))
+    totals = work.add_group(loop.index, loop.carried)
+    loop.close(totals)
+    for row in range(rows):
+        for panel in range(panels):
+            offset = builder.add(builder.mul(operands.out_stride, INT64(row)), INT64(panel * PANEL * 4))
+            store(builder, totals[row * panels + panel], operands.out, offset)
+
+
+class _Tile:
+    """What the parts of a group's code share."""
+
+    def __init__(
+        self, builder: ir.IRBuilder, path: Path, form: Form, rows: int, panels: int, operands: Operands
+    ) -> None:
+        self._builder, self._path, self._form = builder, path, form
+        self._rows, self._panels = rows, panels
+        self._bias = form.bias - path.bias(form.bits)
+
+        def each(first: ir.Value, stride: ir.Value, count: int) -> list[ir.Value]:
+            return [builder.add(first, builder.mul(stride, INT64(number))) for number in range(count)]
+
+        self._x = each(operands.x, operands.x_stride, rows)
+        self._records = each(operands.records, operands.x_stride, rows)
+        self._values = each(operands.values, operands.values_stride, panels)
+        self._scales = each(operands.scales, operands.scales_stride, panels)
+
+    def add_group(self, group: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+        """The totals by row and panel with one more group."""
+        builder = self._builder
+        x = [builder.add(row, builder.mul(group, INT64(GROUP))) for row in self._x]
+        records = [builder.add(row, builder.mul(group, INT64(RECORD_BYTES))) for row in self._records]
+        values = [builder.add(panel, builder.mul(group, INT64(self._form.group_bytes))) for panel in self._values]
+        reads_halves = self._path.reads_halves
+        scales = [_Scales(builder, self._form, panel, group, reads_halves=reads_halves) for panel in self._scales]
+        steps = [_Values(builder, self._form, panel) for panel in values]
+        if self._form.scales == Scales.HALF_GROUPS:
+            low = [self._less(record, LESS_LOW_SUM) for record in records]
+            high = [builder.sub(self._less(record, LESS_SUM), part) for record, part in zip(records, low, strict=True)]
+            parts = [(low, range(STEPS // 2)), (high, range(STEPS // 2, STEPS))]
+        else:
+            parts = [([self._less(record, LESS_SUM) for record in records], range(STEPS))]
+        for part, (less, numbers) in enumerate(parts):
+            sums = self._dots(x, steps, less, numbers)
+            totals = self._scaled(sums, [panel.scale(part) for panel in scales], records, totals)
+        if self._form.has_offsets:
+            totals = self._offset([panel.offset() for panel in scales], records, totals)
+        return totals
+
+    def _less(self, record: ir.Value, offset: int) -> ir.Value:
+        """What a sum begins with, so that the bias is taken away from every weight."""
+        if not self._bias:
+            return splat(INT32, 0, PANEL)
+        less = load(self._builder, record, INT64(offset), INT32)
+        return broadcast(self._builder, self._builder.mul(less, INT32(self._bias)), PANEL)
+
+    def _dots(self, x: list[ir.Value], steps: list[_Values], less: list[ir.Value], numbers: range) -> list[ir.Value]:
+        builder, path, bits = self._builder, self._path, self._form.bits
+        sums: list[Sums] = [start(builder, path, less[row]) for row in range(self._rows) for _ in range(self._panels)]
+        for number in numbers:
+            weights = [path.weights(builder, panel.step(number), bits) for panel in steps]
+            for row in range(self._rows):
+                inputs = load(builder, x[row], INT64(number * STEP), INT32)
+                for panel in range(self._panels):
+                    at = row * self._panels + panel
+                    sums[at] = path.add(builder, sums[at], weights[panel], inputs, bits)
+        return [path.totals(builder, one) for one in sums]
+
+    def _scaled(
+        self, sums: list[ir.Value], scales: list[ir.Value], records: list[ir.Value], totals: list[ir.Value]
+    ) -> list[ir.Value]:
+        builder, results = self._builder, []
+        for row, record in enumerate(records):
+            factor = broadcast(builder, load(builder, record, INT64(SCALE), FLOAT), PANEL)
+            for panel, scale in enumerate(scales):
+                at = row * self._panels + panel
+                whole = builder.sitofp(sums[at], vector_of(FLOAT, PANEL))
+                results.append(call_vector(builder, "fma", whole, builder.fmul(scale, factor), totals[at]))
+        return results
+
+    def _offset(self, offsets: list[ir.Value], records: list[ir.Value], totals: list[ir.Value]) -> list[ir.Value]:
+        builder, results = self._builder, []
+        for row, record in enumerate(records):
+            factor = broadcast(builder, load(builder, record, INT64(SCALED_SUM), FLOAT), PANEL)
+            for panel, offset in enumerate(offsets):
+                results.append(call_vector(builder, "fma", offset, factor, totals[row * self._panels + panel]))
+        return results
+
+
+class _Values:
+    """A panel's values of a group, unpacked step by step."""
+
+    def __init__(self, builder: ir.IRBuilder, form: Form, address: ir.Value) -> None:
+        self._builder, self._bits, self._address = builder, form.bits, address
+        self._lines: dict[int, ir.Value] = {}
+
+    def step(self, number: int) -> ir.Value:
+        """64 bytes, 16 outputs times 4 inputs, none of them negative."""
+        builder = self._builder
+        if self._bits == 8:
+            return self._line(number)
+        line = self._line(number // 2)
+        low = self._masked(self._shifted(line, 4 * (number % 2)), 0x0F)
+        if self._bits == 4:
+            return low
+        if self._bits == 5:
+            high = self._masked(self._shifted(self._line(STEPS // 2), number - 4), 0x10)
+        else:
+            high = self._masked(self._shifted(self._line(STEPS // 2 + number // 4), 2 * (number % 4) - 4), 0x30)
+        return builder.or_(low, high)
+
+    def _line(self, number: int) -> ir.Value:
+        if number not in self._lines:
+            offset = INT64(number * LINE_BYTES)
+            self._lines[number] = load(self._builder, self._address, offset, vector_of(INT8, LINE_BYTES))
+            _fetch(self._builder, self._builder.add(self._address, INT64(number * LINE_BYTES + AHEAD_BYTES)))
+        return self._lines[number]
+
+    def _shifted(self, line: ir.Value, right: int) -> ir.Value:
+        """Words, not bytes, are shifted: a mask then takes away what came from neighbours."""
+        builder = self._builder
+        if not right:
+            return line
+        words = builder.bitcast(line, vector_of(INT16, LINE_BYTES // 2))
+        by = splat(INT16, abs(right), LINE_BYTES // 2)
+        words = builder.lshr(words, by) if right > 0 else builder.shl(words, by)
+        return builder.bitcast(words, line.type)
+
+    def _masked(self, line: ir.Value, mask: int) -> ir.Value:
+        return self._builder.and_(line, splat(INT8, mask, LINE_BYTES))
+
+
+class _Scales:
+    """A panel's scales and offsets of a group, as float32 and exact."""
+
+    def __init__(
+        self, builder: ir.IRBuilder, form: Form, panel: ir.Value, group: ir.Value, *, reads_halves: bool
+    ) -> None:
+        self._builder, self._form, self._reads_halves = builder, form, reads_halves
+        if form.span_groups == 1:
+            self._address = self._shared = builder.add(panel, builder.mul(group, INT64(form.span_bytes)))
+            return
+        span = builder.lshr(group, INT64(form.span_groups.bit_length() - 1))
+        within = builder.and_(group, INT64(form.span_groups - 1))
+        first = builder.add(panel, builder.mul(span, INT64(form.span_bytes)))
+        self._address = builder.add(first, builder.mul(within, INT64(2 * PANEL)))
+        self._shared = builder.add(first, INT64(form.span_groups * 2 * PANEL))
+
+    def scale(self, part: int) -> ir.Value:
+        """Of the group, or of its first or second half."""
+        scale = self._halves(0)
+        return scale if self._form.span_groups == 1 else self._builder.fmul(scale, self._factors(part))
+
+    def offset(self) -> ir.Value:
+        """Of the group."""
+        offset = self._halves(2 * PANEL)
+        return offset if self._form.span_groups == 1 else self._builder.fmul(offset, self._factors(1))
+
+    def _halves(self, offset: int) -> ir.Value:
+        builder = self._builder
+        halves = load(builder, self._shared, INT64(offset), vector_of(INT16, PANEL))
+        if self._reads_halves:
+            return builder.fpext(builder.bitcast(halves, vector_of(_HALF, PANEL)), vector_of(FLOAT, PANEL))
+        # Finite halves: exponent and fraction in the places of float32's, whose exponents are counted from elsewhere.
+        words = builder.zext(halves, vector_of(INT32, PANEL))
+        size = builder.shl(builder.and_(words, splat(INT32, 0x7FFF, PANEL)), splat(INT32, 13, PANEL))
+        size = builder.fmul(builder.bitcast(size, vector_of(FLOAT, PANEL)), splat(FLOAT, 2.0**112, PANEL))
+        sign = builder.shl(builder.and_(words, splat(INT32, 0x8000, PANEL)), splat(INT32, 16, PANEL))
+        return builder.bitcast(builder.or_(builder.bitcast(size, sign.type), sign), size.type)
+
+    def _factors(self, part: int) -> ir.Value:
+        builder = self._builder
+        factors = load(builder, self._address, INT64(part * PANEL), vector_of(INT8, PANEL))
+        return builder.sitofp(builder.sext(factors, vector_of(INT32, PANEL)), vector_of(FLOAT, PANEL))
+
+
+def _fetch(builder: ir.IRBuilder, address: ir.Value) -> None:
+    """Tell the processor that what lies there will be read."""
+    pointer = INT8.as_pointer()
+    name = "llvm.prefetch.p0"
+    function = builder.module.globals.get(name) or ir.Function(
+        builder.module, ir.FunctionType(ir.VoidType(), [pointer, INT32, INT32, INT32]), name
+    )
+    builder.call(function, [builder.inttoptr(address, pointer), INT32(0), INT32(2), INT32(1)])
