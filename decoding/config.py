@@ -30,8 +30,9 @@ BUNDLED_NAMES = ("", "bundled", "tabcast-bundled")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """The settings of one engine. `model` and `draft` are folders, names of pulled models, or "" for the shipped pair.
+    """The settings of one engine.
 
+    `model` and `draft` are folders, GGUF files, names of pulled models, or "" for the shipped pair.
     `parallel` and `heads` are folders of a parallel draft and of heads, "" for those beside the target if it has any.
     `draft`, `parallel` and `heads` may be "none". `fim` has fields of `fim_templates.Template` that override the
     table's. `method` is the drafting method for requests that name none. `devices` "cuda:0,cuda:1", or "all", spreads
@@ -105,8 +106,13 @@ def model_folder(name: str, role: str) -> Path:
 
 
 def is_hub_name(name: str) -> bool:
+<<<<<<< HEAD
     """Return whether a name has the form `owner/model`; a folder two deep is written with `./` before it."""
     return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
+=======
+    """Whether it is of the form `owner/model`; a folder two deep is written with `./` before it, a GGUF file isn't."""
+    return not name.endswith(".gguf") and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
+>>>>>>> 812c424 (A GGUF file is a model as it lies: its configuration, its tokenizer and its tensors, widened as they are read)
 
 
 def models_directory() -> Path:

@@ -15,6 +15,8 @@ from decoding import config as engine_config
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# Where a test finds what it can't do without.
+KEPT = ("TABCAST_EVAL_DIR", "TABCAST_EDITORS_DIR", "TABCAST_REAL_MODELS")
 HAS_BUNDLED = (engine_config.BUNDLED / "target" / "config.json").is_file()
 
 
@@ -22,7 +24,11 @@ HAS_BUNDLED = (engine_config.BUNDLED / "target" / "config.json").is_file()
 def private_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test finds, uses or leaves an engine of the user's, or reads the user's settings."""
     for name in list(os.environ):
-        if name.startswith("TABCAST_") and name not in ("TABCAST_EVAL_DIR", "TABCAST_EDITORS_DIR"):
+        if name.startswith("TABCAST_") and name not in (
+            "TABCAST_EVAL_DIR",
+            "TABCAST_EDITORS_DIR",
+            "TABCAST_REAL_MODELS",
+        ):
             monkeypatch.delenv(name)
     monkeypatch.setenv("TABCAST_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
     monkeypatch.setenv("TABCAST_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))

@@ -50,6 +50,8 @@ def export(folder: Path, file: Path, kind: str, *, has_stops: bool = True) -> No
         raise ModelError(ADVICE) from None
     logging.getLogger("gguf").setLevel(logging.WARNING)
     read = ModelFolder.read(folder)
+    if read.is_file:
+        raise ModelError(f"{folder} is a GGUF file already")
     config = read.config
     if config["model_type"] not in ARCHITECTURES or config.get("sliding_window"):
         raise ModelError(f"{folder}: {config['model_type']} models, or theirs with a sliding window, can't be written")

@@ -50,7 +50,8 @@ class AdaptationFolder:
         digest = hashlib.sha256()
         for model in (target.resolve(), draft.resolve()):
             digest.update(str(model).encode())
-            for path in sorted([*model.glob("*.safetensors"), *model.glob("tokenizer.json")]):
+            files = [model] if model.is_file() else [*model.glob("*.safetensors"), *model.glob("tokenizer.json")]
+            for path in sorted(files):
                 status = path.stat()
                 digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}".encode())
         return cls(online_directory() / f"{target.resolve().name}-{digest.hexdigest()[:12]}")

@@ -14,12 +14,14 @@ from typing import Any, Final
 from decoding.config import models_directory
 from decoding.errors import ModelError
 from decoding.models.folder.json_files import MIB, read_json, shown
+from decoding.models.gguf.architecture import describe_model
+from decoding.models.gguf.split_files import SUFFIX, GgufModel, is_gguf, read_model
 from decoding.storage.hub import read_record
 
 CONFIG_FILE: Final = "config.json"
 ADAPTER_FILE: Final = "adapter_config.json"
 MAX_CONFIG_BYTES: Final = 4 * MIB
-ROPE_KINDS: Final = ("default", "linear", "llama3")  # that `torch/rope.py` computes
+ROPE_KINDS: Final = ("default", "linear", "llama3", "factors")  # that `torch/rope.py` computes
 ARCHITECTURES: Final = ("llama", "mistral", "qwen2", "qwen3")
 MAX_VOCABULARY: Final = 2**22
 
@@ -107,7 +109,12 @@ class DecoderSizes:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json. Raises `ModelError` if folder or file is missing, or a value can't be right."""
+    """The folder's config.json, or what a GGUF file says in its place.
+
+    Raises `ModelError` if folder or file is missing, or a value can't be right.
+    """
+    if is_gguf(folder):
+        return config_of(read_model(folder))
     if not folder.is_dir():
         if models_directory() in folder.parents:
             name = folder.relative_to(models_directory())
@@ -122,11 +129,20 @@ def read_config(folder: Path) -> dict[str, Any]:
         )
     path = folder / CONFIG_FILE
     if not path.is_file():
-        raise ModelError(f"{folder} is not a complete model folder: config.json is missing")
+        files = sorted(file.name for file in folder.glob(f"*{SUFFIX}"))
+        hint = f"; {files[0]} in it is a model of its own, so name that file" if files else ""
+        raise ModelError(f"{folder} is not a complete model folder: config.json is missing{hint}")
     config = read_json(path, most_bytes=MAX_CONFIG_BYTES)
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ModelError(f"{path}: model_type is missing, so that the architecture is not known")
     check_config(config, path)
+    return config
+
+
+def config_of(model: GgufModel) -> dict[str, Any]:
+    """What a GGUF file says in place of a config.json, checked like one. Raises `ModelError`."""
+    config = describe_model(model)
+    check_config(config, model.file)
     return config
 
 
@@ -254,6 +270,9 @@ def _check_rope(table: Mapping[str, Any], path: Path, name: str) -> None:
             _demand(isinstance(value, (str, type(None))), path, f"{name}.{key}", value, "a text")
         if isinstance(value, dict):
             _check_rope(value, path, f"{name}.{key}")
+    factors = table.get("factors")
+    are_numbers = isinstance(factors, list) and all(ROPE_NUMBERS["factor"].allow(item) for item in factors)
+    _demand(factors is None or are_numbers, path, f"{name}.factors", factors, f"a list with {ROPE_NUMBERS['factor']}")
     low, high = table.get("low_freq_factor"), table.get("high_freq_factor")
     if low is not None and high is not None and low >= high:
         raise ModelError(f"{path}: {name}.high_freq_factor must be more than low_freq_factor, not {high} and {low}")

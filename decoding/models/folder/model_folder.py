@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,14 +12,18 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from decoding.models.folder import model_config, tokenizer_files
-from decoding.models.folder.model_config import CONFIG_FILE, DecoderSizes, decoder_sizes, read_config
-from decoding.models.folder.safetensors_headers import Entry, read_headers
-from decoding.models.folder.tokenizer_files import load_tokenizer
+from decoding.models.folder.model_config import CONFIG_FILE, DecoderSizes, config_of, decoder_sizes, read_config
+from decoding.models.folder.safetensors_headers import Entry, entries_of, read_headers
+from decoding.models.folder.tokenizer_files import load_tokenizer, tokenizer_of
+from decoding.models.gguf.split_files import is_gguf, read_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelFolder:
-    """What lies in a folder: its checked config.json, its tokenizer, and what its tensors are called and like."""
+    """What lies in a folder: its checked config.json, its tokenizer, and what its tensors are called and like.
+
+    A GGUF file says the same in its own words.
+    """
 
     path: Path
     config: Mapping[str, Any] = field(repr=False)
@@ -28,6 +33,9 @@ class ModelFolder:
     @classmethod
     def read(cls, path: Path) -> ModelFolder:
         """Read everything but the weights. Raises `ModelError` if a file is missing, broken or can't be right."""
+        if is_gguf(path):
+            model = read_model(path)
+            return cls(path=path, config=config_of(model), tokenizer=tokenizer_of(model), entries=entries_of(model))
         config = read_config(path)
         return cls(path=path, config=config, tokenizer=load_tokenizer(path), entries=read_headers(path))
 
@@ -55,7 +63,20 @@ class ModelFolder:
     @property
     def sizes(self) -> DecoderSizes:
         """The sizes of a model of our own forward pass. Raises `ModelError` if they contradict each other."""
-        return decoder_sizes(self.config, self.path / CONFIG_FILE)
+        return decoder_sizes(self.config, self.path if self.is_file else self.path / CONFIG_FILE)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is one GGUF file, which only our own forward pass computes."""
+        return is_gguf(self.path)
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """How many weights are stored in which type."""
+        counts: Counter[str] = Counter()
+        for entry in self.entries.values():
+            counts[entry.dtype] += math.prod(entry.shape)
+        return counts
 
     @property
     def begin_token_ids(self) -> list[int]:

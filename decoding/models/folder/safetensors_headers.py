@@ -15,6 +15,9 @@ from typing import Any, Final
 
 from decoding.errors import ModelError
 from decoding.models.folder.json_files import MIB, parse_json
+from decoding.models.gguf.architecture import named_tensors
+from decoding.models.gguf.split_files import GgufModel, is_gguf, read_model
+from decoding.models.gguf.tensor_table import StoredTensor
 
 # A header of 16 MiB describes 100,000 tensors and more; published files hold a few GB and some thousand tensors each.
 MAX_HEADER_BYTES: Final = 16 * MIB
@@ -29,15 +32,21 @@ OTHER_FORMATS: Final = (".bin", ".pt", ".pth", ".ckpt", ".gguf")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A tensor as its file describes it."""
+    """A tensor as its file describes it; one of a GGUF file also says where its blocks lie."""
 
     file: Path
     dtype: str
     shape: tuple[int, ...]
+    stored: StoredTensor | None = None
 
 
 def read_headers(folder: Path) -> dict[str, Entry]:
-    """All tensors of a folder's safetensors files by name. Raises `ModelError` if there is no file or a broken one."""
+    """All tensors of a folder's safetensors files, or of a GGUF file, by their names in such a folder.
+
+    Raises `ModelError` if there is no file or a broken one.
+    """
+    if is_gguf(folder):
+        return entries_of(read_model(folder))
     entries: dict[str, Entry] = {}
     files = sorted(folder.glob("*.safetensors"))
     for file in files:
@@ -49,6 +58,14 @@ def read_headers(folder: Path) -> dict[str, Entry]:
         hint = f"; {others[0]} is not safetensors, and other formats are not read" if others else ""
         raise ModelError(f"{folder} is not a complete model folder: no .safetensors file{hint}")
     return entries
+
+
+def entries_of(model: GgufModel) -> dict[str, Entry]:
+    """The tensors of a GGUF file. Raises `ModelError` if two of them are the same."""
+    return {
+        name: Entry(tensor.file, tensor.kind.name, tensor.shape, tensor)
+        for name, tensor in named_tensors(model).items()
+    }
 
 
 def count_parameters(folder: Path) -> int:

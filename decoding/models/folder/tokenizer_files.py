@@ -17,6 +17,8 @@ from decoding.errors import ModelError, RequestError
 from decoding.models.folder.expressions import why_not_bounded
 from decoding.models.folder.json_files import MIB, read_json, shown
 from decoding.models.folder.model_config import MAX_VOCABULARY
+from decoding.models.gguf.split_files import GgufModel, is_gguf, read_model
+from decoding.models.gguf.tokenizer import describe_tokenizer
 
 TOKENIZER_FILE: Final = "tokenizer.json"
 SETTINGS_FILE: Final = "tokenizer_config.json"
@@ -33,14 +35,30 @@ SAMPLE: Final = "def f(a):\n    return a[0] + 1  # \u00e4 \u4e2d\n"  # that ever
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The folder's tokenizer.json; it puts no space of its own before a text, because a prompt is made of several.
+    """The folder's tokenizer.json, or a GGUF file's own.
+
+    It puts no space of its own before a text, because a prompt is made of several.
 
     Raises `ModelError`.
     """
+    if is_gguf(folder):
+        return tokenizer_of(read_model(folder))
     path = folder / TOKENIZER_FILE
     if not path.is_file():
         raise ModelError(f"{folder} is not a complete model folder: tokenizer.json is missing")
-    described = read_json(path, most_bytes=MAX_TOKENIZER_BYTES, most_depth=MAX_DEPTH)
+    return build_tokenizer(read_json(path, most_bytes=MAX_TOKENIZER_BYTES, most_depth=MAX_DEPTH), path)
+
+
+def tokenizer_of(model: GgufModel) -> Tokenizer:
+    """The tokenizer in a GGUF file. Raises `ModelError`."""
+    return build_tokenizer(describe_tokenizer(model.metadata, model.file), model.file)
+
+
+def build_tokenizer(described: Any, path: Path) -> Tokenizer:
+    """The tokenizer of a description, which is what a tokenizer.json holds or what `path` says in another form.
+
+    Raises `ModelError`.
+    """
     if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
         raise ModelError(f"{path}: model must be a table that describes a tokenizer")
     for part in PARTS:

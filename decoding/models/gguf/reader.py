@@ -41,6 +41,7 @@ NUMBERS: Final[Mapping[int, str]] = {
     0: "u1", 1: "i1", 2: "<u2", 3: "<i2", 4: "<u4", 5: "<i4", 6: "<f4", 7: "u1", 10: "<u8", 11: "<i8", 12: "<f8",
 }  # fmt: skip
 BOOLEAN: Final = 7
+FLOAT32: Final = 6
 
 _U32: Final = struct.Struct("<I").unpack_from
 _U64: Final = struct.Struct("<Q").unpack_from
@@ -79,6 +80,14 @@ def read_header(file: Path) -> Header:
                     data += more
     except OSError as error:
         raise ModelError(f"{file} can't be read: {error.strerror}") from None
+
+
+def one_value(metadata: Mapping[str, Value], key: str, file: Path) -> bool | int | float | str | None:
+    """A setting that is no list, None where there is none. Raises `ModelError`."""
+    value = metadata.get(key)
+    if isinstance(value, (list, np.ndarray)):
+        raise ModelError(f"{file}: {key} must be one value and is a list")
+    return value
 
 
 def _why_endless(file: Path, size: int) -> str:
@@ -163,8 +172,10 @@ class _Reader:
         return values != 0 if kind == BOOLEAN else values
 
     def _number(self, kind: int, key: str) -> bool | int | float:
-        number: bool | int | float = self._numbers(kind, 1, key)[0].item()
-        return number
+        number = self._numbers(kind, 1, key)[0]
+        # The shortest decimal is the number that was written: 1e-06 and not 9.999999974752427e-07.
+        value: bool | int | float = float(str(number)) if kind == FLOAT32 else number.item()
+        return value
 
     def _texts(self, count: int, key: str) -> list[str]:
         """All strings of a list in one go, because a vocabulary has some hundred thousand."""

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from decoding.errors import ModelError
-from decoding.models.gguf.reader import Header, Value, read_header
+from decoding.models.gguf.reader import Header, Value, one_value, read_header
 from decoding.models.gguf.tensor_table import StoredTensor
 
 COUNT: Final = "split.count"
 NUMBER: Final = "split.no"
 NUM_TENSORS: Final = "split.tensors.count"
 MAX_FILES: Final = 1024
+SUFFIX: Final = ".gguf"
 NAME: Final = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 
 
@@ -28,11 +29,16 @@ class GgufModel:
     tensors: Mapping[str, StoredTensor]
 
 
+def is_gguf(path: Path) -> bool:
+    """Whether a model's path means a file and no folder; a file of Ollama's has no ending."""
+    return path.suffix == SUFFIX or path.is_file()
+
+
 def read_model(file: Path) -> GgufModel:
     """Read the headers of a model's files, of which `file` may be any. Raises `ModelError` with one sentence."""
     header = read_header(file)
-    count = header.metadata.get(COUNT, 0)
-    if count in (0, 1):
+    count = one_value(header.metadata, COUNT, file)
+    if count in (None, 0, 1):
         return GgufModel(file=file, metadata=header.metadata, tensors=header.tensors)
     if type(count) is not int or not 1 < count <= MAX_FILES:
         raise ModelError(f"{file}: {COUNT} must be a number of files up to {MAX_FILES}")
@@ -42,8 +48,8 @@ def read_model(file: Path) -> GgufModel:
         if twice := tensors.keys() & part.tensors.keys():
             raise ModelError(f"{file}: tensor {min(twice)} is in two of the model's {count} files")
         tensors |= part.tensors
-    told = headers[0].metadata.get(NUM_TENSORS, len(tensors))
-    if told != len(tensors):
+    told = one_value(headers[0].metadata, NUM_TENSORS, file)
+    if told not in (None, len(tensors)):
         raise ModelError(f"{file}: the model's {count} files hold {len(tensors)} tensors, and should hold {told}")
     return GgufModel(file=_sibling(file, 0, count), metadata=headers[0].metadata, tensors=tensors)
 
@@ -55,7 +61,8 @@ def _part(file: Path, header: Header, number: int, count: int) -> Header:
         if not path.is_file():
             raise ModelError(f"{file} is one of {count} files of a model, and {path.name} is missing beside it")
         header = read_header(path)
-    if header.metadata.get(COUNT) != count or header.metadata.get(NUMBER) != number:
+    told = [one_value(header.metadata, key, path) for key in (COUNT, NUMBER)]
+    if told != [count, number]:
         raise ModelError(f"{path} isn't file {number + 1} of the {count} that its name tells of")
     return header
 

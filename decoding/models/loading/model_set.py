@@ -194,6 +194,8 @@ def load_model(
     if reason := folder.why_not_ours(max_len):
         from decoding.models.transformers.loading import load_generic  # noqa: PLC0415 - brings transformers
 
+        if folder.is_file:
+            raise ModelError(f"{folder.path}: {reason} is not computed from GGUF files; its Hugging Face folder may be")
         if config.quantize != "none":
             raise ModelError(
                 f"{folder.path}: quantize {config.quantize} is for models of our own forward pass; {reason}"

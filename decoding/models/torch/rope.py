@@ -31,6 +31,8 @@ def inverse_frequencies(config: Mapping[str, Any], head_dim: int) -> Tensor:
         return plain / _number(rope, "factor")
     if kind == "llama3":
         return _llama3(plain, rope)
+    if kind == "factors":
+        return plain / _factors(rope, len(plain))
     raise ModelError(f"config.json: rotary scaling {kind!r} is not supported (one of {', '.join(ROPE_KINDS)} is)")
 
 
@@ -41,6 +43,14 @@ def _llama3(plain: Tensor, rope: Mapping[str, Any]) -> Tensor:
     wave = 2 * math.pi / plain
     smooth = ((original / wave - low) / (high - low)).clamp(0, 1)
     return (1 - smooth) * plain / factor + smooth * plain
+
+
+def _factors(rope: Mapping[str, Any], count: int) -> Tensor:
+    """By what each frequency is divided, where a file says it instead of how it came about."""
+    factors = rope.get("factors")
+    if factors is None or len(factors) != count:
+        raise ModelError(f"rotary scaling 'factors' needs a list of {count} numbers")
+    return torch.tensor(factors, dtype=torch.float64)
 
 
 def _number(rope: Mapping[str, Any], key: str) -> float:

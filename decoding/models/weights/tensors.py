@@ -1,10 +1,11 @@
-"""The tensors of a model folder by name, from one safetensors file or several, also where they are stored in int8.
+"""The tensors of a model by name, from safetensors files, also where they are stored in int8, or from GGUF files.
 
 Knows no architecture: which tensors there have to be is a schema's affair (`weight_schema.py`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from decoding.errors import ModelError
 from decoding.models.folder.safetensors_headers import Entry
+from decoding.models.gguf.blocks import widen
+from decoding.models.gguf.tensor_table import StoredTensor
 from decoding.models.weights.int8_files import FACTORS, restore_rows
 from decoding.models.weights.weight_schema import Schema, check
 
@@ -70,13 +73,29 @@ class Tensors:
         return restore_rows(rounded, factors)
 
     def _read(self, name: str) -> Tensor:
-        file = self._entries[name].file
+        entry = self._entries[name]
+        if entry.stored is not None:
+            return self._widened(entry.stored)
+        file = entry.file
         try:
             with safe_open(str(file), framework="pt") as stored:
                 tensor: Tensor = stored.get_tensor(name)
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{file}: not a safetensors file, or cut short ({error})") from None
         return tensor
+
+    def _widened(self, stored: StoredTensor) -> Tensor:
+        """What blocks stand for, piece by piece into the dtype; float16 may be too narrow, which `take` finds out."""
+        tensor = torch.empty(math.prod(stored.shape), dtype=_or_wider(self._dtype))
+        at = 0
+        for piece in widen(stored):
+            tensor[at : at + len(piece)] = torch.from_numpy(piece)
+            at += len(piece)
+        return tensor.view(stored.shape)
+
+
+def _or_wider(dtype: torch.dtype) -> torch.dtype:
+    return torch.float32 if dtype == torch.float16 else dtype
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -79,7 +79,7 @@ def check(entries: Mapping[str, Entry], schema: Schema, folder: Path) -> None:
         if entry.dtype == INT8 and len(shape) == 2:
             _check_factors(entries, name, shape[0], folder)
             known.add(name + FACTORS)
-        elif entry.dtype not in FLOATS:
+        elif entry.dtype not in FLOATS and entry.stored is None:
             raise ModelError(
                 f"{entry.file}: tensor {name} is stored as {entry.dtype}, and weights must be one of"
                 f" {', '.join(FLOATS)}, or matrices {INT8} with factors"

@@ -1,0 +1,217 @@
+"""What a GGUF file says of its model, in the words of a Hugging Face config.json, and its tensors by their names there.
+
+The keys of the files: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Numbers are taken over as they are:
+whoever uses the configuration checks it as it checks any config.json.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from decoding.errors import ModelError
+from decoding.models.gguf.blocks import widen
+from decoding.models.gguf.reader import Value, one_value
+from decoding.models.gguf.split_files import GgufModel
+from decoding.models.gguf.tensor_table import StoredTensor
+from decoding.models.gguf.tokenizer import TokenType
+
+# Mistral's models are Llama's here.
+ARCHITECTURES: Final = ("llama", "qwen2", "qwen3")
+# Of what is no language model at all, and what it is.
+OTHER_KINDS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("clip", "mmproj"), "the part of a model that looks at pictures"),
+    **dict.fromkeys(
+        ("bert", "modern-bert", "neo-bert", "eurobert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3",
+         "t5encoder", "gemma-embedding", "llama-embed"), "a model for embeddings",
+    ),
+    "wavtokenizer-dec": "a part of a model that speaks",
+}  # fmt: skip
+TYPES: Final = {"adapter": "an adapter", "mmproj": OTHER_KINDS["clip"], "imatrix": "a table for quantising"}
+EMBEDDING: Final = "token_embd.weight"
+HEAD: Final = "output.weight"
+FACTORS: Final = "rope_freqs.weight"
+NAMES: Final[Mapping[str, str]] = {
+    EMBEDDING: "model.embed_tokens.weight",
+    HEAD: "lm_head.weight",
+    "output_norm.weight": "model.norm.weight",
+}
+IN_LAYER: Final[Mapping[str, str]] = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_LAYER: Final = re.compile(r"blk\.(\d{1,4})\.(\w+)\.(weight|bias)")
+# What Granite and others multiply by, which our own forward pass doesn't.
+MULTIPLIERS: Final = ("attention.scale", "embedding_scale", "residual_scale", "logit_scale")
+# Tokens that end an answer of base models and of those for chats, whatever a file gives as its only end.
+ENDS: Final = (
+    "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|EOT|>", "<｜end▁of▁sentence｜>", "</s>",
+)  # fmt: skip
+
+
+def describe_model(model: GgufModel) -> dict[str, Any]:
+    """A config.json's table. Raises `ModelError` for another kind of model, or a key that is missing."""
+    file, metadata = model.file, model.metadata
+    kind = _kind(metadata, file)
+    told = _Told(metadata, kind, file)
+    heads = told.needed("attention.head_count")
+    width = told.needed("embedding_length")
+    head_dim = told.number("attention.key_length") or width // max(heads, 1)
+    if told.number("attention.value_length", head_dim) != head_dim:
+        raise ModelError(f"{file}: keys and values of different sizes are not computed")
+    _refuse_other_forms(told, file)
+    if EMBEDDING not in model.tensors:
+        raise ModelError(f"{file} holds no whole model: tensor {EMBEDDING} is missing")
+    window = told.number("attention.sliding_window")
+    return {
+        "model_type": "mistral" if window and kind == "llama" else kind,
+        "_name_or_path": " ".join(_names(metadata)),
+        "hidden_size": width,
+        "intermediate_size": told.needed("feed_forward_length"),
+        "num_hidden_layers": told.needed("block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": told.number("attention.head_count_kv", heads),
+        "head_dim": head_dim,
+        "vocab_size": model.tensors[EMBEDDING].num_rows,
+        "max_position_embeddings": told.needed("context_length"),
+        "rms_norm_eps": told.value("attention.layer_norm_rms_epsilon"),
+        "tie_word_embeddings": HEAD not in model.tensors,
+        "rope_parameters": _rope(model, told, head_dim),
+        "use_sliding_window": bool(window),
+        "sliding_window": window or None,
+        "eos_token_id": _end_ids(metadata),
+    }
+
+
+def named_tensors(model: GgufModel) -> dict[str, StoredTensor]:
+    """The tensors by their names in a Hugging Face folder; one without a name there keeps its own."""
+    named: dict[str, StoredTensor] = {}  # names in layers are unlike in both forms, so that none can come twice
+    for name, tensor in model.tensors.items():
+        if name == FACTORS:
+            continue  # is in the configuration
+        found = _LAYER.fullmatch(name)
+        known = NAMES.get(name)
+        if found and found[2] in IN_LAYER:
+            known = f"model.layers.{int(found[1])}.{IN_LAYER[found[2]]}.{found[3]}"
+            if found[2] in ("attn_q", "attn_k"):
+                named[known] = _unpaired(model, tensor, found[2])
+                continue
+        named[known or name] = tensor
+    return named
+
+
+def _unpaired(model: GgufModel, tensor: StoredTensor, part: str) -> StoredTensor:
+    """Files of Llama have the two rows of a rotary pair side by side, others half a head apart."""
+    kind = str(model.metadata["general.architecture"])
+    if kind != "llama" or len(tensor.shape) != 2:
+        return tensor
+    told = _Told(model.metadata, kind, model.file)
+    heads = told.needed("attention.head_count")
+    heads = heads if part == "attn_q" else told.number("attention.head_count_kv", heads)
+    size = tensor.num_rows // heads if heads else 0
+    if not size or tensor.num_rows % heads or size % 2:
+        raise ModelError(f"{model.file}: {part} has {tensor.num_rows} rows, which are no {heads} heads")
+    return replace(tensor, head_size=size)
+
+
+class _Told:
+    """The settings of one architecture."""
+
+    def __init__(self, metadata: Mapping[str, Value], kind: str, file: Path) -> None:
+        self._metadata, self._kind, self._file = metadata, kind, file
+
+    def value(self, key: str) -> bool | int | float | str | None:
+        """None where the file says nothing."""
+        return one_value(self._metadata, f"{self._kind}.{key}", self._file)
+
+    def number(self, key: str, default: int = 0) -> int:
+        """A whole number; some files give one for each layer, which have to be equal."""
+        value = self._metadata.get(f"{self._kind}.{key}")
+        if isinstance(value, np.ndarray) and len(value) and (value == value[0]).all():
+            value = value[0].item()
+        if value is None:
+            return default
+        if type(value) is not int or value < 0:
+            raise ModelError(f"{self._file}: {self._kind}.{key} must be one whole number, the same in all layers")
+        return value
+
+    def needed(self, key: str) -> int:
+        """One that has no default."""
+        if f"{self._kind}.{key}" not in self._metadata:
+            raise ModelError(f"{self._file} holds no whole model: {self._kind}.{key} is missing")
+        return self.number(key)
+
+
+def _kind(metadata: Mapping[str, Value], file: Path) -> str:
+    kind = one_value(metadata, "general.architecture", file)
+    if not isinstance(kind, str):
+        raise ModelError(f"{file}: general.architecture is missing, so that the architecture is not known")
+    other = OTHER_KINDS.get(kind) or TYPES.get(str(metadata.get("general.type")))
+    if other or one_value(metadata, f"{kind}.pooling_type", file):
+        raise ModelError(f"{file} holds {other or 'a model for embeddings'} and no language model that completes text")
+    if kind not in ARCHITECTURES:
+        shown = kind if kind.isprintable() else repr(kind)
+        raise ModelError(
+            f"{file}: the architecture {shown[:40]} is not computed from GGUF files (only {', '.join(ARCHITECTURES)});"
+            " its Hugging Face folder may be"
+        )
+    return kind
+
+
+def _refuse_other_forms(told: _Told, file: Path) -> None:
+    if told.number("expert_count"):
+        raise ModelError(f"{file}: a mixture of experts is not computed from GGUF files")
+    for key in MULTIPLIERS:
+        if told.value(key) not in (None, 0.0, 1.0):
+            raise ModelError(f"{file}: a model with {key} is not computed from GGUF files")
+
+
+def _rope(model: GgufModel, told: _Told, head_dim: int) -> dict[str, Any]:
+    theta = told.value("rope.freq_base")
+    kind = told.value("rope.scaling.type") or "none"
+    factor = told.value("rope.scaling.factor") or told.value("rope.scale_linear")
+    if kind == "none" and told.value("rope.scale_linear"):
+        kind = "linear"
+    rope: dict[str, Any] = {"rope_theta": theta if theta is not None else 10_000.0}
+    rope |= {"rope_type": "default"} if kind == "none" else {"rope_type": kind, "factor": factor}
+    rotated = told.number("rope.dimension_count", head_dim)
+    if rotated != head_dim:
+        rope["partial_rotary_factor"] = rotated / head_dim if head_dim else 0
+    if (stored := model.tensors.get(FACTORS)) is None:
+        return rope
+    if stored.shape != (head_dim // 2,) or kind not in ("none", "linear"):
+        raise ModelError(f"{model.file}: {FACTORS} doesn't fit heads of {head_dim} numbers")
+    factors = np.concatenate(list(widen(stored))).astype(np.float64)
+    if kind == "linear" and isinstance(factor, (int, float)):
+        factors *= factor
+    return rope | {"rope_type": "factors", "factors": factors.tolist()}
+
+
+def _end_ids(metadata: Mapping[str, Value]) -> list[int]:
+    """The file's own ends, and the control tokens that are known for ending a text."""
+    told = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
+    ids = {token_id for token_id in told if type(token_id) is int}
+    tokens, types = metadata.get("tokenizer.ggml.tokens"), metadata.get("tokenizer.ggml.token_type")
+    if isinstance(tokens, list) and isinstance(types, np.ndarray) and len(types) == len(tokens):
+        controls = np.flatnonzero(types == TokenType.CONTROL).tolist()
+        ids.update(token_id for token_id in controls if tokens[token_id] in ENDS)
+    return sorted(ids)
+
+
+def _names(metadata: Mapping[str, Value]) -> list[str]:
+    """By what a family may be told."""
+    return [value for key in ("name", "basename") if isinstance(value := metadata.get(f"general.{key}"), str)]

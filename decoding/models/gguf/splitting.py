@@ -1,0 +1,78 @@
+"""How a text is split into words before byte pairs are merged, by the name that a GGUF file gives it.
+
+A file holds no expression, only the name of one (`tokenizer.ggml.pre`). A wrong expression works and costs quality
+without a word, so that a name that isn't here is refused. What the names stand for is what the models' published
+tokenizer.json files have; the names are those of llama.cpp (https://github.com/ggml-org/llama.cpp,
+src/llama-vocab.cpp).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+Part = dict[str, Any]
+
+_CONTRACTIONS: Final = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_WORDS: Final = r"[^\r\n\p{L}\p{N}]?\p{L}+"
+_SIGNS: Final = r" ?[^\s\p{L}\p{N}]+[\r\n]*"
+_SPACES: Final = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER: Final = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
+_LOWER: Final = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+ONE_DIGIT: Final = rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}|{_SIGNS}|{_SPACES}"
+THREE_DIGITS: Final = rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}{{1,3}}|{_SIGNS}|{_SPACES}"
+SIGNS_ALONE: Final = rf"{_CONTRACTIONS}|{_WORDS}|\p{{N}}| ?[^\s\p{{L}}\p{{N}}\r\n]+|{_SPACES}"
+BY_CASE: Final = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
+    rf"|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}"
+)
+# Several, one after another; the last are Chinese, Japanese and Korean characters.
+DEEPSEEK_CODER: Final = (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Splitting:
+    """The parts of a tokenizer's description that a name stands for.
+
+    `takes_whole_words`: a word that is a token is not merged from its bytes. `begins` says whether texts are opened by
+    a token where the file doesn't say it.
+    """
+
+    parts: tuple[Part, ...]
+    normalizer: Part | None = None
+    takes_whole_words: bool = False
+    begins: bool = False
+
+
+def _split(expression: str) -> Part:
+    return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+
+
+def _byte_level(*, splits: bool) -> Part:
+    """GPT-2's alphabet, with or without its own expression."""
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": splits}
+
+
+_DIGITS: Final[Part] = {"type": "Digits", "individual_digits": True}
+_GPT2: Final = Splitting(parts=(_byte_level(splits=True),))
+_STARCODER: Final = Splitting(parts=(_DIGITS, _byte_level(splits=True)))
+_LLAMA3: Final = Splitting(parts=(_split(THREE_DIGITS), _byte_level(splits=False)), takes_whole_words=True, begins=True)
+_GLM: Final = Splitting(parts=(_split(THREE_DIGITS), _byte_level(splits=False)))
+SPLITTINGS: Final[Mapping[str, Splitting]] = {
+    "qwen2": Splitting(parts=(_split(ONE_DIGIT), _byte_level(splits=False)), normalizer={"type": "NFC"}),
+    "llama-bpe": _LLAMA3,
+    "llama3": _LLAMA3,
+    "llama-v3": _LLAMA3,
+    "deepseek-coder": Splitting(parts=(*map(_split, DEEPSEEK_CODER), _DIGITS, _byte_level(splits=False))),
+    "starcoder": _STARCODER,
+    "refact": _STARCODER,  # and Granite's code models
+    "smollm": _STARCODER,
+    "codeshell": _STARCODER,
+    "gpt-2": _GPT2,
+    "mellum": _GPT2,
+    "seed-coder": Splitting(parts=(_split(SIGNS_ALONE), _byte_level(splits=False))),
+    "glm4": _GLM,
+    "chatglm-bpe": _GLM,
+    "tekken": Splitting(parts=(_split(BY_CASE), _byte_level(splits=False)), takes_whole_words=True, begins=True),
+}

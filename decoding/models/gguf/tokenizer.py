@@ -1,0 +1,195 @@
+"""The tokenizer that a GGUF file holds, described as a tokenizer.json would.
+
+A file has a table of tokens with their types, and merges or scores; the rest of a tokenizer follows from two names.
+Whoever builds a tokenizer from the description checks it as it checks any tokenizer.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from decoding.errors import ModelError
+from decoding.models.gguf.reader import Value, one_value
+from decoding.models.gguf.splitting import SPLITTINGS, Splitting
+
+ADVICE: Final = "take a newer file of this model, or its Hugging Face folder"
+# SentencePiece's space. No space is put before a text, because a prompt is made of several.
+SPACE: Final = "▁"
+SPM_MODEL: Final = "llama"
+BPE_MODEL: Final = "gpt2"
+MAX_PIECE: Final = 256  # characters of a SentencePiece token, every cut of which is looked up
+
+
+class TokenType(IntEnum):
+    """What a token of the table is."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+def describe_tokenizer(metadata: Mapping[str, Value], file: Path) -> dict[str, Any]:
+    """A tokenizer.json's table.
+
+    Padding ids have no place in it. Control tokens are special, and user-defined ones are matched before all else.
+    Raises `ModelError` if the file's tokenizer is of another kind, or its parts don't fit together.
+    """
+    tokens, types = _tokens(metadata, file)
+    kind = one_value(metadata, "tokenizer.ggml.model", file)
+    if kind == BPE_MODEL:
+        splitting = _splitting(metadata, file)
+        described = _byte_pairs(metadata, file, tokens, types, splitting)
+        begins = splitting.begins
+    elif kind == SPM_MODEL:
+        described, begins = _sentence_pieces(metadata, file, tokens, types), True
+    else:
+        raise ModelError(f"{file}: a tokenizer of the kind {kind!r} is not read; {ADVICE}")
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": list(_added(tokens, types)),
+        "post_processor": _opening(metadata, file, tokens, begins=begins),
+        **described,
+    }
+
+
+def _tokens(metadata: Mapping[str, Value], file: Path) -> tuple[list[str], Sequence[int]]:
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    if not isinstance(tokens, list) or not tokens:
+        raise ModelError(f"{file} holds no tokenizer (tokenizer.ggml.tokens is missing); {ADVICE}")
+    types = metadata.get("tokenizer.ggml.token_type")
+    if types is None:
+        return tokens, [TokenType.NORMAL] * len(tokens)
+    if not isinstance(types, np.ndarray) or types.dtype.kind not in "iu" or len(types) != len(tokens):
+        raise ModelError(f"{file}: tokenizer.ggml.token_type must be a list of {len(tokens):,} numbers")
+    return tokens, types.tolist()
+
+
+def _vocabulary(tokens: Sequence[str], types: Sequence[int], file: Path) -> dict[str, int]:
+    """Token to id, without padding and nameless ones."""
+    vocabulary: dict[str, int] = {}
+    for token_id, (token, kind) in enumerate(zip(tokens, types, strict=True)):
+        if kind == TokenType.UNUSED or not token:
+            continue
+        if token in vocabulary:
+            raise ModelError(f"{file}: the ids {vocabulary[token]} and {token_id} are both the token {token[:40]!r}")
+        vocabulary[token] = token_id
+    return vocabulary
+
+
+def _splitting(metadata: Mapping[str, Value], file: Path) -> Splitting:
+    name = one_value(metadata, "tokenizer.ggml.pre", file)
+    if not isinstance(name, str) or name not in SPLITTINGS:
+        told = f"{name!r} is not known" if name is not None else "is missing"
+        raise ModelError(
+            f"{file}: how its tokenizer splits words (tokenizer.ggml.pre) {told}, and a guess would cost quality;"
+            f" {ADVICE}"
+        )
+    return SPLITTINGS[name]
+
+
+def _byte_pairs(
+    metadata: Mapping[str, Value], file: Path, tokens: Sequence[str], types: Sequence[int], splitting: Splitting
+) -> dict[str, Any]:
+    merges = metadata.get("tokenizer.ggml.merges")
+    if not isinstance(merges, list):
+        raise ModelError(f"{file}: its tokenizer is not complete (tokenizer.ggml.merges is missing); {ADVICE}")
+    # A merge is two tokens with a space between them; the first may begin with one.
+    pairs = [(merge[: (at := merge.find(" ", 1))], merge[at + 1 :]) for merge in merges]
+    return {
+        "normalizer": splitting.normalizer,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": list(splitting.parts)},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "model": _model(
+            vocab=_vocabulary(tokens, types, file), merges=pairs, ignore_merges=splitting.takes_whole_words
+        ),
+    }
+
+
+def _sentence_pieces(
+    metadata: Mapping[str, Value], file: Path, tokens: Sequence[str], types: Sequence[int]
+) -> dict[str, Any]:
+    scores = metadata.get("tokenizer.ggml.scores")
+    if not isinstance(scores, np.ndarray) or scores.dtype.kind not in "fiu" or len(scores) != len(tokens):
+        raise ModelError(f"{file}: tokenizer.ggml.scores must be a list of {len(tokens):,} numbers")
+    vocabulary = _vocabulary(tokens, types, file)
+    unknown = next((tokens[i] for i, kind in enumerate(types) if kind == TokenType.UNKNOWN), None)
+    decoders = [{"type": "Replace", "pattern": {"String": SPACE}, "content": " "}, {"type": "ByteFallback"}]
+    return {
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": SPACE},
+        "pre_tokenizer": None,
+        "decoder": {"type": "Sequence", "decoders": [*decoders, {"type": "Fuse"}]},
+        "model": _model(
+            vocab=vocabulary,
+            merges=_merges_by_score(vocabulary, types, scores.tolist()),
+            unk_token=unknown,
+            fuse_unk=True,
+            byte_fallback=True,
+        ),
+    }
+
+
+def _merges_by_score(
+    vocabulary: Mapping[str, int], types: Sequence[int], scores: Sequence[float]
+) -> list[tuple[str, str]]:
+    """What SentencePiece would merge, the best first: all cuts of a piece into two pieces, ranked by its score.
+
+    A text's own "</s>" must not become the token of this name, so that only normal pieces are merged.
+    """
+    normal = {token: token_id for token, token_id in vocabulary.items() if types[token_id] == TokenType.NORMAL}
+    ranked = []
+    for token, token_id in normal.items():
+        if len(token) > MAX_PIECE:
+            continue
+        for cut in range(1, len(token)):
+            left, right = token[:cut], token[cut:]
+            if left in normal and right in normal:
+                ranked.append((-scores[token_id], token_id, normal[left], normal[right], left, right))
+    ranked.sort(key=lambda merge: merge[:4])
+    return [(left, right) for *_, left, right in ranked]
+
+
+def _model(**own: Any) -> dict[str, Any]:
+    plain = {
+        "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+        "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+    }  # fmt: skip
+    return plain | own
+
+
+def _added(tokens: Sequence[str], types: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """Tokens that are matched as a whole, before a text is split."""
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    for token_id, (token, kind) in enumerate(zip(tokens, types, strict=True)):
+        if token and kind in (TokenType.CONTROL, TokenType.USER_DEFINED):
+            yield {"id": token_id, "content": token, **plain, "special": kind == TokenType.CONTROL}
+
+
+def _opening(
+    metadata: Mapping[str, Value], file: Path, tokens: Sequence[str], *, begins: bool
+) -> dict[str, Any] | None:
+    """What opens every text, as the file says it."""
+    adds = one_value(metadata, "tokenizer.ggml.add_bos_token", file)
+    token_id = one_value(metadata, "tokenizer.ggml.bos_token_id", file)
+    if token_id is None or not (begins if adds is None else adds):
+        return None
+    if type(token_id) is not int or not 0 <= token_id < len(tokens):
+        raise ModelError(f"{file}: tokenizer.ggml.bos_token_id must be one of its {len(tokens):,} tokens")
+    name = tokens[token_id]
+    texts = [{"Sequence": {"id": part, "type_id": 0}} for part in "AB"]
+    begin = {"SpecialToken": {"id": name, "type_id": 0}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [begin, texts[0]],
+        "pair": [begin, *texts],
+        "special_tokens": {name: {"id": name, "ids": [token_id], "tokens": [name]}},
+    }

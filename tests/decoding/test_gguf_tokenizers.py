@@ -1,0 +1,237 @@
+"""Tokenizers that are built from a GGUF file's tables are those of the models' own tokenizer.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import GPT2Tokenizer, LlamaTokenizer, Qwen2Tokenizer
+from transformers.convert_slow_tokenizer import generate_merges
+
+from decoding.errors import ModelError
+from decoding.models.folder.expressions import why_not_bounded
+from decoding.models.folder.tokenizer_files import begin_token_ids, build_tokenizer
+from decoding.models.gguf.splitting import SPLITTINGS
+from decoding.models.gguf.tokenizer import describe_tokenizer
+from decoding.text.detokenize import Detokenizer, token_bytes
+from decoding.text.fim_templates import TEMPLATES, find_template
+from tests.gguf_corpus import CORPUS, PYTHON
+from tests.gguf_models import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
+
+FILE = Path("x.gguf")
+ADDED = {"<|endoftext|>": CONTROL, "<|fim_prefix|>": CONTROL, "<tool_call>": USER_DEFINED, "    ": USER_DEFINED}
+
+
+def learnt(splitting: Any, normalizer: Any = None) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Vocabulary and merges that a splitting brings about on the corpus."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = splitting
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=900, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    model = json.loads(tokenizer.to_str())["model"]
+    return model["vocab"], [tuple(merge) for merge in model["merges"]]
+
+
+BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+VOCABULARY, MERGES = learnt(BYTES)
+
+
+def table(pre: str, **changes: Any) -> dict[str, Any]:
+    """The settings of a file: learnt tokens, added ones, and padding."""
+    tokens = sorted(VOCABULARY, key=VOCABULARY.__getitem__)
+    kinds = [*[NORMAL] * len(tokens), *ADDED.values(), UNUSED, UNUSED]
+    names = [*tokens, *ADDED, "[PAD1]", "[PAD2]"]
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": names,
+        "tokenizer.ggml.token_type": np.array(kinds, np.int32),
+        "tokenizer.ggml.merges": [" ".join(merge) for merge in MERGES],
+        **changes,
+    }
+
+
+def built(metadata: dict[str, Any]) -> Tokenizer:
+    return build_tokenizer(describe_tokenizer(metadata, FILE), FILE)
+
+
+def ids_of(tokenizer: Tokenizer, text: str) -> list[int]:
+    return tokenizer.encode(text, add_special_tokens=False).ids
+
+
+def pieces(pre: str, text: str) -> list[str]:
+    """How a text is split, before anything is merged."""
+    tokenizer = built(table(pre))
+    return [text[begin:end] for _, (begin, end) in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+
+
+TEXT = "I'll x1234 THEY'D  \n\n  fooBar_baz(9.5);//é 漢字テ"
+# Pieces, with a bar between them; all end alike.
+END = "(|9|.|5|);//|é| 漢字テ"
+WANTED = {
+    "qwen2": "I|'ll| x|1|2|3|4| THEY|'D|  \n\n| | fooBar|_baz|" + END,
+    "llama-bpe": "I|'ll| x|123|4| THEY|'D|  \n\n| | fooBar|_baz|" + END,
+    "starcoder": "I|'ll| x|1|2|3|4| THEY|'|D|  \n\n | fooBar|_|baz|" + END,
+    "gpt-2": "I|'ll| x|1234| THEY|'|D|  \n\n | fooBar|_|baz|" + END,
+    "deepseek-coder": "I|'|ll| x|1|2|3|4| THEY|'|D|  |\n|\n| | fooBar|_|baz|(|9|.|5|);//|é| |漢字テ",
+    "seed-coder": "I|'ll| x|1|2|3|4| THEY|'D|  \n\n| | fooBar|_baz|" + END,
+    "tekken": "I|'ll| x|1|2|3|4| THEY|'D|  \n\n| | foo|Bar|_baz|" + END,
+}
+SAME = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "glm4": "llama-bpe", "chatglm-bpe": "llama-bpe"}
+SAME |= {"refact": "starcoder", "smollm": "starcoder", "codeshell": "starcoder", "mellum": "gpt-2"}
+
+
+@pytest.mark.parametrize("pre", SPLITTINGS)
+def test_each_name_splits_as_its_models_do(pre: str) -> None:
+    assert "|".join(pieces(pre, TEXT)) == WANTED[SAME.get(pre, pre)]
+
+
+@pytest.mark.parametrize("pre", SPLITTINGS)
+def test_no_expression_tries_for_ever_and_no_byte_is_lost(pre: str) -> None:
+    tokenizer = built(table(pre))
+    for part in SPLITTINGS[pre].parts:
+        if part["type"] == "Split":
+            assert not why_not_bounded(part["pattern"]["Regex"])
+    of_ids = token_bytes(tokenizer)
+    for text in CORPUS:
+        detokenizer = Detokenizer(of_ids)
+        ids = ids_of(tokenizer, text)
+        assert "".join(map(detokenizer.push, ids)) == (
+            tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+        )
+
+
+def test_signs_before_a_newline_are_joined_or_not() -> None:
+    assert pieces("qwen2", "x;\n\ny") == ["x", ";\n\n", "y"]
+    assert pieces("seed-coder", "x;\n\ny") == ["x", ";", "\n\n", "y"]
+    assert pieces("tekken", "x /\n") == ["x", " /\n"]
+
+
+@pytest.mark.parametrize(("pre", "kind"), [("qwen2", Qwen2Tokenizer), ("gpt-2", GPT2Tokenizer)])
+def test_it_equals_what_transformers_builds(pre: str, kind: Any) -> None:
+    theirs = kind(vocab=dict(VOCABULARY), merges=list(MERGES))
+    tokenizer = built(
+        table(
+            pre,
+            **{
+                "tokenizer.ggml.token_type": None,
+                "tokenizer.ggml.tokens": sorted(VOCABULARY, key=VOCABULARY.__getitem__),
+            },
+        )
+    )
+    for text in (*CORPUS, "e\u0301 decomposed"):
+        assert ids_of(tokenizer, text) == theirs.encode(text, add_special_tokens=False), text
+
+
+def test_control_tokens_are_text_in_a_text_and_user_defined_ones_are_found_first() -> None:
+    tokenizer = built(table("qwen2"))
+    ids = tokenizer.encode("<|fim_prefix|><tool_call>", add_special_tokens=False).ids
+    assert tokenizer.token_to_id("<tool_call>") in ids
+    assert tokenizer.token_to_id("<|fim_prefix|>") not in ids
+    assert tokenizer.encode("x    y", add_special_tokens=False).tokens == ["x", "    ", "y"]
+    of_ids = token_bytes(tokenizer)
+    assert of_ids[tokenizer.token_to_id("<|fim_prefix|>")] == b""
+    assert of_ids[tokenizer.token_to_id("    ")] == b"    "
+
+
+def test_padding_has_no_id() -> None:
+    tokenizer = built(table("qwen2"))
+    assert tokenizer.token_to_id("[PAD1]") is None
+    assert max(tokenizer.get_vocab(with_added_tokens=True).values()) == len(VOCABULARY) + len(ADDED) - 1
+
+
+def test_whole_words_are_taken_where_the_family_does_so() -> None:
+    """Llama 3 has tokens that no merges lead to."""
+    names = [*table("qwen2")["tokenizer.ggml.tokens"], "ĠZyzzyva"]
+    kinds = np.append(table("qwen2")["tokenizer.ggml.token_type"], np.int32(NORMAL))
+    more = {"tokenizer.ggml.tokens": names, "tokenizer.ggml.token_type": kinds}
+    assert "ĠZyzzyva" in built(table("llama-bpe", **more)).encode("a Zyzzyva").tokens
+    assert "ĠZyzzyva" not in built(table("qwen2", **more)).encode("a Zyzzyva").tokens
+
+
+@pytest.mark.parametrize(
+    ("pre", "adds", "begins"),
+    [("qwen2", None, False), ("qwen2", True, True), ("llama-bpe", None, True), ("llama-bpe", False, False)],
+)
+def test_what_opens_a_text_is_what_the_file_says(pre: str, adds: bool | None, begins: bool, tmp_path: Path) -> None:
+    token_id = len(VOCABULARY)
+    told = {} if adds is None else {"tokenizer.ggml.add_bos_token": adds}
+    tokenizer = built(table(pre, **{"tokenizer.ggml.bos_token_id": token_id}, **told))
+    assert begin_token_ids(tmp_path / "x.gguf", tokenizer) == ([token_id] if begins else [])
+
+
+def sentence_pieces() -> tuple[dict[str, Any], dict[str, int], list[tuple[str, float]]]:
+    """A SentencePiece table: the unknown, control tokens, bytes, and pieces with falling scores."""
+    vocabulary, _ = learnt(pre_tokenizers.Metaspace(prepend_scheme="never", split=True), normalizers.NFC())
+    alphabet = set(pre_tokenizers.ByteLevel.alphabet())
+    found = [
+        piece
+        for piece in sorted(vocabulary, key=vocabulary.__getitem__)
+        if len(piece) > 1 or piece not in alphabet or piece.isascii()
+    ]
+    found = [piece for piece in found if piece != " " and not any(ord(sign) < 32 for sign in piece)]
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *found]
+    names += ["▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"]
+    kinds = [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * len(found), *[CONTROL] * 4]
+    scores = [*[0.0] * 259, *(-float(i) for i in range(len(found))), *[0.0] * 4]
+    metadata = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": names,
+        "tokenizer.ggml.token_type": np.array(kinds, np.int32),
+        "tokenizer.ggml.scores": np.array(scores, np.float32),
+        "tokenizer.ggml.bos_token_id": 1,
+    }
+    pieces = [(name, score) for name, score, kind in zip(names, scores, kinds, strict=True) if kind == NORMAL]
+    return metadata, {name: i for i, name in enumerate(names)}, pieces
+
+
+def test_sentence_pieces_are_those_of_transformers(tmp_path: Path) -> None:
+    metadata, vocabulary, pieces = sentence_pieces()
+    tokenizer = built(metadata)
+    merges = generate_merges(vocabulary, dict(pieces))
+    theirs = LlamaTokenizer(vocab=vocabulary, merges=merges, add_prefix_space=False)
+    theirs.backend_tokenizer.encode_special_tokens = True
+    for text in CORPUS:
+        assert ids_of(tokenizer, text) == theirs.encode(text, add_special_tokens=False), text
+    assert begin_token_ids(tmp_path / "x.gguf", tokenizer) == [1]
+    assert find_template(tokenizer.get_vocab()) == TEMPLATES["codellama"]
+
+
+def test_sentence_pieces_lose_no_byte_and_make_no_control_token() -> None:
+    tokenizer = built(sentence_pieces()[0])
+    of_ids = token_bytes(tokenizer)
+    for text in (*CORPUS, "</s><s>▁<PRE>", "𐍈"):
+        ids = ids_of(tokenizer, text)
+        assert b"".join(of_ids[token_id] for token_id in ids).decode() == text.replace("▁", " ")
+        assert not {1, 2} & set(ids)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"tokenizer.ggml.scores": None}, "scores must be a list"),
+        ({"tokenizer.ggml.scores": np.zeros(3, np.float32)}, "scores must be a list"),
+        ({"tokenizer.ggml.tokens": []}, "holds no tokenizer"),
+        ({"tokenizer.ggml.tokens": "text"}, "holds no tokenizer"),
+        ({"tokenizer.ggml.tokens": ["a", "a"], "tokenizer.ggml.token_type": None}, "both the token 'a'"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(changes: dict[str, Any], expected: str) -> None:
+    metadata = sentence_pieces()[0] | changes
+    if "tokenizer.ggml.token_type" in changes:
+        metadata["tokenizer.ggml.scores"] = np.zeros(2, np.float32)
+    with pytest.raises(ModelError, match=expected):
+        built(metadata)
+
+
+def test_scores_that_are_not_numbers_do_no_harm() -> None:
+    metadata, _, _ = sentence_pieces()
+    metadata["tokenizer.ggml.scores"] = np.full(len(metadata["tokenizer.ggml.tokens"]), np.nan, np.float32)
+    assert built(metadata).encode(PYTHON).ids
