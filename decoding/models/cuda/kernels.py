@@ -117,6 +117,45 @@ def _look(queries, keys, values, may_look, scale, top, weight, sums, PRECISION: 
 
 
 @triton.jit
+def _bounds(
+    words, piece, position, last_row,
+    NEAR: tl.constexpr, NUM_NEAR: tl.constexpr, FAR: tl.constexpr, IS_CHAINS: tl.constexpr,
+):  # fmt: skip
+    """The first slot of a piece, and the end of those that rows up to the last one of a tile look at."""
+    if IS_CHAINS:
+        last = tl.max(position, axis=0)
+    else:
+        last = tl.load(words + _START) + tl.minimum(last_row, tl.load(words + _NUM_REAL) - 1)
+    is_near = piece < NUM_NEAR
+    first_slot = tl.where(is_near, piece * NEAR, NUM_NEAR * NEAR + (piece - NUM_NEAR) * FAR).to(tl.int64)
+    return first_slot, tl.minimum(first_slot + tl.where(is_near, NEAR, FAR), last + 1)
+
+
+@triton.jit
+def _look_at_tails(
+    queries, keys, values, tail_keys, tail_values, owner, position, scale, start, first_slot, end, kv_head,
+    top, weight, sums, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Look, from rows of chains, at the blocks from `first_slot` on, in which each row sees its own chain's tail."""
+    inside = tl.arange(0, _BLOCK)
+    tile_at = inside[:, None] * HEAD_DIM + tl.arange(0, HEAD_DIM)[None, :]
+    for slot in range(first_slot, end, _BLOCK):
+        block = ((slot // _BLOCK) * KV_HEADS + kv_head) * _BLOCK * HEAD_DIM
+        may_look = (slot + inside)[None, :] <= position[:, None]
+        is_shared = (slot + inside < start)[:, None]
+        for chain in range(_MAX_CHAINS):
+            tail_block = chain * _TAIL_BLOCKS + slot // _BLOCK - start // _BLOCK
+            own = (tail_block * KV_HEADS + kv_head) * _BLOCK * HEAD_DIM
+            key_at = tl.where(is_shared, keys + block + tile_at, tail_keys + own + tile_at)
+            value_at = tl.where(is_shared, values + block + tile_at, tail_values + own + tile_at)
+            top, weight, sums = _look(
+                queries, tl.load(key_at), tl.load(value_at), may_look & (owner == chain)[:, None], scale,
+                top, weight, sums, PRECISION,
+            )  # fmt: skip
+    return top, weight, sums
+
+
+@triton.jit
 def attend_piece(
     query, words, tail_keys, tail_values, mixed, highest, total, layer_offset, tail_offset, scale, num_rows,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, QUERIES: tl.constexpr,
@@ -133,13 +172,8 @@ def attend_piece(
     member = tile * QUERIES + tl.arange(0, QUERIES)
     row = member // GROUPS
     position = _positions(words, row, num_rows, IS_CHAINS)
-    if IS_CHAINS:
-        last = tl.max(position, axis=0)
-    else:
-        last = start + tl.minimum((tile * QUERIES + QUERIES - 1) // GROUPS, tl.load(words + _NUM_REAL) - 1)
-    is_near = piece < NUM_NEAR
-    first_slot = tl.where(is_near, piece * NEAR, NUM_NEAR * NEAR + (piece - NUM_NEAR) * FAR).to(tl.int64)
-    end = tl.minimum(first_slot + tl.where(is_near, NEAR, FAR), last + 1)
+    last_row = (tile * QUERIES + QUERIES - 1) // GROUPS
+    first_slot, end = _bounds(words, piece, position, last_row, NEAR, NUM_NEAR, FAR, IS_CHAINS)
     kind = query.dtype.element_ty
     if first_slot < end:
         wide, is_row = tl.arange(0, HEAD_DIM), row < num_rows
@@ -152,9 +186,7 @@ def attend_piece(
         top = tl.full((QUERIES,), float("-inf"), tl.float32)
         weight = tl.zeros((QUERIES,), tl.float32)
         sums = tl.zeros((QUERIES, HEAD_DIM), tl.float32)
-        shared_end = end
-        if IS_CHAINS:
-            shared_end = tl.minimum(end, start // _BLOCK * _BLOCK)
+        shared_end = tl.minimum(end, start // _BLOCK * _BLOCK) if IS_CHAINS else end
         for slot in range(first_slot, shared_end, _BLOCK):
             block = ((slot // _BLOCK) * KV_HEADS + kv_head) * _BLOCK * HEAD_DIM
             may_look = (slot + inside)[None, :] <= position[:, None]
@@ -164,19 +196,11 @@ def attend_piece(
             )  # fmt: skip
         if IS_CHAINS:
             owner = _owners(words, row, num_rows)
-            for slot in range(tl.maximum(first_slot, shared_end), end, _BLOCK):
-                block = ((slot // _BLOCK) * KV_HEADS + kv_head) * _BLOCK * HEAD_DIM
-                may_look = (slot + inside)[None, :] <= position[:, None]
-                is_shared = (slot + inside < start)[:, None]
-                for chain in range(_MAX_CHAINS):
-                    tail_block = chain * _TAIL_BLOCKS + slot // _BLOCK - start // _BLOCK
-                    own = tail_offset + (tail_block * KV_HEADS + kv_head) * _BLOCK * HEAD_DIM
-                    key_at = tl.where(is_shared, keys + block + tile_at, tail_keys + own + tile_at)
-                    value_at = tl.where(is_shared, values + block + tile_at, tail_values + own + tile_at)
-                    top, weight, sums = _look(
-                        queries, tl.load(key_at), tl.load(value_at), may_look & (owner == chain)[:, None], scale,
-                        top, weight, sums, PRECISION,
-                    )  # fmt: skip
+            top, weight, sums = _look_at_tails(
+                queries, keys, values, tail_keys + tail_offset, tail_values + tail_offset, owner, position, scale,
+                start, tl.maximum(first_slot, shared_end), end, kv_head, top, weight, sums,
+                KV_HEADS, HEAD_DIM, PRECISION,
+            )  # fmt: skip
         at = piece.to(tl.int64) * num_rows * HEADS + at
         tl.store(mixed + at[:, None] * HEAD_DIM + wide[None, :], sums, mask=is_row[:, None])
         tl.store(highest + at, top, mask=is_row)
