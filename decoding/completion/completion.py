@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -119,19 +119,10 @@ def complete(
     num_cached = num_read = session.cache.reuse(prompt_ids, models.target.chunk)
     sampling = _sampling(request, len(prompt_ids), attempt)
     healing = Healing(models.index, prompt.rest) if prompt.rest else None
-    hints = [models.encode(text[:MAX_HINT_CHARACTERS]) for text in request.tabcast.draft_texts[:MAX_HINTS]]
     method = request.tabcast.method
     drafter = session.drafter(method)
-    drafter.begin(
-        DraftRequest(
-            prompt_ids=prompt_ids,
-            hint_ids=[*hints, old_text],
-            max_tokens=request.max_tokens,
-            sampling=sampling,
-            healing=healing,
-            language=request.tabcast.language,
-        )
-    )
+    hints = [models.encode(text[:MAX_HINT_CHARACTERS]) for text in request.tabcast.draft_texts[:MAX_HINTS]]
+    drafter.begin(_draft_request(request, prompt_ids, [*hints, old_text], sampling, healing))
     answer = Answer(models, request, num_skipped=len(prompt.rest))
     rounds = speculate(models.target, session.cache, prompt_ids, drafter, sampling, healing)
     with closing(rounds), closing(drafter):  # type: ignore[type-var]
@@ -157,6 +148,23 @@ def complete(
     last = answer.flush()
     stats = _stats(request, prompt, answer, num_cached, clock)
     yield Chunk(text=last.text, tokens=last.tokens, stats=replace(stats, notice=session.notice(method)))
+
+
+def _draft_request(
+    request: CompletionRequest,
+    prompt_ids: Sequence[int],
+    hint_ids: Sequence[Sequence[int]],
+    sampling: Sampling,
+    healing: Healing | None,
+) -> DraftRequest:
+    return DraftRequest(
+        prompt_ids=prompt_ids,
+        hint_ids=hint_ids,
+        max_tokens=request.max_tokens,
+        sampling=sampling,
+        healing=healing,
+        language=request.tabcast.language,
+    )
 
 
 def _sampling(request: CompletionRequest, prompt_len: int, attempt: int) -> Sampling:

@@ -40,6 +40,14 @@ FORMS = {"suffix_first": samples.SampleFormat.suffix_first, "prefix_first": samp
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the steps below `train`."""
     steps = commands.add_parser("train", help="make a small model, or a draft for yours").add_subparsers(required=True)
+    _add_texts(steps)
+    _add_models(steps)
+    train_pair.add_parser(steps)
+    online_command.add_parser(steps)
+    _add_packing(steps)
+
+
+def _add_texts(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     step = steps.add_parser("corpus", help="collect permissively licensed Python of this machine")
     _add(step, _corpus, out="folder for the corpus")
     step.add_argument("--root", type=Path, action="append", help="collect below this folder instead (repeatable)")
@@ -55,6 +63,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     step = steps.add_parser("tokenizer", help="learn a byte-level BPE")
     _add(step, _tokenizer, corpus="folder made by `train corpus`", out="folder for the tokenizer")
     step.add_argument("--vocabulary", type=int, default=8192)
+
+
+def _add_models(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     step = steps.add_parser("target", help="train a model on a corpus")
     _add(step, _target, tokenizer="folder of the tokenizer", out="model folder")
     step.add_argument("--corpus", type=Path, required=True, action="append", help="folder of a corpus (repeatable)")
@@ -84,8 +95,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     for name in prune.Size.__slots__:
         step.add_argument(f"--{name.replace('_', '-')}", type=int, help="of what is cut out of the target")
     _add_run(step)
-    train_pair.add_parser(steps)
-    online_command.add_parser(steps)
+
+
+def _add_packing(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     step = steps.add_parser("pack", help="store a model in int8, in files below 16 MB")
     _add(step, _pack, model="model folder", out="folder for the packed model")
     step = steps.add_parser("unpack", help="make a model folder of a packed one")

@@ -5,7 +5,7 @@ Sizes are those of the published config.json files; vocabularies are the tokeniz
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -100,6 +100,22 @@ def random_pair(name: str, draft_name: str | None, config: EngineConfig, max_len
     )
 
 
+def _layer(shape: ModelShape, draw: Callable[..., Tensor], norm: Tensor) -> Layer:
+    query_width = shape.heads * shape.head_dim
+    qkv_width = query_width + 2 * shape.kv_heads * shape.head_dim
+    return Layer(
+        input_norm=norm,
+        qkv=draw(qkv_width, shape.width),
+        qkv_bias=draw(qkv_width),
+        query_norm=None,
+        key_norm=None,
+        out=draw(shape.width, query_width),
+        post_norm=norm,
+        gate_up=draw(2 * shape.feed_forward, shape.width),
+        down=draw(shape.width, shape.feed_forward),
+    )
+
+
 def build(
     shape: ModelShape,
     *,
@@ -116,22 +132,7 @@ def build(
         return torch.empty(sizes, device=device, dtype=dtype).normal_(0, weight_scale, generator=generator)
 
     ones = torch.ones(shape.width, device=device, dtype=dtype)
-    query_width = shape.heads * shape.head_dim
-    qkv_width = query_width + 2 * shape.kv_heads * shape.head_dim
-    layers = [
-        Layer(
-            input_norm=ones,
-            qkv=draw(qkv_width, shape.width),
-            qkv_bias=draw(qkv_width),
-            query_norm=None,
-            key_norm=None,
-            out=draw(shape.width, query_width),
-            post_norm=ones,
-            gate_up=draw(2 * shape.feed_forward, shape.width),
-            down=draw(shape.width, shape.feed_forward),
-        )
-        for _ in range(shape.layers)
-    ]
+    layers = [_layer(shape, draw, ones) for _ in range(shape.layers)]
     embedding = draw(shape.vocabulary, shape.width)
     frequencies = inverse_frequencies({"rope_theta": ROPE_THETA}, shape.head_dim)
     sizes = Shape(
