@@ -106,13 +106,11 @@ def model_folder(name: str, role: str) -> Path:
 
 
 def is_hub_name(name: str) -> bool:
-<<<<<<< HEAD
-    """Return whether a name has the form `owner/model`; a folder two deep is written with `./` before it."""
-    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
-=======
-    """Whether it is of the form `owner/model`; a folder two deep is written with `./` before it, a GGUF file isn't."""
+    """Return whether a name has the form `owner/model`.
+
+    A folder two deep is written with `./` before it, and what ends in `.gguf` is a file.
+    """
     return not name.endswith(".gguf") and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
->>>>>>> 812c424 (A GGUF file is a model as it lies: its configuration, its tokenizer and its tensors, widened as they are read)
 
 
 def models_directory() -> Path:
