@@ -15,7 +15,7 @@ from decoding.errors import ModelError
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.gguf.blocks import widen_blocks
 from decoding.models.gguf.tensor_types import TYPES
-from decoding.models.loading.model_set import load_model, load_pair
+from decoding.models.loading.model_set import load_model, load_models
 from decoding.models.torch.rope import inverse_frequencies
 from decoding.models.weights.tensors import Tensors
 from decoding.models.weights.weight_schema import decoder_schema
@@ -102,7 +102,7 @@ def test_padding_ids_are_no_tokens_and_have_no_logits(tiny_model: Path, tmp_path
 def test_ends_are_those_of_the_file_and_those_that_are_known_by_name(tiny_model: Path, tmp_path: Path) -> None:
     file = tiny_gguf(tmp_path / "x.gguf", tiny_model, tokenizer__ggml__eos_token_id=4, tokenizer__ggml__eot_token_id=2)
     assert ModelFolder.read(file).end_token_ids == [0, 2, 4]
-    models, _ = load_pair(EngineConfig(model=str(file), device="cpu"))
+    models, _ = load_models(EngineConfig(model=str(file), device="cpu"))
     assert models.layout.template is not None
     assert {0, 2, 4} <= models.layout.stop_ids
 
@@ -110,7 +110,7 @@ def test_ends_are_those_of_the_file_and_those_that_are_known_by_name(tiny_model:
 def test_it_writes_as_its_folder_does(tiny_model: Path, tmp_path: Path) -> None:
     """Through the whole loader, with the compiled kernels and a draft that is a file as well."""
     file = tiny_gguf(tmp_path / "x.gguf", tiny_model)
-    models, probe = load_pair(EngineConfig(model=str(file), draft=str(file), device="cpu"))
+    models, probe = load_models(EngineConfig(model=str(file), draft=str(file), device="cpu"))
     assert probe.width > 1
     assert models.draft is not None
     assert not models.notices
