@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from decoding.models.language_model import Cache
+from decoding.speculation.drafting import DraftRequest
 
 
 class DraftCache:
@@ -13,7 +14,7 @@ class DraftCache:
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
         self.ids: list[int] = []
-        self._num_prompt = 0
+        self.request = DraftRequest(prompt_ids=())
 
     @property
     def num_bytes(self) -> int:
@@ -33,12 +34,17 @@ class DraftCache:
     @property
     def answer_ids(self) -> list[int]:
         """Return the tokens behind the prompt."""
-        return self.ids[self._num_prompt :]
+        return self.ids[len(self.request.prompt_ids) :]
 
-    def begin(self, prompt_ids: Sequence[int]) -> None:
+    def allowed_next(self, drafted: Sequence[int] = ()) -> Sequence[int] | None:
+        """Return what healing lets follow the text and these drafted tokens; None if it bars nothing."""
+        healing = self.request.healing
+        return None if healing is None else healing.allowed_next([*self.answer_ids, *drafted])
+
+    def begin(self, request: DraftRequest) -> None:
         """Keep the part of the cache that the new prompt begins with."""
-        self.ids = list(prompt_ids)
-        self._num_prompt = len(self.ids)
+        self.request = request
+        self.ids = list(request.prompt_ids)
         self.cache.roll_back(min(self.cache.common_prefix_len(self.ids), len(self.ids) - 1))
 
     def append(self, emitted_ids: Sequence[int]) -> None:

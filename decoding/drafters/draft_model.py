@@ -39,7 +39,6 @@ class DraftModel:
         )
         self._model = model
         self._text = DraftCache(cache)
-        self._request = DraftRequest(prompt_ids=())
 
     @property
     def num_bytes(self) -> int:
@@ -53,8 +52,7 @@ class DraftModel:
 
     def begin(self, request: DraftRequest) -> None:
         """Keep the part of the cache that the new prompt begins with."""
-        self._request = request
-        self._text.begin(request.prompt_ids)
+        self._text.begin(request)
 
     def observe(self, outcome: Outcome) -> None:
         """Append emitted tokens; keys and values of a refused draft are dropped."""
@@ -70,7 +68,7 @@ class DraftModel:
             return self._ahead(self._model, pending, min(budget, MAX_AHEAD, room))
         for _ in range(min(budget, MAX_DRAFT, room)):
             logits = self._barred(self._read(pending), drafted)
-            token_id = next(iter(choose(logits[None], self._request.sampling, len(text.ids) + len(drafted))))
+            token_id = next(iter(choose(logits[None], self._text.request.sampling, len(text.ids) + len(drafted))))
             if float(logits.float().softmax(dim=-1)[token_id]) < MIN_PROBABILITY:
                 break
             drafted.append(token_id)
@@ -82,10 +80,7 @@ class DraftModel:
 
     def _is_greedy(self) -> bool:
         """Return whether the likeliest token is the choice: greedy, and nothing is barred any more."""
-        if self._request.sampling.temperature > 0:
-            return False
-        healing = self._request.healing
-        return healing is None or healing.allowed_next(self._text.answer_ids) is None
+        return self._text.request.sampling.temperature == 0 and self._text.allowed_next() is None
 
     def _ahead(self, model: DraftsAhead, pending: list[int], num_tokens: int) -> Draft:
         width = model.prefill_width
@@ -108,7 +103,5 @@ class DraftModel:
 
     def _barred(self, logits: torch.Tensor, drafted: list[int]) -> torch.Tensor:
         """Return the logits (V,) of tokens that healing allows, −inf elsewhere."""
-        if self._request.healing is None:
-            return logits
-        allowed = self._request.healing.allowed_next([*self._text.answer_ids, *drafted])
+        allowed = self._text.allowed_next(drafted)
         return logits if allowed is None else barred(logits, allowed)

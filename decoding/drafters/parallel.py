@@ -32,7 +32,6 @@ class ParallelDrafter:
         self._model = parallel.model
         self._text = DraftCache(cache)
         self._least = least_on(parallel.model.device.type)
-        self._request = DraftRequest(prompt_ids=())
         self._reach = parallel.num_tokens
 
     @property
@@ -47,8 +46,7 @@ class ParallelDrafter:
 
     def begin(self, request: DraftRequest) -> None:
         """Keep the part of the cache that the new prompt begins with."""
-        self._request = request
-        self._text.begin(request.prompt_ids)
+        self._text.begin(request)
         self._reach = self._parallel.num_tokens
 
     def observe(self, outcome: Outcome) -> None:
@@ -66,11 +64,10 @@ class ParallelDrafter:
         if num_tokens < 1:
             return EMPTY
         logits = self._read(num_tokens)
-        sampling = self._request.sampling
+        sampling = self._text.request.sampling
         if sampling.branch and sampling.branch_at >= len(self._text.ids):
             return EMPTY  # the target takes another token than the likeliest there
-        healing = self._request.healing
-        if healing is not None and (allowed := healing.allowed_next(self._text.answer_ids)) is not None:
+        if (allowed := self._text.allowed_next()) is not None:
             # Only the first row is used: healing depends on the text before a token, which the other rows don't know.
             logits = barred(logits[:1], allowed)
         found = guesses(logits, sampling, len(self._text.ids))
