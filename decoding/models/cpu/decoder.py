@@ -16,12 +16,14 @@ import torch
 from torch import Tensor
 
 from decoding.kv_cache import KVCache
-from decoding.models.cpu import job_layout, matmul
+from decoding.models.cpu import job_layout, matmul, quantized_matmul
 from decoding.models.cpu.packing import Memory, Packed, pack, up
+from decoding.models.cpu.quantized_forms import FORMS
 from decoding.models.cpu.simd import FLOAT32, LANES, MAX_ROWS
 from decoding.models.cpu.thread_team import Table, ThreadTeam, give_way_address
 from decoding.models.language_model import Capabilities
 from decoding.models.torch.decoder import Shape, Weights
+from decoding.models.weights.stored_blocks import StoredWeights
 
 STEP_WIDTH = 16
 PREFILL_WIDTH = 64
@@ -174,7 +176,8 @@ class CpuDecoder:
             job_layout.LOGITS: self._logits.ctypes.data,
             job_layout.COUNTERS: self._counters.ctypes.data,
             job_layout.GIVE_WAY: give_way_address(),
-            **{job_layout.MULTIPLY + kind: matmul.multiply_address(kind) for kind in (FLOAT32, *self._packed.kinds)},
+            job_layout.MULTIPLY + FLOAT32: matmul.multiply_address(FLOAT32),
+            **{job_layout.MULTIPLY + kind: _multiply_address(kind) for kind in self._packed.kinds},
         }.items():
             job[column] = value
         return job
@@ -192,6 +195,10 @@ class CpuDecoder:
         return mine
 
 
-def build(shape: Shape, weights: Weights, *, threads: int, quantize: str) -> CpuDecoder:
+def _multiply_address(kind: int) -> int:
+    return quantized_matmul.multiply_address(kind) if kind in FORMS else matmul.multiply_address(kind)
+
+
+def build(shape: Shape, weights: Weights | StoredWeights, *, threads: int, quantize: str) -> CpuDecoder:
     """The model of these weights; `quantize` "int8" stores all matrices but the embedding in int8."""
     return CpuDecoder(shape, pack(weights, quantize), threads=threads)

@@ -29,6 +29,7 @@ from decoding.models.cpu.job_layout import (
     EMBEDDING,
     EMBEDDING_KIND,
     EMBEDDING_LANES,
+    EMBEDDING_SCALES,
     FINAL_NORM,
     GATE_UP,
     GENERATION,
@@ -59,6 +60,8 @@ from decoding.models.cpu.job_layout import (
     WIDTH,
 )
 from decoding.models.cpu.matmul import item, normalise, padded, project, taken_by, task_panels
+from decoding.models.cpu.quantized_forms import FIRST_KIND
+from decoding.models.cpu.quantized_reading import widen_row
 from decoding.models.cpu.simd import ITEM_BYTES, LANES
 from decoding.models.cpu.tasks import await_all, claim, finish
 
@@ -67,16 +70,20 @@ from decoding.models.cpu.tasks import await_all, claim, finish
 def embed(job, phase):
     """Hidden states of the job's tokens."""
     kind, width, lanes = job[EMBEDDING_KIND], job[WIDTH], job[EMBEDDING_LANES]
-    size = ITEM_BYTES[kind]
+    size = ITEM_BYTES[kind] if kind < FIRST_KIND else 0
     stride = padded(width) * 4
     while True:
         row = claim(job, phase)
         if row >= job[NUM_ROWS]:
             break
         token = read_int(job[TOKENS] + row * 8)
-        for i in range(width):
-            source = job[EMBEDDING] + item(kind, lanes, width, token, i) * size
-            write_float(job[HIDDEN] + row * stride + 4 * i, read_weight(source, kind))
+        target = job[HIDDEN] + row * stride
+        if kind >= FIRST_KIND:
+            widen_row(kind, job[EMBEDDING], job[EMBEDDING_SCALES], width, token, target)
+        else:
+            for i in range(width):
+                source = job[EMBEDDING] + item(kind, lanes, width, token, i) * size
+                write_float(target + 4 * i, read_weight(source, kind))
         finish(job, phase)
     await_all(job, phase, job[NUM_ROWS])
 

@@ -7,8 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from decoding.models.cpu.quantized_forms import NUM_KINDS
+
 # A matrix: where its panels lie, how its weights are stored; factors and biases of its outputs, 0 where it has none.
+# Of one that is stored in blocks the address is that of its runs.
 ADDRESS, KIND, FACTORS, BIAS, INPUTS, OUTPUTS, MATRIX = range(7)
+# A run of panels of one kind of blocks: the panel behind its last one, the kind, the addresses of values and scales,
+# and how far it is from panel to panel in each.
+RUN_END, RUN_KIND, RUN_VALUES, RUN_SCALES, RUN_VALUES_STRIDE, RUN_SCALES_STRIDE, RUN = range(7)
 # A layer: four matrices, then the addresses of norms (0 where there are none).
 QKV, OUT, GATE_UP, DOWN = (i * MATRIX for i in range(4))
 INPUT_NORM, POST_NORM, QUERY_NORM, KEY_NORM, LAYER = range(4 * MATRIX, 4 * MATRIX + 5)
@@ -16,9 +22,9 @@ INPUT_NORM, POST_NORM, QUERY_NORM, KEY_NORM, LAYER = range(4 * MATRIX, 4 * MATRI
 NUM_ROWS, START, NUM_LAYERS, WIDTH, HEADS, KV_HEADS, HEAD_DIM, CAPACITY, NUM_LOGIT_ROWS, BUFFER_STRIDE = range(10)
 TOKENS, KEYS, VALUES, ROTARY, FINAL_NORM, HIDDEN, BUFFER, MIXED, LOGITS, COUNTERS, GIVE_WAY = range(10, 21)
 # Where a token's embedding lies: panel by panel in the head's matrix where the two are tied, else row by row.
-EMBEDDING, EMBEDDING_KIND, EMBEDDING_LANES = range(21, 24)
-MULTIPLY = 24  # and on: the function for each kind of weights
-JOB = 28
+EMBEDDING, EMBEDDING_KIND, EMBEDDING_LANES, EMBEDDING_SCALES = range(21, 25)
+MULTIPLY = 25  # and on: the function for each kind of weights
+JOB = MULTIPLY + NUM_KINDS
 # What each thread has for itself.
 NORMED, ROUNDED, SCORES, QUERIES, TILE, THREAD = range(6)
 # What the threads know of each other.

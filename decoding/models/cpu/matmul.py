@@ -11,8 +11,26 @@ import numpy as np
 
 from decoding.models.cpu.bf16_dot import round_to_pairs
 from decoding.models.cpu.compiling import compiled, compiled_at_once
-from decoding.models.cpu.intrinsics import call_matmul, multiply_tile, read_float, sum_of_squares, write_float
-from decoding.models.cpu.job_layout import ADDRESS, BIAS, FACTORS, INPUTS, KIND, MAX_TASKS, MULTIPLY, ROUNDED
+from decoding.models.cpu.intrinsics import call_matmul, multiply_tile, read_float, read_int, sum_of_squares, write_float
+from decoding.models.cpu.job_layout import (
+    ADDRESS,
+    BIAS,
+    FACTORS,
+    INPUTS,
+    KIND,
+    MAX_TASKS,
+    MULTIPLY,
+    ROUNDED,
+    RUN,
+    RUN_END,
+    RUN_KIND,
+    RUN_SCALES,
+    RUN_SCALES_STRIDE,
+    RUN_VALUES,
+    RUN_VALUES_STRIDE,
+)
+from decoding.models.cpu.quantized_forms import BLOCKS, PANEL
+from decoding.models.cpu.quantized_rows import GROUP, RECORD_BYTES, round_rows
 from decoding.models.cpu.simd import AT_ONCE, ITEM_BYTES, LANES, MAX_ROWS, PAIRS, PANELS_FOR
 
 
@@ -74,8 +92,13 @@ def item(kind, lanes, inputs, output, number):
 def taken_by(matrix, x, x_stride, num_rows, mine):
     """Rows of x, padded with zeros to whole panels, as the matrix wants them: address and stride in bytes.
 
-    To be multiplied with pairs they are rounded to bfloat16, as the weights are.
+    To be multiplied with pairs they are rounded to bfloat16, as the weights are; with blocks, to eight bits.
     """
+    if matrix[KIND] == BLOCKS:
+        inputs = matrix[INPUTS]
+        stride = inputs + inputs // GROUP * RECORD_BYTES
+        round_rows(x, x_stride, num_rows, inputs, mine[ROUNDED], stride)
+        return mine[ROUNDED], stride
     if matrix[KIND] != PAIRS:
         return x, x_stride
     width = padded(matrix[INPUTS])
@@ -85,16 +108,40 @@ def taken_by(matrix, x, x_stride, num_rows, mine):
 
 
 @compiled
+def project_blocks(job, run, inputs, x, x_stride, num_rows, first, num_panels, out, out_stride):
+    """Compute rounded rows times panels of a matrix whose first run lies at an address."""
+    begin = 0
+    while num_panels > 0:
+        end = read_int(run + RUN_END * 8)
+        if first < end:
+            count = min(num_panels, end - first)
+            values = read_int(run + RUN_VALUES * 8) + (first - begin) * read_int(run + RUN_VALUES_STRIDE * 8)
+            scales = read_int(run + RUN_SCALES * 8) + (first - begin) * read_int(run + RUN_SCALES_STRIDE * 8)
+            call_matmul(
+                job[MULTIPLY + read_int(run + RUN_KIND * 8)], x, x_stride, num_rows, values, scales, inputs,
+                count * (LANES // PANEL), out, out_stride, 0,
+            )  # fmt: skip
+            first += count
+            num_panels -= count
+            out += count * LANES * 4
+        begin = end
+        run += RUN * 8
+
+
+@compiled
 def project(job, matrix, x, x_stride, num_rows, first, num_panels, out, out_stride):
     """Compute x, as `taken_by` gave it, times panels `first` to `first + num_panels`, with factors and biases."""
     kind = matrix[KIND]
-    depth = (matrix[INPUTS] + AT_ONCE[kind] - 1) // AT_ONCE[kind]
-    depth_stride = LANES * ITEM_BYTES[kind] * AT_ONCE[kind]
-    panel_stride = depth_stride * depth
-    call_matmul(
-        job[MULTIPLY + kind], x, x_stride, num_rows, matrix[ADDRESS] + first * panel_stride, depth_stride,
-        panel_stride, depth, num_panels, out, out_stride,
-    )  # fmt: skip
+    if kind == BLOCKS:
+        project_blocks(job, matrix[ADDRESS], matrix[INPUTS], x, x_stride, num_rows, first, num_panels, out, out_stride)
+    else:
+        depth = (matrix[INPUTS] + AT_ONCE[kind] - 1) // AT_ONCE[kind]
+        depth_stride = LANES * ITEM_BYTES[kind] * AT_ONCE[kind]
+        panel_stride = depth_stride * depth
+        call_matmul(
+            job[MULTIPLY + kind], x, x_stride, num_rows, matrix[ADDRESS] + first * panel_stride, depth_stride,
+            panel_stride, depth, num_panels, out, out_stride,
+        )  # fmt: skip
     if matrix[FACTORS] or matrix[BIAS]:
         for row in range(num_rows):
             for lane in range(num_panels * LANES):

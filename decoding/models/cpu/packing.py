@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,13 @@ import torch
 from torch import Tensor
 
 from decoding.models.cpu import job_layout
+from decoding.models.cpu.block_packing import alternating, pack_runs
+from decoding.models.cpu.block_repacking import Panels
+from decoding.models.cpu.quantized_forms import BLOCKS
 from decoding.models.cpu.simd import AT_ONCE, BFLOAT16, FLOAT32, HAS_PAIRS, INT_8, LANES, PAIRS
 from decoding.models.cpu.thread_team import Table
 from decoding.models.torch.decoder import Layer, Weights
+from decoding.models.weights.stored_blocks import Matrix, StoredLayer, StoredWeights, shape_of
 
 
 class Memory:
@@ -58,12 +63,7 @@ class Packed:
     memory: Memory
     dtype: torch.dtype
     num_parameters: int
-
-    @property
-    def kinds(self) -> set[int]:
-        """How matrices are stored."""
-        in_layers = self.layers[:, [i * job_layout.MATRIX + job_layout.KIND for i in range(4)]]
-        return {int(self.head[job_layout.KIND]), *in_layers.flatten().tolist()}
+    kinds: frozenset[int]  # how matrices are stored
 
     def with_layers(self, kept: Sequence[int]) -> Packed:
         """The same weights less the layers that are not kept."""
@@ -78,65 +78,122 @@ class Packed:
         return replace(self, layers=self.layers[list(kept)], num_parameters=self.num_parameters - left_out)
 
 
-def pack(weights: Weights, quantize: str) -> Packed:
-    """Copy weights into panels; `quantize` "int8" stores all but the embedding in int8, a factor for each output."""
-    memory, is_int8 = Memory(), quantize == "int8"
-    head = _matrix(memory, weights.head, None, is_int8=is_int8)
-    stored = None if weights.is_tied and not is_int8 else memory.hold(_stored(weights.embedding))
-    layers = [_layer(memory, layer, is_int8=is_int8) for layer in weights.layers]
+def pack(weights: Weights | StoredWeights, quantize: str) -> Packed:
+    """Copy weights into panels; `quantize` "int8" stores all but the embedding in int8, a factor for each output.
+
+    Matrices that are blocks stay what they are.
+    """
+    packing = _Packing(is_int8=quantize == "int8")
+    memory = packing.memory
+    head = packing.matrix(weights.head, None)
     job = {
         job_layout.ROTARY: memory.hold(torch.view_as_real(weights.rotary).numpy()).ctypes.data,
         job_layout.FINAL_NORM: memory.floats(weights.norm),
-        job_layout.EMBEDDING: head[job_layout.ADDRESS] if stored is None else stored.ctypes.data,
-        job_layout.EMBEDDING_KIND: head[job_layout.KIND] if stored is None else _kind(weights.embedding.dtype),
-        job_layout.EMBEDDING_LANES: LANES if stored is None else 1,
+        **packing.embedding(weights, head),
     }
+    packing.num_parameters += weights.norm.numel()
+    widest = 0
+    layers = []
+    for layer in weights.layers:
+        layers.append(packing.layer(layer))
+        widest = max(widest, shape_of(layer.gate_up)[0])
     return Packed(
         np.stack(layers),
         head,
         job,
-        len(weights.layers[0].gate_up),
-        max(weights.head.shape[1], *(matrix.shape[1] for matrix in (weights.layers[0].out, weights.layers[0].down))),
+        widest,
+        packing.deepest,
         memory,
-        weights.embedding.dtype,
-        weights.num_parameters,
+        weights.embedding.dtype if isinstance(weights.embedding, Tensor) else torch.float32,
+        packing.num_parameters,
+        frozenset(packing.kinds),
     )
 
 
-def _layer(memory: Memory, layer: Layer, *, is_int8: bool) -> Table:
-    row = np.zeros(job_layout.LAYER, np.int64)
-    matrices = {
-        job_layout.QKV: (layer.qkv, layer.qkv_bias),
-        job_layout.OUT: (layer.out, None),
-        job_layout.GATE_UP: (_alternating(layer.gate_up), None),
-        job_layout.DOWN: (layer.down, None),
-    }
-    for column, (weights, bias) in matrices.items():
-        row[column : column + job_layout.MATRIX] = _matrix(memory, weights, bias, is_int8=is_int8)
-    norms = (layer.input_norm, layer.post_norm, layer.query_norm, layer.key_norm)
-    row[job_layout.INPUT_NORM :] = [0 if norm is None else memory.floats(norm) for norm in norms]
-    return row
+class _Packing:
+    """Packs matrix after matrix, and notes what the kernels need to know of all."""
 
+    def __init__(self, *, is_int8: bool) -> None:
+        self.memory = Memory()
+        self.kinds: set[int] = set()
+        self.num_parameters = self.deepest = 0
+        self._is_int8 = is_int8
+        self._last_panels: Sequence[Panels] = ()
 
-def _matrix(memory: Memory, weights: Tensor, bias: Tensor | None, *, is_int8: bool) -> Table:
-    """Pack (outputs, inputs) weights by panels; returns the row that describes them."""
-    outputs, inputs = weights.shape
-    row = np.zeros(job_layout.MATRIX, np.int64)
-    kind = INT_8 if is_int8 else _kind(weights.dtype)
-    if is_int8:
-        factors = (weights.float().abs().amax(dim=1) / 127).clamp_min(1e-12)
-        weights = (weights.float() / factors.unsqueeze(1)).round().to(torch.int8)
-        row[job_layout.FACTORS] = memory.floats(factors)
-    if kind == BFLOAT16 and HAS_PAIRS:
-        kind = PAIRS
-    side = AT_ONCE[kind]
-    wide = torch.zeros(up(outputs, LANES), up(inputs, side), dtype=weights.dtype)
-    wide[:outputs, :inputs] = weights
-    panels = wide.view(-1, LANES, wide.shape[1] // side, side).transpose(1, 2).contiguous()
-    row[job_layout.ADDRESS] = memory.hold(_stored(panels)).ctypes.data
-    row[job_layout.KIND], row[job_layout.INPUTS], row[job_layout.OUTPUTS] = kind, inputs, outputs
-    row[job_layout.BIAS] = 0 if bias is None else memory.floats(bias)
-    return row
+    def embedding(self, weights: Weights | StoredWeights, head: Table) -> dict[int, int]:
+        """Columns of the job: embeddings lie where the head does, if the two are one and not rounded; after `head`."""
+        embedding, is_tied = weights.embedding, weights.is_tied
+        if not is_tied:
+            self.num_parameters += prod(shape_of(embedding))
+        if not isinstance(embedding, Tensor):
+            panels = self._last_panels[0] if is_tied else pack_runs(embedding, self.memory.hold).panels[0]
+            return {
+                job_layout.EMBEDDING: panels.values.ctypes.data,
+                job_layout.EMBEDDING_SCALES: panels.scales.ctypes.data,
+                job_layout.EMBEDDING_KIND: panels.kind,
+            }
+        if is_tied and not self._is_int8:
+            where, kind, lanes = head[job_layout.ADDRESS], head[job_layout.KIND], LANES
+        else:
+            where, kind, lanes = self.memory.hold(_stored(embedding)).ctypes.data, _kind(embedding.dtype), 1
+        return {
+            job_layout.EMBEDDING: where,
+            job_layout.EMBEDDING_KIND: kind,
+            job_layout.EMBEDDING_LANES: lanes,
+        }
+
+    def layer(self, layer: Layer | StoredLayer) -> Table:
+        """The row that describes a layer."""
+        row = np.zeros(job_layout.LAYER, np.int64)
+        matrices: dict[int, tuple[Matrix, Tensor | None]] = {
+            job_layout.QKV: (layer.qkv, layer.qkv_bias),
+            job_layout.OUT: (layer.out, None),
+            job_layout.GATE_UP: (_alternating(layer.gate_up), None),
+            job_layout.DOWN: (layer.down, None),
+        }
+        for column, (weights, bias) in matrices.items():
+            row[column : column + job_layout.MATRIX] = self.matrix(weights, bias)
+        norms = (layer.input_norm, layer.post_norm, layer.query_norm, layer.key_norm)
+        row[job_layout.INPUT_NORM :] = [0 if norm is None else self.memory.floats(norm) for norm in norms]
+        # Padding of gates and ups is no parameter.
+        padding = prod(shape_of(matrices[job_layout.GATE_UP][0])) - prod(shape_of(layer.gate_up))
+        self.num_parameters += sum(norm.numel() for norm in norms if norm is not None) - padding
+        return row
+
+    def matrix(self, weights: Matrix, bias: Tensor | None) -> Table:
+        """Pack (outputs, inputs) weights by panels; returns the row that describes them."""
+        row = np.zeros(job_layout.MATRIX, np.int64)
+        row[job_layout.OUTPUTS], row[job_layout.INPUTS] = outputs, inputs = shape_of(weights)
+        self.deepest = max(self.deepest, inputs)
+        self.num_parameters += outputs * inputs
+        if bias is not None:
+            row[job_layout.BIAS] = self.memory.floats(bias)
+            self.num_parameters += len(bias)
+        if isinstance(weights, Tensor):
+            self._dense(row, weights)
+        else:
+            runs = pack_runs(weights, self.memory.hold)
+            row[job_layout.ADDRESS], row[job_layout.KIND] = runs.address, BLOCKS
+            self.kinds.update(panels.kind for panels in runs.panels)
+            self._last_panels = runs.panels
+        return row
+
+    def _dense(self, row: Table, weights: Tensor) -> None:
+        outputs, inputs = weights.shape
+        kind = INT_8 if self._is_int8 else _kind(weights.dtype)
+        if self._is_int8:
+            factors = (weights.float().abs().amax(dim=1) / 127).clamp_min(1e-12)
+            weights = (weights.float() / factors.unsqueeze(1)).round().to(torch.int8)
+            row[job_layout.FACTORS] = self.memory.floats(factors)
+        if kind == BFLOAT16 and HAS_PAIRS:
+            kind = PAIRS
+        side = AT_ONCE[kind]
+        wide = torch.zeros(up(outputs, LANES), up(inputs, side), dtype=weights.dtype)
+        wide[:outputs, :inputs] = weights
+        panels = wide.view(-1, LANES, wide.shape[1] // side, side).transpose(1, 2).contiguous()
+        row[job_layout.ADDRESS] = self.memory.hold(_stored(panels)).ctypes.data
+        row[job_layout.KIND] = kind
+        self.kinds.add(kind)
 
 
 def up(size: int, unit: int) -> int:
@@ -154,8 +211,10 @@ def _stored(weights: Tensor) -> npt.NDArray[Any]:
     return (weights.view(torch.int16) if weights.dtype == torch.bfloat16 else weights).numpy()
 
 
-def _alternating(gate_up: Tensor) -> Tensor:
+def _alternating(gate_up: Matrix) -> Matrix:
     """Rows of (2F, C) weights, first all gates, then all ups, as a panel of gates, a panel of ups, and so on."""
+    if not isinstance(gate_up, Tensor):
+        return alternating(*gate_up)
     gate, up_half = gate_up.chunk(2)
     padding = torch.zeros(-len(gate) % LANES, gate.shape[1], dtype=gate.dtype)
     halves = [torch.cat((half, padding)).view(-1, LANES, gate.shape[1]) for half in (gate, up_half)]

@@ -79,8 +79,10 @@ class Form:
         return inputs // GROUP // self.span_groups * self.span_bytes
 
 
+# A matrix of runs of panels, each of a kind of its own.
+BLOCKS: Final = len(STORED)
 # By kind; the numbers go on where those of `simd` end.
-FIRST_KIND: Final = len(STORED)
+FIRST_KIND: Final = BLOCKS + 1
 Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K = range(FIRST_KIND, FIRST_KIND + 8)
 FORMS: Final = {
     Q4_0: Form(bits=4, bias=8, scales=Scales.HALVES),

@@ -216,17 +216,25 @@ class _Scales:
         halves = load(builder, self._shared, INT64(offset), vector_of(INT16, PANEL))
         if self._reads_halves:
             return builder.fpext(builder.bitcast(halves, vector_of(_HALF, PANEL)), vector_of(FLOAT, PANEL))
-        # Finite halves: exponent and fraction in the places of float32's, whose exponents are counted from elsewhere.
-        words = builder.zext(halves, vector_of(INT32, PANEL))
-        size = builder.shl(builder.and_(words, splat(INT32, 0x7FFF, PANEL)), splat(INT32, 13, PANEL))
-        size = builder.fmul(builder.bitcast(size, vector_of(FLOAT, PANEL)), splat(FLOAT, 2.0**112, PANEL))
-        sign = builder.shl(builder.and_(words, splat(INT32, 0x8000, PANEL)), splat(INT32, 16, PANEL))
-        return builder.bitcast(builder.or_(builder.bitcast(size, sign.type), sign), size.type)
+        return widened_halves(builder, halves)
 
     def _factors(self, part: int) -> ir.Value:
         builder = self._builder
         factors = load(builder, self._address, INT64(part * PANEL), vector_of(INT8, PANEL))
         return builder.sitofp(builder.sext(factors, vector_of(INT32, PANEL)), vector_of(FLOAT, PANEL))
+
+
+def widened_halves(builder: ir.IRBuilder, halves: ir.Value) -> ir.Value:
+    """Finite numbers of half precision, as words of 16 bits, as float32: without an instruction made for it.
+
+    Exponent and fraction go to the places of float32's, whose exponents are counted from elsewhere.
+    """
+    lanes = halves.type.count
+    words = builder.zext(halves, vector_of(INT32, lanes))
+    size = builder.shl(builder.and_(words, splat(INT32, 0x7FFF, lanes)), splat(INT32, 13, lanes))
+    size = builder.fmul(builder.bitcast(size, vector_of(FLOAT, lanes)), splat(FLOAT, 2.0**112, lanes))
+    sign = builder.shl(builder.and_(words, splat(INT32, 0x8000, lanes)), splat(INT32, 16, lanes))
+    return builder.bitcast(builder.or_(builder.bitcast(size, sign.type), sign), size.type)
 
 
 def _fetch(builder: ir.IRBuilder, address: ir.Value) -> None:
