@@ -32,7 +32,7 @@ class LookaheadDrafter:
     num_unread = 0
 
     def __init__(self, *, window: int = WINDOW, ngram: int = NGRAM, guesses: int = GUESSES) -> None:
-        """Set the method's sizes.
+        """Set the method's sizes, named as in the paper.
 
         Args:
             window: W, the guessed tokens in each probe.

@@ -23,11 +23,10 @@ MAX_STATES: Final = 100_000
 
 
 class Automaton:
-    """The automaton.
+    """A suffix automaton. A state is a number and stands for all runs of tokens that end at equal places.
 
-    A state is a number and stands for all runs of tokens that end at equal places; it knows the longest. Most states
-    have one follower: those lie in arrays, and only further ones in dictionaries, of which a hundred thousand would
-    keep the interpreter's garbage collector busy.
+    Of these runs a state knows the longest. Most states have one follower: those lie in arrays, and only further ones
+    in dictionaries, of which a hundred thousand would keep the interpreter's garbage collector busy.
     """
 
     def __init__(self) -> None:

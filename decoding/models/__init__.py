@@ -1,1 +1,1 @@
-"""Models: how they are loaded and how they compute. Imports nothing by itself."""
+"""Holds models: how they are loaded and how they compute. Imports nothing by itself."""

@@ -26,9 +26,9 @@ from decoding.models.weights.weight_schema import decoder_schema
 
 TYPES = ("bf16", "q8_0", "f32")
 ADVICE = "GGUF files need the `gguf` package: pip install 'tabcast[bench]'"
-# llama.cpp has no architecture of its own for Mistral. Only for Llama does it turn neighbouring dimensions together.
+# llama.cpp has no architecture of its own for Mistral. Only for Llama does it rotate neighbouring dimensions together.
 ARCHITECTURES = {"llama": "LLAMA", "mistral": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
-DEFAULT_CONTEXT = 4096  # of models that name none
+DEFAULT_CONTEXT = 4096  # for models that name no context length
 PATTERNS = {"qwen2": "qwen2", "qwen3": "qwen2"}
 
 
@@ -99,7 +99,7 @@ def _write_sizes(writer: Any, config: Mapping[str, Any], sizes: DecoderSizes, vo
 
 
 def _write_tokenizer(writer: Any, folder: ModelFolder, *, has_stops: bool) -> int:
-    """The table of a byte-level BPE; returns how many tokens it has."""
+    """Write the table of a byte-level BPE; return how many tokens it has."""
     import gguf  # noqa: PLC0415 - optional
 
     tokenizer, config = folder.tokenizer, folder.config
@@ -125,7 +125,7 @@ def _write_tokenizer(writer: Any, folder: ModelFolder, *, has_stops: bool) -> in
     writer.add_token_types(kinds)
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]])
     writer.add_add_bos_token(False)
-    # llama.cpp wants an end token in any case; where none is to be, it is the one that no model writes.
+    # llama.cpp needs an end token in any case. To have none, name one that no model generates.
     ends = config.get("eos_token_id") if has_stops else config.get("pad_token_id")
     if isinstance(end := ends[0] if isinstance(ends, list) and ends else ends, int):
         writer.add_eos_token_id(end)
@@ -133,7 +133,7 @@ def _write_tokenizer(writer: Any, folder: ModelFolder, *, has_stops: bool) -> in
 
 
 def _laid_out(tensors: Tensors, is_llama: bool, sizes: DecoderSizes, vocabulary: int) -> Iterator[tuple[str, Tensor]]:
-    """(name, tensor) of the folder, one in memory at a time, in the layout that llama.cpp expects."""
+    """Yield (name, tensor) of the folder, one in memory at a time, in the layout that llama.cpp expects."""
     for name in tensors.names:
         tensor = tensors.take(name)
         if name in ("model.embed_tokens.weight", "lm_head.weight"):
@@ -144,7 +144,7 @@ def _laid_out(tensors: Tensors, is_llama: bool, sizes: DecoderSizes, vocabulary:
 
 
 def _neighbours(rows: Tensor, head_dim: int) -> Tensor:
-    """Hugging Face turns dimension i of a head with i + D/2; llama.cpp's Llama turns 2i with 2i + 1."""
+    """Reorder rows: Hugging Face rotates dimension i of a head with i + D/2, llama.cpp's Llama 2i with 2i + 1."""
     heads = rows.unflatten(0, (-1, 2, head_dim // 2))
     ordered: Tensor = heads.transpose(1, 2).reshape(rows.shape)
     return ordered

@@ -39,7 +39,7 @@ EPS: Final = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadWeights:
-    """All that was learnt; `blocks` has one item for each head."""
+    """The trained weights of heads; `blocks` has one item for each head."""
 
     embedding: Tensor  # (V, R)
     down: Tensor  # (R, C), the target's last norm multiplied in
@@ -49,7 +49,7 @@ class HeadWeights:
 
 
 class Heads:
-    """Computes one state after the other; on the target's device."""
+    """Computes the heads one after the other, on the target's device."""
 
     def __init__(self, weights: HeadWeights, norm_eps: float) -> None:
         self._weights = weights
@@ -65,23 +65,23 @@ class Heads:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device that the weights are on."""
         return self._weights.down.device
 
     @property
     def num_parameters(self) -> int:
-        """All of them."""
+        """The number of all weights."""
         weights = self._weights
         every = (weights.embedding, weights.down, weights.norm, *weights.blocks)
         return sum(tensor.numel() for tensor in every)
 
     def begin(self, hidden: Tensor) -> Tensor:
-        """The first state (R,), of what the target's last norm would get: (C,)."""
+        """Return the first state (R,) from the input (C,) of the target's last norm."""
         x = hidden.to(self._weights.down.dtype)
         return torch.mv(self._weights.down, F.rms_norm(x, x.shape, eps=self._norm_eps))
 
     def go_on(self, state: Tensor, number: int, token_id: int) -> tuple[Tensor, Tensor]:
-        """The next state (R,) and its logits (M,) of a head behind a token; these are valid until the next call."""
+        """Return the next state (R,) behind a token, and its logits (M,) of a head; valid until the next call."""
         if self._lean is not None:
             return self._lean.go_on(state, number, token_id)
         read = torch.cat((state, self._weights.embedding[token_id]))
@@ -90,9 +90,9 @@ class Heads:
 
 
 class _Lean:
-    """The same on a CPU in float32: torch multiplies into memory that numpy sees, which does the rest.
+    """Computes heads on a CPU in float32: torch multiplies into memory that numpy shares, and numpy does the rest.
 
-    An operation of torch on so few numbers takes ten times as long as one of numpy, and longer than what it computes.
+    An operation of torch on so few numbers takes ten times as long as one of numpy, and longer than the computation.
     """
 
     def __init__(self, weights: HeadWeights, head: Tensor) -> None:
@@ -108,7 +108,7 @@ class _Lean:
         read[:width] = before
         read[width:] = self._embedding[token_id]
         inner = torch.mv(self._blocks[number], self._read, out=self._inner).numpy()
-        # The logistic function by the hyperbolic tangent, which doesn't overflow.
+        # This is the logistic function, by the hyperbolic tangent, which doesn't overflow.
         after = before + inner * (0.5 + 0.5 * np.tanh(0.5 * inner))
         self._normed.numpy()[:] = after / np.sqrt(np.dot(after, after) / width + EPS)
         return torch.from_numpy(after), torch.mv(self._head, self._normed, out=self._logits)
@@ -144,7 +144,7 @@ def load_heads(
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """The folder's heads.json. Raises `ModelError` if it is missing or of another form."""
+    """Read the folder's heads.json. Raises `ModelError` if it is missing or of another form."""
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
         raise ModelError(f"{folder} holds no heads: {DESCRIPTION_FILE} is missing")
@@ -165,7 +165,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def identity(folder: Path) -> str:
-    """Names a model's weights, however they are spread over files: a digest of the first row of every tensor.
+    """Return a digest that names a model's weights, however they are spread over files: of each tensor's first row.
 
     Raises `ModelError` if a file is broken.
     """

@@ -1,7 +1,7 @@
-"""What speculation, requests and drafters need of a model, whoever computes it.
+"""Defines what speculation, requests and drafters need of a model, whoever computes it.
 
-Our own forward pass (`decoder.py`) and any causal model of transformers (`generic.py`) have this form, and wrappers
-may. Knows no weights. Dimension letters: T rows, V vocabulary.
+Our own forward pass (`torch/decoder.py`) and any causal model of transformers (`transformers/model.py`) have this form,
+and wrappers may. Knows no weights. Dimension letters: T rows, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from decoding.kv_cache import KVCache
 
-# The store is the affair of the model that made it: caches are never handed from one model to another.
+# The type of the store depends on the model: caches are never handed from one model to another.
 Cache = KVCache[Any]
 
 
 class Sizes(Protocol):
-    """`vocabulary` counts the tokenizer's ids, without padding; `max_len` bounds prompt and answer together."""
+    """A model's sizes: `vocabulary` counts the tokenizer's ids, without padding; `max_len` bounds prompt and answer."""
 
     @property
     def vocabulary(self) -> int:
@@ -51,14 +51,14 @@ class Capabilities:
         return self.step_width > 1
 
     def at_width(self, step_width: int) -> Capabilities:
-        """The same with steps of another width."""
+        """Return these capabilities with another width of steps."""
         return replace(self, step_width=step_width)
 
 
 class LanguageModel(Protocol):
     """Computes logits of tokens that follow a cache's end. Every row is a function of its token and those before it."""
 
-    # What the row-invariance probe leaves, at loading, of what the model claims.
+    # What the model claims, reduced at loading to what the row-invariance probe has confirmed.
     capabilities: Capabilities
 
     @property
@@ -67,7 +67,7 @@ class LanguageModel(Protocol):
 
     @property
     def chunk(self) -> int:
-        """How many tokens have to be read together to give the same bits; 1 where any number does."""
+        """How many tokens have to be read together to give equal bits; 1 where any number does."""
 
     @property
     def prefill_width(self) -> int:
@@ -75,41 +75,44 @@ class LanguageModel(Protocol):
 
     @property
     def has_own_threads(self) -> bool:
-        """Whether it computes with threads of its own; torch is left with work too small to wake threads for."""
+        """Whether it computes with threads of its own; torch then gets only work too small to wake threads for."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device that the weights are on."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are stored in."""
+        """The dtype of the stored weights."""
 
     @property
     def num_parameters(self) -> int:
-        """Counted once where weights are tied."""
+        """The number of weights; tied ones count once."""
 
     def new_cache(self) -> Cache:
-        """An empty cache for one sequence."""
+        """Make an empty cache for one sequence."""
 
     def step(self, token_ids: Sequence[int], cache: Cache) -> Tensor:
-        """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
+        """Return logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commit nothing."""
 
     def prefill(self, token_ids: Sequence[int], cache: Cache) -> None:
         """Compute whole absolute chunks, at most `prefill_width` tokens, and commit them."""
 
     def advance(self, token_ids: Sequence[int], cache: Cache) -> Tensor:
-        """Compute and commit 1 to `prefill_width` tokens; logits (V,) after the last.
+        """Compute and commit 1 to `prefill_width` tokens; return logits (V,) after the last.
 
-        The quickest way and not the row-invariant one: what a draft is made with.
+        This is the quickest way and not the row-invariant one: it makes drafts.
         """
 
     @property
     def hidden_width(self) -> int:
-        """C of `hidden`; 0 where a model doesn't tell its hidden states."""
+        """The width C of `hidden`; 0 where a model doesn't give its hidden states."""
 
     def hidden(self) -> Tensor | None:
-        """(T, C) of the last step's rows, before the last norm, valid until the next call; None where not known."""
+        """Return hidden states (T, C) of the last step's rows, before the last norm, or None.
+
+        They are valid until the next call.
+        """
 
 
 class StepsChains(LanguageModel, Protocol):
@@ -119,25 +122,25 @@ class StepsChains(LanguageModel, Protocol):
     """
 
     def step_chains(self, chains: Sequence[Sequence[int]], cache: Cache) -> list[Tensor]:
-        """Logits (T, V) of each of 1 to `max_chains` chains, `step_width` rows in all; commits nothing.
+        """Return logits (T, V) of each of 1 to `max_chains` chains, `step_width` rows in all; commit nothing.
 
-        `hidden` then tells the rows of all, one chain behind the other.
+        `hidden` then returns the rows of all, one chain behind the other.
         """
 
     def keep_chain(self, number: int, num_tokens: int) -> None:
-        """Write the slots of the first tokens of a chain of the last `step_chains` into its cache; commits nothing."""
+        """Write the slots of a chain's first tokens, from the last `step_chains`, into its cache; commit nothing."""
 
 
 class DraftsAhead(LanguageModel, Protocol):
-    """A model that chooses greedily by itself, several tokens at a time, without telling the host of each."""
+    """A model that chooses greedily by itself, several tokens at a time, without passing each to the host."""
 
     def draft_ahead(
         self, token_ids: Sequence[int], cache: Cache, num_tokens: int, least_share: float = 0.0
     ) -> list[tuple[int, float]]:
-        """At most `num_tokens` that follow the cache's end and `token_ids`, each with its probability.
+        """Return at most `num_tokens` that follow the cache's end and `token_ids`, each with its probability.
 
-        It may end behind the first whose probability is below `least_share`.
-        Commits `token_ids`, 1 to `prefill_width`, and all that follow but the last.
+        It may end behind the first whose probability is below `least_share`. Commits `token_ids`, 1 to `prefill_width`,
+        and all that follow but the last.
         """
 
 
@@ -146,31 +149,31 @@ class SkipsLayers(LanguageModel, Protocol):
 
     @property
     def num_layers(self) -> int:
-        """How many layers there are, two at least."""
+        """The number of layers, two at least."""
 
     def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> LanguageModel:
-        """The model without the layers that are not kept; the weights are shared.
+        """Return the model with the kept layers only; the weights are shared.
 
-        One that is only tried is not prepared for speed.
+        With `is_trial` it is not prepared for speed.
         """
 
 
 def steps_chains(model: LanguageModel) -> TypeGuard[StepsChains]:
-    """Whether one pass of the model takes several chains."""
+    """Return whether one pass of the model takes several chains."""
     return model.capabilities.max_chains > 1
 
 
 def drafts_ahead(model: LanguageModel) -> TypeGuard[DraftsAhead]:
-    """Whether the model drafts several tokens by itself."""
+    """Return whether the model drafts several tokens by itself."""
     return model.capabilities.drafts_ahead
 
 
 def skips_layers(model: LanguageModel) -> TypeGuard[SkipsLayers]:
-    """Whether the model can do without one of its layers."""
+    """Return whether the model can do without one of its layers."""
     return model.capabilities.skips_layers
 
 
 def padded(token_ids: Sequence[int], width: int) -> list[int]:
-    """A step's 1 to `width` tokens, and rows behind them up to the width, which nobody looks at."""
+    """Return a step's 1 to `width` tokens, padded with rows up to the width that nobody looks at."""
     assert 0 < len(token_ids) <= width
     return [*token_ids, *([token_ids[-1]] * (width - len(token_ids)))]

@@ -1,7 +1,7 @@
-"""A small model that predicts several tokens in one pass, and what its folder says of the mask that it was taught.
+"""Describes a small model that predicts several tokens in one pass, and the mask that it was trained with.
 
 Its config.json declares `"tabcast": {"parallel": {"mask_id": …, "tokens": …}}`; published models of this kind have
-`pard_token` or `ptd_token_id`.
+`pard_token` or `ptd_token_id`. PARD: An et al. 2025 (https://arxiv.org/abs/2504.18583).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_TOKENS: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskForm:
-    """`mask_id` stands for a token to come; `num_tokens` are predicted in one pass."""
+    """The mask token's id, which stands for a token to come; `num_tokens` are predicted in one pass."""
 
     mask_id: int
     num_tokens: int
@@ -39,7 +39,7 @@ class ParallelModel:
 
 
 def mask_form(config: Mapping[str, Any], folder: Path) -> MaskForm:
-    """What a config.json declares. Raises `ModelError` if it declares nothing of the kind, or no numbers."""
+    """Read what a config.json declares. Raises `ModelError` if it declares no mask, or no numbers."""
     own = config.get("tabcast")
     declared = own.get("parallel") if isinstance(own, dict) else None
     if declared is None:
@@ -57,5 +57,5 @@ def mask_form(config: Mapping[str, Any], folder: Path) -> MaskForm:
 
 
 def _number(value: object) -> int:
-    """The value if it is a whole number, -1 otherwise."""
+    """Return the value if it is a whole number, else -1."""
     return value if isinstance(value, int) and not isinstance(value, bool) else -1

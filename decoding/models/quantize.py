@@ -1,12 +1,11 @@
-"""Weights in eight or four bits: how they are rounded and laid out, and their product with rows in full precision.
+"""Rounds weights to eight or four bits, lays them out, and multiplies rows in full precision with them.
 
-Only the weights are rounded: rows stay what they are, and sums are float32. Who makes a matrix says what multiplies
-with it: a kernel that widens the weights on their way to a GPU's matrix unit (`cuda/quantized_matmul.py`), or plain
-torch, slowly, to compare with.
-What is decoded is the rounded model's own text, exactly: speculation compares that model with itself.
+Only the weights are rounded: rows stay what they are, and sums are float32. Who makes a matrix chooses the function
+that multiplies: a kernel that widens the weights on their way to a GPU's matrix unit (`cuda/quantized_matmul.py`), or
+plain torch, slowly, to compare with. The output is the rounded model's own text, exactly: speculation compares that
+model with itself. int8 and fp8 (e4m3, https://arxiv.org/abs/2209.05433) have a factor for each output; int4 has one for
+each 64 inputs of an output, by which the largest of them becomes −8, as in llama.cpp's Q4_0.
 
-int8 and fp8 (e4m3, https://arxiv.org/abs/2209.05433) have a factor for each output; int4 has one for each 64 inputs of
-an output, by which the largest of them becomes −8, as in llama.cpp's Q4_0.
 Dimension letters: T rows, N outputs, K inputs; tiles of 64 outputs and 128 inputs lie one behind the other, whole.
 """
 
@@ -27,19 +26,19 @@ TILE_INPUTS: Final = 128
 GROUP: Final = TILE_INPUTS // 2  # inputs that share a factor in int4
 FP8: Final = torch.float8_e4m3fn
 LARGEST: Final[Mapping[str, float]] = {"int8": 127.0, "fp8": 448.0, "int4": 8.0}
-# With the factors. The embedding stays as it is.
+# The factors are included. The embedding is not rounded.
 BYTES_PER_WEIGHT: Final[Mapping[str, float]] = {"int8": 1.0, "fp8": 1.0, "int4": 0.5 + 2 / GROUP}
-# So many bits are too few for the row that chooses among all tokens.
+# chosen: four bits are too few for the head, which chooses among all tokens, so it gets eight.
 HEAD_KIND: Final[Mapping[str, str]] = {"int8": "int8", "fp8": "fp8", "int4": "int8"}
 SMALLEST_FACTOR: Final = 1e-12
 
 
-# The product (T, N) of rows (T, K) with a rounded matrix, and a bias (N,) added where there is one.
+# Returns the product (T, N) of rows (T, K) with a rounded matrix, and adds a bias (N,) if there is one.
 Multiply = Callable[[Tensor, "QuantizedMatrix", Tensor | None], Tensor]
 
 
 def multiply_widened(rows: Tensor, matrix: QuantizedMatrix, bias: Tensor | None) -> Tensor:
-    """The product by plain torch, in the rows' own type: slow, on any device."""
+    """Multiply by plain torch, in the rows' own type: slow, on any device."""
     wide = F.linear(rows.float(), matrix.weights(), None if bias is None else bias.float())
     return wide.to(rows.dtype)
 
@@ -74,19 +73,19 @@ class QuantizedMatrix:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that it takes."""
+        """The memory of the matrix in bytes."""
         return self.data.nbytes + self.factors.nbytes
 
     def numel(self) -> int:
-        """How many weights there were."""
+        """Return how many weights there were."""
         return self.outputs * self.inputs
 
     def data_ptr(self) -> int:
-        """The address of the weights it was made of, so that a head that is tied can be told."""
+        """Return the address of the original weights, by which a tied head is recognised."""
         return self.origin
 
     def weights(self) -> Tensor:
-        """The rounded weights as (N, K) float32."""
+        """Return the rounded weights as (N, K) float32."""
         num_tiles, num_deep = self.data.shape[:2]
         if self.kind == "int4":
             halves = torch.stack((self.data & 15, self.data >> 4), dim=3).float() - 8  # (N/64, K/128, 64, 2, 64)
@@ -110,7 +109,7 @@ def quantize(weights: Tensor, kind: str, multiply: Multiply = multiply_widened) 
 
 
 def _to_eight_bits(tiles: Tensor, kind: str) -> tuple[Tensor, Tensor]:
-    """Of (N/64, K/128, 64, 128): bytes of the same shape, and factors (N,)."""
+    """Round (N/64, K/128, 64, 128) to bytes of that shape, and factors (N,)."""
     factors = (tiles.abs().amax(dim=(1, 3), keepdim=True) / LARGEST[kind]).clamp_min(SMALLEST_FACTOR)
     scaled = tiles / factors
     data = scaled.to(FP8).view(torch.uint8) if kind == "fp8" else scaled.round().to(torch.int8)
@@ -118,7 +117,7 @@ def _to_eight_bits(tiles: Tensor, kind: str) -> tuple[Tensor, Tensor]:
 
 
 def _to_four_bits(tiles: Tensor) -> tuple[Tensor, Tensor]:
-    """Of (N/64, K/128, 64, 128): bytes (N/64, K/128, 64, 64), and factors (K/128, 2, N)."""
+    """Round (N/64, K/128, 64, 128) to bytes (N/64, K/128, 64, 64), and factors (K/128, 2, N)."""
     groups = tiles.unflatten(3, (2, GROUP))
     largest = groups.gather(4, groups.abs().argmax(dim=4, keepdim=True))
     factors = (largest / -LARGEST["int4"]).bfloat16()
@@ -129,18 +128,18 @@ def _to_four_bits(tiles: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quantize_layer(layer: Layer, kind: str, multiply: Multiply = multiply_widened) -> Layer:
-    """The layer with its matrices rounded; norms and biases stay."""
+    """Return the layer with its matrices rounded; norms and biases stay."""
     matrices = {name: quantize(getattr(layer, name), kind, multiply) for name in ("qkv", "out", "gate_up", "down")}
     return replace(layer, **cast("dict[str, Any]", matrices))
 
 
 def quantize_weights(weights: Weights, kind: str, multiply: Multiply = multiply_widened) -> Weights:
-    """All matrices rounded but the embedding; a head that is tied to it becomes one of its own."""
+    """Return weights with all matrices rounded but the embedding; a head tied to it becomes one of its own."""
     layers = [layer if is_quantized(layer.qkv) else quantize_layer(layer, kind, multiply) for layer in weights.layers]
     head = quantize(weights.head, HEAD_KIND[kind], multiply)
     return replace(weights, layers=layers, head=cast(Tensor, head))
 
 
 def is_quantized(weights: object) -> bool:
-    """Whether it was rounded."""
+    """Return whether a matrix is rounded."""
     return isinstance(weights, QuantizedMatrix)

@@ -1,4 +1,4 @@
-"""The models that are recommended, by the memory they need. Plain data: knows neither torch nor the hub."""
+"""Lists the recommended models by the memory they need. Plain data: knows neither torch nor the hub."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Recommendation:
 
     @property
     def names(self) -> str:
-        """For a sentence."""
+        """Return the names of both models, for a sentence."""
         return f"{self.target} with {self.draft}" if self.draft else self.target
 
 
 _QWEN: Final = "Qwen/Qwen2.5-Coder-"
-# The 3B has a research licence and is not offered. Smallest first.
+# The smallest comes first. The 3B has a research licence and is not offered.
 RECOMMENDATIONS: Final = (
     Recommendation(target="bundled", draft="bundled", needs_gib=1),
     Recommendation(target=f"{_QWEN}1.5B", draft="", needs_gib=4),
@@ -33,5 +33,5 @@ RECOMMENDATIONS: Final = (
 
 
 def largest_that_fits(gib: float) -> Recommendation:
-    """The shipped pair where nothing else does."""
+    """Return the largest recommended model that fits into so much memory, else the shipped pair."""
     return [item for item in RECOMMENDATIONS if item.needs_gib <= gib or item is RECOMMENDATIONS[0]][-1]

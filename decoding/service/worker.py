@@ -123,9 +123,9 @@ class Worker:
             self._start(self._idle_waiting.popleft(), self._idle_running)
 
     def _admit(self, job: Job) -> None:
-        """Queue a job.
+        """Queue a job, which supersedes older ones of its document; excess jobs are dropped.
 
-        A newer request supersedes older ones of its document, but a prefetch never a key; excess jobs are dropped.
+        A prefetch never supersedes the request of a key.
         """
         name = job.request.tabcast.session
         jobs = (*self._waiting, *self._idle_waiting, *(r.job for r in (*self._running, *self._idle_running)))

@@ -248,10 +248,7 @@ class ContextGatherer:
             self._judge(uri, at_once=at_once)
 
     def _judge(self, uri: str, *, at_once: bool = True) -> None:
-        """Judge a document again.
-
-        If the judgement must hold `at_once`, requests wait for it; else the last one holds on.
-        """
+        """Judge a document again; if this must hold `at_once`, requests wait for it, else the last one holds on."""
         self._follow_folders()
         path = to_fs_path(uri) if uri.startswith("file:") else None
         name = uri.rpartition(":")[2]

@@ -25,7 +25,7 @@ _LENGTH: Final = b"content-length"
 
 
 class Frames(Protocol):
-    """A source of messages."""
+    """A source of the base protocol's messages."""
 
     async def read(self) -> bytes | None:
         """Return the next message's body; None at the end of the input, also in the middle of a message."""

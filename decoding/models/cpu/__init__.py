@@ -1,1 +1,1 @@
-"""The forward pass on a CPU as kernels of our own, compiled by numba when they are first needed."""
+"""Computes the forward pass on a CPU by kernels of our own, which numba compiles at first use."""

@@ -1,4 +1,4 @@
-"""Attention of the CPU kernels: positions, the cache, and a softmax that goes by absolute slots.
+"""Computes attention in the CPU kernels: positions, the cache, and a softmax by absolute slots.
 
 A longer context only adds zeros behind a row's own slots, so its numbers don't depend on how long the context is.
 Rotary embedding: Su et al. 2021 (https://arxiv.org/abs/2104.09864). R query rows of a key head are the query heads that
@@ -40,7 +40,7 @@ from decoding.models.cpu.tasks import await_all, claim, finish
 
 @compiled
 def rotate_and_store(job, phase, index, layer, eps):
-    """Give queries and keys their positions, in place, and write keys and values into the cache."""
+    """Rotate queries and keys by their positions, in place, and write keys and values into the cache."""
     heads, kv_heads, size = job[HEADS], job[KV_HEADS], job[HEAD_DIM]
     scale = np.float32(1.0) / np.sqrt(np.float32(size))
     while True:
@@ -63,7 +63,7 @@ def rotate_and_store(job, phase, index, layer, eps):
 
 @compiled
 def normalise_head(values, size, weight, eps):
-    """RMS norm of one head, in place."""
+    """Apply the RMS norm to one head, in place."""
     total = np.float32(0.0)
     for i in range(size):
         value = read_float(values + 4 * i)
@@ -75,7 +75,7 @@ def normalise_head(values, size, weight, eps):
 
 @compiled
 def rotate(values, size, angles, scale):
-    """Turn pairs, which stand side by side, by their angles' cosine and sine, in place."""
+    """Rotate neighbouring pairs by their angles' cosine and sine, in place."""
     for i in range(0, size, 2):
         a, b = read_float(values + 4 * i), read_float(values + 4 * i + 4)
         cosine, sine = read_float(angles + 4 * i), read_float(angles + 4 * i + 4)
@@ -98,12 +98,12 @@ def store(job, index, head, slot, key):
 
 @compiled
 def attend(job, phase, index, mine):
-    """Attention of all query rows over the slots up to their own; what comes out stands in `MIXED`."""
+    """Attend with all query rows to the slots up to their own; the results go to `MIXED`."""
     kv_heads = job[KV_HEADS]
     num_queries = job[NUM_ROWS] * job[HEADS] // kv_heads
     most = min(MAX_ROWS, 8 if num_queries >= MANY_QUERIES else 4)
     num_tiles = (num_queries + most - 1) // most
-    step = (num_queries + num_tiles - 1) // num_tiles  # of five queries three and two, not four and one
+    step = (num_queries + num_tiles - 1) // num_tiles  # evens out: five queries become three and two, not four and one
     num_tiles = (num_queries + step - 1) // step
     while True:
         task = claim(job, phase)
@@ -117,7 +117,7 @@ def attend(job, phase, index, mine):
 
 @compiled
 def attend_tile(job, index, kv_head, first, count, mine):
-    """Query rows `first` to `first + count` of a key head; row r is of token r // groups."""
+    """Attend with query rows `first` to `first + count` of a key head; row r belongs to token r // groups."""
     size, heads, kv_heads, capacity = job[HEAD_DIM], job[HEADS], job[KV_HEADS], job[CAPACITY]
     groups, wide = heads // kv_heads, padded(size)
     for i in range(count):

@@ -1,4 +1,4 @@
-"""Products of bfloat16 by pairs: the processor's own instructions (AVX-512 BF16), twice as many a cycle as of float32.
+"""Multiplies pairs of bfloat16 by the processor's own instructions (AVX-512 BF16), twice as many a cycle as of float32.
 
 Inputs are rounded to bfloat16, as the weights are; sums stay float32. Only where `HAS_PAIRS` says so.
 """
@@ -27,7 +27,7 @@ _NARROW, _PAIRS = ir.VectorType(_BFloat(), REGISTER), ir.VectorType(_BFloat(), 2
 
 
 def add_products(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, total: ir.Value) -> ir.Value:
-    """Lane by lane, the total and the two products of the pairs that a and b hold (VDPBF16PS)."""
+    """Return, lane by lane, the total plus the two products of the pairs that a and b hold (VDPBF16PS)."""
     function = _declared(builder, "dpbf16ps", _FLOATS, [_FLOATS, _PAIRS, _PAIRS])
     sums = [
         builder.call(function, [before, builder.bitcast(left, _PAIRS), builder.bitcast(right, _PAIRS)])

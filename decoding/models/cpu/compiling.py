@@ -27,19 +27,19 @@ log = logging.getLogger(__name__)
 NAME_LENGTH = 16
 UNUSED_DAYS = 30
 
-# An address is good for as long as what it belongs to.
+# Compiled functions are called by address, so they must stay alive.
 _callbacks: list[Any] = []
 _troubles: list[Exception] = []
 
 
 class _Cache(FunctionCache):
-    """numba's cache of a function's machine code, without which everything goes on: the next start compiles again.
+    """numba's cache of a function's machine code. If it fails, work goes on, and the next start compiles again.
 
-    numba writes at the first call and not where a function is defined, so that a full disk is met there.
+    numba writes at the first call and not where a function is defined, so errors such as a full disk come there.
     """
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What was kept of the function, or None."""
+        """Return the cached machine code of the function, or None."""
         try:
             return super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
         except Exception as error:  # a damaged file gives whatever unpickling raises
@@ -47,7 +47,7 @@ class _Cache(FunctionCache):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep it if that can be."""
+        """Save the machine code if possible."""
         try:
             super().save_overload(sig, data)  # type: ignore[no-untyped-call]
         except Exception as error:  # as above, since it reads the index first
@@ -55,7 +55,7 @@ class _Cache(FunctionCache):
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """`numba.njit` without the interpreter's lock, kept on disk where anything can be."""
+    """Compile with `numba.njit`, without the interpreter's lock; the code is cached on disk where that is possible."""
     dispatcher: Any = numba.njit(nogil=True)(function)
     with _own_cache():
         try:
@@ -66,7 +66,7 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 def compiled_at_once(num_integers: int) -> Callable[[Callable[..., None]], int]:
-    """Compile a function of so many integers when it is defined; what stays is its address."""
+    """Compile a function of so many integers when it is defined; its address replaces it."""
 
     def compile_it(function: Callable[..., None]) -> int:
         with _own_cache():
@@ -83,7 +83,7 @@ def compiled_at_once(num_integers: int) -> Callable[[Callable[..., None]], int]:
 
 
 def _warn(error: Exception) -> None:
-    """Say once for all functions what is wrong with the cache."""
+    """Warn once for all functions what is wrong with the cache."""
     if not _troubles:
         where, reason = _cache_folder(), str(error) or type(error).__name__
         log.warning("compiled code can't be kept in %s, so every start compiles it again: %s", where, reason)

@@ -1,7 +1,8 @@
-"""Our forward pass of the Llama family on a CPU: what the compiled kernels work on besides weights.
+"""Runs our forward pass of the Llama family on a CPU: prepares the job on which the compiled kernels work.
 
-Any number of rows gives the same bits for each of them (passes.py), so nothing is padded, a prompt is read in pieces
-of any length, and whatever was computed once may be used again.
+Any number of rows gives equal bits for each of them (forward.py), so nothing is padded, a prompt is read in pieces of
+any length, and whatever was computed once may be used again.
+
 Dimension letters: T rows, V vocabulary, L layers, N query heads, H key heads, D head size, C width of the model.
 """
 
@@ -30,19 +31,19 @@ PREFILL_WIDTH = 64
 
 
 class Slots:
-    """Keys and values of one sequence in float32; the system gives memory to pages only when they are written."""
+    """The keys and values of one sequence in float32. The system gives memory to pages only when they are written."""
 
     def __init__(self, shape: Shape) -> None:
         self.capacity = up(shape.max_len, job_layout.SLOTS)
         stores = (shape.layers, shape.kv_heads, self.capacity)
-        # By blocks of 64 slots, the same number of all slots of a block side by side.
+        # Keys lie in blocks of 64 slots, in which the same dimension of all slots is side by side.
         self.keys = np.zeros((*stores, shape.head_dim), np.float32)
         self.values = np.zeros((*stores, up(shape.head_dim, LANES)), np.float32)
         self.addresses = self.keys.ctypes.data, self.values.ctypes.data
 
     @property
     def num_bytes(self) -> int:
-        """Memory that keys and values can take."""
+        """The memory in bytes that keys and values can take."""
         return self.keys.nbytes + self.values.nbytes
 
 
@@ -50,7 +51,7 @@ class CpuDecoder:
     """A model that computes 1 to `prefill_width` rows at a time into a cache."""
 
     def __init__(self, shape: Shape, packed: Packed, *, threads: int) -> None:
-        """`packed` is not written to, and may be shared with other models."""
+        """`packed` is never written to, and may be shared with other models."""
         self.shape = shape
         self.chunk = 1
         self.has_own_threads = True
@@ -65,7 +66,7 @@ class CpuDecoder:
         self._memory = Memory()
         self._memory.share(packed.memory)
         self._logits = self._memory.zeros(STEP_WIDTH, up(int(packed.head[job_layout.OUTPUTS]), LANES))
-        # Made once: to make a tensor takes as long as several rows of a small matrix.
+        # Made once, because making a tensor takes as long as several rows of a small matrix.
         logits = torch.from_numpy(self._logits)[:, : shape.vocabulary]
         self._views = [logits[:num_rows] for num_rows in range(STEP_WIDTH + 1)]
         self._hidden = self._memory.zeros(PREFILL_WIDTH, up(shape.width, LANES))
@@ -77,17 +78,17 @@ class CpuDecoder:
         weakref.finalize(self, self._team.close)
 
     def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> CpuDecoder:
-        """The model without the layers that are not kept; the weights are shared."""
-        del is_trial  # nothing is prepared for speed
+        """Return the model with the kept layers only; the weights are shared."""
+        del is_trial  # this model prepares nothing for speed in any case
         return CpuDecoder(replace(self.shape, layers=len(kept)), self._packed.with_layers(kept), threads=self._threads)
 
     def new_cache(self) -> KVCache[Slots]:
-        """An empty cache for one sequence."""
+        """Make an empty cache for one sequence."""
         slots = Slots(self.shape)
         return KVCache(slots, capacity=slots.capacity)
 
     def step(self, token_ids: Sequence[int], cache: KVCache[Slots]) -> Tensor:
-        """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing.
+        """Return logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commit nothing.
 
         They are valid until the next call.
         """
@@ -101,7 +102,10 @@ class CpuDecoder:
         cache.commit(token_ids, by_chunk=True)
 
     def advance(self, token_ids: Sequence[int], cache: KVCache[Slots]) -> Tensor:
-        """Compute and commit 1 to `prefill_width` tokens; logits (V,) after the last, valid until the next call."""
+        """Compute and commit 1 to `prefill_width` tokens; return logits (V,) after the last.
+
+        They are valid until the next call.
+        """
         self._run(token_ids, cache, num_logit_rows=1)
         cache.commit(token_ids)
         return self._views[1][0]
@@ -109,7 +113,7 @@ class CpuDecoder:
     def draft_ahead(
         self, token_ids: Sequence[int], cache: KVCache[Slots], num_tokens: int, least_share: float = 0.0
     ) -> list[tuple[int, float]]:
-        """Greedy tokens that follow, each with its probability; see `language_model.DraftsAhead`."""
+        """Return greedy tokens that follow, each with its probability; see `language_model.DraftsAhead`."""
         ids, shares = np.zeros(num_tokens, np.int64), np.zeros(num_tokens, np.float32)
         self._prepare(token_ids, cache, num_logit_rows=1, num_more=num_tokens - 1)
         rest = (self._tokens, self._counters, self.shape.vocabulary, np.float32(least_share), ids, shares)
@@ -119,11 +123,11 @@ class CpuDecoder:
 
     @property
     def hidden_width(self) -> int:
-        """C of `hidden`."""
+        """The width C of `hidden`."""
         return self.shape.width
 
     def hidden(self) -> Tensor:
-        """(T, C) of the last step's rows, before the last norm, valid until the next call."""
+        """Return hidden states (T, C) of the last step's rows, before the last norm, valid until the next call."""
         return torch.from_numpy(self._hidden[: self._num_stepped, : self.shape.width])
 
     def _run(self, token_ids: Sequence[int], cache: KVCache[Slots], *, num_logit_rows: int) -> None:
@@ -133,12 +137,12 @@ class CpuDecoder:
     def _prepare(
         self, token_ids: Sequence[int], cache: KVCache[Slots], *, num_logit_rows: int, num_more: int = 0
     ) -> None:
-        """Fill in the job of these rows, which `num_more` of one row may follow."""
+        """Fill in the job of these rows, which `num_more` passes of one row may follow."""
         num_rows, start = len(token_ids), len(cache)
         end = start + num_rows + num_more
         if not 0 < num_rows <= PREFILL_WIDTH or num_logit_rows > STEP_WIDTH:
             raise IndexError(f"{num_rows} rows, logits of {num_logit_rows}")
-        # The kernels look nowhere: what is out of bounds here would be read from somebody else's memory.
+        # The kernels check no bounds: with a wrong number they would read foreign memory.
         if min(token_ids) < 0 or max(token_ids) >= self.shape.vocabulary or end > cache.capacity:
             raise IndexError(f"tokens {min(token_ids)} to {max(token_ids)} or slot {end} out of bounds")
         job = self._job
@@ -153,7 +157,7 @@ class CpuDecoder:
         job[job_layout.KEYS], job[job_layout.VALUES] = cache.store.addresses
 
     def _new_job(self) -> Table:
-        """The job's table, as tables.py describes it."""
+        """Make the job's table, as job_layout.py describes it."""
         shape, memory = self.shape, self._memory
         inner = up((shape.heads + 2 * shape.kv_heads) * shape.head_dim, LANES)
         buffer_width = max(inner, self._packed.widest + LANES)
@@ -200,5 +204,5 @@ def _multiply_address(kind: int) -> int:
 
 
 def build(shape: Shape, weights: Weights | StoredWeights, *, threads: int, quantize: str) -> CpuDecoder:
-    """The model of these weights; `quantize` "int8" stores all matrices but the embedding in int8."""
+    """Make the model of these weights; `quantize` "int8" stores all matrices but the embedding in int8."""
     return CpuDecoder(shape, pack(weights, quantize), threads=threads)

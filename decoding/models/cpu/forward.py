@@ -1,8 +1,9 @@
-"""One forward pass of the Llama family on a CPU: what a thread does, phase by phase.
+"""Computes one forward pass of the Llama family on a CPU: the work of one thread, phase by phase.
 
 All threads run `forward` at once (tasks.py). Which thread did a task makes no difference to its numbers, and every
 number of a row is computed by one chain of operations that depends on that row and the slots up to it alone: a row's
 place, its neighbours and the live length change nothing, to the bit.
+
 Widths are padded to whole panels of `LANES`; dimension letters as in decoder.py.
 """
 
@@ -68,7 +69,7 @@ from decoding.models.cpu.tasks import await_all, claim, finish
 
 @compiled
 def embed(job, phase):
-    """Hidden states of the job's tokens."""
+    """Look up the hidden states of the job's tokens."""
     kind, width, lanes = job[EMBEDDING_KIND], job[WIDTH], job[EMBEDDING_LANES]
     size = ITEM_BYTES[kind] if kind < FIRST_KIND else 0
     stride = padded(width) * 4
@@ -90,7 +91,7 @@ def embed(job, phase):
 
 @compiled
 def project_normed(job, phase, matrix, norm, eps, mine, num_rows, out, out_stride):
-    """The last `num_rows` hidden states, normed, times a matrix, to `out`: queries, keys and values, or logits."""
+    """Normalise the last `num_rows` hidden states and multiply by a matrix: queries, keys and values, or logits."""
     width = job[WIDTH]
     stride = padded(width) * 4
     num_panels = padded(matrix[OUTPUTS]) // LANES
@@ -102,6 +103,7 @@ def project_normed(job, phase, matrix, norm, eps, mine, num_rows, out, out_strid
         task = claim(job, phase)
         if task >= num_tasks:
             break
+        # Each thread normalises for itself, with its first task: that is cheaper than a phase in which all wait for it.
         if not x:
             normalise(hidden, stride, num_rows, width, norm, eps, mine[NORMED], stride)
             x, x_stride = taken_by(matrix, mine[NORMED], stride, num_rows, mine)
@@ -116,7 +118,7 @@ def project_normed(job, phase, matrix, norm, eps, mine, num_rows, out, out_strid
 
 @compiled
 def add_projected(job, phase, matrix, rows, rows_stride, mine):
-    """Add a matrix times rows of numbers to the hidden states."""
+    """Multiply rows of numbers by a matrix and add the products to the hidden states."""
     num_rows = job[NUM_ROWS]
     stride = padded(job[WIDTH]) * 4
     num_panels = padded(matrix[OUTPUTS]) // LANES
@@ -143,7 +145,7 @@ def add_projected(job, phase, matrix, rows, rows_stride, mine):
 
 @compiled
 def feed_forward(job, phase, matrix, norm, eps, mine):
-    """SwiGLU of all rows to the buffer; panels of gate and up take turns in the matrix."""
+    """Compute SwiGLU of all rows into the buffer; panels of gate and up take turns in the matrix."""
     num_rows, width = job[NUM_ROWS], job[WIDTH]
     stride = padded(width) * 4
     num_pairs = padded(matrix[OUTPUTS]) // LANES // 2
@@ -171,7 +173,7 @@ def feed_forward(job, phase, matrix, norm, eps, mine):
 
 @compiled
 def forward(job, layers, head, eps, mine):
-    """One thread's part of a pass over the job's rows.
+    """Do one thread's part of a pass over the job's rows.
 
     Args:
         job: (JOB,) int64.
@@ -180,6 +182,8 @@ def forward(job, layers, head, eps, mine):
         eps: of the norms, float32.
         mine: (THREAD,) int64, scratch of this thread.
     """
+    # Each call below is a phase: all threads claim its tasks, and none goes on before all are done. Phases are numbered
+    # through the whole pass, because each has a counter of its own that is never reset while threads may look at it.
     embed(job, 0)
     phase = 1
     for index in range(job[NUM_LAYERS]):
@@ -202,8 +206,9 @@ def forward(job, layers, head, eps, mine):
 
 @compiled
 def lead(state, job, layers, head, eps, mine):
-    """Run a job that was opened with `open_job`; return when it is done and nobody works on it any more."""
+    """Run a job that was opened with `open_job`; return when it is done and no other thread works on it any more."""
     forward(job, layers, head, eps, mine)
+    # Closed first, and only then waited for those inside: a thread that comes now finds the job closed and leaves.
     atomic_add(state.ctypes.data + OPEN * COUNTER_BYTES, -1)
     while atomic_read(state.ctypes.data + INSIDE * COUNTER_BYTES):
         give_way(job[GIVE_WAY])
@@ -211,7 +216,7 @@ def lead(state, job, layers, head, eps, mine):
 
 @compiled
 def open_again(state):
-    """Let those take part that are awake."""
+    """Open a job to the threads that are awake."""
     address = state.ctypes.data
     atomic_add(address + GENERATION * COUNTER_BYTES, 1)
     atomic_add(address + OPEN * COUNTER_BYTES, 1)
@@ -219,9 +224,10 @@ def open_again(state):
 
 @compiled
 def open_job(state):
-    """Let others take part in the job from now on; return how many of them sleep and must be woken."""
+    """Open a job to all threads; return how many of them sleep and must be woken."""
     open_again(state)
     address = state.ctypes.data
+    # The sleepers are taken off the count here and not when they wake, so that none is woken twice.
     num_asleep = atomic_read(address + ASLEEP * COUNTER_BYTES)
     atomic_add(address + ASLEEP * COUNTER_BYTES, -num_asleep)
     return num_asleep
@@ -236,12 +242,16 @@ def run_worker(state, job, layers, head, eps, mine, last_generation):
         looks += 1
         generation = atomic_read(address + GENERATION * COUNTER_BYTES)
         if generation != last_generation:
+            # Enter before looking whether the job is open: its leader closes it before it waits for those inside, so
+            # that nobody can begin on a job that its leader has left.
             atomic_add(address + INSIDE * COUNTER_BYTES, 1)
             if atomic_read(address + OPEN * COUNTER_BYTES):
+                # Read again: a newer job may have been opened since the look that brought this thread here.
                 last_generation = atomic_read(address + GENERATION * COUNTER_BYTES)
                 forward(job, layers, head, eps, mine)
                 looks = 0
             atomic_add(address + INSIDE * COUNTER_BYTES, -1)
+        # Spinning finds the next job soonest, but on a busy machine it would keep a processor from the leader itself.
         if looks > SPINS:
             give_way(job[GIVE_WAY])
     atomic_add(address + ASLEEP * COUNTER_BYTES, 1)

@@ -1,4 +1,4 @@
-"""Several tokens, chosen greedily one after the other, without the interpreter in between: how a small model drafts."""
+"""Drafts several tokens greedily, one after the other, without the interpreter in between."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from decoding.models.cpu.simd import LANES
 
 @compiled
 def draft(state, job, layers, head, eps, mine, tokens, counters, vocabulary, least, ids, shares):
-    """Run an open job, then one pass for each token chosen but the last; return how many were chosen.
+    """Run an open job, then one pass for each chosen token but the last; return how many were chosen.
 
-    The first arguments are those of `passes.lead`; `tokens`, (prefill_width,) int64, and `counters` are the arrays that
-    the job points to. `ids` (N,) int64 gets the tokens, all below `vocabulary`, and `shares` (N,) float32 the
+    The first arguments are those of `forward.lead`; `tokens`, (prefill_width,) int64, and `counters` are the arrays
+    that the job points to. `ids` (N,) int64 gets the tokens, all below `vocabulary`, and `shares` (N,) float32 the
     probability of each; the first that has less than `least` is the last.
     """
     num_chosen = 0
@@ -36,7 +36,7 @@ def draft(state, job, layers, head, eps, mine, tokens, counters, vocabulary, lea
 
 @compiled
 def likeliest(logits, vocabulary, width):
-    """The first of the largest logits and its probability; the logits are overwritten."""
+    """Return the first of the largest logits and its probability; the logits are overwritten."""
     for i in range(vocabulary, width):
         write_float(logits + 4 * i, np.float32(-np.inf))
     best = largest(logits, width // LANES)

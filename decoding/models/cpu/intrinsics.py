@@ -1,4 +1,4 @@
-"""What numba can't say, as functions that it compiles in place: vector code, memory by address, atomic counters.
+"""Gives numba, as functions that it compiles in place, what it lacks: vector code, memory by address, atomic counters.
 
 Addresses are plain integers, strides are in bytes. Knows neither models nor threads.
 """
@@ -38,12 +38,12 @@ from decoding.models.cpu.simd import (
 
 @intrinsic(prefer_literal=True)
 def multiply_tile(_typing, kind, rows, panels, x, x_stride, w, depth_stride, panel_stride, depth, out, out_stride):
-    """A matrix product small enough for the registers.
+    """Multiply matrices that are small enough for the registers.
 
     For each row r, panel p and lane n it stores the sum over k of x[r, k] * w[p, k, n] to out[r, p * LANES + n], one
-    fused multiply-add after the other in the order of k. x and out are float32, strides are in bytes; `rows` is at
-    most `MAX_ROWS`, `panels` is 1 or `PANELS_FOR[rows]`. Where weights are pairs, so is x, and `depth` counts them.
-    `kind` is a constant, since the code of each kind takes long to compile.
+    fused multiply-add after the other in the order of k. x and out are float32, strides are in bytes; `rows` is at most
+    `MAX_ROWS`, `panels` is 1 or `PANELS_FOR[rows]`. Where weights are pairs, so is x, and `depth` counts them. `kind`
+    is a constant, since the code of each kind takes long to compile.
     """
     if not isinstance(kind, types.IntegerLiteral):
         return None
@@ -111,7 +111,7 @@ def _multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, total: ir.Val
 
 @intrinsic
 def sum_of_squares(_typing, x, num_vectors):
-    """Of `num_vectors` times `LANES` float32 at address x, at least one vector."""
+    """Return the sum of squares of `num_vectors` times `LANES` float32 at address x, at least one vector."""
 
     def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         x, num_vectors = arguments
@@ -126,7 +126,7 @@ def sum_of_squares(_typing, x, num_vectors):
 
 @intrinsic
 def largest(_typing, x, num_vectors):
-    """Of `num_vectors` times `LANES` float32 at address x, at least one vector."""
+    """Return the largest of `num_vectors` times `LANES` float32 at address x, at least one vector."""
 
     def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         x, num_vectors = arguments
@@ -159,7 +159,7 @@ def exponentiate(_typing, x, num_vectors, shift):
 
 @intrinsic
 def gated(_typing, gate, up, out):
-    """One vector of SwiGLU: out = gate / (1 + exp(-gate)) * up (Shazeer 2020, https://arxiv.org/abs/2002.05202)."""
+    """Compute a vector of SwiGLU, gate / (1 + exp(-gate)) * up (Shazeer 2020, https://arxiv.org/abs/2002.05202)."""
 
     def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         gate, up, out = arguments
@@ -174,7 +174,7 @@ def gated(_typing, gate, up, out):
 
 @intrinsic
 def read_weight(_typing, address, kind):
-    """One stored weight as float32."""
+    """Read one stored weight as float32."""
 
     def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         address, kind = arguments
@@ -196,7 +196,7 @@ def read_weight(_typing, address, kind):
 
 @intrinsic
 def read_float(_typing, address):
-    """The float32 at an address."""
+    """Read the float32 at an address."""
 
     def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         return load(builder, arguments[0], INT64(0), FLOAT)
@@ -206,7 +206,7 @@ def read_float(_typing, address):
 
 @intrinsic
 def read_int(_typing, address):
-    """The int64 at an address."""
+    """Read the int64 at an address."""
 
     def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         return load(builder, arguments[0], INT64(0), INT64)
@@ -216,7 +216,7 @@ def read_int(_typing, address):
 
 @intrinsic
 def write_float(_typing, address, value):
-    """Put a float32 to an address."""
+    """Write a float32 to an address."""
 
     def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         store(builder, arguments[1], arguments[0], INT64(0))
@@ -227,7 +227,7 @@ def write_float(_typing, address, value):
 
 @intrinsic
 def atomic_add(_typing, address, value):
-    """Add to the int64 at an address, seen by all threads at once; return what it was."""
+    """Add to the int64 at an address, seen by all threads at once; return its old value."""
 
     def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         pointer = builder.inttoptr(arguments[0], INT64.as_pointer())
@@ -238,7 +238,7 @@ def atomic_add(_typing, address, value):
 
 @intrinsic
 def atomic_read(_typing, address):
-    """The int64 at an address as other threads have left it."""
+    """Read the int64 at an address as other threads have left it."""
 
     def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         return builder.load_atomic(builder.inttoptr(arguments[0], INT64.as_pointer()), "seq_cst", 8)
@@ -248,7 +248,7 @@ def atomic_read(_typing, address):
 
 @intrinsic
 def give_way(_typing, function):
-    """Call the operating system's function without arguments at an address: let another thread run."""
+    """Let another thread run: call the operating system's function without arguments at an address."""
 
     def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         builder.call(builder.inttoptr(arguments[0], ir.FunctionType(INT32, []).as_pointer()), [])

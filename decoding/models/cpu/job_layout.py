@@ -1,4 +1,4 @@
-"""The columns of the tables that the kernels work from, and the sizes that their parts agree on.
+"""Defines the columns of the tables that the kernels work from, and the sizes that their parts agree on.
 
 Tables are int64: addresses, sizes in numbers or bytes. `decoder.py` fills them.
 """
@@ -9,7 +9,7 @@ from typing import Final
 
 from decoding.models.cpu.quantized_forms import NUM_KINDS
 
-# A matrix: where its panels lie, how its weights are stored; factors and biases of its outputs, 0 where it has none.
+# A matrix: the address of its panels, how its weights are stored; factors and biases of its outputs, 0 for none.
 # Of one that is stored in blocks the address is that of its runs.
 ADDRESS, KIND, FACTORS, BIAS, INPUTS, OUTPUTS, MATRIX = range(7)
 # A run of panels of one kind of blocks: the panel behind its last one, the kind, the addresses of values and scales,
@@ -21,20 +21,20 @@ INPUT_NORM, POST_NORM, QUERY_NORM, KEY_NORM, LAYER = range(4 * MATRIX, 4 * MATRI
 # The job: sizes, then addresses.
 NUM_ROWS, START, NUM_LAYERS, WIDTH, HEADS, KV_HEADS, HEAD_DIM, CAPACITY, NUM_LOGIT_ROWS, BUFFER_STRIDE = range(10)
 TOKENS, KEYS, VALUES, ROTARY, FINAL_NORM, HIDDEN, BUFFER, MIXED, LOGITS, COUNTERS, GIVE_WAY = range(10, 21)
-# Where a token's embedding lies: panel by panel in the head's matrix where the two are tied, else row by row.
+# The place of a token's embedding: panel by panel in the head's matrix where the two are tied, else row by row.
 EMBEDDING, EMBEDDING_KIND, EMBEDDING_LANES, EMBEDDING_SCALES = range(21, 25)
 MULTIPLY = 25  # and on: the function for each kind of weights
 JOB = MULTIPLY + NUM_KINDS
-# What each thread has for itself.
+# The scratch memory of each thread.
 NORMED, ROUNDED, SCORES, QUERIES, TILE, THREAD = range(6)
-# What the threads know of each other.
+# The state that the threads share.
 GENERATION, OPEN, INSIDE, ASLEEP, STATE = range(5)
 
 SLOTS: Final = 64  # keys lie in blocks of so many slots: the same number of all slots side by side
-COUNTER_BYTES: Final = 64  # counters that threads write stand in cache lines of their own
-PATIENCE: Final = 1000  # looks for another job before a thread goes to sleep
-SPINS: Final = 200  # looks at a counter before others are let run
-PHASES: Final = 6  # of a layer
-MAX_TASKS: Final = 64  # about so many tasks a phase
-TILE_PANELS: Final = 8  # of one task whose result goes on from a thread's own memory
-MANY_QUERIES: Final = 64  # from which on attention takes larger tiles
+COUNTER_BYTES: Final = 64  # each counter that threads write has a cache line of its own
+PATIENCE: Final = 1000  # chosen: a thread looks so often for another job before it goes to sleep
+SPINS: Final = 200  # chosen: a thread looks so often at a counter before it lets others run
+PHASES: Final = 6  # a layer has so many phases
+MAX_TASKS: Final = 64  # chosen: about so many tasks a phase
+TILE_PANELS: Final = 8  # chosen: a task whose result goes on from a thread's own memory has so many panels
+MANY_QUERIES: Final = 64  # chosen: from so many queries on, attention takes larger tiles

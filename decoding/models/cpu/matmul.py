@@ -1,4 +1,4 @@
-"""Matrix products of the CPU kernels, and the norms before them.
+"""Multiplies matrices in the CPU kernels, and computes the norms before that.
 
 Each number is one chain of fused multiply-adds in the order of the inputs, whatever else is computed beside it.
 """
@@ -36,19 +36,19 @@ from decoding.models.cpu.simd import AT_ONCE, ITEM_BYTES, LANES, MAX_ROWS, PAIRS
 
 @compiled
 def padded(size):
-    """`size` rounded up to whole panels."""
+    """Round `size` up to whole panels."""
     return (size + LANES - 1) // LANES * LANES
 
 
 @compiled
 def task_panels(num_panels, num_rows):
-    """How many panels make a task: what a tile takes at once, and of large matrices so many that tasks stay few."""
+    """Return the panels of a task: as many as a tile takes at once, more for large matrices, so that tasks stay few."""
     return max(PANELS_FOR[min(num_rows, MAX_ROWS)], num_panels // MAX_TASKS)
 
 
 @cache
 def multiply_address(kind: int) -> int:
-    """Where the function stands that multiplies with weights of a kind; compiled when it is first asked for."""
+    """Return the address of the function that multiplies with weights of a kind; it is compiled at first use."""
 
     @compiled_at_once(10)
     def multiply(x, x_stride, num_rows, w, depth_stride, panel_stride, depth, num_panels, out, out_stride):
@@ -82,7 +82,7 @@ def multiply_address(kind: int) -> int:
 
 @compiled
 def item(kind, lanes, inputs, output, number):
-    """Where the weight of an output's input stands in a matrix of panels of so many lanes, counted in weights."""
+    """Return the index of the weight of an output's input in a matrix of panels of so many lanes."""
     side = AT_ONCE[kind]
     depth = (inputs + side - 1) // side
     return ((output // lanes * depth + number // side) * lanes + output % lanes) * side + number % side
@@ -90,7 +90,7 @@ def item(kind, lanes, inputs, output, number):
 
 @compiled
 def taken_by(matrix, x, x_stride, num_rows, mine):
-    """Rows of x, padded with zeros to whole panels, as the matrix wants them: address and stride in bytes.
+    """Return rows of x, padded with zeros to whole panels, in the matrix's own form: address and stride in bytes.
 
     To be multiplied with pairs they are rounded to bfloat16, as the weights are; with blocks, to eight bits.
     """
@@ -157,7 +157,7 @@ def project(job, matrix, x, x_stride, num_rows, first, num_panels, out, out_stri
 
 @compiled
 def normalise(x, x_stride, num_rows, width, weight, eps, out, out_stride):
-    """RMS norm of rows (Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467); padding of x is 0 and stays 0."""
+    """Apply the RMS norm to rows (Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467); padding stays 0."""
     for row in range(num_rows):
         source, target = x + row * x_stride, out + row * out_stride
         scale = np.float32(1.0) / np.sqrt(sum_of_squares(source, padded(width) // LANES) / np.float32(width) + eps)

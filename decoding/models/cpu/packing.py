@@ -1,6 +1,6 @@
-"""A model's weights in the form that the compiled kernels read: panels of outputs side by side, and tables of where.
+"""Packs a model's weights for the compiled kernels: panels of outputs side by side, and tables of their addresses.
 
-What is packed is never written again, so that several models may share it: one with fewer layers is another table.
+Packed weights are never written again, so that several models may share them: one with fewer layers is another table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Memory:
         self._held: list[object] = []
 
     def hold(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """The array, which now lives as long as this."""
+        """Return the array, which now lives as long as this."""
         self._held.append(array)
         return array
 
@@ -41,11 +41,11 @@ class Memory:
         self._held.append(other)
 
     def zeros(self, *shape: int) -> npt.NDArray[Any]:
-        """A new float32 array."""
+        """Make a float32 array of zeros that lives as long as this."""
         return self.hold(np.zeros(shape, np.float32))
 
     def floats(self, values: Tensor) -> int:
-        """The address of a float32 copy, padded with zeros to whole panels."""
+        """Return the address of a float32 copy, padded with zeros to whole panels."""
         wide = self.zeros(up(len(values), LANES))
         wide[: len(values)] = values.float().numpy()
         return int(wide.ctypes.data)
@@ -53,7 +53,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Where the weights lie: the layers' and the head's tables, and what of the job's table they decide."""
+    """The packed weights: the layers' and the head's tables, and the columns of the job's table that they decide."""
 
     layers: Table  # (L, LAYER)
     head: Table  # (MATRIX,)
@@ -66,7 +66,7 @@ class Packed:
     kinds: frozenset[int]  # how matrices are stored
 
     def with_layers(self, kept: Sequence[int]) -> Packed:
-        """The same weights less the layers that are not kept."""
+        """Return the packed weights of the kept layers only."""
         per_layer = [
             sum(
                 int(row[i * job_layout.MATRIX + job_layout.INPUTS] * row[i * job_layout.MATRIX + job_layout.OUTPUTS])
@@ -197,7 +197,7 @@ class _Packing:
 
 
 def up(size: int, unit: int) -> int:
-    """The least multiple of `unit` that is no less than `size`."""
+    """Return the least multiple of `unit` that is no less than `size`."""
     return -(-size // unit) * unit
 
 
@@ -206,13 +206,13 @@ def _kind(dtype: torch.dtype) -> int:
 
 
 def _stored(weights: Tensor) -> npt.NDArray[Any]:
-    """The tensor's own memory as numpy sees it, which knows no bfloat16; half precision is kept in float32."""
+    """Return the tensor's memory as a numpy array, which knows no bfloat16; half precision is kept in float32."""
     weights = (weights.float() if weights.dtype == torch.float16 else weights).contiguous()
     return (weights.view(torch.int16) if weights.dtype == torch.bfloat16 else weights).numpy()
 
 
 def _alternating(gate_up: Matrix) -> Matrix:
-    """Rows of (2F, C) weights, first all gates, then all ups, as a panel of gates, a panel of ups, and so on."""
+    """Reorder (2F, C) weights from all gates, then all ups, to a panel of gates, a panel of ups, and so on."""
     if not isinstance(gate_up, Tensor):
         return alternating(*gate_up)
     gate, up_half = gate_up.chunk(2)

@@ -1,4 +1,4 @@
-"""Building blocks of the CPU kernels' vector code, as instructions of LLVM.
+"""Builds the CPU kernels' vector code from instructions of LLVM.
 
 numba alone keeps no sums in registers. Nothing here may be reassociated: each number is one fixed chain of operations.
 """
@@ -14,7 +14,7 @@ from llvmlite import ir
 
 FLOAT, INT8, INT16, INT32, INT64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
-# How weights are stored. What stands for a stored number is exact in float32; int8 has a factor for each output.
+# The kinds of stored weights. Each stored number is exact in float32; int8 has a factor for each output.
 # Pairs are bfloat16, two inputs of an output side by side, as the processor's dot product of such pairs takes them.
 FLOAT32, BFLOAT16, INT_8, PAIRS = range(4)
 ITEM_BYTES = (4, 2, 1, 2)
@@ -23,8 +23,8 @@ STORED = (FLOAT, INT16, INT8, INT16)
 
 _FEATURES = llvm.get_host_cpu_features()
 _HAS_AVX512 = bool(_FEATURES.get("avx512f"))
-# Where numba is told to compile for another processor than this one, or without AVX, LLVM would end the process at
-# the instructions that are missing then.
+# If numba is told to compile for another processor than this one, or without AVX, LLVM would abort the process at the
+# instructions that are missing then.
 _config: Any = numba.config
 IS_HOST = bool(not (_config.CPU_NAME or _config.CPU_FEATURES) and _config.ENABLE_AVX)
 HAS_PAIRS = bool(_FEATURES.get("avx512bf16")) and _HAS_AVX512 and IS_HOST and llvm.llvm_version_info[0] >= 16
@@ -37,22 +37,22 @@ MAX_PANELS = max(PANELS_FOR)
 
 
 def vector_of(kind: ir.Type, lanes: int = LANES) -> ir.VectorType:
-    """The type of so many numbers side by side."""
+    """Return the type of a vector of so many numbers."""
     return ir.VectorType(kind, lanes)
 
 
 def splat(kind: ir.Type, value: float, lanes: int = LANES) -> ir.Constant:
-    """A constant vector, all lanes alike."""
+    """Return a constant vector, all lanes alike."""
     return ir.Constant(vector_of(kind, lanes), [value] * lanes)
 
 
 def at(builder: ir.IRBuilder, address: ir.Value, offset_bytes: ir.Value, kind: ir.Type) -> ir.Value:
-    """A pointer to what lies at an address."""
+    """Return a pointer to an address plus an offset."""
     return builder.inttoptr(builder.add(address, offset_bytes), kind.as_pointer())
 
 
 def call_vector(builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> ir.Value:
-    """A vector intrinsic of LLVM, all of whose arguments and result have one type."""
+    """Call a vector intrinsic of LLVM, all of whose arguments and result have one type."""
     kind = arguments[0].type
     full_name = f"llvm.{name}.v{kind.count}f32"
     function = builder.module.globals.get(full_name) or ir.Function(
@@ -62,14 +62,14 @@ def call_vector(builder: ir.IRBuilder, name: str, *arguments: ir.Value) -> ir.Va
 
 
 def broadcast(builder: ir.IRBuilder, value: ir.Value, lanes: int = LANES) -> ir.Value:
-    """A vector of one number in all lanes."""
+    """Return a vector of one number in all lanes."""
     undefined = ir.Constant(vector_of(value.type, lanes), ir.Undefined)
     first = builder.insert_element(undefined, value, INT32(0))
     return builder.shuffle_vector(first, undefined, splat(INT32, 0, lanes))
 
 
 def as_float(builder: ir.IRBuilder, stored: ir.Value, kind: int) -> ir.Value:
-    """Stored weights (a vector or one) as float32, exactly."""
+    """Return stored weights (a vector or one) as float32, exactly."""
     lanes = stored.type.count if isinstance(stored.type, ir.VectorType) else 0
 
     def like(scalar: ir.Type) -> ir.Type:
@@ -84,7 +84,7 @@ def as_float(builder: ir.IRBuilder, stored: ir.Value, kind: int) -> ir.Value:
 
 
 class Loop:
-    """A counted loop in the making: `index` goes up from 0 while it is below `count`, which is at least 1."""
+    """A counted loop under construction: `index` goes up from 0 while it is below `count`, which is at least 1."""
 
     def __init__(self, builder: ir.IRBuilder, count: ir.Value, start: list[ir.Value]) -> None:
         self._builder, self._count = builder, count
@@ -99,7 +99,7 @@ class Loop:
             phi.add_incoming(value, entry)
 
     def close(self, results: list[ir.Value]) -> None:
-        """End the body with what it carries on; the builder then stands behind the loop."""
+        """End the body with the values that it carries on; the builder then stands behind the loop."""
         builder = self._builder
         following = builder.add(self.index, INT64(1))
         self.index.add_incoming(following, builder.block)
@@ -116,12 +116,12 @@ def load(builder: ir.IRBuilder, address: ir.Value, offset: ir.Value, kind: ir.Ty
 
 
 def store(builder: ir.IRBuilder, value: ir.Value, address: ir.Value, offset: ir.Value) -> None:
-    """Write to an address."""
+    """Write to an address that need not be aligned."""
     builder.store(value, at(builder, address, offset, value.type), align=4)
 
 
 def maximum(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
-    """The larger of each lane."""
+    """Return the larger value of each lane."""
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
@@ -147,7 +147,7 @@ _LOWEST, _HIGHEST = -87.0, 88.0
 
 
 def exp(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
-    """e^x of each lane within 2 units in the last place; below -87 exactly 0, above 88 as for 88."""
+    """Return e^x of each lane within 2 units in the last place; below -87 exactly 0, above 88 as for 88."""
     bounded = maximum(builder, x, splat(FLOAT, _LOWEST))
     bounded = builder.select(
         builder.fcmp_ordered("<", bounded, splat(FLOAT, _HIGHEST)), bounded, splat(FLOAT, _HIGHEST)

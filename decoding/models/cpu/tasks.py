@@ -1,6 +1,6 @@
-"""How threads share a pass: they claim the tasks of a phase one by one, and go on when all of them are done.
+"""Shares a pass among threads: they claim the tasks of a phase one by one, and go on when all of them are done.
 
-A thread that the system keeps away only leaves more for the others.
+A thread that the system delays only leaves more tasks for the others.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from decoding.models.cpu.job_layout import COUNTER_BYTES, COUNTERS, GIVE_WAY, SP
 
 @compiled
 def claim(job, phase):
-    """The number of a task of this phase that is the caller's now; too large a number if none is left."""
+    """Return the number of a task of this phase that is now the caller's; too large a number if none is left."""
     return atomic_add(job[COUNTERS] + 2 * phase * COUNTER_BYTES, 1)
 
 
@@ -24,7 +24,7 @@ def finish(job, phase):
 
 @compiled
 def await_all(job, phase, num_tasks):
-    """Return when all tasks of this phase are done; after a short while other threads are let run meanwhile."""
+    """Return when all tasks of this phase are done; after a short while let other threads run meanwhile."""
     counter = job[COUNTERS] + (2 * phase + 1) * COUNTER_BYTES
     spins = 0
     while atomic_read(counter) < num_tasks:

@@ -1,6 +1,6 @@
-"""The threads that compute a model's passes: the caller's own and helpers that sleep when nothing is asked.
+"""Runs the threads that compute a model's passes: the caller's own and helpers that sleep when idle.
 
-A pass never waits for a helper that hasn't come: `tasks.py` hands out tasks to whoever is there.
+A pass never waits for a helper that hasn't come: `tasks.py` gives tasks to whichever thread is there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Table = npt.NDArray[np.int64]
 
 
 def give_way_address() -> int:
-    """Where the system's function stands that lets another thread run."""
+    """Return the address of the system's function that lets another thread run."""
     if sys.platform == "win32":
         function: Any = ctypes.windll.kernel32.SwitchToThread
     else:
@@ -48,12 +48,12 @@ class ThreadTeam:
             helper.start()
 
     def run(self) -> None:
-        """Do what the job says. Only one thread at a time may call this."""
+        """Run the job. Only one thread at a time may call this."""
         self._open()
         forward.lead(*self._arguments, self._mine)
 
     def draft(self, *rest: Any) -> int:
-        """Do what the job says, and go on from there: `ahead.draft` tells how, and what it takes besides."""
+        """Run the job and continue from there by `greedy_draft.draft`, which takes `rest`."""
         self._open()
         num_chosen: int = greedy_draft.draft(*self._arguments, self._mine, *rest)
         return num_chosen

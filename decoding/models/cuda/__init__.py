@@ -1,4 +1,4 @@
-"""Our forward pass on a GPU: Triton kernels between the matrix products, recorded as CUDA graphs and replayed."""
+"""Computes our forward pass on a GPU: Triton kernels between the matrix products, recorded as CUDA graphs."""
 
 from typing import Final
 

@@ -1,8 +1,8 @@
-"""Our forward pass of the Llama family on a GPU: every pass is of one of a few widths, recorded once and replayed.
+"""Runs our forward pass of the Llama family on a GPU: every pass has one of a few widths, recorded once and replayed.
 
-A replay costs the host one launch; where its rows stand, in which session's cache and how long that is are read from
-device memory. Steps run at one width, prompts are read in absolute chunks, and a draft model's greedy tokens follow
-one another on the device. Dimension letters: T rows, V vocabulary, C width of the model.
+A replay costs the host one launch; the places of its rows, the session's cache and its length are read from device
+memory. Steps run at one width, prompts are read in absolute chunks, and a draft model's greedy tokens follow one
+another on the device. Dimension letters: T rows, V vocabulary, C width of the model.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from decoding.models.torch.row_placement import MAX_CHAINS, Tails
 from decoding.models.torch.stage import Outputs, Rows
 
 CHUNK = 256
-SHORT_CHUNK = 64  # of models that hold less than four of the others
-HEAD_ROWS = 64  # the head is padded to so many: matrix libraries are slow where rows of logits begin anywhere
+SHORT_CHUNK = 64  # chosen: for models that hold less than four chunks of the usual length
+HEAD_ROWS = 64  # the head's rows are padded to a multiple: matrix libraries are slow with unaligned rows of logits
 
 
 class CudaDecoder:
@@ -35,7 +35,7 @@ class CudaDecoder:
     def __init__(
         self, shape: Shape, weights: Weights, operations: Operations, recorder: Recorder, *, chunk: int = 0
     ) -> None:
-        """`chunk` 0 is as long as the model's length allows for."""
+        """`chunk` 0 means as long as the model's length allows."""
         self.shape = shape
         self.chunk = self.prefill_width = chunk or (CHUNK if shape.max_len >= 4 * CHUNK else SHORT_CHUNK)
         self.has_own_threads = False
@@ -51,32 +51,32 @@ class CudaDecoder:
         self._chained: KVCache[Blocks] | None = None
         self._hidden: Tensor | None = None
         self._ahead = GreedyDraft(self._runner) if shape.max_len > MOST_AHEAD else None
-        # All steps run at the width that the row-invariance probe finds, padded where there are fewer rows.
+        # All steps run at the width that the row-invariance probe finds; fewer rows are padded to it.
         self.capabilities = Capabilities(
             max_chains=MAX_CHAINS, drafts_ahead=self._ahead is not None, skips_layers=shape.layers > 1
         )
 
     @property
     def num_layers(self) -> int:
-        """Of the model, or of its stretch of one."""
+        """The number of layers of the model, or of its stretch of one."""
         return self.shape.layers
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device that the weights are on."""
         return self._weights.embedding.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are stored in."""
+        """The dtype of the stored weights."""
         return self._weights.embedding.dtype
 
     def new_cache(self) -> KVCache[Blocks]:
-        """An empty cache for one sequence."""
+        """Make an empty cache for one sequence."""
         return new_cache(self.shape, self.dtype, self.device)
 
     def step(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
-        """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing.
+        """Return logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commit nothing.
 
         They are valid until the next call.
         """
@@ -88,7 +88,7 @@ class CudaDecoder:
         return done.logits[:num_rows]
 
     def step_chains(self, chains: Sequence[Sequence[int]], cache: KVCache[Blocks]) -> list[Tensor]:
-        """Logits (T, V) of each of 1 to `max_chains` chains, as `step` gives them; `step_width` rows in all."""
+        """Return logits (T, V) of each of 1 to `max_chains` chains, as `step` gives them; `step_width` rows in all."""
         lengths = [len(chain) for chain in chains]
         assert len(chains) <= self.capabilities.max_chains
         self._tails = self._tails or Tails(cache.store)
@@ -104,7 +104,7 @@ class CudaDecoder:
 
     @torch.inference_mode()
     def keep_chain(self, number: int, num_tokens: int) -> None:
-        """Write the slots of the first tokens of a chain of the last `step_chains` into its cache; commits nothing."""
+        """Write the slots of a chain's first tokens, from the last `step_chains`, into its cache; commit nothing."""
         assert self._tails is not None
         assert self._chained is not None
         cache, self._chained = self._chained, None
@@ -117,7 +117,7 @@ class CudaDecoder:
         cache.commit(token_ids, by_chunk=True)
 
     def advance(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
-        """Compute and commit 1 to `prefill_width` tokens; logits (V,) after the last. For drafts."""
+        """Compute and commit 1 to `prefill_width` tokens; return logits (V,) after the last. For drafts."""
         width = self._runner.width_for(len(token_ids))
         done = self._runner.run(width, Outputs.LAST, token_ids, cache, self._passes)
         cache.commit(token_ids)
@@ -126,17 +126,17 @@ class CudaDecoder:
 
     @property
     def hidden_width(self) -> int:
-        """C of `hidden`."""
+        """The width C of `hidden`."""
         return self.shape.width
 
     def hidden(self) -> Tensor | None:
-        """(T, C) of the last step's rows, before the last norm, valid until the next call."""
+        """Return hidden states (T, C) of the last step's rows, before the last norm, valid until the next call."""
         return self._hidden
 
     def run_stage(
         self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Outputs
     ) -> Rows:
-        """See `stages.Stage`."""
+        """Compute this stretch of a pipeline's layers; see `Stage.run_stage`."""
         width = self._runner.width_for(len(token_ids)) if wanted is Outputs.LAST else len(token_ids)
         done = self._runner.run(width, wanted, token_ids, cache, self._passes, entry=entry)
         assert done.hidden is not None
@@ -145,24 +145,24 @@ class CudaDecoder:
     def draft_ahead(
         self, token_ids: Sequence[int], cache: KVCache[Blocks], num_tokens: int, least_share: float = 0.0
     ) -> list[tuple[int, float]]:
-        """Greedy tokens that follow, each with its probability; see `language_model.DraftsAhead`."""
-        del least_share  # to look at each token would take longer than to draft it
+        """Return greedy tokens that follow, each with its probability; see `language_model.DraftsAhead`."""
+        del least_share  # fetching each token to compare it would take longer than to draft it
         assert self._ahead is not None
         found = self._ahead.draft(token_ids, cache, min(num_tokens, MOST_AHEAD))
         cache.commit([*token_ids, *(token_id for token_id, _ in found[:-1])])
         return found
 
     def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> CudaDecoder:
-        """The same without the other layers; the weights are shared. What is only tried is not recorded."""
+        """Return the model with the kept layers only; the weights are shared. With `is_trial` it is not recorded."""
         layers = [self._weights.layers[index] for index in kept]
         return self._sharing(replace(self._weights, layers=layers), Eager() if is_trial else self._recorder)
 
     def unrecorded(self) -> CudaDecoder:
-        """The same, computed anew each time: to compare with."""
+        """Return this model without recordings, computed anew each time: to compare with."""
         return self._sharing(self._weights, Eager())
 
     def plain(self) -> Decoder:
-        """The same by torch's own operations: to compare with."""
+        """Return this model computed by torch's own operations: to compare with."""
         head = self._weights.head
         cut = head[: self.shape.vocabulary] if isinstance(head, Tensor) else head
         return Decoder(self.shape, replace(self._weights, head=cut))
@@ -180,7 +180,7 @@ def _matrices(layer: object) -> list[Tensor]:
 
 
 def _padded(weights: Weights) -> Weights:
-    """The head with whole tiles of rows; where it is tied, it is the embedding, too."""
+    """Pad the head to whole tiles of rows; where it is tied, it is the embedding, too."""
     head, missing = weights.head, -weights.head.shape[0] % HEAD_ROWS if isinstance(weights.head, Tensor) else 0
     if not missing:
         return weights

@@ -1,4 +1,4 @@
-"""Whether a model can be computed by recorded passes, and with what; brings Triton only where it is used."""
+"""Decides whether a model can be computed by recorded passes, and with what; imports Triton only where it is used."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from decoding.models.torch.decoder import Shape, Weights
 
 log = logging.getLogger(__name__)
 
-REHEARSED = "rehearsed"  # the setting `kernels` for a GPU's way of computing on any device, by plain torch
+REHEARSED = "rehearsed"  # this value of the setting `kernels` computes a GPU's way on any device, by plain torch
 
 
 def build(shape: Shape, weights: Weights, kernels: str) -> CudaDecoder | None:
-    """The model, or None where torch is to compute it as it stands.
+    """Make the model, or return None where plain torch is to compute it.
 
     Args:
         shape: of the model.
@@ -35,7 +35,7 @@ def build(shape: Shape, weights: Weights, kernels: str) -> CudaDecoder | None:
 
 
 def rounded_product(device: torch.device) -> Multiply:
-    """What multiplies with rounded weights on this device."""
+    """Return the function that multiplies with rounded weights on this device."""
     if device.type != "cuda":
         return multiply_widened
     try:

@@ -1,4 +1,4 @@
-"""A draft model's greedy loop: each token is chosen and fed back on the device, and all are fetched at once."""
+"""Runs a draft model's greedy loop: each token is chosen and fed back on the device, and all are fetched at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class GreedyDraft:
 
     @torch.inference_mode()
     def draft(self, token_ids: Sequence[int], cache: KVCache[Blocks], num_tokens: int) -> list[tuple[int, float]]:
-        """Tokens and their probabilities; writes slots and commits nothing."""
+        """Return tokens and their probabilities; write slots and commit nothing."""
         runner, following = self._runner, self._next
         following.spot.store = cache.store
         try:
@@ -43,7 +43,7 @@ class GreedyDraft:
         return [(int(token_id), share) for token_id, share in self._found[:num_tokens].tolist()]
 
     def _begin(self, done: Pass) -> None:
-        """Behind the first pass: the next one stands where its last real row's successor does."""
+        """Place the next pass behind the last real row of the first one."""
         words, following = done.spot.words, self._next.spot.words
         following[:TOKENS].copy_(words[:TOKENS])
         following[:1] += words[NUM_REAL : NUM_REAL + 1]

@@ -1,8 +1,9 @@
-"""Triton kernels for what a layer computes between its matrix products (triton_operations.py calls them).
+"""Implements Triton kernels for the operations of a layer between its matrix products.
 
-All rows of a kernel are independent of each other, and sums over the context are taken in pieces that begin at
-absolute slots, added in their order: a row gives the same bits whichever row it is and however long the cache is.
-The cache is found by an address in device memory, so that one recording serves every session.
+triton_operations.py calls them. All rows of a kernel are independent of each other, and sums over the context are taken
+in pieces that begin at absolute slots, added in their order: a row gives equal bits whichever row it is and however
+long the cache is. The cache is found by an address in device memory, so that one recording serves every session.
+
 Split along the keys: Dao et al. 2023, "Flash-Decoding"; online softmax: Milakov and Gimelshein 2018
 (https://arxiv.org/abs/1805.02867).
 """
@@ -16,7 +17,7 @@ from decoding.kv_cache import BLOCK
 from decoding.models.cuda.operations import KEYS, NUM_REAL, START, TOKENS, VALUES
 from decoding.models.torch.row_placement import MAX_CHAINS, TAIL_BLOCKS
 
-# As Triton wants what its functions take from outside.
+# Triton's functions can use global constants only in this form.
 _START, _NUM_REAL = tl.constexpr(START), tl.constexpr(NUM_REAL)
 _KEYS, _VALUES, _BLOCK = tl.constexpr(KEYS), tl.constexpr(VALUES), tl.constexpr(BLOCK)
 _TOKENS, _TAIL_BLOCKS, _MAX_CHAINS = tl.constexpr(TOKENS), tl.constexpr(TAIL_BLOCKS), tl.constexpr(MAX_CHAINS)
@@ -26,7 +27,7 @@ COMBINED_AT_ONCE = tl.constexpr(16)
 
 @triton.jit
 def add_norm(hidden, delta, weight, normed, width, eps, HAS_DELTA: tl.constexpr, WIDE: tl.constexpr):
-    """A program a row."""
+    """Add and normalise one row in each program."""
     row = tl.program_id(0).to(tl.int64) * width
     at = tl.arange(0, WIDE)
     is_inside = at < width
@@ -43,7 +44,7 @@ def add_norm(hidden, delta, weight, normed, width, eps, HAS_DELTA: tl.constexpr,
 
 @triton.jit
 def _positions(words, row, num_rows, IS_CHAINS: tl.constexpr):
-    """Of one row or several; those behind the last real one stand where it does."""
+    """Return the positions of one row or several; padding rows behind the last real one stand where it does."""
     if IS_CHAINS:
         behind = tl.load(words + _TOKENS + num_rows + tl.minimum(row, num_rows - 1))
     else:
@@ -53,7 +54,7 @@ def _positions(words, row, num_rows, IS_CHAINS: tl.constexpr):
 
 @triton.jit
 def _owners(words, row, num_rows):
-    """The chains of rows."""
+    """Return the chain numbers of rows."""
     return tl.load(words + _TOKENS + 2 * num_rows + tl.minimum(row, num_rows - 1))
 
 
@@ -63,7 +64,7 @@ def rotate_and_write(
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, HAS_NORM: tl.constexpr,
     IS_CHAINS: tl.constexpr,
 ):  # fmt: skip
-    """A program a row and head, of queries, keys and values in turn."""
+    """Rotate and write one row and head in each program, of queries, keys and values in turn."""
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     num_real = tl.load(words + _NUM_REAL)
     position = _positions(words, row, tl.num_programs(0), IS_CHAINS)
@@ -103,11 +104,11 @@ def rotate_and_write(
 
 @triton.jit
 def _look(queries, keys, values, may_look, scale, top, weight, sums, PRECISION: tl.constexpr):
-    """Take in the scores and values of a block of slots: the largest score, the shares' sum, and values by shares."""
+    """Add a block of slots to the running softmax: the largest score, the sum of weights, and the weighted values."""
     scores = tl.dot(queries, tl.trans(keys), input_precision=PRECISION) * scale
     scores = tl.where(may_look, scores, float("-inf"))
     higher = tl.maximum(top, tl.max(scores, axis=1))
-    # A row that may look at nothing here keeps −inf, and a difference of two of those is no number.
+    # A row that may look at nothing here keeps −inf, and the difference of two infinities would be a NaN.
     safe = tl.where(higher == float("-inf"), 0.0, higher)
     shares = tl.exp(scores - safe[:, None])
     shrink = tl.exp(top - safe)
@@ -121,11 +122,14 @@ def _bounds(
     words, piece, position, last_row,
     NEAR: tl.constexpr, NUM_NEAR: tl.constexpr, FAR: tl.constexpr, IS_CHAINS: tl.constexpr,
 ):  # fmt: skip
-    """The first slot of a piece, and the end of those that rows up to the last one of a tile look at."""
+    """Return the first slot of a piece, and the end of those that rows up to the last one of a tile look at."""
+    # The last slot that any row of this tile may look at. Programs for pieces behind it have nothing to do: there is
+    # one for each piece of the whole capacity, because the live length isn't known when the launch is recorded.
     if IS_CHAINS:
         last = tl.max(position, axis=0)
     else:
         last = tl.load(words + _START) + tl.minimum(last_row, tl.load(words + _NUM_REAL) - 1)
+    # Pieces begin at absolute slots and never depend on the length, so that sums are always cut at the same places.
     is_near = piece < NUM_NEAR
     first_slot = tl.where(is_near, piece * NEAR, NUM_NEAR * NEAR + (piece - NUM_NEAR) * FAR).to(tl.int64)
     return first_slot, tl.minimum(first_slot + tl.where(is_near, NEAR, FAR), last + 1)
@@ -142,6 +146,7 @@ def _look_at_tails(
     for slot in range(first_slot, end, _BLOCK):
         block = ((slot // _BLOCK) * KV_HEADS + kv_head) * _BLOCK * HEAD_DIM
         may_look = (slot + inside)[None, :] <= position[:, None]
+        # The first of these blocks is partly the cache's: those slots are read there.
         is_shared = (slot + inside < start)[:, None]
         for chain in range(_MAX_CHAINS):
             tail_block = chain * _TAIL_BLOCKS + slot // _BLOCK - start // _BLOCK
@@ -161,10 +166,11 @@ def attend_piece(
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, QUERIES: tl.constexpr,
     NEAR: tl.constexpr, NUM_NEAR: tl.constexpr, FAR: tl.constexpr, PRECISION: tl.constexpr, IS_CHAINS: tl.constexpr,
 ):  # fmt: skip
-    """A program a piece of the slots, key head and tile of queries; a row's query heads stand side by side in it.
+    """Attend to one piece of the slots in each program, for a key head and a tile of queries.
 
-    Rows of chains share the slots before the first row's, and look behind them at their own chain's alone: what others
-    see there has no share, so that a row's bits are those of a step of its chain.
+    The query heads of a row stand side by side in a tile. Rows of chains share the slots before the first row's, and
+    behind them look at their own chain's alone: others' slots have weight 0, so that a row's bits are those of a step
+    of its chain.
     """
     piece, kv_head, tile = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     GROUPS: tl.constexpr = HEADS // KV_HEADS
@@ -181,11 +187,13 @@ def attend_piece(
         queries = tl.load(query + at[:, None] * HEAD_DIM + wide[None, :], mask=is_row[:, None], other=0.0)
         inside = tl.arange(0, _BLOCK)
         tile_at = inside[:, None] * HEAD_DIM + wide[None, :]
+        # The cache's address is read on the device, so that one recording serves every session.
         keys = tl.multiple_of(tl.load(words + _KEYS).to(tl.pointer_type(kind)), 16) + layer_offset
         values = tl.multiple_of(tl.load(words + _VALUES).to(tl.pointer_type(kind)), 16) + layer_offset
         top = tl.full((QUERIES,), float("-inf"), tl.float32)
         weight = tl.zeros((QUERIES,), tl.float32)
         sums = tl.zeros((QUERIES, HEAD_DIM), tl.float32)
+        # Whole blocks before the chains' first slot are the cache's own, for all rows.
         shared_end = tl.minimum(end, start // _BLOCK * _BLOCK) if IS_CHAINS else end
         for slot in range(first_slot, shared_end, _BLOCK):
             block = ((slot // _BLOCK) * KV_HEADS + kv_head) * _BLOCK * HEAD_DIM
@@ -194,6 +202,8 @@ def attend_piece(
                 queries, tl.load(keys + block + tile_at), tl.load(values + block + tile_at), may_look, scale,
                 top, weight, sums, PRECISION,
             )  # fmt: skip
+        # From the block of the chains' first slot on, each chain has its own copy. All rows go through all chains,
+        # since a tile holds rows of several. Other chains' blocks are masked, and so change nothing of a row.
         if IS_CHAINS:
             owner = _owners(words, row, num_rows)
             top, weight, sums = _look_at_tails(
@@ -201,6 +211,7 @@ def attend_piece(
                 start, tl.maximum(first_slot, shared_end), end, kv_head, top, weight, sums,
                 KV_HEADS, HEAD_DIM, PRECISION,
             )  # fmt: skip
+        # Each piece leaves its own sums, largest score and weight; `combine` adds them up in their order.
         at = piece.to(tl.int64) * num_rows * HEADS + at
         tl.store(mixed + at[:, None] * HEAD_DIM + wide[None, :], sums, mask=is_row[:, None])
         tl.store(highest + at, top, mask=is_row)
@@ -213,7 +224,7 @@ def combine(
     HEADS: tl.constexpr, HEAD_DIM: tl.constexpr, NEAR: tl.constexpr, NUM_NEAR: tl.constexpr, FAR: tl.constexpr,
     IS_CHAINS: tl.constexpr,
 ):  # fmt: skip
-    """A program a row and head: adds the pieces up to the row's own slot, in their order."""
+    """Add up the pieces, in their order, up to the row's own slot, for one row and head in each program."""
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     position = _positions(words, row, num_rows, IS_CHAINS)
     beyond = position - NUM_NEAR * NEAR
@@ -241,7 +252,7 @@ def combine(
 
 @triton.jit
 def gate(gate_up, output, width, WIDE: tl.constexpr):
-    """A program a row and stretch of the width."""
+    """Apply the gate to one row and stretch of the width in each program."""
     row, at = tl.program_id(0).to(tl.int64), tl.program_id(1) * WIDE + tl.arange(0, WIDE)
     is_inside = at < width
     gate = tl.load(gate_up + row * 2 * width + at, mask=is_inside, other=0.0).to(tl.float32)

@@ -1,6 +1,7 @@
-"""What a layer computes besides matrix products: the form that kernels take, and the same in plain torch.
+"""Defines the operations of a layer besides matrix products: the form of kernels, and an implementation in plain torch.
 
-The plain form is what the kernels are compared with, and what a machine without a GPU rehearses the rest with.
+The kernels are compared with the plain one, and a machine without a GPU rehearses the rest with it.
+
 Dimension letters: T rows, N query heads, H key heads, D head size, C width of the model, F width of the feed-forward.
 """
 
@@ -18,19 +19,19 @@ from decoding.models.torch.attention import Stored, attend, attend_chains, block
 from decoding.models.torch.decoder import Layer, Shape
 from decoding.models.torch.row_placement import TAIL_BLOCKS, Tails
 
-# Items of `Spot.words`.
+# The items of `Spot.words`.
 START, NUM_REAL, KEYS, VALUES, TOKENS = range(5)
 
 
 @dataclass(slots=True)
 class Spot:
-    """Where the rows of a pass stand. `words` lie on the device, so that one recording serves every spot and session.
+    """The places of a pass's rows. `words` lie on the device, so that one recording serves every spot and session.
 
     They are the first row's position, how many rows are real and not padding, the addresses of the cache's keys and
-    values, and the rows' tokens. `store` is that cache while the pass is asked for, for its shape, and for those who
-    compute with tensors and not with addresses.
-    Where rows are of several chains (`language_model.StepsChains`), `tails` is the room for their keys and values, and
-    behind the tokens it says for each row how far it stands behind the first position, and of which chain it is.
+    values, and the rows' tokens. `store` is that cache during a pass, for its shape, and for those who compute with
+    tensors and not with addresses. Where rows are of several chains (`language_model.StepsChains`), `tails` has the
+    memory for their keys and values, and `words` also has, behind the tokens, each row's distance from the first
+    position, and the number of its chain.
     """
 
     words: Tensor  # (4 + T,) int64, of chains (4 + 3 T,)
@@ -39,37 +40,37 @@ class Spot:
 
     @property
     def num_rows(self) -> int:
-        """T."""
+        """The number of rows, T."""
         return (len(self.words) - TOKENS) // (1 if self.tails is None else 3)
 
     @property
     def tokens(self) -> Tensor:
-        """(T,) token ids."""
+        """The token ids (T,)."""
         return self.words[TOKENS : TOKENS + self.num_rows]
 
     @property
     def offsets(self) -> Tensor:
-        """(T,) how far rows of chains stand behind the first position."""
+        """The distances (T,) of chains' rows from the first position."""
         return self.words[TOKENS + self.num_rows : TOKENS + 2 * self.num_rows]
 
     @property
     def owners(self) -> Tensor:
-        """(T,) the numbers of the chains that rows are of."""
+        """The numbers (T,) of the rows' chains."""
         return self.words[TOKENS + 2 * self.num_rows :]
 
     @property
     def blocks(self) -> Blocks:
-        """The cache."""
+        """The cache of the pass."""
         assert self.store is not None
         return self.store
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """How the slots of a cache are cut into pieces that are attended to side by side, by absolute slot numbers.
+    """How the slots of a cache are cut, by absolute slot numbers, into pieces that are attended to in parallel.
 
-    The first `num_near` pieces have `near` slots, the others `far`: a short context is spread over many processors,
-    and a long one has not too many pieces to add up. Where a piece begins never depends on the length.
+    The first `num_near` pieces have `near` slots, the others `far`: a short context is spread over many processors, and
+    a long one has not too many pieces to add up. Where a piece begins never depends on the length.
     """
 
     near: int
@@ -77,7 +78,7 @@ class Splits:
     far: int
 
     def count(self, num_slots: int) -> int:
-        """How many pieces hold so many slots."""
+        """Return how many pieces hold so many slots."""
         edge = self.near * self.num_near
         if num_slots <= edge:
             return -(-num_slots // self.near)
@@ -88,27 +89,27 @@ STEP_SPLITS: Final = Splits(near=64, num_near=16, far=256)
 
 
 def whole(capacity: int) -> Splits:
-    """One piece: enough rows keep a GPU busy without any cuts."""
+    """Return one piece for all slots: enough rows keep a GPU busy without any cuts."""
     return Splits(near=-(-capacity // BLOCK) * BLOCK, num_near=1, far=BLOCK)
 
 
 class Operations(Protocol):
-    """Each is row-invariant: a row's result depends on its values, its position and the slots up to it."""
+    """Operations that are row-invariant: a row's result depends on its values, its position and the slots up to it."""
 
     def add_norm(self, hidden: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> Tensor:
-        """Add `delta` (T, C) to `hidden` (T, C) in place; its root mean square norm, times `weight` (C,)."""
+        """Add `delta` (T, C) to `hidden` (T, C) in place; return its root mean square norm, times `weight` (C,)."""
 
     def rotate_and_write(
         self, qkv: Tensor, shape: Shape, layer: Layer, index: int, spot: Spot, rotary: Tensor
     ) -> Tensor:
-        """Turn queries and keys by their positions' angles, and write keys and values of real rows into the cache.
+        """Rotate queries and keys by their positions' angles, and write keys and values of real rows into the cache.
 
         Args:
             qkv: (T, (N + 2H) D).
             shape: of the model.
             layer: whose query and key norms count, where it has any.
             index: the layer's number.
-            spot: where the rows stand.
+            spot: the rows' places.
             rotary: (positions, 1, D / 2) complex.
 
         Returns:
@@ -116,17 +117,20 @@ class Operations(Protocol):
         """
 
     def attend(self, query: Tensor, shape: Shape, index: int, spot: Spot, splits: Splits) -> Tensor:
-        """Softmax attention of `query` (T, N, D) over the slots up to each row: (T, N D) in the cache's dtype."""
+        """Return softmax attention (T, N D) of `query` (T, N, D) over the slots up to each row.
+
+        It has the cache's dtype.
+        """
 
     def gate(self, gate_up: Tensor) -> Tensor:
-        """SiLU of the first half of (T, 2F) times the second: (T, F)."""
+        """Return SiLU of the first half of (T, 2F) times the second: (T, F)."""
 
 
 class TorchOperations:
-    """By torch, for any device that tells where the rows stand: not to be recorded."""
+    """Operations by torch, for any device on which the places can be read; they can't be recorded."""
 
     def add_norm(self, hidden: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> Tensor:
-        """See `Operations`."""
+        """Add and normalise by torch; see `Operations`."""
         if delta is not None:
             hidden += delta
         return F.rms_norm(hidden, weight.shape, weight, eps)
@@ -134,7 +138,7 @@ class TorchOperations:
     def rotate_and_write(
         self, qkv: Tensor, shape: Shape, layer: Layer, index: int, spot: Spot, rotary: Tensor
     ) -> Tensor:
-        """See `Operations`."""
+        """Rotate and write by torch; see `Operations`."""
         heads, kv_heads = shape.heads, shape.kv_heads
         start, num_real = int(spot.words[START]), int(spot.words[NUM_REAL])
         rows = qkv.view(len(qkv), heads + 2 * kv_heads, shape.head_dim)
@@ -143,7 +147,7 @@ class TorchOperations:
             query = F.rms_norm(query, (shape.head_dim,), layer.query_norm.float(), shape.norm_eps)
             key = F.rms_norm(key, (shape.head_dim,), layer.key_norm.float(), shape.norm_eps)
         if spot.tails is None:
-            # Behind the last real row there may be no angles any more.
+            # Padding rows may stand behind the table's last position, so they take the last real row's.
             positions = torch.arange(start, start + len(rows), device=qkv.device).clamp_(max=start + num_real - 1)
         else:
             positions = start + spot.offsets
@@ -167,7 +171,7 @@ class TorchOperations:
         return turned[:, :heads].to(store.keys.dtype)
 
     def attend(self, query: Tensor, shape: Shape, index: int, spot: Spot, splits: Splits) -> Tensor:
-        """See `Operations`; in blocks of 64, whatever the splits."""
+        """Attend in blocks of 64, whatever the splits; see `Operations`."""
         start, num_rows = int(spot.words[START]), len(query)
         groups, scale = shape.heads // shape.kv_heads, shape.head_dim**-0.5
         keys, values = spot.blocks.keys[index], spot.blocks.values[index]
@@ -187,6 +191,6 @@ class TorchOperations:
         return mixed.to(query.dtype)
 
     def gate(self, gate_up: Tensor) -> Tensor:
-        """See `Operations`."""
+        """Apply the gate by torch; see `Operations`."""
         gate, up = gate_up.chunk(2, dim=-1)
         return F.silu(gate) * up

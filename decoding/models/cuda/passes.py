@@ -1,6 +1,7 @@
-"""Passes over a model's layers, each of one width, which are recorded when they are first asked for and then replayed.
+"""Runs passes over a model's layers, each of one width, which are recorded at first use and then replayed.
 
-Where the rows of a replay stand, in which session's cache and how long that is are read from device memory.
+The places of a replay's rows, the session's cache and its length are read from device memory.
+
 Dimension letters: T rows, V vocabulary, C width of the model.
 """
 
@@ -22,7 +23,7 @@ from decoding.models.torch.decoder import Shape, Weights
 from decoding.models.torch.row_placement import Tails
 from decoding.models.torch.stage import Outputs
 
-FEW = (1, 4, 16)  # rows of a draft's first pass: what was pending, two of its own or what others proposed
+FEW = (1, 4, 16)  # chosen: the widths of a draft's first pass, for one pending token or more
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class PassRunner:
         )
 
     def width_for(self, num_rows: int) -> int:
-        """The least width that is recorded for so many rows of a draft."""
+        """Return the least width that is recorded for so many rows of a draft."""
         return next(width for width in (*FEW, self._prefill_width) if width >= num_rows)
 
     @torch.inference_mode()
@@ -76,7 +77,7 @@ class PassRunner:
         tails: Tails | None = None,
         lengths: Sequence[int] = (),
     ) -> Pass:
-        """Replay a pass, recorded when it is first asked for.
+        """Replay a pass, recorded at first use.
 
         Args:
             width: its number of rows, those of padding included.
@@ -86,7 +87,7 @@ class PassRunner:
             passes: those that were recorded, to which a new one is added.
             then: recorded behind it.
             entry: the states behind the layers before.
-            tails: room for the keys and values of chains.
+            tails: memory for the keys and values of chains.
             lengths: those of the chains, none where there are no chains.
         """
         found = passes.get((width, wanted))
@@ -105,7 +106,7 @@ class PassRunner:
             del passes[width, wanted]
             raise
         finally:
-            found.spot.store = None  # a session that is given up is to be freed
+            found.spot.store = None  # or a session that is given up would never be freed
         return found
 
     def record(self, compute: Callable[[], None]) -> Replay:
@@ -130,10 +131,10 @@ class PassRunner:
         found.replay()
 
     def compute(self, into: Pass, wanted: Outputs) -> None:
-        """Write the rows' keys and values, and what is wanted into `into`."""
+        """Write the rows' keys and values, and write the wanted results into `into`."""
         spot, operations, shape, weights = into.spot, self._operations, self._shape, self._weights
         splits = STEP_SPLITS if spot.num_rows < self._prefill_width else whole(spot.blocks.capacity)
-        # A copy, because layers add to it in place and what is recorded is run several times.
+        # A copy, because layers add to it in place and a recorded pass runs several times.
         hidden = F.embedding(spot.tokens, weights.embedding) if into.entry is None else into.entry.clone()
         delta: Tensor | None = None
         for index, layer in enumerate(weights.layers):
@@ -158,13 +159,13 @@ class PassRunner:
 
 
 def fill(spot: Spot, token_ids: Sequence[int], cache: KVCache[Blocks], lengths: Sequence[int] = ()) -> None:
-    """Say where a pass's rows stand, by one small copy; what is missing to its width is padding.
+    """Write a pass's places to the device by one small copy; missing rows up to its width are padding.
 
     `lengths` are those of chains, whose tokens stand one chain behind the other.
     """
     store, width = cache.store, spot.num_rows
     start, num_real = len(cache), len(token_ids)
-    # The kernels look nowhere: what is out of bounds here would be read from somebody else's memory.
+    # The kernels check no bounds: with a wrong number they would read foreign memory.
     longest = max(lengths, default=num_real)
     if start + longest > store.capacity:
         raise IndexError(f"slots {start} to {start + longest} of {store.capacity}")
@@ -172,6 +173,6 @@ def fill(spot: Spot, token_ids: Sequence[int], cache: KVCache[Blocks], lengths: 
     if lengths:
         words += padded([i for length in lengths for i in range(length)], width)
         words += padded([number for number, length in enumerate(lengths) for _ in range(length)], width)
-    # Not pinned: the driver takes a copy of so little at once, so that the next pass may be filled before this one ran.
+    # Not pinned: the driver copies so little at once, so that the next pass may be filled before this one ran.
     spot.words.copy_(torch.tensor(words), non_blocking=True)
     spot.store = store

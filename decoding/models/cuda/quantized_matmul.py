@@ -1,8 +1,9 @@
-"""The product of few rows with rounded weights, in Triton: bytes are read once and widened in registers.
+"""Multiplies few rows with rounded weights, in Triton: bytes are read once and widened in registers.
 
-A tile of weights lies whole in memory (`quantize.py`), so that a program reads one stretch. The inputs are cut into as
-many parts as the matrix's sizes say, never the number of rows, and their sums are added in order: a row's bits don't
-depend on its place or its neighbours.
+A tile of weights lies whole in memory (`quantize.py`), so that a program reads one stretch. The inputs are cut into
+parts by the matrix's sizes, never by the number of rows, and their sums are added in order: a row's bits don't depend
+on its place or its neighbours.
+
 Dimension letters: T rows, N outputs, K inputs.
 """
 
@@ -20,12 +21,13 @@ from decoding.models.quantize import TILE_INPUTS, TILE_OUTPUTS, QuantizedMatrix
 _OUTPUTS, _INPUTS = tl.constexpr(TILE_OUTPUTS), tl.constexpr(TILE_INPUTS)
 _HALF = tl.constexpr(TILE_INPUTS // 2)
 
-FEW_ROWS = 16  # the least that a matrix unit takes, and the width of a step
+FEW_ROWS = 16  # a matrix unit takes no fewer, and a step has as many
 MANY_ROWS = 64
-# Programs that keep a large GPU's processors busy, and the least tiles that one adds up.
+# chosen: so many programs keep a large GPU's processors busy, and each adds up so many tiles at least.
 PROGRAMS = 256
 FEWEST_TILES = 2
-# The first GPUs that widen fp8 themselves; for others its bits are put where float16 has them, 256 times too small.
+# GPUs widen fp8 themselves from this version on. For others its bits are put where float16 has them, which gives
+# numbers that are 256 times too small.
 HAS_FP8 = (8, 9)
 NATIVE, SHIFTED = "fp8", "fp8 shifted"
 _SHIFTED_FACTOR = tl.constexpr(256.0)
@@ -33,7 +35,7 @@ _SHIFTED_FACTOR = tl.constexpr(256.0)
 
 @triton.jit
 def _widen(tile, KIND: tl.constexpr, wide: tl.constexpr):
-    """Weights of eight bits in another type, exactly."""
+    """Return weights of eight bits in another type, exactly."""
     if KIND == "fp8":
         return tile.to(tl.float8e4nv, bitcast=True).to(wide)
     if KIND == "fp8 shifted":
@@ -47,9 +49,9 @@ def _multiply(
     rows, data, factors, bias, output, num_rows, num_inputs, num_outputs, num_deep, deep_each,
     KIND: tl.constexpr, ROWS: tl.constexpr, IS_WHOLE: tl.constexpr, HAS_BIAS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """A program a tile of outputs, part of the inputs and tile of rows; parts are left in float32, without factors.
+    """Multiply one tile of outputs, part of the inputs and tile of rows in each program.
 
-    In int4 the factors are in already.
+    Parts are left in float32, without factors; in int4 the factors are in already.
     """
     column, part, row = tl.program_id(0), tl.program_id(1), tl.program_id(2) * ROWS + tl.arange(0, ROWS)
     wide = rows.dtype.element_ty
@@ -90,7 +92,7 @@ def _multiply(
 
 @triton.jit
 def _finish(sums, factors, bias, outputs, num_outputs, KIND: tl.constexpr, HAS_BIAS: tl.constexpr):
-    """Times the factors, plus the bias."""
+    """Multiply with the factors and add the bias."""
     if KIND != "int4":
         scale = tl.load(factors + outputs)
         if KIND == "fp8 shifted":
@@ -106,7 +108,7 @@ def _add_parts(
     parts, factors, bias, output, num_rows, num_outputs,
     KIND: tl.constexpr, PARTS: tl.constexpr, HAS_BIAS: tl.constexpr,
 ):  # fmt: skip
-    """A program a row and tile of outputs."""
+    """Add up the parts of one row and tile of outputs in each program."""
     row, outputs = tl.program_id(0).to(tl.int64), tl.program_id(1) * _OUTPUTS + tl.arange(0, _OUTPUTS)
     is_there = outputs < num_outputs
     sums = tl.zeros((_OUTPUTS,), tl.float32)
@@ -117,7 +119,7 @@ def _add_parts(
 
 
 def project(rows: Tensor, matrix: QuantizedMatrix, bias: Tensor | None = None, *, kind: str = "") -> Tensor:
-    """(T, N) of (T, K) rows, in their own type; `kind` says how fp8 is widened, "" as this GPU does it best."""
+    """Return (T, N) of (T, K) rows, in their own type; `kind` says how fp8 is widened, "" as this GPU does it best."""
     with torch.cuda.device(rows.device) if rows.is_cuda else nullcontext():
         return _project(rows.contiguous(), matrix, bias, kind)
 

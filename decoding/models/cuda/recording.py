@@ -1,6 +1,6 @@
-"""Passes that are recorded once and replayed: as CUDA graphs, or, to rehearse without a GPU, by computing them again.
+"""Records passes once and replays them: as CUDA graphs, or, to rehearse without a GPU, by computing them again.
 
-What is recorded reads its inputs from tensors that stay where they are and leaves its outputs in such tensors.
+A recorded pass reads its inputs from tensors that stay where they are and leaves its outputs in such tensors.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Any, Protocol
 
 import torch
 
-WARM_UPS = 2  # compile kernels, choose the library's algorithms, take its workspaces
+WARM_UPS = 2  # chosen: warm-up runs compile kernels, choose the library's algorithms and allocate its workspaces
 
 Replay = Callable[[], None]
 
 
 class Recorder(Protocol):
-    """Makes a call that can be repeated without Python in between."""
+    """Makes calls that can be repeated without Python in between."""
 
     def record(self, run: Callable[[], None]) -> Replay:
-        """Call `run` some times, which must do no harm, and return what repeats it."""
+        """Call `run` some times, which must do no harm, and return a function that repeats it."""
 
 
 class Eager:
-    """Computes everything again: the same logic where nothing can be recorded."""
+    """Computes everything again, with equal logic, where nothing can be recorded."""
 
     def record(self, run: Callable[[], None]) -> Replay:
-        """See `Recorder`."""
+        """Return `run` itself, without calling it."""
         return run
 
 
@@ -43,8 +43,8 @@ class Graphs:
         self._stream: Any = None
 
     def record(self, run: Callable[[], None]) -> Replay:
-        """See `Recorder`."""
-        # One stream for all, since blocks of the pool belong to one; and of our own, since torch's is on one device.
+        """Capture `run` as a CUDA graph and return its replay."""
+        # One stream for all, since blocks of the pool belong to a stream; and our own, since torch's is on one device.
         stream = self._stream = self._stream or torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         graph = torch.cuda.CUDAGraph()
@@ -63,7 +63,7 @@ class Graphs:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """A graph that is collected while another is captured ends the capture with an error."""
+    """Suspend garbage collection: a graph that is collected during a capture ends the capture with an error."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""The operations of a layer by Triton kernels; imported only where a GPU computes."""
+"""Implements the operations of a layer by Triton kernels; imported only where a GPU computes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from decoding.models.cuda import kernels
 from decoding.models.cuda.operations import Splits, Spot
 from decoding.models.torch.decoder import Layer, Shape
 
-FEW_QUERIES = 16  # the least that a matrix unit takes
-MOST_QUERIES = 128  # of one program; their sums stay in registers
+FEW_QUERIES = 16  # a matrix unit takes no fewer
+MOST_QUERIES = 128  # chosen: the most of one program, whose sums stay in registers
 GATE_BLOCK = 1024
 
 
 class _Tails(NamedTuple):
-    """What a kernel is told of the tails of chains; anything where there are none."""
+    """The arguments of a kernel about the tails of chains; placeholders where there are none."""
 
     keys: Tensor
     values: Tensor
@@ -37,12 +37,12 @@ class TritonOperations:
 
     @staticmethod
     def fits(shape: Shape) -> bool:
-        """Whether the kernels can compute a model of this shape."""
+        """Return whether the kernels can compute a model of this shape."""
         head_dim = shape.head_dim
         return head_dim >= FEW_QUERIES and head_dim & (head_dim - 1) == 0 and shape.heads % shape.kv_heads == 0
 
     def add_norm(self, hidden: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> Tensor:
-        """See `Operations`."""
+        """Add and normalise by a kernel; see `Operations`."""
         num_rows, width = hidden.shape
         normed = torch.empty_like(hidden)
         wide = triton.next_power_of_2(width)
@@ -55,7 +55,7 @@ class TritonOperations:
     def rotate_and_write(
         self, qkv: Tensor, shape: Shape, layer: Layer, index: int, spot: Spot, rotary: Tensor
     ) -> Tensor:
-        """See `Operations`."""
+        """Rotate and write by a kernel; see `Operations`."""
         store, has_norm = spot.blocks, layer.query_norm is not None
         tails = _Tails.of(spot, index)
         query = torch.empty(len(qkv), shape.heads, shape.head_dim, dtype=store.keys.dtype, device=qkv.device)
@@ -69,7 +69,10 @@ class TritonOperations:
         return query
 
     def attend(self, query: Tensor, shape: Shape, index: int, spot: Spot, splits: Splits) -> Tensor:
-        """See `Operations`; a program for each piece of the whole capacity, of which many end at once."""
+        """Attend by kernels; see `Operations`.
+
+        There is a program for each piece of the whole capacity; many end at once.
+        """
         store, tails = spot.blocks, _Tails.of(spot, index)
         num_rows, heads, head_dim = query.shape
         num_members = num_rows * heads // shape.kv_heads
@@ -94,7 +97,7 @@ class TritonOperations:
         return output.view(num_rows, -1)
 
     def gate(self, gate_up: Tensor) -> Tensor:
-        """See `Operations`."""
+        """Apply the gate by a kernel; see `Operations`."""
         num_rows, width = len(gate_up), gate_up.shape[1] // 2
         output = gate_up.new_empty(num_rows, width)
         kernels.gate[(num_rows, triton.cdiv(width, GATE_BLOCK))](gate_up, output, width, WIDE=GATE_BLOCK, num_warps=4)

@@ -21,8 +21,8 @@ NUM_CHARACTERS: Final = 4096
 # measured: published expressions need up to 24 attempts a character, a repeat within a repeat some thousand and more.
 MAX_ATTEMPTS: Final = 64 * NUM_CHARACTERS
 MAX_EXPRESSION: Final = 20_000
-MAX_GROUPS: Final = 50  # within one another
-MAX_COUNT: Final = 32  # of a counted repeat that is written out; more are as many as one likes
+MAX_GROUPS: Final = 50  # chosen: groups may be nested so deeply
+MAX_COUNT: Final = 32  # chosen: counted repeats up to this number are computed exactly, larger ones as unbounded
 LARGEST: Final = 1e30
 
 _COUNTED: Final = re.compile(r"\{(\d*)(,?)(\d*)\}")
@@ -58,7 +58,7 @@ NOTHING: Final = Cost(fail=0, is_sure=True)
 
 
 def why_not_bounded(expression: str) -> str:
-    """What is wrong with an expression, "" if every match of it takes a bounded number of attempts."""
+    """Return why matches of an expression may take unbounded attempts, or "" if none does."""
     if len(expression) > MAX_EXPRESSION:
         return f"it has more than {MAX_EXPRESSION:,} characters"
     try:
@@ -73,11 +73,11 @@ def why_not_bounded(expression: str) -> str:
 
 def _sequence(first: Cost, then: Cost) -> Cost:
     if first.is_sure and first.literal and then.literal and not then.is_sure and first.literal != then.literal:
-        return replace(then, win=first.win + then.win, literal="")  # as in \r?\n, where the text decides
+        return replace(then, win=first.win + then.win, literal="")  # as in \r?\n: the text decides between the two
     literal = "" if first.is_sure else first.literal
     ways = min(first.ways * then.ways, LARGEST)
     every = min(first.every + first.ways * then.every, LARGEST)
-    if then.is_sure:  # nothing sends the first part back
+    if then.is_sure:  # what follows can't fail, so the first part is never tried another way
         return Cost(ways, first.fail, first.win + then.win, every, first.is_sure, literal)
     tried = min(first.every + first.ways * then.fail, LARGEST)
     return Cost(ways, max(first.fail, tried), tried + then.win, every, literal=literal)
@@ -98,7 +98,7 @@ def _optional(part: Cost) -> Cost:
 
 
 def _repeated(part: Cost, least: int, most: int | None) -> Cost:
-    """A part `least` to `most` times, or as many times as one likes."""
+    """Return the cost of a part `least` to `most` times, or without an upper bound."""
     if most is not None and most <= MAX_COUNT:
         optional = reduce(lambda rest, _: _optional(_sequence(part, rest)), range(most - least), NOTHING)
         return reduce(lambda rest, _: _sequence(part, rest), range(least), optional)
@@ -117,11 +117,11 @@ class _Parser:
 
     @property
     def is_at_end(self) -> bool:
-        """Whether all was read."""
+        """Whether the whole expression was read."""
         return self._at == len(self._text)
 
     def alternatives(self, depth: int) -> Cost:
-        """The cost up to the end of a group, or of the whole."""
+        """Return the cost up to the end of a group, or of the whole."""
         if depth > MAX_GROUPS:
             raise UnknownFormError("its groups are nested too deeply")
         cost = self._one_after_another(depth)
@@ -170,7 +170,7 @@ class _Parser:
                 part = _repeated(part, min(least, MAX_COUNT), most)
             else:
                 break
-            if not self._skip("?"):  # tries fewer first, which makes no difference to the number of ways
+            if not self._skip("?"):  # a lazy repeat has as many ways as a greedy one
                 self._skip("+")
         return part
 
@@ -180,7 +180,7 @@ class _Parser:
         if self._text.startswith("?", self._at):
             if flags := _FLAGS.match(self._text, self._at):
                 self._at = flags.end()
-                if self._skip(")"):  # holds up to the end of the group around it
+                if self._skip(")"):  # options such as (?i) hold up to the end of the group around them
                     return self.alternatives(depth + 1)
                 self._at += 1
             elif opening := _OPENING.match(self._text, self._at):
@@ -197,7 +197,7 @@ class _Parser:
         return cost
 
     def _class(self, depth: int) -> None:
-        """Skip a class of characters, which may hold others."""
+        """Skip a class of characters, which may hold other classes."""
         if depth > MAX_GROUPS:
             raise UnknownFormError("its classes are nested too deeply")
         self._at += 1

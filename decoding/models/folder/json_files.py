@@ -1,6 +1,6 @@
-"""Reads a JSON file of a model folder, which may be anybody's: its size and its depth are bounded.
+"""Reads a JSON file of a model folder. Anybody may have made it, so its size and its depth are bounded.
 
-Whatever is wrong with such a file is said in a sentence that begins with its path.
+Any problem with such a file is reported in a sentence that begins with its path.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ MAX_SHOWN: Final = 60
 
 
 def read_json(path: Path, *, most_bytes: int, most_depth: int = MAX_DEPTH) -> Any:
-    """The file's value.
+    """Read a file and return its value.
 
     Args:
         path: of a regular file.
         most_bytes: a longer file is refused before it is read.
-        most_depth: how deep tables and lists may lie in one another.
+        most_depth: how deeply tables and lists may be nested.
 
     Raises:
         ModelError: the file can't be read, is too long, is no JSON, or is nested too deeply.
@@ -38,10 +38,10 @@ def read_json(path: Path, *, most_bytes: int, most_depth: int = MAX_DEPTH) -> An
 
 
 def parse_json(text: bytes, path: Path, *, most_depth: int = MAX_DEPTH) -> Any:
-    """The value of a text in UTF-8 that was read from `path`. Raises `ModelError`."""
+    """Return the value of a text in UTF-8 that was read from `path`. Raises `ModelError`."""
     try:
         value = json.loads(text.decode("utf-8"))
-    except RecursionError:  # the parser counts its own calls, so that no depth can harm it
+    except RecursionError:  # the parser counts its calls, so no depth can overflow the stack
         raise ModelError(f"{path} holds tables within tables, nested too deeply to be read") from None
     except UnicodeDecodeError:
         raise ModelError(f"{path}: not JSON (it isn't UTF-8)") from None
@@ -53,7 +53,7 @@ def parse_json(text: bytes, path: Path, *, most_depth: int = MAX_DEPTH) -> Any:
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: as JSON, and not all of a long one."""
+    """Format a value for a message: as JSON, a long one cut short."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 

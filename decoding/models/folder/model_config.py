@@ -21,21 +21,21 @@ from decoding.storage.hub import read_record
 CONFIG_FILE: Final = "config.json"
 ADAPTER_FILE: Final = "adapter_config.json"
 MAX_CONFIG_BYTES: Final = 4 * MIB
-ROPE_KINDS: Final = ("default", "linear", "llama3", "factors")  # that `torch/rope.py` computes
+ROPE_KINDS: Final = ("default", "linear", "llama3", "factors")  # the kinds that `torch/rope.py` computes
 ARCHITECTURES: Final = ("llama", "mistral", "qwen2", "qwen3")
 MAX_VOCABULARY: Final = 2**22
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a number may be; `least` is itself allowed."""
+    """The allowed kind and range of a number; `least` is itself allowed."""
 
     kind: type[int] | type[float]
     least: float
     most: float
 
     def allow(self, value: object) -> bool:
-        """Whether a value is a number of this kind within the bounds; true and false are none."""
+        """Return whether a value is a number of this kind within the bounds; truth values are none."""
         kinds = (int,) if self.kind is int else (int, float)
         is_number = isinstance(value, kinds) and not isinstance(value, bool)
         return is_number and self.least <= value <= self.most  # type: ignore[operator]
@@ -51,7 +51,7 @@ _COUNT: Final = Bounds(int, 1, 1024)
 _POSITIONS: Final = Bounds(int, 128, 2**30)  # no less than the least `context_tokens`
 _EPSILON: Final = Bounds(float, 1e-15, 0.1)
 _THETA: Final = Bounds(float, 1, 1e15)
-# Several names of a size are those of other families.
+# Other families have other names for some sizes.
 NUMBERS: Final[Mapping[str, Bounds]] = {
     "hidden_size": _WIDTH,
     "n_embd": _WIDTH,
@@ -92,7 +92,7 @@ TABLES: Final = (*ROPE_TABLES, "text_config", "tabcast", "quantization_config")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecoderSizes:
-    """What a config.json says of a model of our own forward pass; all of it is checked, also against one another."""
+    """The sizes of a model for our own forward pass; all are checked, also against one another."""
 
     layers: int
     width: int
@@ -109,10 +109,7 @@ class DecoderSizes:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's config.json, or what a GGUF file says in its place.
-
-    Raises `ModelError` if folder or file is missing, or a value can't be right.
-    """
+    """Read the folder's config.json. Raises `ModelError` if folder or file is missing, or a value can't be right."""
     if is_gguf(folder):
         return config_of(read_model(folder))
     if not folder.is_dir():
@@ -170,7 +167,7 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
 
 
 def decoder_sizes(config: Mapping[str, Any], path: Path) -> DecoderSizes:
-    """The sizes of a model of our own forward pass.
+    """Return the sizes of a model for our own forward pass.
 
     Args:
         config: what `read_config` returned.
@@ -210,7 +207,7 @@ def decoder_sizes(config: Mapping[str, Any], path: Path) -> DecoderSizes:
 
 
 def why_not_ours(config: Mapping[str, Any], max_len: int) -> str:
-    """What keeps our own forward pass from computing this model, "" if nothing does."""
+    """Return why our own forward pass can't compute this model, or ""."""
     kind = config["model_type"]
     is_windowed = config.get("use_sliding_window")
     window = config.get("sliding_window") if (kind == "mistral" if is_windowed is None else is_windowed) else None
@@ -228,17 +225,17 @@ def why_not_ours(config: Mapping[str, Any], max_len: int) -> str:
 
 
 def rope_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What both forms of transformers say of rotations: `rope_scaling`, and `rope_parameters`."""
+    """Return the rotary settings in either form of transformers: `rope_scaling`, and `rope_parameters`."""
     return {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
 
 
 def rope_kind(rope: Mapping[str, Any]) -> str:
-    """How a model's frequencies are stretched, of `ROPE_KINDS` or another."""
+    """Return how a model's frequencies are stretched: one of `ROPE_KINDS` or another."""
     return str(rope.get("rope_type") or rope.get("type") or "default")
 
 
 def size_of(config: Mapping[str, Any], *names: str) -> int:
-    """A size by the first of its names that there is, the largest where each layer has its own; 0 where none is."""
+    """Return a size by the first name that exists, the largest where layers differ; 0 where none exists."""
     table = config.get("text_config") or config
     value = next((table[name] for name in names if table.get(name) is not None), 0)
     return int(max(value, default=0)) if isinstance(value, list) else int(value)

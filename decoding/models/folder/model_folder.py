@@ -1,4 +1,4 @@
-"""A model folder as a value: what its files say, read once and checked, before any weight is read."""
+"""Holds a model folder as a value: the contents of its files, read once and checked before any weight is read."""
 
 from __future__ import annotations
 
@@ -20,10 +20,7 @@ from decoding.models.gguf.split_files import is_gguf, read_model
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelFolder:
-    """What lies in a folder: its checked config.json, its tokenizer, and what its tensors are called and like.
-
-    A GGUF file says the same in its own words.
-    """
+    """The contents of a folder: its checked config.json, its tokenizer, and the names and shapes of its tensors."""
 
     path: Path
     config: Mapping[str, Any] = field(repr=False)
@@ -41,18 +38,18 @@ class ModelFolder:
 
     @property
     def own(self) -> Mapping[str, Any]:
-        """What config.json says to Tabcast alone."""
+        """The part of config.json that is for Tabcast alone."""
         declared: Mapping[str, Any] = self.config.get("tabcast") or {}
         return declared
 
     @property
     def names(self) -> str:
-        """By what a family may be told: the name that a config.json gives, and the folder's."""
+        """The names that may tell the model's family: that in config.json, and the folder's."""
         return f"{self.config.get('_name_or_path') or ''} {self.path.name}"
 
     @property
     def num_parameters(self) -> int:
-        """Weights in the folder's files."""
+        """The number of weights in the folder's files."""
         return sum(math.prod(entry.shape) for entry in self.entries.values())
 
     @property
@@ -62,7 +59,7 @@ class ModelFolder:
 
     @property
     def sizes(self) -> DecoderSizes:
-        """The sizes of a model of our own forward pass. Raises `ModelError` if they contradict each other."""
+        """Return the sizes for our own forward pass. Raises `ModelError` if they contradict each other."""
         return decoder_sizes(self.config, self.path if self.is_file else self.path / CONFIG_FILE)
 
     @property
@@ -80,19 +77,19 @@ class ModelFolder:
 
     @property
     def begin_token_ids(self) -> list[int]:
-        """What opens every text of this model. Raises `ModelError` for a broken tokenizer_config.json."""
+        """Return the tokens that start every text. Raises `ModelError` for a broken tokenizer_config.json."""
         return tokenizer_files.begin_token_ids(self.path, self.tokenizer)
 
     @property
     def end_token_ids(self) -> list[int]:
-        """The ids of config.json's `eos_token_id`, which is a number, a list or nothing."""
+        """Return the ids of config.json's `eos_token_id`, which is a number, a list or nothing."""
         value = self.config.get("eos_token_id")
         return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, int)]
 
     def why_not_ours(self, max_len: int) -> str:
-        """What keeps our own forward pass from computing this model, "" if nothing does."""
+        """Return why our own forward pass can't compute this model, or ""."""
         return model_config.why_not_ours(self.config, max_len)
 
     def why_not_alike(self, target: ModelFolder) -> str:
-        """What makes this draft's token ids mean something else than a target's, "" if nothing does."""
+        """Return why this draft's token ids mean something else than a target's, or ""."""
         return tokenizer_files.why_not_alike(target.tokenizer, self.tokenizer)

@@ -1,7 +1,7 @@
-"""What the safetensors files of a folder say of their tensors: name, dtype and shape, from their headers alone.
+"""Reads from the headers of a folder's safetensors files what tensors they hold: name, dtype and shape.
 
-A header is JSON that anybody may have written (https://github.com/huggingface/safetensors#format), so that its size,
-its depth and its number of tensors are bounded, and each tensor must lie within its file.
+A header is JSON that anybody may have made (https://github.com/huggingface/safetensors#format), so that its size, its
+depth and its number of tensors are bounded, and each tensor must lie within its file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from decoding.models.gguf.architecture import named_tensors
 from decoding.models.gguf.split_files import GgufModel, is_gguf, read_model
 from decoding.models.gguf.tensor_table import StoredTensor
 
-# A header of 16 MiB describes 100,000 tensors and more; published files hold a few GB and some thousand tensors each.
+# chosen: a header of 16 MiB describes more than 100,000 tensors; published files have some thousand tensors each.
 MAX_HEADER_BYTES: Final = 16 * MIB
 MAX_TENSORS: Final = 200_000  # of a folder
 MAX_DIMENSIONS: Final = 8
@@ -32,7 +32,7 @@ OTHER_FORMATS: Final = (".bin", ".pt", ".pth", ".ckpt", ".gguf")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A tensor as its file describes it; one of a GGUF file also says where its blocks lie."""
+    """The description of a tensor in its file's header."""
 
     file: Path
     dtype: str
@@ -41,7 +41,7 @@ class Entry:
 
 
 def read_headers(folder: Path) -> dict[str, Entry]:
-    """All tensors of a folder's safetensors files, or of a GGUF file, by their names in such a folder.
+    """Return all tensors of a folder's safetensors files by name.
 
     Raises `ModelError` if there is no file or a broken one.
     """
@@ -69,13 +69,13 @@ def entries_of(model: GgufModel) -> dict[str, Entry]:
 
 
 def count_parameters(folder: Path) -> int:
-    """Weights in the folder's safetensors files. Raises `ModelError` if there is no file or a broken one."""
+    """Count the weights in the folder's safetensors files. Raises `ModelError` if there is no file or a broken one."""
     return sum(math.prod(entry.shape) for entry in read_headers(folder).values())
 
 
 def _read_header(file: Path) -> dict[str, Entry]:
     broken = f"{file}: not a safetensors file, or cut short"
-    if not file.is_file():  # to open a pipe would wait for ever
+    if not file.is_file():  # opening a pipe would wait for ever
         raise ModelError(f"{broken} (it is no regular file)")
     try:
         num_bytes = file.stat().st_size
@@ -97,7 +97,7 @@ def _read_header(file: Path) -> dict[str, Entry]:
 
 
 def _entry(file: Path, name: str, told: Any, room: int) -> Entry:
-    """One tensor, which must lie within the `room` bytes behind the header."""
+    """Return one tensor, which must lie within the `room` bytes behind the header."""
     told = told if isinstance(told, dict) else {}
     dtype, shape, offsets = told.get("dtype"), told.get("shape"), told.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in BITS:

@@ -26,20 +26,18 @@ MAX_TOKENIZER_BYTES: Final = 256 * MIB
 MAX_SETTINGS_BYTES: Final = 64 * MIB
 # The library itself refuses what lies deeper.
 MAX_DEPTH: Final = 128
-# Where a tokenizer's description holds parts that hold parts.
+# The keys under which parts of a tokenizer's description hold other parts.
 NESTED: Final = ("normalizer", "pre_tokenizer", "decoder", "normalizers", "pretokenizers")
 PARTS: Final = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
-# How much longer than itself a text may become by what is put for its parts.
+# chosen: replacements in a tokenizer may make a text so many times as long.
 MAX_GROWTH: Final = 256
-SAMPLE: Final = "def f(a):\n    return a[0] + 1  # \u00e4 \u4e2d\n"  # that every tokenizer has to cut
+SAMPLE: Final = "def f(a):\n    return a[0] + 1  # \u00e4 \u4e2d\n"  # a text that every tokenizer must be able to cut
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """The folder's tokenizer.json, or a GGUF file's own.
+    """Load the folder's tokenizer.json. Raises `ModelError`.
 
     It puts no space of its own before a text, because a prompt is made of several.
-
-    Raises `ModelError`.
     """
     if is_gguf(folder):
         return tokenizer_of(read_model(folder))
@@ -66,22 +64,22 @@ def build_tokenizer(described: Any, path: Path) -> Tokenizer:
     try:
         tokenizer = Tokenizer.from_str(json.dumps(_without_leading_space(described), ensure_ascii=False))
         tokenizer.encode(SAMPLE, add_special_tokens=False)
-    except BaseException as error:  # the library raises bare Exception, and where it panics not even that
+    except BaseException as error:  # the library raises bare Exception; a panic of its Rust code is a BaseException
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         raise ModelError(f"{path} describes no tokenizer: {str(error) or 'it was refused'}") from None
     if (count := num_token_ids(tokenizer)) > MAX_VOCABULARY:
         raise ModelError(f"{path}: token ids must be below {MAX_VOCABULARY:,}, and one is {count - 1:,}")
-    # A file may hold the name of a special token; there it is text like any other.
+    # A user's file may contain a special token's name, which is plain text there.
     tokenizer.encode_special_tokens = True
-    # A prompt is neither cut nor filled up by anybody but the engine.
+    # Only the engine may cut or pad a prompt.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
 
 
 def begin_token_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
-    """What opens every text of a model: as its tokenizer_config.json says, else as its tokenizer does by itself."""
+    """Return the tokens that start every text: by its tokenizer_config.json, else as the tokenizer does by itself."""
     path = folder / SETTINGS_FILE
     settings = read_json(path, most_bytes=MAX_SETTINGS_BYTES) if path.is_file() else {}
     if not isinstance(settings, dict):
@@ -95,10 +93,13 @@ def begin_token_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of plain text. Raises `RequestError` where the library fails: that ends a request and no engine."""
+    """Return token ids of plain text.
+
+    Raises `RequestError` where the library fails, which ends a request and no engine.
+    """
     try:
         ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-    except BaseException as error:  # where the library panics, it raises what is no Exception
+    except BaseException as error:  # a panic of the library's Rust code is a BaseException
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         raise RequestError("this model's tokenizer fails on the text that it was given") from None
@@ -106,12 +107,12 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def num_token_ids(tokenizer: Tokenizer) -> int:
-    """One more than the largest id: a table of tokens may have holes, and logits behind its end are padding."""
+    """Return one more than the largest id: the ids may have gaps, and logits behind the largest are padding."""
     return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
 
 def why_not_alike(target: Tokenizer, draft: Tokenizer) -> str:
-    """What makes a draft's token ids mean something else than the target's, "" if nothing does."""
+    """Return why a draft's token ids mean something else than the target's, or ""."""
     ours, theirs = (tokenizer.get_vocab(with_added_tokens=True) for tokenizer in (target, draft))
     if ours == theirs:
         return ""
@@ -124,7 +125,7 @@ def why_not_alike(target: Tokenizer, draft: Tokenizer) -> str:
 
 
 def _check_expressions(part: Any, path: Path, name: str) -> None:
-    """Raise `ModelError` if a part of a tokenizer might try for ever, or make a text grow without measure."""
+    """Raise `ModelError` if a part of a tokenizer might try for ever, or make a text grow without bound."""
     growth = 1.0
     for item in _tables_in(part):
         pattern, content = item.get("pattern"), item.get("content")
@@ -148,7 +149,7 @@ def _tables_in(part: Any) -> Iterator[dict[str, Any]]:
 
 
 def _without_leading_space(part: Any) -> Any:
-    """A tokenizer's description less what SentencePiece puts before every text (`▁`) and byte-level ones may."""
+    """Return a tokenizer's description without the space that it puts before every text (`▁` of SentencePiece)."""
     if isinstance(part, list):
         return [_without_leading_space(item) for item in part if not _is_prepender(item)]
     if not isinstance(part, dict):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Places = Sequence[tuple[torch.device, int]]
-# What the compiled kernels for CPUs round to; the rest is plain torch there, slow and to compare with.
+# The compiled CPU kernels support these; other kinds are computed by plain torch there, slowly, to compare with.
 PACKED_KINDS = ("none", "int8")
 
 
@@ -59,7 +59,7 @@ def load_decoder(
     dtype: torch.dtype,
     places: Places = (),
 ) -> Pipeline | Decoder | CpuDecoder | CudaDecoder:
-    """Read the weights.
+    """Read the weights of a folder into the quickest model for where they go.
 
     Args:
         folder: of an architecture that our own forward pass computes.
@@ -67,7 +67,7 @@ def load_decoder(
         vocabulary: number of real token ids; padding rows of the head behind them are cut off.
         max_len: wanted length of prompt and answer together, bounded by the model's own.
         device: where the weights go.
-        dtype: what they are stored in.
+        dtype: of the stored weights.
         places: of several devices, each with its number of layers; the first is `device`.
 
     Raises:
@@ -82,7 +82,7 @@ def load_decoder(
     embedding = tensors.take("model.embed_tokens.weight")
     last = tensors.on(places[-1][0] if places else device)
     head = last.to_device(embedding) if sizes.is_tied else last.take("lm_head.weight")
-    # Rounded one by one, so that no more than one layer is ever there in full.
+    # Layers are rounded one by one, so that only one of them is ever in memory in full.
     is_packed = len(places) < 2 and _packs_itself(engine, device)
     rounding = "" if is_packed or engine.quantize == "none" else engine.quantize
     multiply = rounded_product(device)
@@ -105,7 +105,7 @@ def load_decoder(
 
 
 def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | CpuDecoder | CudaDecoder:
-    """The model of these weights in the quickest form for where they lie; those that are not rounded yet are."""
+    """Make the model of these weights in the quickest form for their device; round those that are not rounded yet."""
     if _packs_itself(engine, weights.embedding.device) and (kernels := _cpu_kernels(engine)):
         threads = engine.threads or torch.get_num_threads()
         model: CpuDecoder = kernels.build(shape, weights, threads=threads, quantize=engine.quantize)
@@ -116,17 +116,17 @@ def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | 
 
 
 def _unpacked(engine: EngineConfig, shape: Shape, weights: Weights) -> Decoder | CudaDecoder:
-    """By recorded passes where the device can, by torch otherwise."""
+    """Make a model of recorded passes where the device can, of torch's operations otherwise."""
     return build_recorded(shape, weights, engine.kernels) or Decoder(shape, weights)
 
 
 def _packs_itself(engine: EngineConfig, device: torch.device) -> bool:
-    """Whether the compiled kernels compute it, which store weights in a form of their own."""
+    """Return whether the compiled kernels compute it, which store weights in a form of their own."""
     return device.type == "cpu" and engine.quantize in PACKED_KINDS and _cpu_kernels(engine) is not None
 
 
 def _cpu_kernels(engine: EngineConfig) -> ModuleType | None:
-    """The compiled kernels, unless the settings or the machine are against them."""
+    """Return the compiled kernels, or None if the settings or the machine are against them."""
     if engine.kernels != "auto":
         return None
     try:
@@ -151,7 +151,7 @@ def _shape(sizes: DecoderSizes, vocabulary: int, max_len: int) -> Shape:
 
 
 def _layer(tensors: Tensors, name: str, sizes: DecoderSizes) -> Layer:
-    """Read a layer's tensors; which of them there are follows from the sizes."""
+    """Read a layer's tensors; the sizes tell which of them exist."""
     attention = f"{name}.self_attn"
     kinds = ("q_proj", "k_proj", "v_proj")
     order = _pair_order(sizes.head_dim)
@@ -173,7 +173,7 @@ def _layer(tensors: Tensors, name: str, sizes: DecoderSizes) -> Layer:
 
 
 def _pair_order(head_dim: int) -> Tensor:
-    """Hugging Face turns dimension i with i + D/2; side by side they are one complex number."""
+    """Return the order that puts rotary pairs side by side, as complex numbers; Hugging Face pairs i with i + D/2."""
     return torch.arange(head_dim).view(2, -1).T.flatten()
 
 

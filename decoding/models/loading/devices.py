@@ -1,4 +1,4 @@
-"""Several devices for one target: which there are, what each of them gets, and the model that is read onto them."""
+"""Finds devices, plans what each of several gets of a target, and reads a model onto them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from decoding.models.sharding.layer_split import spread
 
 
 def choose_devices(config: EngineConfig, first: torch.device) -> list[torch.device]:
-    """Those that the target's layers are spread over; one where none are named. Raises `ConfigError`."""
+    """Return the devices that the target's layers are spread over; one where none are named. Raises `ConfigError`."""
     if config.devices == ALL_DEVICES:
         count = torch.cuda.device_count() if first.type == "cuda" else 0
         return [torch.device("cuda", index) for index in range(count)] or [first]
@@ -25,7 +25,7 @@ def choose_devices(config: EngineConfig, first: torch.device) -> list[torch.devi
 
 
 def choose_device(config: EngineConfig) -> tuple[torch.device, torch.dtype]:
-    """What `auto` means here: CUDA if there is one, and bfloat16 wherever the hardware multiplies it."""
+    """Return what `auto` means here: CUDA if there is one, and bfloat16 wherever the hardware multiplies it."""
     name = config.devices.split(",")[0].strip().replace(ALL_DEVICES, "") or config.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -42,7 +42,7 @@ def choose_device(config: EngineConfig) -> tuple[torch.device, torch.dtype]:
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name. Raises `ConfigError` if it can't be used."""
+    """Return the device of that name. Raises `ConfigError` if it can't be used."""
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -55,7 +55,7 @@ def find_device(name: str) -> torch.device:
 def plan(
     folder: ModelFolder, config: EngineConfig, devices: Sequence[torch.device], dtype: torch.dtype, *, beside: int
 ) -> Places:
-    """How many layers go to which device, before any weight is read.
+    """Plan how many layers go to which device, before any weight is read.
 
     Args:
         folder: the target's.
@@ -65,7 +65,7 @@ def plan(
         beside: bytes on the first device that are for others.
 
     Raises:
-        ModelError: they don't fit, or the model is none of ours.
+        ModelError: they don't fit, or our own forward pass can't compute the model.
     """
     if reason := folder.why_not_ours(config.context_tokens):
         raise ModelError(f"{folder.path}: only models of our own forward pass are spread over devices; {reason}")

@@ -1,4 +1,4 @@
-"""Whether a model fits, before any of it is loaded: what its files say of its size, and what the device has free."""
+"""Checks before loading whether a model fits: its size by its files, and the device's free memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from decoding.models.quantize import BYTES_PER_WEIGHT, HEAD_KIND
 from decoding.models.recommended import largest_that_fits
 from decoding.models.sharding.layer_split import GIB, Needs
 
-# Activations, the allocator's rest, and what a layer takes twice while it is read.
+# chosen: activations, the allocator's fragments, and a layer that is in memory twice while it is read.
 OVERHEAD: Final = 1.1
-# Names of sizes, with those of other architectures.
+# The names of a model's width in different architectures.
 WIDTHS: Final = ("hidden_size", "n_embd", "d_model")
 LAYERS: Final = ("num_hidden_layers", "n_layer")
 HEADS: Final = ("num_attention_heads", "n_head")
-# Limit and use of a container's memory, in the new form and the old.
+# The files with a container's memory limit and use, of control groups version 2 and 1.
 CONTROL_GROUPS: Final = (
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -29,13 +29,16 @@ CONTROL_GROUPS: Final = (
 
 
 def needed_bytes(folder: ModelFolder, dtype: torch.dtype, num_tokens: int, quantize: str = "none") -> int:
-    """Weights in `dtype` or rounded, and keys and values of one sequence of `num_tokens`."""
+    """Return the bytes of weights in `dtype` or rounded, and of keys and values of one sequence of `num_tokens`."""
     weights = weight_bytes(folder.num_parameters, folder.config, dtype, quantize)
     return int(OVERHEAD * weights) + cache_bytes(folder.config, dtype, num_tokens)
 
 
 def weight_bytes(num_parameters: int, config: Mapping[str, Any], dtype: torch.dtype, quantize: str = "none") -> int:
-    """Of all weights: rounded, the embedding stays as it is, and a head that is tied to it becomes one of its own."""
+    """Return the bytes of all weights.
+
+    When rounded, the embedding stays as it is, and a head that is tied to it becomes one of its own.
+    """
     if quantize == "none":
         return num_parameters * dtype.itemsize
     embedding = size_of(config, "vocab_size") * size_of(config, *WIDTHS)
@@ -47,7 +50,7 @@ def weight_bytes(num_parameters: int, config: Mapping[str, Any], dtype: torch.dt
 def spreading_needs(
     config: Mapping[str, Any], num_parameters: int, dtype: torch.dtype, num_tokens: int, quantize: str = "none"
 ) -> Needs:
-    """The same by layers, for a model that is spread over devices; a head that is tied is copied to the last."""
+    """Return the bytes by layers, for a model spread over devices; a tied head is copied to the last device."""
     num_layers = size_of(config, *LAYERS) or 1
     num_embedded = size_of(config, "vocab_size") * size_of(config, *WIDTHS)
     embedding = num_embedded * dtype.itemsize
@@ -64,7 +67,7 @@ def spreading_needs(
 
 
 def cache_bytes(config: Mapping[str, Any], dtype: torch.dtype, num_tokens: int) -> int:
-    """Keys and values of one sequence."""
+    """Return the bytes of keys and values of one sequence."""
     heads = size_of(config, *HEADS)
     head_dim = size_of(config, "head_dim") or size_of(config, *WIDTHS) // max(heads, 1)
     kv_heads = size_of(config, "num_key_value_heads") or heads
@@ -72,7 +75,7 @@ def cache_bytes(config: Mapping[str, Any], dtype: torch.dtype, num_tokens: int) 
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """What a new process could have on the device; None where the system doesn't tell."""
+    """Return the bytes that a new process could get on the device; None where the system doesn't tell."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:

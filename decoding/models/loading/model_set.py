@@ -1,4 +1,4 @@
-"""Loads what an engine decodes with: target, tokenizer, layout and draft, with progress for those who wait."""
+"""Loads the models that an engine decodes with: target, tokenizer, layout and drafts, and reports progress."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ Loaded = TypeVar("Loaded")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSet:
-    """What an engine decodes with: the target, its tokenizer and layout, and what drafts for it.
+    """The models that an engine decodes with: the target, its tokenizer and layout, and the drafts.
 
-    `notices` say what of the settings could not be used, and why; `method` is how requests are drafted that name none.
-    `step_ms` and `draft_step_ms` are what a pass of each over so many rows takes on this machine.
+    `notices` say which settings could not be used, and why; `method` is the drafting method for requests that name
+    none. `step_ms` and `draft_step_ms` are the times of a pass of each on this machine, by its number of rows.
     """
 
     name: str
@@ -64,7 +64,7 @@ class ModelSet:
         return tuple(model for model in (self.target, self.draft, parallel) if model is not None)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of plain text; a special token's name in it is text like any other."""
+        """Return token ids of plain text; a special token's name in it is text like any other."""
         return encode(self.tokenizer, text)
 
 
@@ -133,7 +133,7 @@ def _load_parts(
 def _load_draft(
     folder: ModelFolder, config: EngineConfig, device: torch.device, dtype: torch.dtype, notices: list[str]
 ) -> LanguageModel | None:
-    """The draft model; None where it can't be rolled back, of which a notice tells."""
+    """Load the draft model; return None, with a notice, if it can't be rolled back."""
     loaded = load_model(folder, draft_config(config), device, dtype)
     if loaded.notice:
         notices.append(f"the draft {folder.path} is left out: {loaded.notice}")
@@ -141,7 +141,7 @@ def _load_draft(
 
 
 def _if_usable(path: Path | None, load: Callable[[Path], Loaded], notices: list[str]) -> Loaded | None:
-    """What is loaded from `path`; where it can't be, a notice says why, and the engine goes without."""
+    """Load from `path`; if that fails, add a notice and return None, so that the engine does without."""
     try:
         return None if path is None else load(path)
     except ModelError as error:
@@ -155,7 +155,7 @@ def _load_parallel(path: Path, target: ModelFolder, config: EngineConfig) -> Par
     if problem := folder.why_not_alike(target):
         raise ModelError(f"the parallel draft {path} has another tokenizer: {problem}")
     model = load_model(folder, draft_config(config), *choose_device(config), mask_id=form.mask_id).model
-    # One pass takes what was emitted in the last round, all of a draft perhaps, and the masks.
+    # One pass takes the tokens of the last round, which may be a whole draft, and the masks.
     model.capabilities = model.capabilities.at_width(max(model.capabilities.step_width, 2 * form.num_tokens))
     return ParallelModel(
         model=model, mask_id=form.mask_id, num_tokens=form.num_tokens, num_real_ids=target.num_token_ids
@@ -178,13 +178,13 @@ def _load_heads(path: Path, folder: ModelFolder, target: LanguageModel) -> Heads
 def load_model(
     folder: ModelFolder, config: EngineConfig, device: torch.device, dtype: torch.dtype, *, mask_id: int = 0
 ) -> LoadedModel:
-    """Read the weights, for the quickest forward pass that computes them right.
+    """Read the weights for the quickest forward pass that computes them right.
 
     Args:
         folder: of any architecture.
         config: whose context, quantization and kernels count.
         device: where the weights go.
-        dtype: what they are stored in.
+        dtype: of the stored weights.
         mask_id: one of the model's ids, be it a token or not.
 
     Raises:

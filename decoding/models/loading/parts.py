@@ -1,4 +1,4 @@
-"""Chooses what an engine is made of, target and draft, and plans where it goes, before any weight is read."""
+"""Chooses the target and draft of an engine, and plans where they go, before any weight is read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def choose_parts(config: EngineConfig) -> Parts:
 
 
 def plan_memory(parts: Parts, config: EngineConfig, device: torch.device, dtype: torch.dtype) -> Places:
-    """Where the target's layers go if that is not one device. Raises `ModelError` if target and draft don't fit."""
+    """Return where the target's layers go if that is more than one device.
+
+    Raises `ModelError` if the models don't fit.
+    """
     folders = [(parts.target, config)]
     if parts.draft is not None:
         folders.append((parts.draft, draft_config(config)))
@@ -56,17 +59,17 @@ def plan_memory(parts: Parts, config: EngineConfig, device: torch.device, dtype:
 
 
 def draft_config(config: EngineConfig) -> EngineConfig:
-    """The settings that the draft is loaded with."""
+    """Return the settings that the draft is loaded with."""
     return config if config.draft_quantize == AS_TARGET else replace(config, quantize=config.draft_quantize)
 
 
 def stored_as(config: EngineConfig, device: torch.device) -> str:
-    """How weights are stored when they arrive; on a CPU they are read in full and then rounded."""
+    """Return how weights are stored when they arrive; on a CPU they are read in full and then rounded."""
     return config.quantize if device.type != "cpu" else "none"
 
 
 def _adapted(target: ModelFolder, draft: Path, notices: list[str]) -> ModelFolder | None:
-    """The draft that has learnt from the user, None where there is none that is whole."""
+    """Return the draft that has learnt from the user, None if there is no complete one."""
     adapted = AdaptationFolder.of(target.path, draft).draft
     if not adapted.is_dir():
         return None

@@ -1,4 +1,4 @@
-"""How often two models choose the same token behind the same text: what rounding weights changes. Knows no text."""
+"""Measures how often two models choose the same token behind a text: what rounding weights changes. Knows no text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decoding.models.language_model import LanguageModel
 
 @torch.inference_mode()
 def choices(model: LanguageModel, token_ids: Sequence[int]) -> list[int]:
-    """The likeliest next token behind each of a sequence's tokens."""
+    """Return the likeliest next token behind each of a sequence's tokens."""
     cache = model.new_cache()
     chosen: list[int] = []
     for start in range(0, min(len(token_ids), model.shape.max_len), model.capabilities.step_width):
@@ -22,6 +22,6 @@ def choices(model: LanguageModel, token_ids: Sequence[int]) -> list[int]:
 
 
 def percent_alike(ours: Sequence[Sequence[int]], theirs: Sequence[Sequence[int]]) -> float:
-    """Of all choices of two models, sequence by sequence, how many are the same."""
+    """Return the percentage of equal choices of two models, over all sequences."""
     pairs = [pair for mine, other in zip(ours, theirs, strict=True) for pair in zip(mine, other, strict=True)]
     return round(100 * sum(mine == other for mine, other in pairs) / max(1, len(pairs)), 2)

@@ -1,7 +1,7 @@
-"""Finds out at loading at which width a row's result doesn't depend on which row it is.
+"""Finds out at loading at which batch width a row's result doesn't depend on which row it is.
 
 Matrix libraries choose their kernels by shape, and some add up a row differently at the edge of a tile. Speculative
-decoding is an equality only at widths where that doesn't happen, so all steps run at one width that was tried.
+decoding is an equality only at widths where that doesn't happen, so all steps run at one width that was tested.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from decoding.models.language_model import LanguageModel, StepsChains, steps_cha
 from decoding.models.weights.tensors import is_finite
 
 WIDTHS = {"cpu": (8, 4, 16, 1), "cuda": (16, 8, 1)}
-ANY_WIDTH = (16,)  # of kernels that pad nothing
-NUM_TRIED = 8  # tokens of which a model has to make finite numbers
+ANY_WIDTH = (16,)  # for kernels that pad nothing
+NUM_TRIED = 8  # a model has to compute finite numbers for so many tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """`width` is the first tried whose rows agree; width 1 agrees with itself and leaves no room for drafts.
+    """The result of probing. `width` is the first tried one whose rows agree; width 1 leaves no room for drafts.
 
-    `is_padded` is False where fewer rows give the same bits and cost less. `notice` says why nothing was tried, ""
-    where something was.
+    `is_padded` is False where fewer rows give equal bits and cost less. `disagreeing` are the widths tried in vain.
+    `notice` says why nothing was tried, "" where something was.
     """
 
     width: int
@@ -35,7 +35,7 @@ class Probe:
     notice: str = ""
 
     def describe(self) -> str:
-        """One line for `tabcast doctor`."""
+        """Return one line for `tabcast doctor`."""
         if self.notice:
             return self.notice
         others = f"; rows disagreed at {', '.join(map(str, self.disagreeing))}" if self.disagreeing else ""
@@ -44,7 +44,7 @@ class Probe:
 
 
 def probe(model: LanguageModel) -> Probe:
-    """Try the device's widths, and leave of `model.capabilities` what holds at the first whose rows agree."""
+    """Try the device's widths, and reduce `model.capabilities` to what holds at the first whose rows agree."""
     disagreeing: list[int] = []
     is_padded = model.chunk > 1
     for width in WIDTHS.get(model.device.type, (8, 4, 1)) if is_padded else ANY_WIDTH:
@@ -59,7 +59,7 @@ def probe(model: LanguageModel) -> Probe:
 
 
 def probe_plain(notice: str) -> Probe:
-    """What is found of a model that decodes plainly for a reason of its own."""
+    """Return the result for a model that decodes plainly for a reason of its own."""
     return Probe(width=1, disagreeing=(), notice=notice)
 
 

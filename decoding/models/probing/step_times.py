@@ -1,4 +1,4 @@
-"""How long the passes of a model take on this machine, measured when it is loaded: what the policy begins with."""
+"""Measures when a model is loaded how long its passes take on this machine; the policy starts with these times."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from decoding.models.language_model import Cache, LanguageModel, drafts_ahead
 
-# Of each width; more where the model is fast: on a busy machine, seven steps of a third of a millisecond can all be
-# slow.
+# chosen: each width is timed so often at least, and more often where the model is fast: on a busy machine, seven steps
+# of a third of a millisecond can all be slow.
 FEWEST_TIMED: Final = 7
 MOST_TIMED: Final = 50
 ENOUGH_MS: Final = 100.0
@@ -25,14 +25,14 @@ Pass = Callable[[Cache], Tensor]
 
 
 def measure_step_times(target: LanguageModel) -> dict[int, float]:
-    """Milliseconds of a step by its number of rows."""
+    """Return the milliseconds of a step by its number of rows."""
     widest = target.capabilities.step_width
     widths = {1, *(width for width in TIMED_WIDTHS if width < widest), widest}
     return measure_passes({rows: partial(target.step, [0] * rows) for rows in sorted(widths)}, target)
 
 
 def measure_draft_times(draft: LanguageModel) -> dict[int, float]:
-    """Milliseconds of a drafted token, and of a pass over as many tokens as it reads at once."""
+    """Return the milliseconds of a drafted token, and of a pass over as many tokens as it reads at once."""
     times = measure_passes({rows: partial(draft.advance, [0] * rows) for rows in (1, draft.prefill_width)}, draft)
     if drafts_ahead(draft):
 
@@ -46,14 +46,14 @@ def measure_draft_times(draft: LanguageModel) -> dict[int, float]:
 def measure_passes(
     passes: Mapping[int, Pass], model: LanguageModel, clock: Callable[[], float] = time.perf_counter
 ) -> dict[int, float]:
-    """The least time of each pass behind a piece of prompt, the answer fetched: more is the machine's other work.
+    """Return the least milliseconds of each pass behind a piece of prompt, the answer fetched: more is other work.
 
-    They take turns, so that other work for a while slows all of them and not one.
+    The passes take turns, so that other work for a while slows all of them and not one.
 
     Args:
         passes: by number of rows; each computes logits at the end of a cache of `model`.
-        model: what is timed.
-        clock: tells seconds.
+        model: which is timed.
+        clock: returns seconds.
     """
     cache = model.new_cache()
     model.prefill([0] * model.prefill_width, cache)
@@ -69,5 +69,5 @@ def measure_passes(
             if cache.can_roll_back:
                 cache.roll_back(model.prefill_width)
             else:
-                cache.commit([0])  # what isn't committed, such a model computes again
+                cache.commit([0])  # a model without rollback would compute uncommitted tokens again
     return least

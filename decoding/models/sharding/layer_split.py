@@ -1,4 +1,4 @@
-"""Which layers go to which device, planned from sizes before any weight is read. Knows no tensor."""
+"""Plans which layers go to which device, from sizes, before any weight is read. Knows no tensor."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final
 from decoding.errors import ModelError
 
 GIB: Final = 2**30
-# On each device, for activations, recorded graphs and the allocator's rest, beside a tenth of the weights.
+# chosen: reserved on each device for activations, recorded graphs and fragments, beside a tenth of the weights.
 WORKING_BYTES: Final = GIB // 2
-# Sequences of full length whose keys and values must find room: less would not be worth the large model.
+# chosen: keys and values of so many sequences of full length must fit: less would not be worth the large model.
 PLANNED_SEQUENCES: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """Bytes of a model's parts, with what loading and computing take beside them.
+    """The bytes of a model's parts, with the overhead of loading and computing.
 
     `first` and `last` stand for the embedding and the head; `layer` has a layer's weights, `cached` its keys and values
     of one sequence.
@@ -31,7 +31,7 @@ class Needs:
 
 
 def spread(needs: Needs, free: Sequence[int | None]) -> list[int]:
-    """How many layers each device gets, each at least one, in shares of what it has free; in their order.
+    """Return how many layers each device gets, each at least one, in proportion to its free memory; in their order.
 
     Args:
         needs: of the model.
@@ -57,7 +57,7 @@ def spread(needs: Needs, free: Sequence[int | None]) -> list[int]:
     counts = [max(1, min(most_here, int(share))) for most_here, share in zip(most, wanted, strict=True)]
     while (left := needs.num_layers - sum(counts)) != 0:
         step = 1 if left > 0 else -1
-        # Where a layer is missed most, or wanted least.
+        # Rounding left a layer too few or too many: correct the device that is farthest off.
         places = [i for i in range(len(counts)) if 1 <= counts[i] + step <= most[i]]
         counts[max(places, key=lambda i: step * (wanted[i] - counts[i]))] += step
     return counts

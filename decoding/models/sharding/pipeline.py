@@ -22,13 +22,13 @@ from decoding.models.torch.stage import Outputs, Rows, Stage
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Keys and values of each stage."""
+    """The keys and values of all stages."""
 
     stores: tuple[Blocks, ...]
 
     @property
     def num_bytes(self) -> int:
-        """On all devices."""
+        """The memory on all devices in bytes."""
         return sum(store.num_bytes for store in self.stores)
 
 
@@ -36,7 +36,7 @@ class Pipeline:
     """A `LanguageModel` of several stages, each with a stretch of the layers."""
 
     def __init__(self, shape: Shape, stages: Sequence[Stage], num_parameters: int) -> None:
-        """`shape` is the whole model's."""
+        """`shape` is that of the whole model."""
         self.shape = shape
         self.chunk = self.prefill_width = stages[0].chunk
         self.has_own_threads = False
@@ -47,26 +47,26 @@ class Pipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where the logits come out."""
+        """The device on which the logits come out."""
         return self._stages[-1].device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the embedding is stored in."""
+        """The dtype of the embedding."""
         return self._stages[0].dtype
 
     @property
     def num_layers(self) -> tuple[int, ...]:
-        """Of each stage."""
+        """The number of layers of each stage."""
         return tuple(stage.num_layers for stage in self._stages)
 
     def new_cache(self) -> KVCache[Parts]:
-        """An empty cache for one sequence, in parts that lie where their layers do."""
+        """Make an empty cache for one sequence, in parts on the devices of their layers."""
         stores = tuple(stage.new_cache().store for stage in self._stages)
         return KVCache(Parts(stores), capacity=stores[0].capacity)
 
     def step(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> Tensor:
-        """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
+        """Return logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commit nothing."""
         rows = self._run(padded(token_ids, self.capabilities.step_width), cache, Outputs.ALL)
         assert rows.logits is not None
         self._hidden = rows.hidden[: len(token_ids)]
@@ -79,7 +79,7 @@ class Pipeline:
         cache.commit(token_ids, by_chunk=True)
 
     def advance(self, token_ids: Sequence[int], cache: KVCache[Parts]) -> Tensor:
-        """Compute and commit 1 to `chunk` tokens; logits (V,) after the last."""
+        """Compute and commit 1 to `chunk` tokens; return logits (V,) after the last."""
         rows = self._run(token_ids, cache, Outputs.LAST)
         cache.commit(token_ids)
         assert rows.logits is not None
@@ -87,18 +87,18 @@ class Pipeline:
 
     @property
     def hidden_width(self) -> int:
-        """C of `hidden`."""
+        """The width C of `hidden`."""
         return self.shape.width
 
     def hidden(self) -> Tensor | None:
-        """(T, C) of the last step's rows, before the last norm, valid until the next call."""
+        """Return hidden states (T, C) of the last step's rows, before the last norm, valid until the next call."""
         return self._hidden
 
     def _run(self, token_ids: Sequence[int], cache: KVCache[Parts], wanted: Outputs) -> Rows:
         entry: Tensor | None = None
         for stage, store in zip(self._stages, cache.store.stores, strict=True):
             part = KVCache(store, capacity=cache.capacity)
-            part.token_ids = cache.token_ids  # the same end as the whole
+            part.token_ids = cache.token_ids  # all parts end where the whole cache does
             rows = stage.run_stage(token_ids, entry, part, wanted)
             entry = rows.hidden
         return rows
@@ -107,13 +107,13 @@ class Pipeline:
 def split(
     shape: Shape, weights: Weights, num_layers: Sequence[int], build: Callable[[Shape, Weights], Stage]
 ) -> Pipeline:
-    """A pipeline of weights whose layers lie where they are to be computed, so many of them for each stage."""
+    """Make a pipeline of weights whose layers are already on their devices, `num_layers` for each stage."""
     stages: list[Stage] = []
     first = 0
     for count in num_layers:
         layers = weights.layers[first : first + count]
         first += count
-        # Only the first stage embeds, and only the last one has a norm and a head; the others have empty ones.
+        # Only the first stage embeds, and only the last one has a norm and a head; the others have empty tensors.
         device = layers[0].input_norm.device
         nothing = torch.empty(0, shape.width, dtype=weights.embedding.dtype, device=device)
         of_stage = Weights(

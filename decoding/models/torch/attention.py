@@ -1,8 +1,8 @@
-"""Attention whose result for a row depends, to the bit, only on its query and the slots up to it.
+"""Computes attention whose result for a row depends, to the bit, only on its query and the slots up to it.
 
 Library attention sums over the live length in an order that changes with it, and with the row. Here each block of 64
-slots is computed by itself, in one fixed shape, and the blocks' sums are added in a tree over absolute block numbers:
-a longer context only adds zeros, and a row's place among the rows changes nothing.
+slots is computed by itself, in one fixed shape, and the blocks' sums are added in a tree over absolute block numbers: a
+longer context only adds zeros, and a row's place among the rows changes nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Stored(NamedTuple):
 
 
 def block_mask(start: int, num_rows: int, num_groups: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """0 where row `start + i` may look, −inf where not: (blocks, 1, num_groups * num_rows, 64).
+    """Return a mask (blocks, 1, num_groups * num_rows, 64): 0 where row `start + i` may look, −inf where not.
 
     `num_groups` query heads share a key head; their rows stand below one another.
     """
@@ -35,7 +35,7 @@ def block_mask(start: int, num_rows: int, num_groups: int, device: torch.device,
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Softmax attention over the live blocks of a cache.
+    """Compute softmax attention over the live blocks of a cache.
 
     Args:
         query: (H, R, D), R = query heads of a key head times rows.
@@ -48,16 +48,16 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: flo
         (H, R, D).
     """
     scores = _by_block(query, keys.mT).float().mul_(scale).add_(mask)
-    # The largest score of a row is the same number whatever the order it is looked for in.
+    # A maximum doesn't depend on the order of comparisons, so this needs no fixed order.
     weights = scores.sub_(scores.amax(dim=(0, 3), keepdim=True)).exp_()
     mixed = _by_block(weights.to(values.dtype), values)
     return _tree_sum(mixed.float()) / _tree_sum(weights.sum(dim=-1, keepdim=True))
 
 
 def attend_chains(query: Tensor, main: Stored, tails: Stored, owner: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """The same where rows share the first blocks, and each goes on in the blocks of the one chain that it belongs to.
+    """Compute softmax attention where rows share the first blocks, and each goes on in its own chain's blocks.
 
-    Every row is computed against every chain's blocks, in the shapes of `attend`, and keeps what is its own.
+    Every row is computed against every chain's blocks, in the shapes of `attend`, and keeps its own chain's.
 
     Args:
         query: (H, R, D).
@@ -74,7 +74,7 @@ def attend_chains(query: Tensor, main: Stored, tails: Stored, owner: Tensor, mas
     every = torch.arange(len(owner), device=owner.device)
 
     def own(of_tails: Tensor) -> Tensor:
-        """(tail blocks, H, R, …) from (chains * tail blocks, H, R, …)."""
+        """Select each row's own chain: (tail blocks, H, R, …) from (chains * tail blocks, H, R, …)."""
         of_rows = of_tails.unflatten(0, (num_chains, num_tail)).permute(3, 0, 1, 2, 4)
         rows: Tensor = of_rows[every, owner].permute(1, 2, 0, 3)
         return rows
@@ -90,7 +90,7 @@ def attend_chains(query: Tensor, main: Stored, tails: Stored, owner: Tensor, mas
 
 
 def _by_block(left: Tensor, right: Tensor) -> Tensor:
-    """Matrix products (blocks, H, R, Z) of `left`, (H, R, Y) or (blocks, H, R, Y), and `right`, (blocks, H, Y, Z)."""
+    """Multiply `left`, (H, R, Y) or (blocks, H, R, Y), with `right`, (blocks, H, Y, Z): (blocks, H, R, Z)."""
     num_blocks, heads = right.shape[:2]
     left = left.expand(num_blocks, -1, -1, -1).reshape(num_blocks * heads, *left.shape[-2:])
     return torch.bmm(left, right.flatten(0, 1)).view(num_blocks, heads, left.shape[1], right.shape[-1])

@@ -1,7 +1,9 @@
-"""Our forward pass of the Llama family: Llama, Qwen2, Qwen3, Mistral and their kin.
+"""Computes our forward pass of the Llama family: Llama, Qwen2, Qwen3, Mistral and their kin.
 
 Fused projections, one rotary multiplication for queries and keys, attention over the live part of the cache.
+
 Dimension letters: T rows, V vocabulary, L layers, N query heads, H key heads, D head size, C width of the model.
+
 Llama: Touvron et al. 2023 (https://arxiv.org/abs/2302.13971); rotary embedding: Su et al. 2021
 (https://arxiv.org/abs/2104.09864); grouped queries: Ainslie et al. 2023 (https://arxiv.org/abs/2305.13245).
 """
@@ -39,7 +41,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """Weights of one layer. Rows of `qkv` are queries, keys, values; of `gate_up` the gate, then the up half.
+    """The weights of one layer. Rows of `qkv` are queries, keys, values; of `gate_up` the gate, then the up half.
 
     Rows of queries and keys are permuted so that the two halves of a rotary pair stand side by side.
     """
@@ -57,7 +59,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """All that was learnt. Embedding and head may be one tensor; padding ids of the vocabulary are cut off the head."""
+    """All weights. Embedding and head may be one tensor; padding ids of the vocabulary are cut off the head."""
 
     embedding: Tensor  # (V, C)
     layers: Sequence[Layer]
@@ -67,19 +69,19 @@ class Weights:
 
     @property
     def is_tied(self) -> bool:
-        """Whether embedding and head are one."""
+        """Whether embedding and head are one tensor."""
         return self.head.data_ptr() == self.embedding.data_ptr()
 
     @property
     def num_parameters(self) -> int:
-        """Counted once where weights are tied."""
+        """The number of weights; tied ones count once."""
         layers = [getattr(layer, name) for layer in self.layers for name in Layer.__slots__]
         every = [self.embedding, self.norm, *layers, *([] if self.is_tied else [self.head])]
         return sum(weight.numel() for weight in every if weight is not None)
 
 
 def new_cache(shape: Shape, dtype: torch.dtype, device: torch.device) -> KVCache[Blocks]:
-    """An empty cache for one sequence of a model of this shape."""
+    """Make an empty cache for one sequence of a model of this shape."""
     store = Blocks(
         layers=shape.layers,
         kv_heads=shape.kv_heads,
@@ -98,7 +100,7 @@ class Decoder:
         self.shape = shape
         self.chunk = self.prefill_width = CHUNK
         self.has_own_threads = False
-        # All steps run at the width that the row-invariance probe finds, padded where there are fewer rows.
+        # All steps run at the width that the row-invariance probe finds; fewer rows are padded to it.
         self.capabilities = Capabilities(max_chains=MAX_CHAINS, skips_layers=shape.layers > 1)
         self._weights = weights
         self._hidden: Tensor | None = None
@@ -106,45 +108,45 @@ class Decoder:
         self._chains: Chains | None = None
 
     def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> Decoder:
-        """The model without the layers that are not kept; the weights are shared."""
-        del is_trial  # nothing is prepared for speed
+        """Return the model with the kept layers only; the weights are shared."""
+        del is_trial  # this model prepares nothing for speed in any case
         layers = [self._weights.layers[i] for i in kept]
         return Decoder(replace(self.shape, layers=len(layers)), replace(self._weights, layers=layers))
 
     @property
     def num_layers(self) -> int:
-        """Of the model, or of its stretch of one."""
+        """The number of layers of the model, or of its stretch of one."""
         return self.shape.layers
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device that the weights are on."""
         return self._weights.embedding.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are stored in."""
+        """The dtype of the stored weights."""
         return self._weights.embedding.dtype
 
     @property
     def num_parameters(self) -> int:
-        """Counted once where embedding and head are tied."""
+        """The number of weights; a tied head counts once."""
         return self._weights.num_parameters
 
     def new_cache(self) -> KVCache[Blocks]:
-        """An empty cache for one sequence; a CPU keeps keys and values in float32, where small products are fastest."""
+        """Make an empty cache for one sequence; a CPU keeps it in float32, where small products are fastest."""
         return new_cache(self.shape, torch.float32 if self.device.type == "cpu" else self.dtype, self.device)
 
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
-        """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
+        """Return logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commit nothing."""
         hidden = self.forward(padded(token_ids, self.capabilities.step_width), cache)
         self._hidden = hidden[: len(token_ids)]
         return self.logits(hidden)[: len(token_ids)]
 
     @torch.inference_mode()
     def step_chains(self, chains: Sequence[Sequence[int]], cache: KVCache[Blocks]) -> list[Tensor]:
-        """Logits (T, V) of each of 1 to `max_chains` chains, as `step` gives them; `step_width` rows in all."""
+        """Return logits (T, V) of each of 1 to `max_chains` chains, as `step` gives them; `step_width` rows in all."""
         self._tails = self._tails or Tails(cache.store)
         width = self.capabilities.step_width
         place = self._chains = Chains(chains, cache, self._tails, width=width, heads=self.shape.heads)
@@ -155,7 +157,7 @@ class Decoder:
 
     @torch.inference_mode()
     def keep_chain(self, number: int, num_tokens: int) -> None:
-        """Write the slots of the first tokens of a chain of the last `step_chains` into its cache; commits nothing."""
+        """Write the slots of a chain's first tokens, from the last `step_chains`, into its cache; commit nothing."""
         assert self._chains is not None
         self._chains.keep(number, num_tokens)
 
@@ -168,28 +170,31 @@ class Decoder:
 
     @torch.inference_mode()
     def advance(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
-        """Compute and commit 1 to `chunk` tokens; logits (V,) after the last. Rows are not padded: for drafts."""
+        """Compute and commit 1 to `chunk` tokens; return logits (V,) after the last.
+
+        Rows are not padded: for drafts.
+        """
         hidden = self.forward(token_ids, cache)
         cache.commit(token_ids)
         return self.logits(hidden[-1:])[0]
 
     @property
     def hidden_width(self) -> int:
-        """C of `hidden`."""
+        """The width C of `hidden`."""
         return self.shape.width
 
     def hidden(self) -> Tensor | None:
-        """(T, C) of the last step's rows, before the last norm, valid until the next call."""
+        """Return hidden states (T, C) of the last step's rows, before the last norm, valid until the next call."""
         return self._hidden
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """(T, V) from the last layer's (T, C)."""
+        """Return logits (T, V) from the last layer's hidden states (T, C)."""
         return F.linear(self._rms_norm(hidden, self._weights.norm), self._weights.head)
 
     @torch.inference_mode()
     def forward(self, token_ids: Sequence[int], cache: KVCache[Blocks]) -> Tensor:
-        """Last hidden states (T, C) of tokens at the cache's end; writes their slots and commits nothing."""
+        """Return the last hidden states (T, C) of tokens at the cache's end; write their slots and commit nothing."""
         return self._forward(token_ids, CacheEnd(cache, len(token_ids), self.shape.heads))
 
     def _forward(self, token_ids: Sequence[int], place: RowPlacement) -> Tensor:
@@ -199,7 +204,7 @@ class Decoder:
     def run_stage(
         self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Outputs
     ) -> Rows:
-        """See `stages.Stage`."""
+        """Compute this stretch of a pipeline's layers; see `Stage.run_stage`."""
         hidden = self._embed(token_ids) if entry is None else entry.to(self.device)
         hidden = self._through(hidden, CacheEnd(cache, len(hidden), self.shape.heads))
         if wanted is Outputs.NOTHING or not self._weights.head.numel():
@@ -207,7 +212,7 @@ class Decoder:
         return Rows(hidden, self.logits(hidden if wanted is Outputs.ALL else hidden[-1:]))
 
     def _embed(self, token_ids: Sequence[int]) -> Tensor:
-        """Hidden states (T, C) before the first layer."""
+        """Return hidden states (T, C) before the first layer."""
         return self._weights.embedding[torch.tensor(token_ids, device=self.device)]
 
     def _through(self, hidden: Tensor, place: RowPlacement) -> Tensor:
@@ -221,7 +226,7 @@ class Decoder:
         return hidden
 
     def _project(self, normed: Tensor, layer: Layer, rotary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (T, N, D), keys and values (T, H, D)."""
+        """Return queries (T, N, D), keys and values (T, H, D)."""
         heads, kv_heads, head_dim = self.shape.heads, self.shape.kv_heads, self.shape.head_dim
         qkv = F.linear(normed, layer.qkv, layer.qkv_bias).view(len(normed), heads + 2 * kv_heads, head_dim)
         query, key, value = qkv.split((heads, kv_heads, kv_heads), dim=1)
@@ -238,12 +243,12 @@ class Decoder:
 
 
 def _rotate(heads: Tensor, rotary: Tensor) -> Tensor:
-    """Turn (T, heads, D) pairs by their position's angles; float32."""
+    """Rotate (T, heads, D) pairs by their position's angles; float32."""
     pairs = torch.view_as_complex(heads.float().unflatten(-1, (-1, 2)).contiguous())
     return torch.view_as_real(pairs * rotary).flatten(-2)
 
 
 def rotary_table(num_positions: int, inverse_frequencies: Tensor) -> Tensor:
-    """Unit complex numbers (num_positions, 1, D / 2) for `inverse_frequencies` (D / 2,), computed in float64."""
+    """Return unit complex numbers (num_positions, 1, D / 2) for `inverse_frequencies` (D / 2,), computed in float64."""
     angles = torch.outer(torch.arange(num_positions, dtype=torch.float64), inverse_frequencies.double())
     return torch.polar(torch.ones_like(angles), angles).to(torch.complex64).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""The rotary frequencies that a model's config.json asks for: plain, or stretched as Llama 3 does.
+"""Computes the rotary frequencies that a model's config.json asks for: plain, or stretched as Llama 3 does.
 
 Reads both forms of transformers: `rope_theta` with `rope_scaling`, and `rope_parameters`. Expects numbers that
 `model_config.py` has checked.
@@ -20,7 +20,7 @@ DEFAULT_THETA = 10_000.0
 
 
 def inverse_frequencies(config: Mapping[str, Any], head_dim: int) -> Tensor:
-    """(head_dim / 2,) float64. Raises `ModelError` for a kind of scaling that is not supported."""
+    """Return (head_dim / 2,) float64 frequencies. Raises `ModelError` for an unsupported kind of scaling."""
     rope = rope_settings(config)
     theta = float(rope.get("rope_theta") or config.get("rope_theta") or DEFAULT_THETA)
     plain = theta ** -(torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
@@ -37,7 +37,7 @@ def inverse_frequencies(config: Mapping[str, Any], head_dim: int) -> Tensor:
 
 
 def _llama3(plain: Tensor, rope: Mapping[str, Any]) -> Tensor:
-    """Long waves are stretched, short ones kept, those between blended (Llama 3.1, https://arxiv.org/abs/2407.21783)."""
+    """Stretch long waves, keep short ones, and blend those between (Llama 3.1, https://arxiv.org/abs/2407.21783)."""
     factor, low, high = (_number(rope, key) for key in ("factor", "low_freq_factor", "high_freq_factor"))
     original = _number(rope, "original_max_position_embeddings")
     wave = 2 * math.pi / plain

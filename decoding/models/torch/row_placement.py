@@ -1,9 +1,9 @@
-"""Where the rows of a pass stand: behind one another at a cache's end, or as several chains that begin there.
+"""Places the rows of a pass: in sequence at a cache's end, or as several chains that begin there.
 
 Every chain has a tail of its own: a copy of the cache's last, partly filled block and the blocks behind it, so that a
 slot is a position for every row, and each number is what a step for that chain alone would give, to the bit. The usual
-way, one block of rows with a mask for the tree (Miao et al. 2023, https://arxiv.org/abs/2305.09781), gives the same
-only up to rounding. Dimension letters as in decoder.py; Z chains.
+way, one block of rows with a mask for the tree (Miao et al. 2023, https://arxiv.org/abs/2305.09781), gives equal
+numbers only up to rounding. Dimension letters as in decoder.py; Z chains.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ TAIL_BLOCKS = 2  # a step is shorter than a block
 
 
 class RowPlacement(Protocol):
-    """Where the rows of a pass stand; a layer's keys and values go there before its rows look at them."""
+    """The places of a pass's rows; a layer's keys and values are stored there before its rows look at them."""
 
     @property
     def positions(self) -> slice | Tensor:
-        """(T,) of the rows."""
+        """The positions (T,) of the rows."""
 
     def attend_and_store(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Write keys and values (T, H, D) of layer `index` and attend with `query` (T, N, D): (T, N D)."""
+        """Store keys and values (T, H, D) of layer `index` and attend with `query` (T, N, D): return (T, N D)."""
 
 
 class CacheEnd:
-    """Rows that follow the end of a cache, one behind the other."""
+    """Rows that follow the end of a cache in sequence."""
 
     def __init__(self, cache: KVCache[Blocks], num_rows: int, heads: int) -> None:
         """`heads` is the number of query heads, N."""
@@ -43,7 +43,7 @@ class CacheEnd:
         self._mask = block_mask(self._start, num_rows, heads // kv_heads, device, torch.float32)
 
     def attend_and_store(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """See `Place`."""
+        """Store keys and values in the cache and attend to it; see `RowPlacement`."""
         head_dim, num_blocks = query.shape[-1], len(self._mask)
         keys, values = self._store.keys[index], self._store.values[index]
         self._write(keys, key)
@@ -63,17 +63,17 @@ class CacheEnd:
 
 
 class Tails:
-    """Room for the tails of `MAX_CHAINS` chains, and of one more that padding rows stand in."""
+    """Memory for the tails of `MAX_CHAINS` chains, and of one more for padding rows."""
 
     def __init__(self, store: Blocks) -> None:
         layers, _, kv_heads, _, head_dim = store.keys.shape
         shape = (layers, MAX_CHAINS + 1, TAIL_BLOCKS, kv_heads, BLOCK, head_dim)
-        # Zeros and not leftovers of the allocator: a NaN there would survive the mask.
+        # Zeros and not uninitialised memory: a NaN there would survive the mask.
         self.keys = torch.zeros(shape, dtype=store.keys.dtype, device=store.keys.device)
         self.values = torch.zeros_like(self.keys)
 
     def keep(self, number: int, num_tokens: int, store: Blocks, start: int) -> None:
-        """Copy the slots of a chain's first tokens, which stand from `start` on, into a cache."""
+        """Copy the slots of a chain's first tokens, from slot `start` on, into a cache."""
         num_main, taken = start // BLOCK, 0
         while taken < num_tokens:
             block, slot = divmod(start + taken, BLOCK)
@@ -117,7 +117,7 @@ class Chains:
         self._mask.masked_fill_(slots > (in_block + offsets).repeat(groups).view(1, 1, -1, 1), -torch.inf)
 
     def attend_and_store(self, index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """See `Place`."""
+        """Store keys and values in the chains' tails and attend to cache and tails; see `RowPlacement`."""
         tails = Stored(self._tails.keys[index], self._tails.values[index])
         tails.keys[self._chain, self._block, :, self._slot] = key.to(tails.keys.dtype)
         tails.values[self._chain, self._block, :, self._slot] = value.to(tails.values.dtype)
@@ -132,10 +132,10 @@ class Chains:
 
 
 def _below_one_another(query: Tensor, kv_heads: int) -> Tensor:
-    """(H, N/H * T, D) from (T, N, D): the query heads that share a key head."""
+    """Return (H, N/H * T, D) from (T, N, D): the query heads that share a key head below one another."""
     return query.transpose(0, 1).reshape(kv_heads, -1, query.shape[-1])
 
 
 def _side_by_side(mixed: Tensor, num_rows: int) -> Tensor:
-    """(T, N D) from (H, N/H * T, D)."""
+    """Return (T, N D) from (H, N/H * T, D)."""
     return mixed.view(-1, num_rows, mixed.shape[-1]).transpose(0, 1).reshape(num_rows, -1)

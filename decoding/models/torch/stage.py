@@ -1,4 +1,4 @@
-"""A stretch of a model's layers on one device: what it is asked for by a model that is made of several.
+"""Defines a stretch of a model's layers on one device, as a part of a model that is spread over several.
 
 Dimension letters: T rows, V vocabulary, C width of the model.
 """
@@ -16,7 +16,7 @@ from decoding.kv_cache import Blocks, KVCache
 
 
 class Outputs(Enum):
-    """What a pass is for."""
+    """The purpose of a pass, which decides what it has to return."""
 
     ALL = "the logits of every row"
     LAST = "those of the last real row"
@@ -24,33 +24,33 @@ class Outputs(Enum):
 
 
 class Rows(NamedTuple):
-    """What came out of a stage: states (T, C) behind its layers, and of the last stage logits (T or 1, V) if wanted."""
+    """The result of a stage: states (T, C) behind its layers, and of the last stage logits (T or 1, V) if wanted."""
 
     hidden: Tensor
     logits: Tensor | None
 
 
 class Stage(Protocol):
-    """Layers that follow one another. The first stage embeds tokens, the last one has a norm and a head."""
+    """Consecutive layers. The first stage embeds tokens, the last one has a norm and a head."""
 
     @property
     def num_layers(self) -> int:
-        """How many."""
+        """The number of its layers."""
 
     @property
     def chunk(self) -> int:
-        """Tokens of a prompt that are read together."""
+        """The number of a prompt's tokens that are read together."""
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device that the weights are on."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """What states are stored in."""
+        """The dtype of hidden states."""
 
     def new_cache(self) -> KVCache[Blocks]:
-        """Keys and values of these layers."""
+        """Make keys and values for these layers."""
 
     def run_stage(
         self, token_ids: Sequence[int], entry: Tensor | None, cache: KVCache[Blocks], wanted: Outputs

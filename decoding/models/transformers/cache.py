@@ -1,8 +1,8 @@
-"""Lends models of transformers our attention: keys and values that are rolled back by moving an end, summed by blocks.
+"""Gives models of transformers our attention: a cache with rollback by moving an end, sums by blocks.
 
 A model that asks transformers' table of attention functions can be given `attention.attend`, whose result for a row
-doesn't depend on the row's place, and a cache layer that shows it only the live blocks. Knows nothing of what the
-model does besides.
+doesn't depend on the row's place, and a cache layer that shows it only the live blocks. Knows nothing of what the model
+does besides.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NAME: Final = "tabcast_blocks"
 
 
 class BlockLayer(StaticLayer):
-    """One layer's keys and values, (1, H, capacity, D); `length` is set from outside before each forward pass."""
+    """The keys and values of one layer, (1, H, capacity, D); `length` is set from outside before each forward pass."""
 
     keys: Tensor
     values: Tensor
@@ -34,13 +34,13 @@ class BlockLayer(StaticLayer):
         self.length = 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        """Allocate; a CPU keeps float32, in which small products are fastest there."""
+        """Allocate memory; a CPU keeps float32, in which small products are fastest there."""
         if key_states.device.type == "cpu":
             key_states, value_states = key_states.float(), value_states.float()
         super().lazy_initialization(key_states, value_states)
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Write (1, H, T, D) at the end; return what is live, in whole blocks."""
+        """Write (1, H, T, D) at the end; return the live part, in whole blocks."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         end = self.length + key_states.shape[-2]
@@ -51,11 +51,11 @@ class BlockLayer(StaticLayer):
         return self.keys[:, :, :live], self.values[:, :, :live]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Width of the mask for the next `query_length` rows, and the slot it begins at."""
+        """Return the width of the mask for the next `query_length` rows, and the slot it begins at."""
         return _whole_blocks(self.length + query_length), 0
 
     def get_seq_length(self) -> int:
-        """Where the next row goes."""
+        """Return the slot where the next row goes."""
         return self.length
 
 
@@ -63,18 +63,18 @@ class BlockStore:
     """The layers of one sequence, in the form that a model of transformers takes."""
 
     def __init__(self, num_layers: int, capacity: int) -> None:
-        # A layer that shares another's keys, or has none, leaves its own alone: it takes no memory then.
+        # A layer that shares another's keys, or has none, never initialises its own, which then takes no memory.
         self.layers = [BlockLayer(capacity) for _ in range(num_layers)]
         self.cache = Cache(layers=list(self.layers))
 
     def seek(self, length: int) -> None:
-        """The next rows go behind the first `length` slots, whatever lies there."""
+        """Move the end to `length`: the next rows go there, over whatever lies there."""
         for layer in self.layers:
             layer.length = length
 
     @property
     def num_bytes(self) -> int:
-        """Memory that it takes; nothing before the first row."""
+        """The memory in bytes; 0 before the first row."""
         ready = [layer for layer in self.layers if layer.is_initialized]
         return sum(store.numel() * store.element_size() for layer in ready for store in (layer.keys, layer.values))
 
@@ -95,7 +95,7 @@ class BlockAttention:
         scaling: float | None = None,
         **options: Any,
     ) -> tuple[Tensor, None]:
-        """(1, T, N, E) of queries (1, N, T, D) over live keys (1, H, S, D) and values (1, H, S, E), E <= D.
+        """Return (1, T, N, E) of queries (1, N, T, D) over live keys (1, H, S, D) and values (1, H, S, E), E <= D.
 
         Raises `NotImplementedError` for what `attend` can't do: soft caps, sinks, biases by position.
         """
@@ -107,7 +107,7 @@ class BlockAttention:
         _, kv_heads, num_slots, value_dim = value.shape
         # Query heads that share a key head stand below one another: (H, N/H * T, D).
         rows = query[0].to(key.dtype).reshape(kv_heads, -1, head_dim)
-        missing = -num_slots % BLOCK  # none with our cache, some where the model is asked without one
+        missing = -num_slots % BLOCK  # 0 with our cache, more where the model is called without one
         mask = F.pad(attention_mask[0, 0], (0, missing), value=-torch.inf).view(num_rows, -1, BLOCK).transpose(0, 1)
         mask = mask.repeat(1, num_heads // kv_heads, 1)
         keys, values = (_blocks(F.pad(part, (0, head_dim - part.shape[-1], 0, missing))) for part in (key, value))
@@ -126,13 +126,16 @@ def register() -> None:
 
 
 def _blocks(part: Tensor) -> Tensor:
-    """(1, H, S, D) as (S / 64, H, 64, D)."""
+    """Return (1, H, S, D) as (S / 64, H, 64, D)."""
     blocks: Tensor = part[0].unflatten(1, (-1, BLOCK))
     return blocks.transpose(0, 1)
 
 
 def _mask(*, allow_is_causal_skip: bool = True, **arguments: Any) -> Tensor:
-    """(1, 1, T, S): 0 where a row may look, −inf where not. Never left out, because the slots are whole blocks."""
+    """Return (1, 1, T, S): 0 where a row may look, −inf where not.
+
+    Never left out, because the slots are whole blocks.
+    """
     allowed = sdpa_mask(**arguments, allow_is_causal_skip=False)
     assert isinstance(allowed, Tensor)
     mask: Tensor = torch.zeros(allowed.shape, dtype=torch.float32, device=allowed.device)

@@ -1,4 +1,4 @@
-"""Says in words what failed inside of transformers, whose errors are made for programmers."""
+"""Puts errors of transformers, which are made for programmers, into words for people."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXCEPTION_NAMES: Final = re.compile(r"\b(?:\w+\.)*[A-Z]\w*(?:Error|Exception)\b[
 
 
 def in_words(error: Exception) -> str:
-    """What went wrong inside of a library, for people: its own text, less the names of exceptions that it speaks of.
+    """Return what went wrong inside of a library: its own text, without the names of exceptions in it.
 
     Some errors have no text but the name of what was looked for.
     """

@@ -22,7 +22,7 @@ from decoding.models.weights.weight_schema import FLOATS
 
 log = logging.getLogger(__name__)
 
-# Parameters that files may lack before all are counted one by one, as a share of those that they hold, and in all.
+# chosen: if a model describes so many times the parameters in its files, or so many more, each one is counted.
 MAX_LACKING: Final = 1.5
 LITTLE: Final = 10_000_000
 
@@ -49,12 +49,12 @@ def load_generic(
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are listed, and refused below
+            ignore_mismatched_sizes=True,  # they are then listed, and refused below
         )
-    except Exception as error:  # each architecture has its own ways to fail
+    except Exception as error:  # each architecture raises its own kinds of errors
         raise ModelError(f"{path} can't be read by transformers: {in_words(error)}") from None
     model, found = loaded
-    # transformers makes up what a file lacks, at random, and warns: such a model would compute nonsense.
+    # transformers fills missing weights with random numbers and only warns: such a model would compute nonsense.
     misshapen = [entry if isinstance(entry, str) else entry[0] for entry in found["mismatched_keys"]]
     if lacking := sorted(map(str, [*found["missing_keys"], *misshapen])):
         others = f" (and {len(lacking) - 1} more)" if lacking[1:] else ""
@@ -71,7 +71,7 @@ def load_generic(
 def _check_weights(folder: ModelFolder) -> None:
     """Raise `ModelError` where weights are no floats, or config.json describes far more than the files hold.
 
-    What is lacking would be made up before it is told of, whether there is memory for it or not.
+    transformers would fill missing weights with random numbers before it reports them, even beyond the memory.
     """
     if folder.config.get("quantization_config"):
         return
@@ -83,7 +83,7 @@ def _check_weights(folder: ModelFolder) -> None:
             declared = AutoConfig.from_pretrained(folder.path, local_files_only=True, trust_remote_code=False)
             model = AutoModelForCausalLM.from_config(declared, trust_remote_code=False)
         num_declared = sum(parameter.numel() for parameter in model.parameters())
-    except Exception as error:  # those that can't be built this way are built when they are read
+    except Exception as error:  # a model that can't be built without memory is only checked when it is read
         log.info("%s: its parameters were not counted: %s", folder.path.name, error)
         return
     if num_declared > MAX_LACKING * folder.num_parameters + LITTLE:

@@ -1,9 +1,11 @@
-"""Any causal language model of transformers behind the same seam as our own forward pass.
+"""Adapts any causal language model of transformers to the interface of our own forward pass.
 
 Three ways, the first that gives the model's own logits is taken:
-1. its attention is ours (`block_cache.py`): rows agree, the cache is rolled back, drafts are verified;
+
+1. its attention is ours (`cache.py`): rows agree, the cache is rolled back, drafts are verified;
 2. its own attention and cache, which only goes forward: one token a step, rebuilt where it would have to go back;
 3. as 2, and the prompt is read token by token too, for models that can't go on from a state by several tokens.
+
 So a family that nobody has tried here is slower, or refused, and never wrong. Code from a model's folder never runs.
 """
 
@@ -33,25 +35,26 @@ from decoding.models.weights.tensors import is_finite
 log = logging.getLogger(__name__)
 
 CHUNK: Final = 64
-# Padded rows of a step may stand behind the last position; a table of learned positions must hold them.
+# chosen: padding rows of a step may stand behind the last position; a table of learned positions must hold them.
 MARGIN: Final = 16
 NUM_CHECKED: Final = 8
 ATTENDING: Final = {"full_attention", "sliding_attention", "chunked_attention", "dummy"}
 EXPERTS: Final = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-# Of the logits' own size, median of the rows' norms: what rounding may do, and no wrong mask or position leaves.
+# chosen: the allowed error, relative to the logits' size (median of the rows' norms). Rounding stays below it; a wrong
+# mask or position doesn't.
 TOLERANCE: Final = {torch.float32: 0.01, torch.float16: 0.05, torch.bfloat16: 0.15}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenericShape:
-    """See `language_model.Sizes`."""
+    """The sizes of a model of transformers; see `language_model.Sizes`."""
 
     vocabulary: int
     max_len: int
 
 
 class ForwardStore:
-    """A cache of transformers that only goes forward, and how many tokens it has seen."""
+    """A cache of transformers without rollback, and how many tokens it has seen."""
 
     def __init__(self, config: Any) -> None:
         self._config = config
@@ -59,13 +62,13 @@ class ForwardStore:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that it takes by now."""
+        """The memory in bytes that it takes by now."""
         held = [value for layer in self.cache.layers for value in vars(layer).values()]
         parts = [part for value in held for part in (value.values() if isinstance(value, dict) else [value])]
         return sum(part.numel() * part.element_size() for part in parts if isinstance(part, Tensor))
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Drop all tokens, so that the cache is as good as new."""
         self.cache = DynamicCache(config=self._config)
         self.num_seen = 0
 
@@ -105,22 +108,22 @@ class GenericModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device that the weights are on."""
         return torch.device(self._model.device)
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are stored in."""
+        """The dtype of the stored weights."""
         dtype: torch.dtype = self._model.dtype
         return dtype
 
     @property
     def num_parameters(self) -> int:
-        """Counted once where weights are tied."""
+        """The number of weights; tied ones count once."""
         return sum(parameter.numel() for parameter in self._model.parameters())
 
     def new_cache(self) -> KVCache[Store]:
-        """An empty cache for one sequence."""
+        """Make an empty cache for one sequence."""
         capacity = -(-self.shape.max_len // BLOCK) * BLOCK + BLOCK
         if not self.can_roll_back:
             return KVCache(ForwardStore(self._config), capacity=capacity, can_roll_back=False)
@@ -128,7 +131,7 @@ class GenericModel:
 
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], cache: KVCache[Store]) -> Tensor:
-        """Logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commits nothing."""
+        """Return logits (T, V) after each of 1 to `step_width` tokens that follow the cache's end; commit nothing."""
         rows = padded(token_ids, self.capabilities.step_width)
         return self._forward(rows, cache, len(rows))[: len(token_ids)]
 
@@ -141,21 +144,21 @@ class GenericModel:
 
     @torch.inference_mode()
     def advance(self, token_ids: Sequence[int], cache: KVCache[Store]) -> Tensor:
-        """Compute and commit 1 to `chunk` tokens; logits (V,) after the last."""
+        """Compute and commit 1 to `chunk` tokens; return logits (V,) after the last."""
         logits = self._forward(token_ids, cache, 1)
         cache.commit(token_ids)
         return logits[0]
 
     @property
     def hidden_width(self) -> int:
-        """Nothing is told of hidden states."""
+        """Always 0: hidden states are not available."""
         return 0
 
     def hidden(self) -> None:
-        """What stands before the last norm is not told alike by all families."""
+        """Return None, since families differ in what they report before the last norm."""
 
     def _forward(self, token_ids: Sequence[int], cache: KVCache[Store], num_logits: int) -> Tensor:
-        """Logits (num_logits, V) of the last of the tokens; writes their slots and commits nothing."""
+        """Return logits (num_logits, V) of the last of the tokens; write their slots and commit nothing."""
         store = cache.store
         if isinstance(store, BlockStore):
             store.seek(len(cache))
@@ -165,7 +168,7 @@ class GenericModel:
         return self._run_forward(token_ids, store, num_logits)
 
     def _rebuild(self, store: ForwardStore, cache: KVCache[Store]) -> None:
-        """Compute what the cache should hold, in the pieces in which it was computed first."""
+        """Compute again what the cache should hold, in the pieces in which it was computed first."""
         store.reset()
         for start in range(0, cache.num_chunked, self.chunk):
             self._run_forward(cache.token_ids[start : start + self.chunk], store, 1)
@@ -215,7 +218,7 @@ class GenericModel:
         raise ModelError(f"{kind} models can't be decoded token by token here ({problem})")
 
     def _try_blocks(self, token_ids: list[int], expected: Tensor) -> str:
-        """Put our attention in; say why it must not be, having put the old one back, or "" where it gave the same."""
+        """Put our attention in. If it gives other logits, restore the old one and return why; else return ""."""
         self._layer_types = [str(kind) for kind in get_layer_types_and_kwargs(self._config)[0]]
         if self._cache_name != "past_key_values" or (others := sorted({*self._layer_types} - ATTENDING)):
             kinds = ", ".join(others) if self._cache_name == "past_key_values" else "recurrent"
@@ -241,7 +244,7 @@ class GenericModel:
         cache = self.new_cache()
         rows: list[Tensor] = []
         try:
-            # In two, because going on from a state by several tokens is what some recurrent models get wrong.
+            # In two pieces, because some recurrent models can't go on from a state by several tokens correctly.
             for start in range(0, self.chunk, self.chunk // 2):
                 self.advance(token_ids[start : start + self.chunk // 2], cache)
             for token_id in token_ids[self.chunk :]:
@@ -255,7 +258,7 @@ class GenericModel:
 
 
 def _num_positions(config: Any) -> int:
-    """How long a sequence may be; rotary angles that change with the length stay on this side of the change."""
+    """Return how long a sequence may be; where rotary angles change with the length, up to that change."""
     rope = getattr(config, "rope_parameters", None) or {}
     positions = getattr(config, "max_position_embeddings", None) or sys.maxsize
     if isinstance(rope, dict) and rope.get("rope_type") in ("dynamic", "longrope"):

@@ -1,1 +1,1 @@
-"""Reads weights as they lie on the disk: one file for each format."""
+"""Reads weights from disk, in one module for each format."""

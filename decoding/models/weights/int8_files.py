@@ -1,8 +1,8 @@
-"""The form of weights that are stored in int8: a matrix and, beside it, a factor for each of its rows.
+"""Defines the file form of int8 weights: a matrix and, beside it, a factor for each of its rows.
 
 Symmetric rounding to nearest with absolute maxima: Dettmers et al. 2022, LLM.int8() (https://arxiv.org/abs/2208.07339),
-without its outliers, which models of this size don't have. This is how a model lies on the disk; how an engine
-computes is another matter (`quantize`). Knows no architecture and no file.
+without its outliers, which models of this size don't have. This is how a model lies on the disk; how an engine computes
+is another matter (`quantize`). Knows no architecture and no file.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ PATTERN = "int8-*.safetensors"
 
 
 def round_rows(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Int8 (outputs, inputs) and float32 factors (outputs,) of a matrix."""
+    """Return int8 (outputs, inputs) and float32 factors (outputs,) of a matrix."""
     values = matrix.detach().float().cpu()
     factors = values.abs().amax(dim=1).clamp(min=1e-12) / 127
     return (values / factors[:, None]).round().to(torch.int8), factors
 
 
 def restore_rows(rounded: Tensor, factors: Tensor) -> Tensor:
-    """The float32 matrix (outputs, inputs) that they stand for."""
+    """Return the float32 matrix (outputs, inputs) from `round_rows`."""
     return rounded.float() * factors.float()[:, None]

@@ -1,6 +1,6 @@
-"""The tensors of a model by name, from safetensors files, also where they are stored in int8, or from GGUF files.
+"""Reads the tensors of a model folder by name, from one safetensors file or several, also those stored in int8.
 
-Knows no architecture: which tensors there have to be is a schema's affair (`weight_schema.py`).
+Knows no architecture: a schema says which tensors must exist (`weight_schema.py`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from decoding.models.gguf.tensor_table import StoredTensor
 from decoding.models.weights.int8_files import FACTORS, restore_rows
 from decoding.models.weights.weight_schema import Schema, check
 
-# What torch can add up; rarer kinds are widened first.
+# torch can sum these dtypes; rarer ones are widened first.
 COMMON: Final = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 class Tensors:
-    """Read from the disk as they are asked for, onto a device and into a dtype."""
+    """Reads tensors from disk as they are asked for, onto a device and into a dtype."""
 
     def __init__(
         self, folder: Path, entries: Mapping[str, Entry], schema: Schema, device: torch.device, dtype: torch.dtype
@@ -39,21 +39,21 @@ class Tensors:
 
     @property
     def names(self) -> list[str]:
-        """All that the schema names."""
+        """The names of all tensors of the schema."""
         return list(self._schema)
 
     def on(self, device: torch.device) -> Tensors:
-        """The same tensors, read onto another device."""
+        """Return a reader of the folder's tensors onto another device."""
         other = copy(self)
         other._device = device
         return other
 
     def to_device(self, tensor: Tensor) -> Tensor:
-        """A tensor that was read onto another device."""
+        """Move a tensor that was read onto another device."""
         return tensor.to(self._device)
 
     def take(self, name: str) -> Tensor:
-        """A tensor of the schema, on device. Raises `ModelError` if it holds no proper numbers."""
+        """Read a tensor of the schema onto the device. Raises `ModelError` if it holds numbers that aren't finite."""
         stored = self._read(name)
         if stored.shape != self._schema[name]:
             raise ModelError(f"{self._entries[name].file} was changed while it was read: load it again")
@@ -99,7 +99,7 @@ def _or_wider(dtype: torch.dtype) -> torch.dtype:
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are finite.
+    """Return whether all numbers are finite.
 
     A sum takes a fraction of the time of `isfinite`, and is finite unless a number isn't, or the sum itself overflows.
     """

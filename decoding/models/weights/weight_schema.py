@@ -1,9 +1,8 @@
-"""Which tensors a model has to have, derived from its checked sizes, and the one place where a folder's are held to it.
+"""Derives from a model's checked sizes which tensors it must have, and checks a folder's tensors against that.
 
-The compiled kernels work on addresses and look nowhere: a matrix with a row too many is memory overwritten. So no
-tensor reaches them, or any other forward pass, that isn't in a schema, under its name, in its shape, and of floats or
-of int8 with the factors of its rows.
-Dimension letters as in decoder.py; F width of the feed-forward part.
+The compiled kernels work on addresses without checks: a matrix with a row too many is memory overwritten. So no tensor
+reaches them, or any other forward pass, that isn't in a schema, under its name, in its shape, and of floats or of int8
+with the factors of its rows. Dimension letters as in decoder.py; F width of the feed-forward part.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ MAX_STATE_WIDTH: Final = 2**14
 
 
 def decoder_schema(sizes: DecoderSizes) -> Schema:
-    """The tensors of a model of our own forward pass."""
+    """Return the tensors of a model for our own forward pass."""
     schema: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (sizes.vocabulary, sizes.width)}
     if not sizes.is_tied:
         schema["lm_head.weight"] = (sizes.vocabulary, sizes.width)
@@ -36,12 +35,12 @@ def decoder_schema(sizes: DecoderSizes) -> Schema:
 
 
 def heads_schema(entries: Mapping[str, Entry], folder: Path, *, num_heads: int, width: int, vocabulary: int) -> Schema:
-    """The tensors of heads on a target's hidden state; their own width and their padding are what the files say.
+    """Return the tensors of heads on a target's hidden state; the files tell their own width and padding.
 
     Args:
         entries: of the heads' folder.
         folder: for messages.
-        num_heads: that heads.json tells of.
+        num_heads: by heads.json.
         width: of the target's hidden state.
         vocabulary: how many tokens an embedding has to have at least.
 
@@ -64,7 +63,7 @@ def heads_schema(entries: Mapping[str, Entry], folder: Path, *, num_heads: int, 
 def check(entries: Mapping[str, Entry], schema: Schema, folder: Path) -> None:
     """Raise `ModelError` unless a folder's tensors are those of the schema.
 
-    A head beside a tied embedding and tables of angles are left over by some tools, and nobody reads them.
+    A head beside a tied embedding, and tables of angles, which some tools leave over, are ignored.
     """
     known = set(schema)
     for name, shape in schema.items():
@@ -90,7 +89,7 @@ def check(entries: Mapping[str, Entry], schema: Schema, folder: Path) -> None:
 
 
 def _layer_schema(sizes: DecoderSizes) -> Schema:
-    """The tensors of one layer, less the beginning of their names."""
+    """Return the tensors of one layer, without the beginning of their names."""
     width, feed_forward = sizes.width, sizes.feed_forward
     rows = {
         "q": sizes.heads * sizes.head_dim,
