@@ -17,6 +17,8 @@ from decoding.errors import TabcastError
 from decoding.models import cuda
 from decoding.models.folder.model_config import read_config
 from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.folder.safetensors_headers import read_headers
+from decoding.models.gguf.split_files import is_gguf
 from decoding.models.heads import FOLDER as HEADS
 from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
@@ -129,10 +131,14 @@ def show_model(name: str, config: EngineConfig) -> Row:
     template = find_layout(read.tokenizer.get_vocab(), read.own, (), model_name=read.names, chosen=config.fim).template
     free, needed = free_bytes(device), needed_bytes(read, dtype, config.context_tokens)
     reason = read.why_not_ours(config.context_tokens)
+    computed_by = "our own forward pass"
+    if reason:
+        computed_by = f"nothing here ({reason} in a GGUF file)" if read.is_file else f"transformers ({reason})"
     return {
         "name": name or "bundled",
         "path": str(folder),
         "architecture": read.config["model_type"],
+        "weights": read.stored_as,
         "parameters": f"{read.num_parameters / 1e6:.1f} M",
         "tokens": read.num_token_ids,
         "context": read.config.get("max_position_embeddings", ""),
@@ -140,10 +146,10 @@ def show_model(name: str, config: EngineConfig) -> Row:
         "middle": "none: it gets the text before the cursor alone" if template is None else " ".join(template.parts),
         "order": "" if template is None else template.order.replace("_", " "),
         "drafters": _drafters_of(folder),
-        "computed_by": f"transformers ({reason})" if reason else "our own forward pass",
+        "computed_by": computed_by,
         "device": _describe_device(device, dtype),
         "memory": f"{needed / GIB:.2f} GiB needed" + ("" if free is None else f", {free / GIB:.1f} GiB free"),
-        "ok": free is None or needed <= free,
+        "ok": (free is None or needed <= free) and not (reason and read.is_file),
     }
 
 
@@ -200,11 +206,14 @@ def as_text(rows: list[Row]) -> str:
 def _model_row(name: str, role: str, path: Path, *, selected: bool) -> Row:
     row: Row = {"name": name, "role": role, "path": str(path), "selected": selected}
     try:
-        architecture = str(read_config(path)["model_type"])
+        config = read_config(path)
     except TabcastError as error:
         return {**row, "ok": False, "error": str(error)}
-    num_bytes = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    return {**row, "architecture": architecture, "megabytes": round(num_bytes / 1e6, 1), "note": architecture}
+    architecture, weights = str(config["model_type"]), (config.get("tabcast") or {}).get("weights")
+    files = {entry.file for entry in read_headers(path).values()} if is_gguf(path) else path.glob("*.safetensors")
+    num_bytes = sum(file.stat().st_size for file in files)
+    note = f"{architecture}, {weights}" if weights else architecture
+    return {**row, "architecture": architecture, "megabytes": round(num_bytes / 1e6, 1), "note": note}
 
 
 def _describe_device(device: torch.device, dtype: torch.dtype) -> str:

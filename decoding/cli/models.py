@@ -24,7 +24,8 @@ from decoding.storage import hub
 from decoding.storage.user_config import set_engine_values
 
 EPILOG: Final = """\
-NAME is a model of the Hugging Face hub (owner/model) that was pulled, a folder (./models/mine), or bundled.
+NAME is a model of the Hugging Face hub (owner/model) that was pulled, a folder (./models/mine), a GGUF file
+(./models/mine.gguf), or bundled.
 
 examples:
   tabcast models                                          what there is, and what this machine can hold

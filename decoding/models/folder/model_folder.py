@@ -68,12 +68,15 @@ class ModelFolder:
         return is_gguf(self.path)
 
     @property
-    def kinds(self) -> Counter[str]:
-        """How many weights are stored in which type."""
+    def stored_as(self) -> str:
+        """In which types most weights are stored, and what people call the mixture."""
         counts: Counter[str] = Counter()
         for entry in self.entries.values():
             counts[entry.dtype] += math.prod(entry.shape)
-        return counts
+        shares = [(kind, round(100 * count / max(1, counts.total()))) for kind, count in counts.most_common()]
+        listed = ", ".join(f"{kind} {percent} %" for kind, percent in shares if percent)
+        mixture = self.own.get("weights")
+        return f"{mixture} ({listed})" if mixture else listed
 
     @property
     def begin_token_ids(self) -> list[int]:

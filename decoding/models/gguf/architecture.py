@@ -57,6 +57,12 @@ IN_LAYER: Final[Mapping[str, str]] = {
 _LAYER: Final = re.compile(r"blk\.(\d{1,4})\.(\w+)\.(weight|bias)")
 # What Granite and others multiply by, which our own forward pass doesn't.
 MULTIPLIERS: Final = ("attention.scale", "embedding_scale", "residual_scale", "logit_scale")
+# Mixtures of types by their number in a file.
+MIXTURES: Final[Mapping[int, str]] = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 21: "Q2_K_S", 25: "IQ4_NL",
+    30: "IQ4_XS", 32: "BF16",
+}  # fmt: skip
 # Tokens that end an answer of base models and of those for chats, whatever a file gives as its only end.
 ENDS: Final = (
     "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|EOT|>", "<｜end▁of▁sentence｜>", "</s>",
@@ -94,6 +100,7 @@ def describe_model(model: GgufModel) -> dict[str, Any]:
         "use_sliding_window": bool(window),
         "sliding_window": window or None,
         "eos_token_id": _end_ids(metadata),
+        "tabcast": {"weights": _mixture(metadata)},
     }
 
 
@@ -199,6 +206,12 @@ def _rope(model: GgufModel, told: _Told, head_dim: int) -> dict[str, Any]:
     if kind == "linear" and isinstance(factor, (int, float)):
         factors *= factor
     return rope | {"rope_type": "factors", "factors": factors.tolist()}
+
+
+def _mixture(metadata: Mapping[str, Value]) -> str:
+    """What people call the mixture of types in a file, "" where it doesn't say."""
+    number = metadata.get("general.file_type")
+    return MIXTURES.get(number, "") if type(number) is int else ""
 
 
 def _end_ids(metadata: Mapping[str, Value]) -> list[int]:
