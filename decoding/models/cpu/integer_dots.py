@@ -1,6 +1,6 @@
-"""Sums of products of whole numbers: weights of up to eight bits times rounded rows, by what a processor has for it.
+"""Sums products of whole numbers: weights of up to eight bits times rounded rows, by the processor's best instructions.
 
-Every path gives the same sums, because whole numbers are exact. An instruction that the processor lacks would end the
+Every path gives equal sums, because whole numbers are exact. An instruction that the processor lacks would end the
 process, so `HERE` names the paths whose instructions are known to be there; the plain one needs none.
 """
 
@@ -24,7 +24,7 @@ _LARGEST_BYTE = 2**7 - 1
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """A panel's sums of one row in the making, a vector for each part of the panel."""
+    """Unfinished sums of a panel for one row, a vector for each part of the panel."""
 
     totals: Vectors
     pending: Vectors  # shorter sums that are still to be added, if there are any
@@ -36,7 +36,7 @@ class Path(Protocol):
 
     @property
     def lanes(self) -> int:
-        """How many sums stand in one vector."""
+        """The number of sums in one vector."""
         ...
 
     @property
@@ -46,33 +46,33 @@ class Path(Protocol):
 
     @property
     def reads_halves(self) -> bool:
-        """Whether its processors turn half precision into float32."""
+        """Whether its processors convert half precision to float32."""
         ...
 
     def bias(self, bits: int) -> int:
-        """What this path takes away from stored values by itself."""
+        """Return what this path subtracts from stored values by itself."""
         ...
 
     def weights(self, builder: ir.IRBuilder, stored: ir.Value, bits: int) -> Vectors:
-        """A step's weights of a panel, ready for all rows."""
+        """Return a step's weights of a panel, ready for all rows."""
         ...
 
     def add(self, builder: ir.IRBuilder, sums: Sums, weights: Vectors, inputs: ir.Value, bits: int) -> Sums:
-        """The sums and a step's products; `inputs` are four of a row side by side."""
+        """Return the sums with a step's products; `inputs` are four of a row side by side."""
         ...
 
     def totals(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
-        """The sums as 16 numbers of 32 bits."""
+        """Return the sums as 16 numbers of 32 bits."""
         ...
 
 
 def start(builder: ir.IRBuilder, path: Path, first: ir.Value) -> Sums:
-    """Sums that begin with 16 numbers."""
+    """Return sums that start from 16 numbers."""
     return Sums(_parts(builder, first, path.lanes), [])
 
 
 class _Finished:
-    """What paths have in common that add to their totals at once."""
+    """The common part of paths that add to their totals at once."""
 
     def totals(self, builder: ir.IRBuilder, sums: Sums) -> ir.Value:
         return _joined(builder, sums.totals)
@@ -80,7 +80,7 @@ class _Finished:
 
 @dataclass(frozen=True, slots=True)
 class _FourAtOnce(_Finished):
-    """An instruction that adds four products of bytes to each of `lanes` sums."""
+    """A path by an instruction that adds four products of bytes to each of `lanes` sums."""
 
     lanes: int
     name: str
@@ -111,7 +111,7 @@ class _FourAtOnce(_Finished):
 
 @dataclass(frozen=True, slots=True)
 class _ByPairs:
-    """AVX2: sums of two products in 16 bits, as many of them as fit, then two of those in 32.
+    """The path of AVX2: sums of two products in 16 bits, as many of them as fit, then two of those in 32.
 
     Weights that could overflow are taken as signed: their absolute values times rows that have their signs.
     """
@@ -157,7 +157,7 @@ class _ByPairs:
 
 @dataclass(frozen=True, slots=True)
 class _OneByOne(_Finished):
-    """Plain multiplications, which every processor has."""
+    """The path of plain multiplications, which every processor has."""
 
     panels_for: Sequence[int] = (0, 1, 1, 1, 1)
     lanes: int = PANEL
@@ -194,7 +194,7 @@ def _arm(name: str, *, is_signed: bool) -> _FourAtOnce:
 
 
 PLAIN: Final = "plain"
-# The best first. VNNI of 256 bits is the same instruction in two encodings, one of AVX-512, one of AVX-VNNI.
+# The best path comes first. VNNI of 256 bits has two encodings, one of AVX-512, one of AVX-VNNI.
 PATHS: Final[Mapping[str, Path]] = {
     "avx512vnni": _vnni(16, (0, 4, 4, 2, 2, 1, 1, 1, 1)),
     "avxvnni": _vnni(8, (0, 2, 2, 1, 1)),
@@ -206,7 +206,7 @@ PATHS: Final[Mapping[str, Path]] = {
 
 
 def supported(features: Mapping[str, bool], processor: str) -> tuple[str, ...]:
-    """The paths, best first, whose instructions a processor has, by LLVM's names of its features and itself."""
+    """Return the paths, best first, whose instructions a processor has, by LLVM's names of its features and itself."""
 
     def has(*names: str) -> bool:
         return all(features.get(name) for name in names)
@@ -235,12 +235,12 @@ HERE: Final = _here()
 
 
 def _is_wide(bits: int) -> bool:
-    """Whether two products of a weight of so many bits may overflow 16 bits."""
+    """Return whether two products of a weight of so many bits may overflow 16 bits."""
     return 2 * ((1 << bits) - 1) * LARGEST > _LARGEST_SHORT
 
 
 def _signed(builder: ir.IRBuilder, stored: ir.Value) -> ir.Value:
-    """Bytes less 128."""
+    """Return bytes less 128, which are signed."""
     return builder.xor(stored, splat(INT8, -128, stored.type.count))
 
 
@@ -255,7 +255,7 @@ def _chosen(builder: ir.IRBuilder, vector: ir.Value, lanes: Sequence[int]) -> ir
 
 
 def _parts(builder: ir.IRBuilder, vector: ir.Value, lanes: int) -> Vectors:
-    """A vector cut into shorter ones."""
+    """Cut a vector into shorter ones."""
     count = vector.type.count
     if lanes == count:
         return [vector]
@@ -263,7 +263,7 @@ def _parts(builder: ir.IRBuilder, vector: ir.Value, lanes: int) -> Vectors:
 
 
 def _joined(builder: ir.IRBuilder, parts: Vectors) -> ir.Value:
-    """Vectors of one length, one behind the other."""
+    """Join vectors of one length in sequence."""
     while len(parts) > 1:
         both = list(range(2 * parts[0].type.count))
         mask = ir.Constant(vector_of(INT32, len(both)), both)

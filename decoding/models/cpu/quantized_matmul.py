@@ -1,4 +1,4 @@
-"""Matrix products of rounded rows with quantised weights: compiled functions by kind of weights and path."""
+"""Multiplies rounded rows with quantised weights: compiled functions by kind of weights and path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from decoding.models.cpu.simd import INT64
 
 _NAMES = tuple(PATHS)
 _KEY = 8  # more than any tile has panels
-PANELS_AT_ONCE = 4  # that all rows are multiplied with before the next ones, so that they are read from memory once
+PANELS_AT_ONCE = (
+    4  # chosen: all rows are multiplied with so many panels before the next, to read those from memory once
+)
 
 
 @intrinsic(prefer_literal=True)
@@ -52,13 +54,13 @@ def multiply_quantized_tile(
 
 
 def multiply_address(kind: int) -> int:
-    """Where the function stands that multiplies with weights of a kind, by the best path that this processor has."""
+    """Return the address of the function that multiplies with weights of a kind, by this processor's best path."""
     return address_by(kind, integer_dots.HERE[0])
 
 
 @cache
 def address_by(kind: int, path_name: str) -> int:
-    """The same by any path that this processor has; compiled when it is first asked for.
+    """Return the address of the function for a kind and a path; it is compiled at first use.
 
     The function takes rounded rows: (x, x_stride, num_rows, values, scales, inputs, num_panels, out, out_stride, 0).
     """
@@ -77,7 +79,7 @@ def address_by(kind: int, path_name: str) -> int:
             count = min(PANELS_AT_ONCE, num_panels - first)
             row = 0
             for number in range(num_tiles):
-                # Tiles of about as many rows each: 9 are 5 and 4 rather than 8 and 1.
+                # Tiles have about equally many rows: 9 become 5 and 4 rather than 8 and 1.
                 rows = (num_rows - row + num_tiles - number - 1) // (num_tiles - number)
                 panel = first
                 while panel < first + count:

@@ -30,9 +30,9 @@ from decoding.models.cpu.simd import (
     vector_of,
 )
 
-GROUP = 32  # inputs that share a scale
+GROUP = 32  # so many inputs share a scale
 RECORD_BYTES = 16
-# Where in a group's record each part stands.
+# The offsets of the parts of a group's record.
 SCALE, SCALED_SUM, LESS_SUM, LESS_LOW_SUM = 0, 4, 8, 12
 
 LARGEST = 127
@@ -41,7 +41,7 @@ _ROUNDER = 12582912.0  # 1.5 * 2^23: after it is added, the lowest bits are the 
 
 
 def row_bytes(inputs: int) -> int:
-    """How long a rounded row is; `inputs` are a multiple of `GROUP`."""
+    """Return the bytes of a rounded row; `inputs` are a multiple of `GROUP`."""
     return inputs + inputs // GROUP * RECORD_BYTES
 
 
@@ -49,7 +49,7 @@ def row_bytes(inputs: int) -> int:
 def round_groups(_typing, x, num_groups, out, records):
     """Round so many groups of float32 at address x, at least one, to `out`, and write their records.
 
-    A group that holds what is not finite has a scale that is no number, and zeros.
+    A group with a number that isn't finite gets a NaN as its scale, and zeros.
     """
 
     def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
@@ -77,8 +77,8 @@ def round_groups(_typing, x, num_groups, out, records):
 
 
 def _rounded(builder: ir.IRBuilder, values: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """A group's whole numbers and its scale."""
-    # As whole numbers, the bits of absolute values have the order of the values, and what is not finite is largest.
+    """Return a group's whole numbers and its scale."""
+    # Read as whole numbers, the bits of absolute values have the order of the values; infinities and NaNs are largest.
     bits = builder.and_(builder.bitcast(values, vector_of(INT32, GROUP)), splat(INT32, 0x7FFFFFFF, GROUP))
     most = horizontal(builder, bits, lambda a, b: builder.select(builder.icmp_signed(">", a, b), a, b))
     is_finite = builder.icmp_signed("<", most, INT32(_bits(np.inf)))
@@ -99,7 +99,7 @@ def _bits(value: float) -> int:
 
 
 def _sum(builder: ir.IRBuilder, whole: ir.Value, first: int) -> ir.Value:
-    """The sum of half a group's whole numbers."""
+    """Return the sum of half a group's whole numbers."""
     undefined = ir.Constant(whole.type, ir.Undefined)
     lanes = ir.Constant(vector_of(INT32, GROUP // 2), list(range(first, first + GROUP // 2)))
     return horizontal(builder, builder.shuffle_vector(whole, undefined, lanes), builder.add)
@@ -114,7 +114,7 @@ def round_rows(x, x_stride, num_rows, inputs, out, out_stride):
 
 
 def rounded_plainly(x: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """What `round_rows` makes of rows (R, inputs), computed by numpy: rows of bytes."""
+    """Return the result of `round_rows` for rows (R, inputs), computed by numpy: rows of bytes."""
     groups = x.reshape(len(x), -1, GROUP)
     most = np.abs(groups).max(axis=2)
     is_finite, is_some = np.isfinite(most), most >= np.float32(_LEAST)

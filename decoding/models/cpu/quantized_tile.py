@@ -1,9 +1,9 @@
-"""The tile of a product of rounded rows with quantised weights, as instructions of LLVM for any processor.
+"""Builds the tile of a product of rounded rows with quantised weights from instructions of LLVM, for any processor.
 
 For each number there is one chain of operations, which no shape of tile and no path changes. Group after group of 32
 inputs: the sum of products in whole numbers is exact; it is turned to float32, and a fused multiply-add adds it times
-(weight's scale times row's scale); where weights have offsets, another adds the offset times (row's scale times the
-sum of its numbers). Where half groups have scales, the first half comes first.
+(weight's scale times row's scale); where weights have offsets, another adds the offset times (row's scale times the sum
+of its numbers). Where half groups have scales, the first half comes first.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from decoding.models.cpu.simd import (
     vector_of,
 )
 
-AHEAD_BYTES = 2048  # so far ahead values are fetched
+AHEAD_BYTES = 2048  # chosen: values are prefetched so far ahead
 _HALF = ir.HalfType()
 
 
 @dataclass(frozen=True, slots=True)
 class Operands:
-    """Where a tile's numbers lie; strides are in bytes. `out` is float32, 16 outputs of a panel side by side."""
+    """The addresses of a tile's numbers; strides are in bytes. `out` is float32, 16 outputs of a panel side by side."""
 
     x: ir.Value
     x_stride: ir.Value
@@ -63,7 +63,7 @@ def tile(builder: ir.IRBuilder, path: Path, form: Form, rows: int, panels: int, 
 
 
 class _Tile:
-    """What the parts of a group's code share."""
+    """The values that the parts of a group's code share."""
 
     def __init__(
         self, builder: ir.IRBuilder, path: Path, form: Form, rows: int, panels: int, operands: Operands
@@ -81,7 +81,7 @@ class _Tile:
         self._scales = each(operands.scales, operands.scales_stride, panels)
 
     def add_group(self, group: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
-        """The totals by row and panel with one more group."""
+        """Return the totals by row and panel with one more group."""
         builder = self._builder
         x = [builder.add(row, builder.mul(group, INT64(GROUP))) for row in self._x]
         records = [builder.add(row, builder.mul(group, INT64(RECORD_BYTES))) for row in self._records]
@@ -103,7 +103,7 @@ class _Tile:
         return totals
 
     def _less(self, record: ir.Value, offset: int) -> ir.Value:
-        """What a sum begins with, so that the bias is taken away from every weight."""
+        """Return the start of a sum, by which the bias is subtracted from every weight."""
         if not self._bias:
             return splat(INT32, 0, PANEL)
         less = load(self._builder, record, INT64(offset), INT32)
@@ -150,7 +150,7 @@ class _Values:
         self._lines: dict[int, ir.Value] = {}
 
     def step(self, number: int) -> ir.Value:
-        """64 bytes, 16 outputs times 4 inputs, none of them negative."""
+        """Return 64 bytes, 16 outputs times 4 inputs, none of them negative."""
         builder = self._builder
         if self._bits == 8:
             return self._line(number)
@@ -172,7 +172,7 @@ class _Values:
         return self._lines[number]
 
     def _shifted(self, line: ir.Value, right: int) -> ir.Value:
-        """Words, not bytes, are shifted: a mask then takes away what came from neighbours."""
+        """Shift a line to the right; words are shifted, not bytes, so a mask must remove the neighbours' bits."""
         builder = self._builder
         if not right:
             return line
@@ -202,12 +202,12 @@ class _Scales:
         self._shared = builder.add(first, INT64(form.span_groups * 2 * PANEL))
 
     def scale(self, part: int) -> ir.Value:
-        """Of the group, or of its first or second half."""
+        """Return the scale of the group, or of its first or second half."""
         scale = self._halves(0)
         return scale if self._form.span_groups == 1 else self._builder.fmul(scale, self._factors(part))
 
     def offset(self) -> ir.Value:
-        """Of the group."""
+        """Return the offset of the group."""
         offset = self._halves(2 * PANEL)
         return offset if self._form.span_groups == 1 else self._builder.fmul(offset, self._factors(1))
 
@@ -238,7 +238,7 @@ def widened_halves(builder: ir.IRBuilder, halves: ir.Value) -> ir.Value:
 
 
 def _fetch(builder: ir.IRBuilder, address: ir.Value) -> None:
-    """Tell the processor that what lies there will be read."""
+    """Prefetch the memory at an address."""
     pointer = INT8.as_pointer()
     name = "llvm.prefetch.p0"
     function = builder.module.globals.get(name) or ir.Function(

@@ -1,4 +1,4 @@
-"""What stored blocks stand for, exactly: the float32 numbers of each type of `tensor_types.py`.
+"""Widens stored blocks exactly: to the float32 numbers of each type of `tensor_types.py`.
 
 The layouts are those of ggml's quantised types (https://github.com/ggml-org/ggml, ggml-common.h). A type's function
 takes blocks (N, bytes) and returns weights (N, weights of a block); it multiplies and adds in ggml's own order, so that
@@ -18,18 +18,18 @@ from decoding.models.gguf.tensor_table import StoredTensor
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-# Of numpy's own kind, so that bytes stay bytes.
+# These are numpy bytes, so that operations with bytes give bytes.
 LOW: Final = np.uint8(15)
 LOWEST: Final = np.uint8(3)
 LOW_SIX: Final = np.uint8(63)
 TWO, FOUR, SIX = np.uint8(2), np.uint8(4), np.uint8(6)
-CHUNK_WEIGHTS: Final = 2**20  # widened at a time, so that float32 copies stay small
-# IQ4's sixteen values.
+CHUNK_WEIGHTS: Final = 2**20  # chosen: so many weights are widened at a time, so that float32 copies stay small
+# The sixteen values of IQ4's four-bit codes.
 VALUES: Final = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
 
 
 def widen(tensor: StoredTensor) -> Iterator[Floats]:
-    """The numbers of a tensor one after another, in pieces of whole rows. Raises `ModelError` if it can't be read."""
+    """Yield the numbers of a tensor in order, in pieces of whole rows. Raises `ModelError` if it can't be read."""
     rows, kind = tensor.read(), tensor.kind
     step = max(1, CHUNK_WEIGHTS // tensor.shape[-1])
     for first in range(0, len(rows), step):
@@ -38,8 +38,8 @@ def widen(tensor: StoredTensor) -> Iterator[Floats]:
 
 
 def widen_blocks(name: str, blocks: Bytes) -> Floats:
-    """(N, weights of a block) of blocks (N, bytes) of the type of this name."""
-    with np.errstate(all="ignore"):  # a damaged scale may be infinite, which whoever takes the numbers finds out
+    """Return (N, weights of a block) of blocks (N, bytes) of the type of this name."""
+    with np.errstate(all="ignore"):  # a damaged scale may be infinite, which the caller checks
         return WIDENED[name](blocks)
 
 
@@ -56,17 +56,17 @@ def _bf16(blocks: Bytes) -> Floats:
 
 
 def _half(blocks: Bytes, at: int) -> Floats:
-    """(N, 1) the float16 at this byte."""
+    """Return (N, 1) the float16 at this byte."""
     return np.ascontiguousarray(blocks[:, at : at + 2]).view("<f2").astype(np.float32)
 
 
 def _nibbles(quants: Bytes) -> Bytes:
-    """(N, 2 B) of bytes (N, B): all low halves, then all high ones."""
+    """Return (N, 2 B) four-bit numbers of bytes (N, B): all low halves, then all high ones."""
     return np.concatenate([quants & LOW, quants >> FOUR], axis=1)
 
 
 def _fifth_bits(blocks: Bytes, at: int) -> Bytes:
-    """(N, 32) the bits of the four bytes at this one, each as 16."""
+    """Return (N, 32) the bits of the four bytes from this one on, each as 16."""
     return np.unpackbits(blocks[:, at : at + 4], axis=1, bitorder="little") << FOUR
 
 
@@ -97,20 +97,20 @@ def _iq4_nl(blocks: Bytes) -> Floats:
 
 
 def _crumbs(quants: Bytes) -> Bytes:
-    """(N, 256) two-bit numbers of 64 bytes: the first 32 bytes hold the first 128, their lowest bits first."""
+    """Return (N, 256) two-bit numbers of 64 bytes: the first 32 bytes hold the first 128, their lowest bits first."""
     halves = quants.reshape(-1, 2, 1, 32)
     return (halves >> np.array([0, 2, 4, 6], np.uint8)[:, None] & LOWEST).reshape(-1, 256)
 
 
 def _scaled(factors: Floats, quants: NDArray[np.generic]) -> Floats:
-    """(N, 256) where each of the factors (N, G) holds for as many quants."""
+    """Multiply (N, 256) quants with factors (N, G), each of which holds for equally many."""
     parts = quants.reshape(*factors.shape, -1).astype(np.float32)
     scaled: Floats = (factors[:, :, None] * parts).reshape(len(quants), -1)
     return scaled
 
 
 def _lessened(scaled: Floats, offsets: Floats) -> Floats:
-    """(N, 256) less the offsets (N, G), each of which holds for as many."""
+    """Subtract offsets (N, G) from (N, 256), each of which holds for equally many."""
     parts = scaled.reshape(*offsets.shape, -1)
     parts -= offsets[:, :, None]
     return scaled
@@ -135,7 +135,7 @@ def _q3_k(blocks: Bytes) -> Floats:
 
 
 def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
-    """Eight factors and eight offsets (N, 8) of the twelve bytes in which Q4_K and Q5_K keep them."""
+    """Unpack eight factors and eight offsets (N, 8) from the twelve bytes in which Q4_K and Q5_K keep them."""
     first, second, third = packed[:, :4], packed[:, 4:8], packed[:, 8:]
     factors = np.concatenate([first & LOW_SIX, (third & LOW) | (first >> SIX) << FOUR], axis=1)
     offsets = np.concatenate([second & LOW_SIX, (third >> FOUR) | (second >> SIX) << FOUR], axis=1)
@@ -143,14 +143,14 @@ def _six_bits(packed: Bytes) -> tuple[Bytes, Bytes]:
 
 
 def _with_offsets(blocks: Bytes, quants: Bytes) -> Floats:
-    """What quants stand for by the head of a block of Q4_K or Q5_K."""
+    """Widen quants by the head of a block of Q4_K or Q5_K."""
     factors, offsets = _six_bits(blocks[:, 4:16])
     scaled = _scaled(_half(blocks, 0) * factors.astype(np.float32), quants)
     return _lessened(scaled, _half(blocks, 2) * offsets.astype(np.float32))
 
 
 def _pairs_of_32(quants: Bytes) -> Bytes:
-    """(N, 256) nibbles of 128 bytes: of each 32 bytes the low halves, then the high ones."""
+    """Return (N, 256) four-bit numbers of 128 bytes: of each 32 bytes the low halves, then the high ones."""
     return (quants.reshape(-1, 4, 1, 32) >> np.array([0, 4], np.uint8)[:, None] & LOW).reshape(-1, 256)
 
 

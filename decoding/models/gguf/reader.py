@@ -1,7 +1,7 @@
-"""Reads what a GGUF file says: its metadata, and where its tensors lie; no weight is read.
+"""Reads a GGUF file's header: its metadata, and where its tensors lie; no weight is read.
 
-A file may be anybody's. Its counts, lengths and offsets are held to the file's own size before anything is made of
-them, so that a file can't take more memory than a small multiple of its bytes, and each fault is one sentence.
+Anybody may have made the file. Its counts, lengths and offsets are checked against the file's own size before anything
+is allocated, so that a file can't take more memory than a small multiple of its bytes, and each fault is one sentence.
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
@@ -24,12 +24,12 @@ Value = bool | int | float | str | list[str] | NDArray[Any]
 MAGIC: Final = b"GGUF"
 VERSIONS: Final = (2, 3)
 MIB: Final = 2**20
-# Published headers have up to 20 MiB, nearly all of it the tokenizer's.
+# chosen: so much is read at first. Published headers have up to 20 MiB, nearly all of it the tokenizer's.
 FIRST_BYTES: Final = 16 * MIB
 MAX_HEADER_BYTES: Final = 256 * MIB
 MAX_KEYS: Final = 2**16
 MAX_KEY_BYTES: Final = 2**16 - 1
-MAX_ITEMS: Final = 2**23  # of a list; the longest ones are a tokenizer's
+MAX_ITEMS: Final = 2**23  # chosen: a list has so many items at most; the longest ones are a tokenizer's
 MAX_TENSORS: Final = 200_000
 MAX_DIMENSIONS: Final = 4
 MAX_NAME_BYTES: Final = 256
@@ -48,12 +48,12 @@ _U64: Final = struct.Struct("<Q").unpack_from
 
 
 class _EndError(Exception):
-    """What is read lies behind the end of what was taken from the disk so far."""
+    """The header goes on behind the bytes that were read so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
-    """What one file says."""
+    """The contents of one file's header."""
 
     metadata: Mapping[str, Value]
     tensors: Mapping[str, StoredTensor]
@@ -61,7 +61,7 @@ class Header:
 
 def read_header(file: Path) -> Header:
     """Read one file's header. Raises `ModelError` with one sentence for whatever is wrong with it."""
-    if not file.is_file():  # to open a pipe would wait for ever
+    if not file.is_file():  # opening a pipe would wait for ever
         raise ModelError(f"{file}: not a GGUF file (there is no regular file of this name)")
     try:
         size = file.stat().st_size
@@ -83,7 +83,7 @@ def read_header(file: Path) -> Header:
 
 
 def one_value(metadata: Mapping[str, Value], key: str, file: Path) -> bool | int | float | str | None:
-    """A setting that is no list, None where there is none. Raises `ModelError`."""
+    """Return a setting that is no list, None where there is none. Raises `ModelError`."""
     value = metadata.get(key)
     if isinstance(value, (list, np.ndarray)):
         raise ModelError(f"{file}: {key} must be one value and is a list")
@@ -111,7 +111,7 @@ def _check_kind(data: bytes, file: Path) -> None:
 
 
 class _Reader:
-    """Goes through a header from its first byte to its last."""
+    """Reads a header from its first byte to its last."""
 
     def __init__(self, file: Path, data: bytes, size: int) -> None:
         self._file, self._data, self._size = file, data, size
@@ -141,7 +141,7 @@ class _Reader:
         return alignment
 
     def _tensor(self) -> tuple[str, tuple[int, ...], int, int]:
-        """Name, dimensions with the row's length first, number of the type, and offset."""
+        """Read name, dimensions with the row's length first, number of the type, and offset."""
         name = self._text(MAX_NAME_BYTES, "a tensor's name", least=1)
         num_dimensions = self._u32()
         if not 1 <= num_dimensions <= MAX_DIMENSIONS:
@@ -173,12 +173,12 @@ class _Reader:
 
     def _number(self, kind: int, key: str) -> bool | int | float:
         number = self._numbers(kind, 1, key)[0]
-        # The shortest decimal is the number that was written: 1e-06 and not 9.999999974752427e-07.
+        # The shortest decimal is the number that was meant: 1e-06 and not 9.999999974752427e-07.
         value: bool | int | float = float(str(number)) if kind == FLOAT32 else number.item()
         return value
 
     def _texts(self, count: int, key: str) -> list[str]:
-        """All strings of a list in one go, because a vocabulary has some hundred thousand."""
+        """Read all strings of a list in one go, because a vocabulary has some hundred thousand."""
         if 8 * count > self._size - self._at:
             raise self._fault(f"the list {key} would have {count:,} texts, more than there is room for")
         data, at, end, texts = self._data, self._at, len(self._data), []
@@ -207,7 +207,7 @@ class _Reader:
             words = self._take(length, what).decode()
         except UnicodeDecodeError:
             raise self._fault(f"{what} isn't UTF-8") from None
-        if least and not words.isprintable():  # names are shown
+        if least and not words.isprintable():  # names are shown to people
             raise self._fault(f"{what} holds control characters")
         return words
 

@@ -1,4 +1,4 @@
-"""A model in one GGUF file, or in several that were split from one: read together, and only if all are there."""
+"""Reads a model from one GGUF file, or from several that were split from one, if all of them are there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME: Final = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.g
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GgufModel:
-    """What a model's files say; the metadata is that of the first."""
+    """The contents of a model's files; the metadata is that of the first."""
 
     file: Path
     metadata: Mapping[str, Value]
@@ -30,7 +30,7 @@ class GgufModel:
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a model's path means a file and no folder; a file of Ollama's has no ending."""
+    """Return whether a model's path means a GGUF file and no folder; a file of Ollama's has no ending."""
     return path.suffix == SUFFIX or path.is_file()
 
 
@@ -55,7 +55,7 @@ def read_model(file: Path) -> GgufModel:
 
 
 def _part(file: Path, header: Header, number: int, count: int) -> Header:
-    """One of the files that `file` was split with."""
+    """Read one of the files that `file` was split with."""
     path = _sibling(file, number, count)
     if path != file:
         if not path.is_file():

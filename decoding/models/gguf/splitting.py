@@ -1,9 +1,8 @@
-"""How a text is split into words before byte pairs are merged, by the name that a GGUF file gives it.
+"""Maps the name that a GGUF file gives to the way in which a text is split into words before byte pairs are merged.
 
-A file holds no expression, only the name of one (`tokenizer.ggml.pre`). A wrong expression works and costs quality
-without a word, so that a name that isn't here is refused. What the names stand for is what the models' published
-tokenizer.json files have; the names are those of llama.cpp (https://github.com/ggml-org/llama.cpp,
-src/llama-vocab.cpp).
+A file holds no expression, only the name of one (`tokenizer.ggml.pre`). A wrong expression works and silently costs
+quality, so that an unknown name is refused. The expressions are those of the models' published tokenizer.json files;
+the names are those of llama.cpp (https://github.com/ggml-org/llama.cpp, src/llama-vocab.cpp).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ BY_CASE: Final = (
     rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*"
     rf"|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}"
 )
-# Several, one after another; the last are Chinese, Japanese and Korean characters.
+# Several expressions, applied in order; the last has Chinese, Japanese and Korean characters.
 DEEPSEEK_CODER: Final = (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+")
 
 
@@ -35,8 +34,8 @@ DEEPSEEK_CODER: Final = (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\
 class Splitting:
     """The parts of a tokenizer's description that a name stands for.
 
-    `takes_whole_words`: a word that is a token is not merged from its bytes. `begins` says whether texts are opened by
-    a token where the file doesn't say it.
+    `takes_whole_words`: a word that is a token is not merged from its bytes. `begins` says whether a token starts every
+    text where the file doesn't say it.
     """
 
     parts: tuple[Part, ...]
@@ -50,7 +49,7 @@ def _split(expression: str) -> Part:
 
 
 def _byte_level(*, splits: bool) -> Part:
-    """GPT-2's alphabet, with or without its own expression."""
+    """Return a part with GPT-2's alphabet, with or without its own expression."""
     return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": splits}
 
 
@@ -66,7 +65,7 @@ SPLITTINGS: Final[Mapping[str, Splitting]] = {
     "llama-v3": _LLAMA3,
     "deepseek-coder": Splitting(parts=(*map(_split, DEEPSEEK_CODER), _DIGITS, _byte_level(splits=False))),
     "starcoder": _STARCODER,
-    "refact": _STARCODER,  # and Granite's code models
+    "refact": _STARCODER,  # also Granite's code models
     "smollm": _STARCODER,
     "codeshell": _STARCODER,
     "gpt-2": _GPT2,

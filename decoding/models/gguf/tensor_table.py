@@ -1,6 +1,6 @@
-"""Where the tensors of a GGUF file lie, held to what the file can hold.
+"""Locates the tensors of a GGUF file, checked against what the file can hold.
 
-A tensor here is in its stored form: what a kernel wants to repack, or `blocks.py` to widen.
+A tensor here is in its stored form: a kernel may repack it, or `blocks.py` widen it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from decoding.errors import ModelError
 from decoding.models.gguf.tensor_types import OTHER_TYPES, TYPES, TensorType
 
-MAX_WEIGHTS: Final = 2**40  # of one tensor; what a file says is multiplied only below it
+MAX_WEIGHTS: Final = 2**40  # chosen: the bound of one tensor, below which a file's numbers may be multiplied
 ADVICE: Final = "take a file of another kind, such as Q4_K_M or Q8_0"
 
 
@@ -37,23 +37,23 @@ class StoredTensor:
 
     @property
     def num_rows(self) -> int:
-        """All but the last dimension, multiplied."""
+        """The product of all dimensions but the last."""
         return math.prod(self.shape[:-1])
 
     @property
     def row_bytes(self) -> int:
-        """What a row takes."""
+        """The bytes of a row."""
         return self.shape[-1] // self.kind.num_weights * self.kind.num_bytes
 
     @property
     def num_bytes(self) -> int:
-        """What it takes in the file."""
+        """The bytes of the tensor in its file."""
         return self.num_rows * self.row_bytes
 
     def read(self) -> NDArray[np.uint8]:
-        """(rows, bytes of a row), with the rows of a head in Hugging Face's order. Raises `ModelError`.
+        """Read (rows, bytes of a row), with the rows of a head in Hugging Face's order. Raises `ModelError`.
 
-        The file is read and not mapped: to touch a map of a file that was cut meanwhile would end the process.
+        The file is read and not mapped: touching the map of a file that was cut meanwhile would end the process.
         """
         try:
             data = np.fromfile(self.file, np.uint8, count=self.num_bytes, offset=self.offset)
@@ -71,7 +71,7 @@ class StoredTensor:
 def locate(
     file: Path, described: Iterable[tuple[str, tuple[int, ...], int, int]], start: int, alignment: int, size: int
 ) -> dict[str, StoredTensor]:
-    """The tensors of a file by name.
+    """Return the tensors of a file by name.
 
     Args:
         file: that holds them.

@@ -1,4 +1,4 @@
-"""The types in which a GGUF file stores weights: a block of so many weights takes so many bytes.
+"""Lists the types in which a GGUF file stores weights: a block of so many weights takes so many bytes.
 
 Names and numbers are those of ggml (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md).
 """
@@ -12,14 +12,14 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """A block of `num_weights` neighbours in a row takes `num_bytes`."""
+    """A type of blocks, each of which holds `num_weights` neighbours in a row and takes `num_bytes`."""
 
     name: str
     num_weights: int
     num_bytes: int
 
 
-# Those that `blocks.py` widens, by their number in a file.
+# The types that `blocks.py` widens, by their number in a file.
 TYPES: Final[Mapping[int, TensorType]] = {
     0: TensorType("F32", 1, 4),
     1: TensorType("F16", 1, 2),
@@ -37,7 +37,7 @@ TYPES: Final[Mapping[int, TensorType]] = {
     23: TensorType("IQ4_XS", 256, 136),
     30: TensorType("BF16", 1, 2),
 }
-# Those that are known by name alone.
+# Types that are known by name alone, for messages.
 OTHER_TYPES: Final[Mapping[int, str]] = {
     4: "Q4_2", 5: "Q4_3", 9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 21: "IQ3_S",
     22: "IQ2_S", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 31: "Q4_0_4_4", 32: "Q4_0_4_8",

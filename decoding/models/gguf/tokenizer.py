@@ -1,4 +1,4 @@
-"""The tokenizer that a GGUF file holds, described as a tokenizer.json would.
+"""Describes the tokenizer that a GGUF file holds as a tokenizer.json would.
 
 A file has a table of tokens with their types, and merges or scores; the rest of a tokenizer follows from two names.
 Whoever builds a tokenizer from the description checks it as it checks any tokenizer.json.
@@ -22,11 +22,11 @@ ADVICE: Final = "take a newer file of this model, or its Hugging Face folder"
 SPACE: Final = "▁"
 SPM_MODEL: Final = "llama"
 BPE_MODEL: Final = "gpt2"
-MAX_PIECE: Final = 256  # characters of a SentencePiece token, every cut of which is looked up
+MAX_PIECE: Final = 256  # chosen: the most characters of a SentencePiece token, since every cut of it is looked up
 
 
 class TokenType(IntEnum):
-    """What a token of the table is."""
+    """The kind of a token in the table."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -37,7 +37,7 @@ class TokenType(IntEnum):
 
 
 def describe_tokenizer(metadata: Mapping[str, Value], file: Path) -> dict[str, Any]:
-    """A tokenizer.json's table.
+    """Return the table of a tokenizer.json.
 
     Padding ids have no place in it. Control tokens are special, and user-defined ones are matched before all else.
     Raises `ModelError` if the file's tokenizer is of another kind, or its parts don't fit together.
@@ -75,7 +75,7 @@ def _tokens(metadata: Mapping[str, Value], file: Path) -> tuple[list[str], Seque
 
 
 def _vocabulary(tokens: Sequence[str], types: Sequence[int], file: Path) -> dict[str, int]:
-    """Token to id, without padding and nameless ones."""
+    """Return the ids by token, without padding and nameless ones."""
     vocabulary: dict[str, int] = {}
     for token_id, (token, kind) in enumerate(zip(tokens, types, strict=True)):
         if kind == TokenType.UNUSED or not token:
@@ -141,7 +141,7 @@ def _sentence_pieces(
 def _merges_by_score(
     vocabulary: Mapping[str, int], types: Sequence[int], scores: Sequence[float]
 ) -> list[tuple[str, str]]:
-    """What SentencePiece would merge, the best first: all cuts of a piece into two pieces, ranked by its score.
+    """Return what SentencePiece would merge, the best first: all cuts of a piece in two, ranked by its score.
 
     A text's own "</s>" must not become the token of this name, so that only normal pieces are merged.
     """
@@ -167,7 +167,7 @@ def _model(**own: Any) -> dict[str, Any]:
 
 
 def _added(tokens: Sequence[str], types: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """Tokens that are matched as a whole, before a text is split."""
+    """Yield tokens that are matched as a whole, before a text is split."""
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     for token_id, (token, kind) in enumerate(zip(tokens, types, strict=True)):
         if token and kind in (TokenType.CONTROL, TokenType.USER_DEFINED):
@@ -177,7 +177,7 @@ def _added(tokens: Sequence[str], types: Sequence[int]) -> Iterator[dict[str, An
 def _opening(
     metadata: Mapping[str, Value], file: Path, tokens: Sequence[str], *, begins: bool
 ) -> dict[str, Any] | None:
-    """What opens every text, as the file says it."""
+    """Return the part that puts tokens before every text, as the file says it."""
     adds = one_value(metadata, "tokenizer.ggml.add_bos_token", file)
     token_id = one_value(metadata, "tokenizer.ggml.bos_token_id", file)
     if token_id is None or not (begins if adds is None else adds):

@@ -46,7 +46,7 @@ def _llama3(plain: Tensor, rope: Mapping[str, Any]) -> Tensor:
 
 
 def _factors(rope: Mapping[str, Any], count: int) -> Tensor:
-    """By what each frequency is divided, where a file says it instead of how it came about."""
+    """Return the divisors of the frequencies, for a file that gives these and not the method behind them."""
     factors = rope.get("factors")
     if factors is None or len(factors) != count:
         raise ModelError(f"rotary scaling 'factors' needs a list of {count} numbers")
