@@ -65,7 +65,7 @@ class QuantizedMatrix:
     def __torch_function__(
         cls, function: Callable[..., Any], _types: object, arguments: Sequence[Any] = (), _keywords: object = None
     ) -> Any:
-        """What torch calls when one of its functions is given such a matrix: it can be multiplied with, no more."""
+        """Handle torch's calls with such a matrix as an argument: it can be multiplied with, and nothing else."""
         if function is not F.linear:
             return NotImplemented
         rows, matrix, bias = (*arguments, None)[:3]

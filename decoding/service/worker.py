@@ -60,7 +60,7 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
 
 
 def _ring(config: EngineConfig) -> AnswerLog | None:
-    """Where answers are kept, if the user wants it and there is a draft to learn from them."""
+    """Return the log of answers if the user wants it and there is a draft to learn from it, else None."""
     draft = config.draft_path
     return AnswerLog(AdaptationFolder.of(config.model_path, draft)) if config.online and draft is not None else None
 

@@ -31,7 +31,7 @@ REPORT_FILE = "report.json"
 
 
 class LoggedAnswer(NamedTuple):
-    """What the target wrote once: the number counts all that were ever kept."""
+    """An answer that the target generated; the number counts all that were ever kept."""
 
     number: int
     prompt_ids: Sequence[int]
@@ -40,13 +40,13 @@ class LoggedAnswer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AdaptationFolder:
-    """Where all of one pair's adaptation lies; another pair, or other files of the same, has another home."""
+    """The folder of one pair's adaptation; another pair, or other files of the pair, has another folder."""
 
     folder: Path
 
     @classmethod
     def of(cls, target: Path, draft: Path) -> AdaptationFolder:
-        """Return the home of these two model folders, which need not exist."""
+        """Return the folder for these two model folders, which need not exist."""
         digest = hashlib.sha256()
         for model in (target.resolve(), draft.resolve()):
             digest.update(str(model).encode())

@@ -21,7 +21,7 @@ class TrainingError(TabcastError):
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """How far a run is; `spent_s` sums the seconds of all its stretches, `loss` is smoothed, in nats a token."""
+    """The progress of a run; `spent_s` sums the seconds of all its stretches, `loss` is smoothed, in nats a token."""
 
     step: int = 0
     spent_s: float = 0.0

@@ -61,7 +61,7 @@ class SourceFile:
 
 @dataclass(slots=True)
 class Dropped:
-    """How many files were left out, by reason, and from how many they were taken."""
+    """Counts of the files that were left out, by reason, and of all files."""
 
     reasons: Counter[str] = field(default_factory=Counter)
 

@@ -41,9 +41,9 @@ BYTES_PER_TRAINED_PARAMETER = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftRecipe:
-    """What to make: `begin_with` is the folder of a draft to go on with, or None to cut `size` out of the target.
+    """The draft to make: `begin_with` is the folder of one to train further, or None to cut `size` out of the target.
 
-    `num_tokens` are what a parallel draft or heads guess at a time, None for the usual number; of `size`, heads take
+    `num_tokens` are guessed at a time by a parallel draft or heads, None for the usual number; of `size`, heads take
     the width.
     """
 
@@ -60,7 +60,7 @@ class DraftRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftResult:
-    """What the draft is worth on held-out files, before and after training, and whether that is finished."""
+    """The worth of the draft on held-out files, before and after training, and whether that is finished."""
 
     before: evaluate_draft.Agreement
     after: evaluate_draft.Agreement

@@ -50,7 +50,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """How a run or a stretch of it ended; `loss` is smoothed, in nats a token."""
+    """The result of a run or a stretch of it; `loss` is smoothed, in nats a token."""
 
     loss: float
     num_steps: int

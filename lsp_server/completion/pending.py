@@ -15,7 +15,7 @@ from lsp_server.documents.views import View
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionResult:
-    """How a request ended: `reason` in one or two words, more in `detail`, and the `items` that are shown, if any.
+    """The end of a request: `reason` in one or two words, more in `detail`, and the `items` that are shown, if any.
 
     `engine` holds the engine's statistics if the engine was asked and finished.
     """

@@ -65,7 +65,7 @@ class _Rules(NamedTuple):
 
 
 class _Moment(NamedTuple):
-    """What one look at the disk found: patterns by rule file, rules by folder, and why a folder is excluded itself."""
+    """The findings of one look at the disk: patterns by rule file, rules by folder, and why a folder is excluded."""
 
     specs: dict[Path, GitIgnoreSpec | None]
     rules: dict[Path, list[_Rules]]

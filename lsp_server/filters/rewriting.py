@@ -24,7 +24,7 @@ _OPENS: Final = re.compile(r"[:{(\[]\s*\Z")
 
 @dataclass(frozen=True, slots=True)
 class IndentStyle:
-    """How a document indents; `width` is the number of columns of one level."""
+    """A document's style of indentation; `width` is the number of columns of one level."""
 
     uses_tabs: bool
     width: int

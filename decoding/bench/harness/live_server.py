@@ -34,7 +34,7 @@ LOGGED = re.compile(r"request (\d+): (.*) in ([\d.]+) ms, engine ([\d.]+) ms(?:,
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long the language server worked on a request, in milliseconds, and how it ended.
+    """The milliseconds that the language server worked on a request, and how the request ended.
 
     Of that it waited `engine_ms` for the engine, and `pause_ms` for debouncing.
     """

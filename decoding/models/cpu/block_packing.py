@@ -1,4 +1,4 @@
-"""Matrices that are stored in blocks, repacked for the kernels: runs of panels, one for each part of a matrix."""
+"""Repacks matrices that are stored in blocks for the kernels: runs of panels, one for each part of a matrix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Hold = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 
 def can_pack(parts: Sequence[BlockRows]) -> bool:
-    """Whether the kernels can multiply with these rows, one part below the other."""
+    """Return whether the kernels can multiply with these rows, one part below the other."""
     whole_panels = all(part.outputs % LANES == 0 for part in parts[:-1])
     return whole_panels and all(part.type_name in block_types() for part in parts)
 
@@ -49,7 +49,10 @@ def pack_runs(parts: Sequence[BlockRows], hold: Hold) -> Runs:
 
 
 def alternating(gate: BlockRows, up: BlockRows) -> tuple[BlockRows, ...]:
-    """A panel of gates, a panel of ups, and so on, the last ones filled up with zeros: one part if types are alike."""
+    """Arrange rows as a panel of gates, a panel of ups, and so on, the last padded with zeros.
+
+    They are one part if both have equal types.
+    """
     halves = [_in_panels(part) for part in (gate, up)]
     if gate.type_name == up.type_name:
         rows = np.stack(halves, axis=1).reshape(-1, gate.rows.shape[1])
@@ -62,7 +65,7 @@ def alternating(gate: BlockRows, up: BlockRows) -> tuple[BlockRows, ...]:
 
 
 def _in_panels(part: BlockRows) -> npt.NDArray[np.uint8]:
-    """(panels, LANES, bytes of a row); blocks of zeros are weights of zero."""
+    """Return (panels, LANES, bytes of a row), padded with blocks of zeros, which are weights of zero."""
     wide = np.zeros((-(-part.outputs // LANES) * LANES, part.rows.shape[1]), np.uint8)
     wide[: part.outputs] = part.rows
     return wide.reshape(-1, LANES, part.rows.shape[1])

@@ -1,6 +1,6 @@
-"""Blocks of GGUF files as panels for the quantised kernels: the same numbers in another order, nothing is rounded.
+"""Repacks blocks of GGUF files as panels for the quantised kernels: equal numbers in another order, nothing is rounded.
 
-Works on words of four weights side by side, a few panels at a time, so that what is between stays in the cache.
+Works on words of four weights side by side, a few panels at a time, so that intermediate results stay in the cache.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Words = npt.NDArray[np.uint32]  # weights of four inputs, a byte each
 
 _CHUNK_WEIGHTS = 2**18
 _LOW = 0x0F0F0F0F
-# What the sixteen values of IQ4_NL stand for.
+# The sixteen values of IQ4_NL's four-bit codes.
 _TABLE = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.int16)
 
 
@@ -38,7 +38,7 @@ class Panels:
 
 @dataclass(frozen=True, slots=True)
 class _Unpacked:
-    """Blocks taken apart: words (blocks, groups, 8), halves (blocks, 1 or 2), factors (blocks, groups, 2)."""
+    """The parts of blocks: words (blocks, groups, 8), halves (blocks, 1 or 2), factors (blocks, groups, 2)."""
 
     words: Words
     halves: npt.NDArray[np.float16]
@@ -54,12 +54,19 @@ class _BlockType:
 
 
 def block_types() -> frozenset[str]:
-    """The types of blocks that can be repacked, by GGUF's names."""
+    """Return the types of blocks that can be repacked, by GGUF's names."""
     return frozenset(_TYPES)
 
 
 def repacked(raw: Bytes, type_name: str, outputs: int, inputs: int, unit: int = PANEL) -> Panels:
-    """A matrix (outputs, inputs) as it lies in a file, in panels; `unit` outputs are filled up with zeros at the end.
+    """Repack a matrix (outputs, inputs) as it lies in a file into panels.
+
+    Args:
+        raw: its bytes.
+        type_name: GGUF's name of its blocks' type.
+        outputs: number of rows.
+        inputs: weights of a row.
+        unit: zeros pad the outputs to a multiple of this.
 
     Raises:
         ValueError: the bytes are not such a matrix, or it can't be one.
@@ -88,14 +95,14 @@ def repacked(raw: Bytes, type_name: str, outputs: int, inputs: int, unit: int = 
 
 
 def _aligned(size: int) -> Bytes:
-    """So many zeros that begin with a line of the cache."""
+    """Return so many zeros, aligned to a line of the cache."""
     wide = np.zeros(size + LINE_BYTES, np.uint8)
     first = -wide.ctypes.data % LINE_BYTES
     return wide[first : first + size]
 
 
 def _of(stream: Bytes, num_panels: int, first: int, count: int) -> Bytes:
-    """The part of a stream that belongs to some panels."""
+    """Return the part of a stream that belongs to some panels."""
     size = len(stream) // num_panels
     return stream[first * size : (first + count) * size].reshape(count, size)
 
@@ -132,7 +139,7 @@ def _write_scales(target: Bytes, unpacked: _Unpacked, scales: Scales) -> None:
 
 
 def _words(blocks: Bytes, first: int, size: int) -> Words:
-    """Some bytes of each block."""
+    """Return some bytes of each block as words."""
     return np.ascontiguousarray(blocks[:, first : first + size]).view(np.uint32)
 
 
@@ -141,13 +148,13 @@ def _halves(blocks: Bytes, first: int, count: int) -> npt.NDArray[np.float16]:
 
 
 def _nibbles(words: Words, run: int) -> Words:
-    """Words (..., run) in runs whose low halves come before the high ones: (..., 2, run)."""
+    """Split words (..., run) into low and high halves, the low ones first: (..., 2, run)."""
     words = words.reshape(len(words), -1, 1, run)
     return np.concatenate((words & np.uint32(_LOW), (words >> np.uint32(4)) & np.uint32(_LOW)), axis=2)
 
 
 def _legacy(blocks: Bytes, num_halves: int, *, has_fifth: bool) -> _Unpacked:
-    """Q4_0, Q4_1, Q5_0 and Q5_1: scales, 32 fifth bits, then 16 bytes of low bits."""
+    """Take apart Q4_0, Q4_1, Q5_0 and Q5_1: scales, 32 fifth bits, then 16 bytes of low bits."""
     words = _nibbles(_words(blocks, blocks.shape[1] - 16, 16), 4).reshape(len(blocks), 1, STEPS)
     if has_fifth:
         bits = np.unpackbits(blocks[:, 2 * num_halves : 2 * num_halves + 4], axis=1, bitorder="little")
@@ -166,7 +173,7 @@ def _iq4_nl(blocks: Bytes) -> _Unpacked:
 
 
 def _k(blocks: Bytes, *, has_fifth: bool) -> _Unpacked:
-    """Q4_K and Q5_K: scale and offset, 12 bytes of factors, 32 bytes of fifth bits, then 128 of low bits."""
+    """Take apart Q4_K and Q5_K: scale and offset, 12 bytes of factors, 32 bytes of fifth bits, then 128 of low bits."""
     words = _nibbles(_words(blocks, blocks.shape[1] - 128, 128), 8).reshape(len(blocks), 8, STEPS)
     if has_fifth:
         fifth = _words(blocks, 16, 32)
@@ -177,7 +184,7 @@ def _k(blocks: Bytes, *, has_fifth: bool) -> _Unpacked:
 
 
 def _k_factors(packed: Bytes) -> Bytes:
-    """(blocks, 8 groups, scale and offset) of 6 bits each: the second four groups have their upper bits elsewhere."""
+    """Return (blocks, 8 groups, scale and offset) of 6 bits; the second four groups have their upper bits elsewhere."""
     scale, offset, rest = packed[:, 0], packed[:, 1], packed[:, 2]
     factors = np.empty((len(packed), 8, 2), np.uint8)
     factors[:, :4, 0], factors[:, :4, 1] = scale & 0x3F, offset & 0x3F
@@ -187,7 +194,7 @@ def _k_factors(packed: Bytes) -> Bytes:
 
 
 def _q6_k(blocks: Bytes) -> _Unpacked:
-    """128 bytes of low bits, 64 of the fifth and sixth, 16 signed factors, the scale."""
+    """Take apart Q6_K: 128 bytes of low bits, 64 of the fifth and sixth, 16 signed factors, the scale."""
     words = _nibbles(_words(blocks, 0, 128), 16).reshape(len(blocks), 2, 4, STEPS)
     high = _words(blocks, 128, 64).reshape(-1, 2, STEPS)
     for group in range(4):

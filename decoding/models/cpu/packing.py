@@ -143,7 +143,7 @@ class _Packing:
         }
 
     def layer(self, layer: Layer | StoredLayer) -> Table:
-        """The row that describes a layer."""
+        """Return the row that describes a layer."""
         row = np.zeros(job_layout.LAYER, np.int64)
         matrices: dict[int, tuple[Matrix, Tensor | None]] = {
             job_layout.QKV: (layer.qkv, layer.qkv_bias),
@@ -155,13 +155,13 @@ class _Packing:
             row[column : column + job_layout.MATRIX] = self.matrix(weights, bias)
         norms = (layer.input_norm, layer.post_norm, layer.query_norm, layer.key_norm)
         row[job_layout.INPUT_NORM :] = [0 if norm is None else self.memory.floats(norm) for norm in norms]
-        # Padding of gates and ups is no parameter.
+        # Padding of gates and ups doesn't count as parameters.
         padding = prod(shape_of(matrices[job_layout.GATE_UP][0])) - prod(shape_of(layer.gate_up))
         self.num_parameters += sum(norm.numel() for norm in norms if norm is not None) - padding
         return row
 
     def matrix(self, weights: Matrix, bias: Tensor | None) -> Table:
-        """Pack (outputs, inputs) weights by panels; returns the row that describes them."""
+        """Pack (outputs, inputs) weights by panels; return the row that describes them."""
         row = np.zeros(job_layout.MATRIX, np.int64)
         row[job_layout.OUTPUTS], row[job_layout.INPUTS] = outputs, inputs = shape_of(weights)
         self.deepest = max(self.deepest, inputs)

@@ -1,10 +1,11 @@
-"""How weights of four to eight bits lie in memory: panels of 16 outputs side by side, in groups of 32 inputs.
+"""Defines the layout of weights of four to eight bits: panels of 16 outputs side by side, in groups of 32 inputs.
 
 A panel's group is `64 * bits` bytes of values. Lines of 64 bytes hold 16 outputs times 4 inputs, so a group takes 8
 steps of 4 inputs. With fewer than eight bits, four lines hold the low four bits of two steps each, the earlier in the
 low half of a byte; one more line holds the fifth bits of all steps (bit s of a byte is of step s), or two lines the
 fifth and sixth (two bits each of four steps). Scales lie in a stream of their own; `Scales` says how.
-A weight is (value - bias) * scale + offset, exactly what the block of a GGUF file stands for.
+
+A weight is (value - bias) * scale + offset, exactly the number that a GGUF file's block stands for.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LINE_BYTES: Final = PANEL * STEP
 
 
 class Scales(Enum):
-    """What a panel's scale stream holds; each number is one of 16 outputs side by side. The value: groups a span."""
+    """The contents of a panel's scale stream; each number is one of 16 outputs side by side."""
 
     HALVES = "a half-precision scale for each group"
     HALVES_AND_OFFSETS = "a half-precision scale and offset for each group"
@@ -52,7 +53,7 @@ class Form:
 
     @property
     def group_bytes(self) -> int:
-        """Values of a group of a panel."""
+        """The bytes of a panel's values in a group."""
         return LINE_BYTES * self.bits
 
     @property
@@ -62,7 +63,7 @@ class Form:
 
     @property
     def span_bytes(self) -> int:
-        """How long a span of the scale stream is."""
+        """The bytes of a span of the scale stream."""
         return _SPANS[self.scales][1]
 
     @property
@@ -71,17 +72,17 @@ class Form:
         return self.scales in (Scales.HALVES_AND_OFFSETS, Scales.FACTORS)
 
     def values_stride(self, inputs: int) -> int:
-        """Bytes from a panel's values to the next one's."""
+        """Return the bytes from a panel's values to the next one's."""
         return inputs // GROUP * self.group_bytes
 
     def scales_stride(self, inputs: int) -> int:
-        """Bytes from a panel's scales to the next one's."""
+        """Return the bytes from a panel's scales to the next one's."""
         return inputs // GROUP // self.span_groups * self.span_bytes
 
 
 # A matrix of runs of panels, each of a kind of its own.
 BLOCKS: Final = len(STORED)
-# By kind; the numbers go on where those of `simd` end.
+# The kinds of blocks; their numbers continue those of `simd`.
 FIRST_KIND: Final = BLOCKS + 1
 Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K = range(FIRST_KIND, FIRST_KIND + 8)
 FORMS: Final = {

@@ -29,7 +29,7 @@ def multiply_quantized_tile(
     _typing, kind, path, rows, panels, x, x_stride, records, values, values_stride, scales, scales_stride, groups, out,
     out_stride,
 ):  # fmt: skip
-    """The tile of quantized_tile.py; kind and path are constants, the shape is one that the path has code for."""
+    """Compute the tile of quantized_tile.py; kind and path are constants, and the path must have code for the shape."""
     if not isinstance(kind, types.IntegerLiteral) or not isinstance(path, types.IntegerLiteral):
         return None
     form, by = FORMS[kind.literal_value], PATHS[_NAMES[path.literal_value]]

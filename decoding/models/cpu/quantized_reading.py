@@ -16,7 +16,7 @@ from decoding.models.cpu.quantized_rows import GROUP
 from decoding.models.cpu.quantized_tile import widened_halves
 from decoding.models.cpu.simd import INT8, INT16, INT32, INT64, load, vector_of
 
-# By kind, for compiled code.
+# These tables are indexed by kind, for compiled code.
 _BITS = tuple(form.bits for form in FORMS.values())
 _BIASES = tuple(form.bias for form in FORMS.values())
 _SPAN_GROUPS = tuple(form.span_groups for form in FORMS.values())
@@ -27,7 +27,7 @@ _HALF_GROUPS = tuple(form.scales == Scales.HALF_GROUPS for form in FORMS.values(
 
 @intrinsic
 def read_byte(_typing, address):
-    """The byte at an address, without a sign."""
+    """Read the unsigned byte at an address."""
 
     def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         return builder.zext(load(builder, arguments[0], INT64(0), INT8), INT64)
@@ -37,7 +37,7 @@ def read_byte(_typing, address):
 
 @intrinsic
 def read_half(_typing, address):
-    """The finite number of half precision at an address."""
+    """Read the finite half-precision number at an address, as float32."""
 
     def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
         half = load(builder, arguments[0], INT64(0), vector_of(INT16, 1))
@@ -48,7 +48,7 @@ def read_half(_typing, address):
 
 @compiled
 def value_of(bits, group, lane, number):
-    """The stored value of an input of an output, in a group's lines at an address."""
+    """Return the stored value of an input of an output, from a group's lines at an address."""
     step, place = number // STEP, lane * STEP + number % STEP
     if bits == 8:
         return read_byte(group + step * LINE_BYTES + place)
@@ -63,14 +63,14 @@ def value_of(bits, group, lane, number):
 
 @compiled
 def factor_of(address):
-    """The signed byte at an address as float32."""
+    """Return the signed byte at an address as float32."""
     value = read_byte(address)
     return np.float32(value - 256 if value > 127 else value)
 
 
 @compiled
 def widen_row(kind, values, scales, inputs, output, target):
-    """Write an output's weights as float32 to `target`: just what its blocks stand for."""
+    """Write an output's weights as float32 to `target`: exactly the numbers that its blocks stand for."""
     kind -= FIRST_KIND
     bits, span_groups, span_bytes = _BITS[kind], _SPAN_GROUPS[kind], _SPAN_BYTES[kind]
     groups, lane = inputs // GROUP, output % PANEL

@@ -137,7 +137,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def config_of(model: GgufModel) -> dict[str, Any]:
-    """What a GGUF file says in place of a config.json, checked like one. Raises `ModelError`."""
+    """Return a GGUF file's counterpart of a config.json, checked like one. Raises `ModelError`."""
     config = describe_model(model)
     check_config(config, model.file)
     return config

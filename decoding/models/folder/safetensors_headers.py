@@ -61,7 +61,7 @@ def read_headers(folder: Path) -> dict[str, Entry]:
 
 
 def entries_of(model: GgufModel) -> dict[str, Entry]:
-    """The tensors of a GGUF file. Raises `ModelError` if two of them are the same."""
+    """Return the tensors of a GGUF file by name. Raises `ModelError` if two of them have one name."""
     return {
         name: Entry(tensor.file, tensor.kind.name, tensor.shape, tensor)
         for name, tensor in named_tensors(model).items()

@@ -48,15 +48,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def tokenizer_of(model: GgufModel) -> Tokenizer:
-    """The tokenizer in a GGUF file. Raises `ModelError`."""
+    """Return the tokenizer in a GGUF file. Raises `ModelError`."""
     return build_tokenizer(describe_tokenizer(model.metadata, model.file), model.file)
 
 
 def build_tokenizer(described: Any, path: Path) -> Tokenizer:
-    """The tokenizer of a description, which is what a tokenizer.json holds or what `path` says in another form.
-
-    Raises `ModelError`.
-    """
+    """Build the tokenizer of a description: the contents of a tokenizer.json, or of `path` in another form."""
     if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
         raise ModelError(f"{path}: model must be a table that describes a tokenizer")
     for part in PARTS:

@@ -1,4 +1,4 @@
-"""What a GGUF file says of its model, in the words of a Hugging Face config.json, and its tensors by their names there.
+"""Translates a GGUF file's description of its model into a Hugging Face config.json, and renames its tensors.
 
 The keys of the files: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Numbers are taken over as they are:
 whoever uses the configuration checks it as it checks any config.json.
@@ -21,9 +21,9 @@ from decoding.models.gguf.split_files import GgufModel
 from decoding.models.gguf.tensor_table import StoredTensor
 from decoding.models.gguf.tokenizer import TokenType
 
-# Mistral's models are Llama's here.
+# In GGUF files, Mistral's models have the architecture of Llama.
 ARCHITECTURES: Final = ("llama", "qwen2", "qwen3")
-# Of what is no language model at all, and what it is.
+# Architectures that are no language models, and what they are.
 OTHER_KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("clip", "mmproj"), "the part of a model that looks at pictures"),
     **dict.fromkeys(
@@ -55,7 +55,7 @@ IN_LAYER: Final[Mapping[str, str]] = {
     "ffn_down": "mlp.down_proj",
 }
 _LAYER: Final = re.compile(r"blk\.(\d{1,4})\.(\w+)\.(weight|bias)")
-# What Granite and others multiply by, which our own forward pass doesn't.
+# Granite and others multiply by these factors, which our own forward pass doesn't support.
 MULTIPLIERS: Final = ("attention.scale", "embedding_scale", "residual_scale", "logit_scale")
 # Mixtures of types by their number in a file.
 MIXTURES: Final[Mapping[int, str]] = {
@@ -63,14 +63,14 @@ MIXTURES: Final[Mapping[int, str]] = {
     13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 21: "Q2_K_S", 25: "IQ4_NL",
     30: "IQ4_XS", 32: "BF16",
 }  # fmt: skip
-# Tokens that end an answer of base models and of those for chats, whatever a file gives as its only end.
+# Tokens that end an answer of base models or of chat models, also where a file names only one end token.
 ENDS: Final = (
     "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|EOT|>", "<｜end▁of▁sentence｜>", "</s>",
 )  # fmt: skip
 
 
 def describe_model(model: GgufModel) -> dict[str, Any]:
-    """A config.json's table. Raises `ModelError` for another kind of model, or a key that is missing."""
+    """Return the table of a config.json. Raises `ModelError` for another kind of model, or a missing key."""
     file, metadata = model.file, model.metadata
     kind = _kind(metadata, file)
     told = _Told(metadata, kind, file)
@@ -105,11 +105,11 @@ def describe_model(model: GgufModel) -> dict[str, Any]:
 
 
 def named_tensors(model: GgufModel) -> dict[str, StoredTensor]:
-    """The tensors by their names in a Hugging Face folder; one without a name there keeps its own."""
-    named: dict[str, StoredTensor] = {}  # names in layers are unlike in both forms, so that none can come twice
+    """Return the tensors by their names in a Hugging Face folder; one without a name there keeps its own."""
+    named: dict[str, StoredTensor] = {}  # the two naming schemes don't overlap, so no name can occur twice
     for name, tensor in model.tensors.items():
         if name == FACTORS:
-            continue  # is in the configuration
+            continue  # the configuration has it
         found = _LAYER.fullmatch(name)
         known = NAMES.get(name)
         if found and found[2] in IN_LAYER:
@@ -122,7 +122,7 @@ def named_tensors(model: GgufModel) -> dict[str, StoredTensor]:
 
 
 def _unpaired(model: GgufModel, tensor: StoredTensor, part: str) -> StoredTensor:
-    """Files of Llama have the two rows of a rotary pair side by side, others half a head apart."""
+    """Undo the order of rotary pairs: files of Llama have a pair's two rows side by side, others half a head apart."""
     kind = str(model.metadata["general.architecture"])
     if kind != "llama" or len(tensor.shape) != 2:
         return tensor
@@ -136,17 +136,17 @@ def _unpaired(model: GgufModel, tensor: StoredTensor, part: str) -> StoredTensor
 
 
 class _Told:
-    """The settings of one architecture."""
+    """The settings of one architecture in a file's metadata."""
 
     def __init__(self, metadata: Mapping[str, Value], kind: str, file: Path) -> None:
         self._metadata, self._kind, self._file = metadata, kind, file
 
     def value(self, key: str) -> bool | int | float | str | None:
-        """None where the file says nothing."""
+        """Return a setting, None where the file has none."""
         return one_value(self._metadata, f"{self._kind}.{key}", self._file)
 
     def number(self, key: str, default: int = 0) -> int:
-        """A whole number; some files give one for each layer, which have to be equal."""
+        """Return a whole number; some files give one for each layer, which have to be equal."""
         value = self._metadata.get(f"{self._kind}.{key}")
         if isinstance(value, np.ndarray) and len(value) and (value == value[0]).all():
             value = value[0].item()
@@ -157,7 +157,7 @@ class _Told:
         return value
 
     def needed(self, key: str) -> int:
-        """One that has no default."""
+        """Return a number that has no default."""
         if f"{self._kind}.{key}" not in self._metadata:
             raise ModelError(f"{self._file} holds no whole model: {self._kind}.{key} is missing")
         return self.number(key)
@@ -215,7 +215,7 @@ def _mixture(metadata: Mapping[str, Value]) -> str:
 
 
 def _end_ids(metadata: Mapping[str, Value]) -> list[int]:
-    """The file's own ends, and the control tokens that are known for ending a text."""
+    """Return the file's own end tokens, and the control tokens that are known to end a text."""
     told = [metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
     ids = {token_id for token_id in told if type(token_id) is int}
     tokens, types = metadata.get("tokenizer.ggml.tokens"), metadata.get("tokenizer.ggml.token_type")
@@ -226,5 +226,5 @@ def _end_ids(metadata: Mapping[str, Value]) -> list[int]:
 
 
 def _names(metadata: Mapping[str, Value]) -> list[str]:
-    """By what a family may be told."""
+    """Return the names that may tell the model's family."""
     return [value for key in ("name", "basename") if isinstance(value := metadata.get(f"general.{key}"), str)]

@@ -85,7 +85,7 @@ class Tensors:
         return tensor
 
     def _widened(self, stored: StoredTensor) -> Tensor:
-        """What blocks stand for, piece by piece into the dtype; float16 may be too narrow, which `take` finds out."""
+        """Widen blocks piece by piece into the dtype; float16 may be too narrow, which `take` finds out."""
         tensor = torch.empty(math.prod(stored.shape), dtype=_or_wider(self._dtype))
         at = 0
         for piece in widen(stored):
