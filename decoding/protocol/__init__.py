@@ -7,7 +7,15 @@ The engine speaks the OpenAI completions protocol; what that protocol lacks trav
 object named `tabcast` (see `CompletionOptions` for the request and `CompletionStats` for the answer).
 """
 
-from decoding.protocol.address import Address, engine_directory, is_proven, prove, runtime_base, user_config_path
+from decoding.protocol.address import (
+    Address,
+    engine_directory,
+    is_proven,
+    is_token,
+    prove,
+    runtime_base,
+    user_config_path,
+)
 from decoding.protocol.answers import (
     CompletionStats,
     Confidence,
@@ -31,7 +39,6 @@ from decoding.protocol.constants import (
     MAX_LOGPROBS,
     MAX_NEW_TOKENS,
     MAX_REQUEST_BYTES,
-    MIN_TOKEN_CHARS,
     PRIORITIES,
     PROTOCOL_VERSION,
     START_LOCK_FILE,
@@ -62,7 +69,6 @@ __all__ = [
     "MAX_NEW_TOKENS",
     "MAX_REQUEST_BYTES",
     "METHODS",
-    "MIN_TOKEN_CHARS",
     "PLAIN",
     "PRIORITIES",
     "PROTOCOL_VERSION",
@@ -89,6 +95,7 @@ __all__ = [
     "engine_directory",
     "folder_trouble",
     "is_proven",
+    "is_token",
     "logprobs_to_json",
     "make_private",
     "prove",

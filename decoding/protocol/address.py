@@ -39,8 +39,8 @@ class Address:
 
     def __post_init__(self) -> None:
         """Refuse a token that could be guessed, or that is empty because its file was cut short."""
-        if len(self.token) < MIN_TOKEN_CHARS or not self.token.isascii():
-            raise ValueError(f"a token has at least {MIN_TOKEN_CHARS} characters of ASCII")
+        if not is_token(self.token):
+            raise ValueError(f"a token has at least {MIN_TOKEN_CHARS} characters of ASCII that a header may hold")
 
     def write(self, directory: Path) -> None:
         """Write the file so that a reader sees all of it or nothing, and only this user can read it."""
@@ -77,6 +77,11 @@ class Address:
             version=body.text("version"),
             protocol=body.integer("protocol"),
         )
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be a token; a file that a crash left full of zeros holds none."""
+    return len(text) >= MIN_TOKEN_CHARS and all("!" <= character <= "~" for character in text)
 
 
 def prove(token: str, nonce: str, port: int) -> str:

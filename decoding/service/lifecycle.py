@@ -24,9 +24,9 @@ from decoding.protocol import (
     ADDRESS_FILE,
     ENGINE_LOCK_FILE,
     EXIT_MODEL,
-    MIN_TOKEN_CHARS,
     Address,
     folder_trouble,
+    is_token,
     make_private,
     read_private,
     write_private,
@@ -203,9 +203,9 @@ def _token(directory: Path, *, keep: bool) -> str:
     if keep:
         try:
             token = read_private(path, MAX_TOKEN_BYTES).decode("ascii").strip()
-            if len(token) >= MIN_TOKEN_CHARS:
+            if is_token(token):
                 return token
-            log.warning("%s is too short for a token: another one is made", path)
+            log.warning("%s holds no token: another one is made", path)
         except FileNotFoundError:
             pass
         except (OSError, ValueError) as error:

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from decoding.config import EngineConfig
+from decoding.errors import ModelError
+from decoding.models.folder.json_files import read_json
 from decoding.models.folder.safetensors_headers import MAX_TENSORS
+from decoding.models.loading.model_set import load_models
 from tests.decoding.conftest import make_heads
 from tests.decoding.hostile import (
     WEIGHTS,
@@ -84,6 +88,7 @@ OURS = [name for name, line in FAMILIES.items() if line.is_ours]
         ({"tabcast": {"fim_order": 7}}, "fim_order"),
         ({"model_type": 7}, "model_type"),
         ({"text_config": []}, "text_config"),
+        ({"hidden_act": ["\ud800\x9b31m"]}, "hidden_act"),
     ],
     ids=str,
 )
@@ -166,6 +171,11 @@ def tensor(**changes: object) -> dict[str, object]:
         (WEIGHTS, header_of(tensor(data_offsets=[8, 0]), data=bytes(8))),
         (WEIGHTS, header_of(tensor(data_offsets=[0]), data=bytes(8))),
         (WEIGHTS, header_of(tensor(), data=bytes(4))),
+        (WEIGHTS, header_of(tensor(shape=[0, 10**4000], data_offsets=[0, 0]))),
+        (WEIGHTS, header_of(tensor(dtype="F" * 10_000))),
+        (WEIGHTS, header_of({"x\x1b[31m": tensor()["x"]}, data=bytes(8))),
+        (WEIGHTS, header_of({"x" * 10_000: tensor()["x"]}, data=bytes(8))),
+        (WEIGHTS, header_of({"\ud800": tensor()["x"]}, data=bytes(8))),
         (WEIGHTS, header_of({f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(300_000)})),
     ],
     ids=lambda value: value if isinstance(value, str) else repr(value[:24]),
@@ -189,6 +199,28 @@ def test_a_pipe_is_not_opened(copy_of: Callable[[str], Path]) -> None:
     path = copy_of("llama")
     os.mkfifo(path / "more.safetensors")
     assert_refused(path, "more.safetensors", "no regular file")
+
+
+@pytest.mark.skipif(not Path("/proc/kmsg").exists(), reason="there is no such file, or not on this system")
+def test_a_file_that_makes_its_reader_wait_is_refused(copy_of: Callable[[str], Path]) -> None:
+    """The kernel's messages are a regular file by their kind, of no size and without an end."""
+    path = copy_of("llama")
+    (path / "config.json").unlink()
+    (path / "config.json").symlink_to("/proc/kmsg")
+    assert_refused(path, "config.json")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no such file on this system")
+def test_a_file_that_grows_is_read_to_its_bound() -> None:
+    with pytest.raises(ModelError, match="more than 10 bytes"):
+        read_json(Path("/proc/self/status"), most_bytes=10)  # whose size is 0 until it is read
+
+
+def test_sizes_that_some_layers_lack_are_passed_over(copy_of: Callable[[str], Path]) -> None:
+    path = copy_of("llama")
+    change_config(path, {"text_config": {"num_hidden_layers": [None, 2], "hidden_size": [None]}})
+    models, _ = load_models(EngineConfig(model=str(path), device="cpu"))
+    assert models.target.shape.vocabulary
 
 
 @pytest.mark.parametrize("is_whole", [True, False])

@@ -75,6 +75,12 @@ def split_by(expression: str) -> dict[str, Any]:
     return {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
 
 
+def opened_by(*token_ids: int) -> dict[str, Any]:
+    special = {"id": "<s>", "ids": list(token_ids), "tokens": ["<s>"] * len(token_ids)}
+    sequence = [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    return {"type": "TemplateProcessing", "single": sequence, "pair": sequence, "special_tokens": {"<s>": special}}
+
+
 def replaced(pattern: dict[str, str], content: str) -> dict[str, Any]:
     return {"type": "Replace", "pattern": pattern, "content": content}
 
@@ -92,6 +98,11 @@ def replaced(pattern: dict[str, str], content: str) -> dict[str, Any]:
         ("normalizer", {"type": "Sequence", "normalizers": [replaced({"Regex": "q*"}, "ab"), {"type": "NFC"}]}),
         ("pre_tokenizer", {"type": "Magic"}),
         ("pre_tokenizer", 7),
+        ("post_processor", opened_by(10**6)),
+        ("post_processor", opened_by(*[3] * 9)),
+        ("post_processor", {"type": "BertProcessing", "sep": ["b", 2], "cls": ["a", 2**32 - 1]}),
+        ("model", {"type": "BPE", "vocab": {}, "merges": []}),
+        ("model", {"type": "WordLevel", "vocab": {}, "unk_token": "a"}),
     ],
     ids=lambda value: str(value)[:60],
 )

@@ -15,6 +15,7 @@ from decoding.protocol import (
     ENGINE_LOCK_FILE,
     Address,
     folder_trouble,
+    is_token,
     make_private,
     read_private,
     write_private,
@@ -105,6 +106,8 @@ DAMAGED: dict[str, bytes] = {
     "a token that is empty": json.dumps(asdict(ADDRESS) | {"token": ""}).encode(),
     "a token that is short": json.dumps(asdict(ADDRESS) | {"token": "x" * 31}).encode(),
     "a token of another kind": json.dumps(asdict(ADDRESS) | {"token": "\udcff" * 40}).encode(),
+    "a token of zeros": json.dumps(asdict(ADDRESS) | {"token": "\0" * 43}).encode(),
+    "a token of several lines": json.dumps(asdict(ADDRESS) | {"token": ADDRESS.token + "\nX: y"}).encode(),
     "a port of another kind": json.dumps(asdict(ADDRESS) | {"port": "1"}).encode(),
 }
 
@@ -147,14 +150,14 @@ def test_a_write_that_is_broken_off_leaves_what_was_there(
     assert sorted(file.name for file in folder.iterdir()) == [ADDRESS_FILE, "token"]
 
 
-def test_an_empty_token_file_is_no_token(folder: Path) -> None:
+def test_a_damaged_token_file_is_no_token(folder: Path) -> None:
     """What a crash left of the file of an engine with a port of its own."""
     first = lifecycle._token(folder, keep=True)
     assert lifecycle._token(folder, keep=True) == first
-    for content in (b"", b"short", b"\xff" * 40):
+    for content in (b"", b"short", b"\xff" * 40, b"\0" * 43, b"x" * 40 + b"\0\0\0", b"x" * 20 + b"\n" + b"x" * 20):
         write_private(folder / lifecycle.TOKEN_FILE, content)
         token = lifecycle._token(folder, keep=True)
-        assert len(token) >= 32
+        assert is_token(token)
         assert lifecycle._token(folder, keep=True) == token
 
 

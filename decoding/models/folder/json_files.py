@@ -6,14 +6,17 @@ Any problem with such a file is reported in a sentence that begins with its path
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from decoding.errors import ModelError
 
 MIB: Final = 2**20
 MAX_DEPTH: Final = 32
 MAX_SHOWN: Final = 60
+_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def read_json(path: Path, *, most_bytes: int, most_depth: int = MAX_DEPTH) -> Any:
@@ -28,13 +31,22 @@ def read_json(path: Path, *, most_bytes: int, most_depth: int = MAX_DEPTH) -> An
         ModelError: the file can't be read, is too long, is no JSON, or is nested too deeply.
     """
     try:
-        size = path.stat().st_size
-        text = path.read_bytes() if size <= most_bytes else b""
+        with open_regular(path) as file:
+            text = file.read(most_bytes + 1) or b""
     except OSError as error:
         raise ModelError(f"{path} can't be read: {error.strerror}") from None
-    if size > most_bytes:
-        raise ModelError(f"{path} has {size:,} bytes, and at most {most_bytes:,} are read")
+    if len(text) > most_bytes:
+        raise ModelError(f"{path} has more than {most_bytes:,} bytes, and no more are read")
     return parse_json(text, path, most_depth=most_depth)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file that never makes its reader wait, whatever a name or a link leads to. Raises `OSError`."""
+    file = os.fdopen(os.open(path, _READ), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(0, "it is no regular file")
+    return file
 
 
 def parse_json(text: bytes, path: Path, *, most_depth: int = MAX_DEPTH) -> Any:
@@ -53,8 +65,10 @@ def parse_json(text: bytes, path: Path, *, most_depth: int = MAX_DEPTH) -> Any:
 
 
 def shown(value: object) -> str:
-    """Format a value for a message: as JSON, a long one cut short."""
+    """Format a value for a message: as JSON, a long one cut short, and nothing that a terminal would obey."""
     text = json.dumps(value, default=str, ensure_ascii=False)
+    if not text.isprintable():
+        text = json.dumps(value, default=str)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 

@@ -238,7 +238,8 @@ def size_of(config: Mapping[str, Any], *names: str) -> int:
     """Return a size by the first name that exists, the largest where layers differ; 0 where none exists."""
     table = config.get("text_config") or config
     value = next((table[name] for name in names if table.get(name) is not None), 0)
-    return int(max(value, default=0)) if isinstance(value, list) else int(value)
+    several = value if isinstance(value, list) else [value]
+    return int(max((item for item in several if item is not None), default=0))
 
 
 def _needed(config: Mapping[str, Any], path: Path, key: str) -> int:

@@ -7,6 +7,7 @@ depth and its number of tensors are bounded, and each tensor must lie within its
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from decoding.errors import ModelError
-from decoding.models.folder.json_files import MIB, parse_json
+from decoding.models.folder.json_files import MIB, open_regular, parse_json, shown
 from decoding.models.gguf.architecture import named_tensors
 from decoding.models.gguf.split_files import GgufModel, is_gguf, read_model
 from decoding.models.gguf.tensor_table import StoredTensor
@@ -23,6 +24,8 @@ from decoding.models.gguf.tensor_table import StoredTensor
 MAX_HEADER_BYTES: Final = 16 * MIB
 MAX_TENSORS: Final = 200_000  # of a folder
 MAX_DIMENSIONS: Final = 8
+MAX_SIZE: Final = 2**53  # of one dimension
+MAX_NAME: Final = 256
 BITS: Final[Mapping[str, int]] = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32,
     "U16": 16, "U8": 8, "BOOL": 8, "C64": 64, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4,
@@ -78,8 +81,8 @@ def _read_header(file: Path) -> dict[str, Entry]:
     if not file.is_file():  # opening a pipe would wait for ever
         raise ModelError(f"{broken} (it is no regular file)")
     try:
-        num_bytes = file.stat().st_size
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
+            num_bytes = os.fstat(stream.fileno()).st_size
             start = stream.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if length > MAX_HEADER_BYTES:
@@ -98,10 +101,12 @@ def _read_header(file: Path) -> dict[str, Entry]:
 
 def _entry(file: Path, name: str, told: Any, room: int) -> Entry:
     """Return one tensor, which must lie within the `room` bytes behind the header."""
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise ModelError(f"{file}: {shown(name)} can't be a tensor's name")
     told = told if isinstance(told, dict) else {}
     dtype, shape, offsets = told.get("dtype"), told.get("shape"), told.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in BITS:
-        raise ModelError(f"{file}: tensor {name} has the dtype {dtype!r}, which is none of safetensors")
+        raise ModelError(f"{file}: tensor {name} has the dtype {shown(dtype)}, which is none of safetensors")
     if not _are_sizes(shape) or len(shape) > MAX_DIMENSIONS:
         raise ModelError(f"{file}: tensor {name} has no proper shape in the file's header")
     if not _are_sizes(offsets) or len(offsets) != 2 or not offsets[0] <= offsets[1] <= room:
@@ -112,4 +117,4 @@ def _entry(file: Path, name: str, told: Any, room: int) -> Entry:
 
 
 def _are_sizes(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    return isinstance(value, list) and all(type(item) is int and 0 <= item <= MAX_SIZE for item in value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ NESTED: Final = ("normalizer", "pre_tokenizer", "decoder", "normalizers", "preto
 PARTS: Final = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 # chosen: replacements in a tokenizer may make a text so many times as long.
 MAX_GROWTH: Final = 256
+MAX_REASON: Final = 300
+MAX_BEGIN: Final = 8  # chosen: tokens that open a text; published models have one or two
 SAMPLE: Final = "def f(a):\n    return a[0] + 1  # \u00e4 \u4e2d\n"  # a text that every tokenizer must be able to cut
 
 
@@ -58,25 +61,27 @@ def build_tokenizer(described: Any, path: Path) -> Tokenizer:
         raise ModelError(f"{path}: model must be a table that describes a tokenizer")
     for part in PARTS:
         _check_expressions(described.get(part), path, part)
-    try:
+    with _refusing(path):
         tokenizer = Tokenizer.from_str(json.dumps(_without_leading_space(described), ensure_ascii=False))
-        tokenizer.encode(SAMPLE, add_special_tokens=False)
-    except BaseException as error:  # the library raises bare Exception; a panic of its Rust code is a BaseException
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise
-        raise ModelError(f"{path} describes no tokenizer: {str(error) or 'it was refused'}") from None
-    if (count := num_token_ids(tokenizer)) > MAX_VOCABULARY:
+        # Only the engine may cut or pad a prompt.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        sample = tokenizer.encode(SAMPLE, add_special_tokens=False).ids
+    count = num_token_ids(tokenizer)
+    if not sample or max(sample) >= count:
+        raise ModelError(f"{path} describes no tokenizer: it makes no tokens of its own out of a text")
+    if count > MAX_VOCABULARY:
         raise ModelError(f"{path}: token ids must be below {MAX_VOCABULARY:,}, and one is {count - 1:,}")
     # A user's file may contain a special token's name, which is plain text there.
     tokenizer.encode_special_tokens = True
-    # Only the engine may cut or pad a prompt.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
     return tokenizer
 
 
 def begin_token_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
-    """Return the tokens that start every text: by its tokenizer_config.json, else as the tokenizer does by itself."""
+    """Return the tokens that start every text: by its tokenizer_config.json, else as the tokenizer does by itself.
+
+    Raises `ModelError` if one of the two can't be right.
+    """
     path = folder / SETTINGS_FILE
     settings = read_json(path, most_bytes=MAX_SETTINGS_BYTES) if path.is_file() else {}
     if not isinstance(settings, dict):
@@ -85,8 +90,27 @@ def begin_token_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
         name = settings.get("bos_token")
         token_id = tokenizer.token_to_id(str(name.get("content") if isinstance(name, dict) else name))
         return [token_id] if adds and token_id is not None else []
-    plain, opened = (tokenizer.encode("a", add_special_tokens=adds).ids for adds in (False, True))
-    return opened[: opened.index(plain[0])] if plain and plain[0] in opened else []
+    described = folder / TOKENIZER_FILE
+    with _refusing(described):
+        plain, opened = (tokenizer.encode("a", add_special_tokens=adds).ids for adds in (False, True))
+    begin: list[int] = opened[: opened.index(plain[0])] if plain and plain[0] in opened else []
+    if len(begin) > MAX_BEGIN:
+        raise ModelError(f"{described}: post_processor opens a text with {len(begin):,} tokens, which can't be meant")
+    if begin and max(begin) >= (count := num_token_ids(tokenizer)):
+        raise ModelError(f"{described}: post_processor opens a text with token {max(begin)}, and there are {count:,}")
+    return begin
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Raise as `ModelError` what the library raises: bare Exception, and where it panics not even that."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise
+        reason = " ".join(str(error).split())[:MAX_REASON]
+        raise ModelError(f"{path} describes no tokenizer: {reason or 'it was refused'}") from None
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -13,6 +13,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from decoding.errors import ModelError
+from decoding.models.folder.json_files import shown
 from decoding.models.folder.model_config import CONFIG_FILE
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.transformers.failures import in_words
@@ -38,7 +39,7 @@ def load_generic(
     path, config = folder.path, folder.config
     if config.get("model_type") not in CONFIG_MAPPING:
         code = ", and code that lies beside the weights is never run" if "auto_map" in config else ""
-        raise ModelError(f"{path}: transformers knows no model_type {config.get('model_type')!r}{code}")
+        raise ModelError(f"{path}: transformers knows no model_type {shown(config.get('model_type'))}{code}")
     _check_weights(folder)
     transformers_logging.disable_progress_bar()  # the engine shows its own
     try:
