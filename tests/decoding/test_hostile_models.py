@@ -132,6 +132,14 @@ def test_models_that_transformers_computes_are_refused_by_a_sentence_too(
     assert_refused(path, str(path))
 
 
+@pytest.mark.parametrize("value", ["somebody/kernels", {"": "somebody/kernels:attention"}], ids=str)
+def test_code_of_a_repository_is_not_asked_for(copy_of: Callable[[str], Path], value: object) -> None:
+    """Transformers fetches and runs it where a package for that is installed."""
+    path = copy_of("gpt_neox")
+    change_config(path, {"attn_implementation": value})
+    assert_refused(path, "config.json: attn_implementation must be a kernel that is no repository")
+
+
 def tensor(**changes: object) -> dict[str, object]:
     return {"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}}
 

@@ -87,6 +87,8 @@ ROPE_NUMBERS: Final[Mapping[str, Bounds]] = {
 TEXTS: Final = ("hidden_act", "_name_or_path")
 FLAGS: Final = ("tie_word_embeddings", "attention_bias", "mlp_bias", "use_sliding_window")
 ROPE_TABLES: Final = ("rope_scaling", "rope_parameters")
+# By these transformers chooses a kernel; the name of a repository is one whose code it fetches and runs.
+KERNELS: Final = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 TABLES: Final = (*ROPE_TABLES, "text_config", "tabcast", "quantization_config")
 
 
@@ -151,6 +153,8 @@ def check_config(config: Mapping[str, Any], path: Path) -> None:
         _demand(isinstance(config.get(key), (str, type(None))), path, key, config.get(key), "a text")
     for key in FLAGS:
         _demand(isinstance(config.get(key), (bool, type(None))), path, key, config.get(key), "true or false")
+    for key in KERNELS:
+        _demand("/" not in str(config.get(key)), path, key, config.get(key), "a kernel that is no repository")
     is_ours = config.get("model_type") in ARCHITECTURES
     _check_numbers(config, NUMBERS, path, "", may_be_lists=not is_ours)
     for key in ROPE_TABLES:
