@@ -23,8 +23,9 @@ from decoding.models.heads import FOLDER as HEADS
 from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
 from decoding.models.loading.devices import choose_device
-from decoding.models.loading.memory import free_bytes, needed_bytes
+from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.model_set import ModelSet, load_models
+from decoding.models.loading.parts import planned_bytes
 from decoding.models.parallel import FOLDER as PARALLEL
 from decoding.models.parallel import mask_form
 from decoding.models.probing.agreement import choices, percent_alike
@@ -129,7 +130,7 @@ def show_model(name: str, config: EngineConfig) -> Row:
     read = ModelFolder.read(folder)
     device, dtype = choose_device(config)
     template = find_layout(read.tokenizer.get_vocab(), read.own, (), model_name=read.names, chosen=config.fim).template
-    free, needed = free_bytes(device), needed_bytes(read, dtype, config.context_tokens)
+    free, needed = free_bytes(device), planned_bytes(read, config, device, dtype)
     reason = read.why_not_ours(config.context_tokens)
     computed_by = "our own forward pass"
     if reason:

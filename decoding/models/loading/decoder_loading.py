@@ -23,9 +23,10 @@ from decoding.models.cuda.factory import rounded_product
 from decoding.models.folder.model_config import DecoderSizes
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.language_model import LanguageModel
+from decoding.models.loading.layer_reading import EMBEDDING, HEAD, NORM, read_layer, read_stored
 from decoding.models.quantize import quantize_layer, quantize_weights
 from decoding.models.sharding.pipeline import Pipeline, split
-from decoding.models.torch.decoder import Decoder, Layer, Shape, Weights, rotary_table
+from decoding.models.torch.decoder import Decoder, Shape, Weights, rotary_table
 from decoding.models.torch.rope import inverse_frequencies
 from decoding.models.weights.tensors import Tensors
 from decoding.models.weights.weight_schema import decoder_schema
@@ -79,18 +80,20 @@ def load_decoder(
     shape = _shape(sizes, vocabulary, max_len)
     frequencies = inverse_frequencies(folder.config, shape.head_dim)
     tensors = Tensors(folder.path, folder.entries, decoder_schema(sizes), device, dtype)
-    embedding = tensors.take("model.embed_tokens.weight")
+    if keeps_blocks(folder, engine, device):
+        return _from_blocks(tensors, sizes, shape, rotary_table(shape.max_len + 128, frequencies), engine)
+    embedding = tensors.take(EMBEDDING)
     last = tensors.on(places[-1][0] if places else device)
-    head = last.to_device(embedding) if sizes.is_tied else last.take("lm_head.weight")
+    head = last.to_device(embedding) if sizes.is_tied else last.take(HEAD)
     # Layers are rounded one by one, so that only one of them is ever in memory in full.
     is_packed = len(places) < 2 and _packs_itself(engine, device)
     rounding = "" if is_packed or engine.quantize == "none" else engine.quantize
     multiply = rounded_product(device)
     layers = []
     for i, place in enumerate(place for place, count in places or [(device, shape.layers)] for _ in range(count)):
-        layer = _layer(tensors.on(place), f"model.layers.{i}", sizes)
+        layer = read_layer(tensors.on(place), i, sizes)
         layers.append(quantize_layer(layer, rounding, multiply) if rounding else layer)
-    norm = last.take("model.norm.weight")
+    norm = last.take(NORM)
     weights = Weights(
         embedding=embedding,
         layers=layers,
@@ -102,6 +105,22 @@ def load_decoder(
         weights = quantize_weights(weights, rounding, multiply) if rounding else weights
         return split(shape, weights, [count for _, count in places], partial(_unpacked, engine))
     return assemble(shape, weights, engine)
+
+
+def keeps_blocks(folder: ModelFolder, engine: EngineConfig, device: torch.device) -> bool:
+    """Tell whether the kernels multiply with the blocks of a GGUF file as they are."""
+    return folder.is_file and engine.quantize == "none" and _packs_itself(engine, device)
+
+
+def _from_blocks(
+    tensors: Tensors, sizes: DecoderSizes, shape: Shape, rotary: Tensor, engine: EngineConfig
+) -> CpuDecoder:
+    from decoding.models.cpu import decoder  # noqa: PLC0415 - as in `_cpu_kernels`
+    from decoding.models.cpu.block_packing import can_pack  # noqa: PLC0415
+
+    weights = read_stored(tensors, sizes, shape.vocabulary, rotary, can_pack)
+    threads = engine.threads or torch.get_num_threads()
+    return decoder.build(shape, weights, threads=threads, quantize=engine.quantize)
 
 
 def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | CpuDecoder | CudaDecoder:
@@ -148,35 +167,3 @@ def _shape(sizes: DecoderSizes, vocabulary: int, max_len: int) -> Shape:
         max_len=min(max_len, sizes.max_positions or max_len),
         norm_eps=sizes.norm_eps,
     )
-
-
-def _layer(tensors: Tensors, name: str, sizes: DecoderSizes) -> Layer:
-    """Read a layer's tensors; the sizes tell which of them exist."""
-    attention = f"{name}.self_attn"
-    kinds = ("q_proj", "k_proj", "v_proj")
-    order = _pair_order(sizes.head_dim)
-    weights = [tensors.take(f"{attention}.{kind}.weight") for kind in kinds]
-    biases = [tensors.take(f"{attention}.{kind}.bias") for kind in kinds] if sizes.has_biases else []
-    norms = [tensors.take(f"{attention}.{kind}_norm.weight") for kind in "qk"] if sizes.has_head_norms else []
-    query_norm, key_norm = (_pair_up(norm, order) for norm in norms) if norms else (None, None)
-    return Layer(
-        input_norm=tensors.take(f"{name}.input_layernorm.weight"),
-        qkv=torch.cat([_pair_up(weights[0], order), _pair_up(weights[1], order), weights[2]]),
-        qkv_bias=torch.cat([_pair_up(biases[0], order), _pair_up(biases[1], order), biases[2]]) if biases else None,
-        query_norm=query_norm,
-        key_norm=key_norm,
-        out=tensors.take(f"{attention}.o_proj.weight"),
-        post_norm=tensors.take(f"{name}.post_attention_layernorm.weight"),
-        gate_up=torch.cat([tensors.take(f"{name}.mlp.{kind}.weight") for kind in ("gate_proj", "up_proj")]),
-        down=tensors.take(f"{name}.mlp.down_proj.weight"),
-    )
-
-
-def _pair_order(head_dim: int) -> Tensor:
-    """Return the order that puts rotary pairs side by side, as complex numbers; Hugging Face pairs i with i + D/2."""
-    return torch.arange(head_dim).view(2, -1).T.flatten()
-
-
-def _pair_up(rows: Tensor, order: Tensor) -> Tensor:
-    paired: Tensor = rows.unflatten(0, (-1, len(order)))[:, order.to(rows.device)]
-    return paired.flatten(0, 1).contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.quantize import BYTES_PER_WEIGHT, HEAD_KIND
 from decoding.models.recommended import largest_that_fits
 from decoding.models.sharding.layer_split import GIB, Needs
+from decoding.models.weights.stored_blocks import KEPT_TYPES
 
 # chosen: activations, the allocator's fragments, and a layer that is in memory twice while it is read.
 OVERHEAD: Final = 1.1
@@ -28,10 +30,28 @@ CONTROL_GROUPS: Final = (
 )
 
 
-def needed_bytes(folder: ModelFolder, dtype: torch.dtype, num_tokens: int, quantize: str = "none") -> int:
-    """Return the bytes of weights in `dtype` or rounded, and of keys and values of one sequence of `num_tokens`."""
-    weights = weight_bytes(folder.num_parameters, folder.config, dtype, quantize)
+def needed_bytes(
+    folder: ModelFolder, dtype: torch.dtype, num_tokens: int, quantize: str = "none", *, keeps_blocks: bool = False
+) -> int:
+    """Return the bytes of weights in `dtype`, rounded or in blocks, and of one sequence's keys and values."""
+    if keeps_blocks:
+        weights = block_bytes(folder, dtype)
+    else:
+        weights = weight_bytes(folder.num_parameters, folder.config, dtype, quantize)
     return int(OVERHEAD * weights) + cache_bytes(folder.config, dtype, num_tokens)
+
+
+def block_bytes(folder: ModelFolder, dtype: torch.dtype) -> int:
+    """Return the bytes of all weights of a GGUF file where kernels keep its blocks, and widen the others."""
+    total = 0
+    for entry in folder.entries.values():
+        if entry.stored is None or entry.stored.kind.name not in KEPT_TYPES:
+            total += math.prod(entry.shape) * dtype.itemsize
+        elif entry.stored.kind.name == "IQ4_NL":  # its sixteen values become bytes
+            total += math.prod(entry.shape) + entry.stored.num_bytes // 9
+        else:
+            total += entry.stored.num_bytes
+    return total
 
 
 def weight_bytes(num_parameters: int, config: Mapping[str, Any], dtype: torch.dtype, quantize: str = "none") -> int:

@@ -10,7 +10,7 @@ import torch
 from decoding.config import AS_TARGET, EngineConfig
 from decoding.errors import ModelError
 from decoding.models.folder.model_folder import ModelFolder
-from decoding.models.loading.decoder_loading import Places
+from decoding.models.loading.decoder_loading import Places, keeps_blocks
 from decoding.models.loading.devices import choose_devices, plan
 from decoding.models.loading.memory import check_fit, free_bytes, needed_bytes
 from decoding.storage.adaptation import AdaptationFolder
@@ -48,7 +48,7 @@ def plan_memory(parts: Parts, config: EngineConfig, device: torch.device, dtype:
     if parts.draft is not None:
         folders.append((parts.draft, draft_config(config)))
     needs = [
-        (folder.path.name, needed_bytes(folder, dtype, config.context_tokens, stored_as(settings, device)))
+        (folder.path.name, planned_bytes(folder, settings, device, dtype, stored_as(settings, device)))
         for folder, settings in folders
     ]
     devices = choose_devices(config, device)
@@ -56,6 +56,14 @@ def plan_memory(parts: Parts, config: EngineConfig, device: torch.device, dtype:
         return plan(parts.target, config, devices, dtype, beside=sum(num_bytes for _, num_bytes in needs[1:]))
     check_fit(needs, device, free_bytes(device))
     return ()
+
+
+def planned_bytes(
+    folder: ModelFolder, config: EngineConfig, device: torch.device, dtype: torch.dtype, quantize: str = "none"
+) -> int:
+    """Return the bytes that a model takes with these settings."""
+    kept = keeps_blocks(folder, config, device)
+    return needed_bytes(folder, dtype, config.context_tokens, quantize, keeps_blocks=kept)
 
 
 def draft_config(config: EngineConfig) -> EngineConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,25 @@ class BlockRows:
     def outputs(self) -> int:
         """The number of rows."""
         return len(self.rows)
+
+
+# The places of a block's scales of half precision, for the types that the kernels take.
+_SCALES_AT: Final = {
+    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "IQ4_NL": (0,), "Q4_K": (0, 2),
+    "Q5_K": (0, 2), "Q6_K": (208,),
+}  # fmt: skip
+_EXPONENT: Final = 0x7C  # of a half, in its upper byte: all ones if it is not finite
+
+
+# The types that the kernels multiply with as they are.
+KEPT_TYPES: Final = frozenset(_SCALES_AT)
+
+
+def has_finite_scales(matrix: BlockRows, block_bytes: int) -> bool:
+    """Tell whether all scales are finite, so that all weights are."""
+    blocks = matrix.rows.reshape(-1, block_bytes)
+    scales = _SCALES_AT.get(matrix.type_name, ())
+    return not any(((blocks[:, at + 1] & _EXPONENT) == _EXPONENT).any() for at in scales)
 
 
 # Several stand one below the other; each has the same inputs.

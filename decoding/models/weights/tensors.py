@@ -20,6 +20,7 @@ from decoding.models.folder.safetensors_headers import Entry
 from decoding.models.gguf.blocks import widen
 from decoding.models.gguf.tensor_table import StoredTensor
 from decoding.models.weights.int8_files import FACTORS, restore_rows
+from decoding.models.weights.stored_blocks import BlockRows, has_finite_scales
 from decoding.models.weights.weight_schema import Schema, check
 
 # torch can sum these dtypes; rarer ones are widened first.
@@ -65,6 +66,23 @@ class Tensors:
                 raise ModelError(f"{file}: tensor {name} holds numbers that are too large for the dtype {kind}")
             raise ModelError(f"{file}: tensor {name} holds numbers that are not finite, so the weights are damaged")
         return tensor
+
+    def blocks(self, name: str) -> BlockRows | None:
+        """Read a matrix of the schema as its GGUF file stores it; return None if it has no blocks.
+
+        Raises `ModelError` if the blocks hold no proper numbers.
+        """
+        stored = self._entries[name].stored
+        if stored is None or stored.kind.num_weights == 1:
+            return None
+        if stored.shape != self._schema[name]:
+            raise ModelError(f"{stored.file} was changed while it was read: load it again")
+        matrix = BlockRows(type_name=stored.kind.name, inputs=stored.shape[-1], rows=stored.read())
+        if not has_finite_scales(matrix, stored.kind.num_bytes):
+            raise ModelError(
+                f"{stored.file}: tensor {name} holds numbers that are not finite, so the weights are damaged"
+            )
+        return matrix
 
     def _restored(self, name: str, rounded: Tensor) -> Tensor:
         factors = self._read(name + FACTORS)
