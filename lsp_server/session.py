@@ -174,4 +174,4 @@ async def _guarded(work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except Exception as error:
-        logger.warning("what ran in the background failed: %s", without_values(error))
+        logger.warning("work in the background failed: %s", without_values(error))

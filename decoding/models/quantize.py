@@ -1,6 +1,6 @@
 """Rounds weights to eight or four bits, lays them out, and multiplies rows in full precision with them.
 
-Only the weights are rounded: rows stay what they are, and sums are float32. Who makes a matrix chooses the function
+Only the weights are rounded: rows stay what they are, and sums are float32. A matrix is made with the function
 that multiplies: a kernel that widens the weights on their way to a GPU's matrix unit (`cuda/quantized_matmul.py`), or
 plain torch, slowly, to compare with. The output is the rounded model's own text, exactly: speculation compares that
 model with itself. int8 and fp8 (e4m3, https://arxiv.org/abs/2209.05433) have a factor for each output; int4 has one for

@@ -56,7 +56,7 @@ class Learner:
             log.info("learning ended with code %d", self._process.returncode)
             self._process = None
         if self._process is not None and idle_s < BUSY_S:
-            log.info("learning gives way")
+            log.info("learning stops: a request came")
             self.close()
             self._tried = 0
         elif self._process is None and idle_s >= IDLE_S and self._is_due(self._home):

@@ -56,7 +56,7 @@ def save(key: str, value: object) -> None:
                 Path(aside).unlink()
             raise
     except (OSError, ValueError) as error:
-        log.warning("what was learnt of drafts can't be kept: %s", error)
+        log.warning("the policy's state can't be saved: %s", error)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -71,5 +71,5 @@ def load(path: Path, model: torch.nn.Module, optimizers: list[torch.optim.Optimi
     except (RuntimeError, ValueError, KeyError, TypeError, OSError, EOFError, UnpicklingError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise TrainingError(f"{path} is no checkpoint of this model ({reason}); give another file") from None
-    log.info("goes on from step %d of %s", progress.step, path)
+    log.info("continuing from step %d of %s", progress.step, path)
     return progress

@@ -235,7 +235,7 @@ def _checkpoint(options: argparse.Namespace) -> Path:
 
 
 def _say_whether_finished(is_finished: bool) -> None:
-    log.info("finished" if is_finished else "this stretch is over; the same command goes on")
+    log.info("finished" if is_finished else "this stretch is over; run the same command again to continue")
 
 
 def _read(folder: Path, split: str) -> list[corpus.SourceFile]:

@@ -102,7 +102,7 @@ def train(wanted: DraftRecipe, data: Path, recipe: pretrain.Recipe, checkpoint: 
     speed = evaluate_draft.speed(wanted.target, wanted.out, prompts, device=wanted.device, kind=wanted.kind)
     log.info("on %d held-out prompts, before: %s", len(prompts), before)
     log.info("on %d held-out prompts, after:  %s", len(prompts), after)
-    log.info("decoding with it takes place at %.2f times the speed of plain decoding", speed.speedup)
+    log.info("decoding with it is %.2f times as fast as plain decoding", speed.speedup)
     return DraftResult(before=before, after=after, speed=speed, is_finished=result.is_finished)
 
 

@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
     if not (target / "config.json").is_file():
         _train_target(options, clock, target)
     if not (target / "config.json").is_file():
-        log.info("the target is not finished: the same command goes on")
+        log.info("the target is not finished: run the same command again to continue")
     else:
         _train_drafts(options, clock, target)
 
@@ -122,7 +122,7 @@ def _train_drafts(options: argparse.Namespace, clock: _Clock, target: Path) -> N
         if finished.exists() or minutes <= 0:
             continue
         if clock.left_minutes() <= 0 or not _train_draft(options, clock, target, kind, out, minutes, begin_with):
-            log.info("the drafts are not finished: the same command goes on")
+            log.info("the drafts are not finished: run the same command again to continue")
             return
         finished.touch()
     log.info("the pair is finished")

@@ -106,7 +106,7 @@ class Generation:
         """Retrieve the failure of a prefetch, which no request waits for."""
         self._grown.set()
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("what the engine wrote could not be taken: %s", without_values(error))
+            logger.error("the engine's text could not be read: %s", without_values(error))
 
     @contextmanager
     def _held(self) -> Iterator[None]:

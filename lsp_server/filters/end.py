@@ -12,7 +12,7 @@ from lsp_server.documents.store import Place
 from lsp_server.documents.syntax import indentation
 from lsp_server.filters.surroundings import Mode, Surroundings
 
-# A line at the block's own indentation that begins like this goes on with the statement above it.
+# A line at the block's own indentation that begins like this continues the statement above it.
 _GOES_ON: Final = re.compile(r"\s*(?:(?:else|elif|except|finally|case)\b|[)\]}])")
 _NEW_DEFINITION: Final = re.compile(r"\s*(?:(?:async\s+)?def|class)\s|\s*@")
 _DECORATOR: Final = re.compile(r"\s*@")

@@ -39,7 +39,7 @@ _BRACE_LANGUAGES: Final = frozenset(
     {"javascript", "javascriptreact", "typescript", "typescriptreact", "java", "c", "cpp", "csharp", "go", "json"}
     | {"jsonc", "kotlin", "swift", "scala", "dart", "php"}
 )
-# A line that goes on with the statement that began above it at the same indentation.
+# A line that continues the statement that began above it at the same indentation.
 _GOES_ON: Final = re.compile(r"\s*(?:(?:else|elif|except|finally)\b|[)\]}])")
 _CLOSER_OF: Final = {"(": ")", "[": "]", "{": "}"}
 _END: Final = re.compile(r"\w+|[^\w\s]")

@@ -28,9 +28,9 @@ class Spot:
     """The places of a pass's rows. `words` lie on the device, so that one recording serves every spot and session.
 
     They are the first row's position, how many rows are real and not padding, the addresses of the cache's keys and
-    values, and the rows' tokens. `store` is that cache during a pass, for its shape, and for those who compute with
-    tensors and not with addresses. Where rows are of several chains (`language_model.StepsChains`), `tails` has the
-    memory for their keys and values, and `words` also has, behind the tokens, each row's distance from the first
+    values, and the rows' tokens. `store` is that cache during a pass: its shape is needed, and code that computes with
+    tensors instead of addresses uses it. Where rows are of several chains (`language_model.StepsChains`), `tails` has
+    the memory for their keys and values, and `words` also has, behind the tokens, each row's distance from the first
     position, and the number of its chain.
     """
 

@@ -1,7 +1,7 @@
-"""A model folder's config.json, checked: every number that is used later has its kind and its bounds here.
+"""Checks a model folder's config.json: every number that is used later has its type and its bounds here.
 
-Whoever plans memory or hands sizes to kernels works with numbers that went through this module. What the tensors have
-to be like follows from them (`weight_schema.py`).
+Memory plans and kernels get only sizes that went through this module. The shapes of tensors follow from them
+(`weight_schema.py`).
 """
 
 from __future__ import annotations

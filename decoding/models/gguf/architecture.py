@@ -1,7 +1,7 @@
 """Translates a GGUF file's description of its model into a Hugging Face config.json, and renames its tensors.
 
-The keys of the files: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Numbers are taken over as they are:
-whoever uses the configuration checks it as it checks any config.json.
+The keys of the files: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Numbers are taken over as they are;
+the configuration is checked later like any config.json.
 """
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ def _rope(model: GgufModel, told: _Told, head_dim: int) -> dict[str, Any]:
 
 
 def _mixture(metadata: Mapping[str, Value]) -> str:
-    """What people call the mixture of types in a file, "" where it doesn't say."""
+    """Return the usual name of the mixture of types in a file, "" where the file doesn't say."""
     number = metadata.get("general.file_type")
     return MIXTURES.get(number, "") if type(number) is int else ""
 

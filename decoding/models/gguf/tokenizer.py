@@ -1,7 +1,7 @@
 """Describes the tokenizer that a GGUF file holds as a tokenizer.json would.
 
-A file has a table of tokens with their types, and merges or scores; the rest of a tokenizer follows from two names.
-Whoever builds a tokenizer from the description checks it as it checks any tokenizer.json.
+A file has a table of tokens with their types, and merges or scores; two names tell the rest of a tokenizer. The
+description is checked like any tokenizer.json when a tokenizer is built from it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights as a GGUF file stores them, for kernels that multiply with blocks as they are."""
+"""Holds weights as a GGUF file stores them, for kernels that multiply with blocks as they are."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def has_finite_scales(matrix: BlockRows, block_bytes: int) -> bool:
     return not any(((blocks[:, at + 1] & _EXPONENT) == _EXPONENT).any() for at in scales)
 
 
-# Several stand one below the other; each has the same inputs.
+# Several parts are one below the other, with equal inputs.
 Matrix = Tensor | tuple[BlockRows, ...]
 
 
 def shape_of(matrix: Matrix) -> tuple[int, int]:
-    """Outputs and inputs."""
+    """Return the numbers of outputs and inputs."""
     if isinstance(matrix, Tensor):
         return matrix.shape[0], matrix.shape[1]
     return sum(part.outputs for part in matrix), matrix[0].inputs
@@ -72,9 +72,9 @@ class StoredLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredWeights:
-    """All that was learnt, as in `torch/decoder.py`. Embedding and head may be one object.
+    """All weights, as in `torch/decoder.py`. Embedding and head may be one object.
 
-    Layers may be read from the file as they are asked for, once, so that blocks and their copy are never all there.
+    Layers may be read from the file as they are asked for, once, so that blocks and their copy are never all in memory.
     """
 
     embedding: Matrix  # one part, if blocks
