@@ -14,6 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from decoding.storage.plain_files import read_plain
+
 log = logging.getLogger(__name__)
 
 VARIABLE: Final = "TABCAST_EXPERIENCE"
@@ -61,9 +63,7 @@ def save(key: str, value: object) -> None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > MAX_BYTES:
-            return {}
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(read_plain(file, MAX_BYTES) or b"{}")
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

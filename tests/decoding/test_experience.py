@@ -10,6 +10,7 @@ import pytest
 
 from decoding.completion.sessions import KEEP_EVERY, SessionPool, experience_key
 from decoding.models.loading.model_set import ModelSet
+from decoding.policy.policy import VERSION
 from decoding.storage import policy_state
 
 
@@ -56,6 +57,23 @@ def test_a_broken_file_is_as_none_and_is_replaced(llama: ModelSet, content: str)
     assert policy_state.load("k") is None
     policy_state.save("k", {"a": 1})
     assert policy_state.load("k") == {"a": 1}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_a_pipe_in_its_place_holds_up_nothing(llama: ModelSet) -> None:
+    os.mkfifo(policy_state.path())
+    assert policy_state.load("k") is None
+    policy_state.save("k", 1)
+    assert policy_state.load("k") == 1
+
+
+def test_a_number_of_any_size_is_no_time(llama: ModelSet) -> None:
+    huge = 10**400
+    kept = {"unit_ms": huge, "gain_steps": [huge, huge], "reliability": {"": {"match 3": [huge, huge]}}}
+    drafters = {"lookup": kept, "draft": {"unit_ms": float("nan"), "gain_steps": [float("nan")] * 2}}
+    state = {"version": VERSION, "answer_tokens": huge, "drafters": drafters}
+    policy_state.save(experience_key(llama), state)
+    assert belief(pool(llama)) == belief(pool(llama, remembers=False))
 
 
 def test_few_sets_are_kept_the_latest_of_them() -> None:

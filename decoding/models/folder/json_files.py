@@ -6,17 +6,15 @@ Any problem with such a file is reported in a sentence that begins with its path
 from __future__ import annotations
 
 import json
-import os
-import stat
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from decoding.errors import ModelError
+from decoding.storage.plain_files import read_plain
 
 MIB: Final = 2**20
 MAX_DEPTH: Final = 32
 MAX_SHOWN: Final = 60
-_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def read_json(path: Path, *, most_bytes: int, most_depth: int = MAX_DEPTH) -> Any:
@@ -24,29 +22,19 @@ def read_json(path: Path, *, most_bytes: int, most_depth: int = MAX_DEPTH) -> An
 
     Args:
         path: of a regular file.
-        most_bytes: a longer file is refused before it is read.
+        most_bytes: a longer file is refused.
         most_depth: how deeply tables and lists may be nested.
 
     Raises:
         ModelError: the file can't be read, is too long, is no JSON, or is nested too deeply.
     """
     try:
-        with open_regular(path) as file:
-            text = file.read(most_bytes + 1) or b""
+        text = read_plain(path, most_bytes)
     except OSError as error:
         raise ModelError(f"{path} can't be read: {error.strerror}") from None
-    if len(text) > most_bytes:
+    if text is None:
         raise ModelError(f"{path} has more than {most_bytes:,} bytes, and no more are read")
     return parse_json(text, path, most_depth=most_depth)
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file that never makes its reader wait, whatever a name or a link leads to. Raises `OSError`."""
-    file = os.fdopen(os.open(path, _READ), "rb")
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(0, "it is no regular file")
-    return file
 
 
 def parse_json(text: bytes, path: Path, *, most_depth: int = MAX_DEPTH) -> Any:

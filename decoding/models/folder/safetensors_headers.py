@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from decoding.errors import ModelError
-from decoding.models.folder.json_files import MIB, open_regular, parse_json, shown
+from decoding.models.folder.json_files import MIB, parse_json, shown
 from decoding.models.gguf.architecture import named_tensors
 from decoding.models.gguf.split_files import GgufModel, is_gguf, read_model
 from decoding.models.gguf.tensor_table import StoredTensor
+from decoding.storage.plain_files import open_plain
 
 # chosen: a header of 16 MiB describes more than 100,000 tensors; published files have some thousand tensors each.
 MAX_HEADER_BYTES: Final = 16 * MIB
@@ -81,7 +82,7 @@ def _read_header(file: Path) -> dict[str, Entry]:
     if not file.is_file():  # opening a pipe would wait for ever
         raise ModelError(f"{broken} (it is no regular file)")
     try:
-        with open_regular(file) as stream:
+        with open_plain(file) as stream:
             num_bytes = os.fstat(stream.fileno()).st_size
             start = stream.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
