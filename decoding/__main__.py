@@ -85,7 +85,9 @@ def _parser(named: str) -> argparse.ArgumentParser:
     for command in (serve, doctor, *models, *suites):
         default = argparse.SUPPRESS if command in models[1:] else None
         command.add_argument(
-            "--model", help="the target model: a folder, a pulled model's name, or bundled", default=default
+            "--model",
+            help="the target model: a folder, a GGUF file, a pulled model's name, or bundled",
+            default=default,
         )
         command.add_argument("--draft", help="the draft model, or none", default=default)
         command.add_argument("--parallel", help="folder of a draft of several tokens at once, or none", default=default)

@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from decoding.errors import TabcastError
 from decoding.models.folder.model_config import read_config
 from decoding.models.folder.tokenizer_files import begin_token_ids, load_tokenizer, num_token_ids
+from decoding.models.gguf.split_files import is_gguf
 from decoding.models.parallel import MAX_TOKENS
 from decoding.text.prompt_layout import find_layout
 from decoding.training import corpus, evaluate_draft, heads, pack, parallel, pretrain, prune
@@ -121,6 +122,8 @@ def form_of(folder: Path) -> SampleFormat:
 def load_model(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Load the model of a folder that `read_config` accepted; nothing is fetched and no code of the folder runs."""
     kind = read_config(folder)["model_type"]
+    if is_gguf(folder):
+        raise TabcastError(f"{folder}: GGUF files can't be trained: name the model's Hugging Face folder")
     if kind not in prune.KINDS:
         raise TabcastError(f"{folder}: {kind} models can't be trained here ({', '.join(prune.KINDS)} can)")
     model: PreTrainedModel

@@ -163,7 +163,9 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 def _add_engine_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("engine", "Which engine; equal choices share one. Defaults: the user's file.")
-    group.add_argument("--model", metavar="NAME", help="the target model: a folder, a pulled model's name, or bundled")
+    group.add_argument(
+        "--model", metavar="NAME", help="the target model: a folder, a GGUF file, a pulled model's name, or bundled"
+    )
     group.add_argument("--draft", metavar="NAME", help="the draft model, or none")
     group.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument("--dtype", metavar="NAME", help="auto, float32, bfloat16, float16")

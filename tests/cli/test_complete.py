@@ -15,6 +15,7 @@ from lsp_server.cli import complete, main
 from lsp_server.cli.demo.editor import editor
 from lsp_server.engine.stream import Part
 from tests.cli.conftest import Run, error_line
+from tests.gguf_models import tiny_gguf
 from tests.lsp.raw_client import did_open, inline
 from tests.lsp.test_bounds import answer, served
 from tests.lsp.test_sequences import Engine
@@ -37,6 +38,19 @@ def test_prints_json_with_these_keys(tabcast: Run, engine_options: list[str], fi
     assert list(answer) == KEYS
     assert 0 < answer["tokens"] <= 9
     assert answer["steps"] > 0
+
+
+def test_a_gguf_file_is_a_model(tabcast: Run, tiny_model: Path, tmp_path: Path, file: Path) -> None:
+    model = tiny_gguf(tmp_path / "tiny.gguf", tiny_model)
+    command = ["complete", file, "--line", 6, "--column", 12, "--max-tokens", 9, "--json"]
+    result = tabcast(*command, "--model", model, "--device", "cpu")
+    assert result.returncode == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert list(answer) == KEYS
+    assert answer["tokens"] > 0
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(model.read_bytes()[:-64])
+    assert "is cut short" in error_line(tabcast(*command, "--model", cut, "--device", "cpu"))
 
 
 def test_plain_decoding_gives_the_same_text(tabcast: Run, engine_options: list[str], file: Path) -> None:

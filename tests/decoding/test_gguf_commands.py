@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from decoding.__main__ import main
 from decoding.config import EngineConfig
+from decoding.errors import TabcastError
 from decoding.storage.adaptation import AdaptationFolder
 from tests.gguf_files import Gguf, floats
 from tests.gguf_models import settings_of, tensors_of, tiny_gguf
@@ -85,3 +87,13 @@ def test_nothing_is_looked_for_beside_a_file(file: Path) -> None:
     config = EngineConfig(model=str(file))
     assert config.model_path == file
     assert (config.draft_path, config.parallel_path, config.heads_path) == (None, None, None)
+
+
+def test_what_transformers_would_have_to_load_is_refused_in_a_line(file: Path) -> None:
+    from decoding.bench.harness import baselines
+    from decoding.training.draft import load_model
+
+    with pytest.raises(TabcastError, match="GGUF files can't be trained"):
+        load_model(file, "cpu")
+    with pytest.raises(TabcastError, match="this is a GGUF file"):
+        baselines.load(file, None, torch.device("cpu"), torch.float32)

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
+from decoding.errors import TabcastError
+from decoding.models.gguf.split_files import is_gguf
+
 GENERATE = "transformers"
 ASSISTED = "transformers-assisted"
 LOOKUP = "transformers-lookup"
@@ -59,6 +62,8 @@ def describe(name: str) -> str:
 
 
 def _load(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    if is_gguf(folder):
+        raise TabcastError(f"{folder}: transformers is compared by Hugging Face folders, and this is a GGUF file")
     return _prepared(AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True), device)
 
 

@@ -1,7 +1,7 @@
 """Reads the weights of a model folder into a model of our own forward pass, or says what is wrong with them.
 
-Weights are safetensors only: other formats can run code when they are read. The whole folder is read from disk;
-nothing is ever fetched here.
+Weights are safetensors or GGUF: other formats can run code when they are read. Everything is read from disk; nothing is
+ever fetched here.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def load_decoder(
         places: of several devices, each with its number of layers; the first is `device`.
 
     Raises:
-        ModelError: the folder is missing, incomplete, not safetensors or of another architecture.
+        ModelError: the folder is missing, incomplete, of another format or of another architecture.
     """
     sizes = folder.sizes
     if sizes.vocabulary < vocabulary:
