@@ -112,7 +112,7 @@ class _Reader:
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def blocks(self, kinds: Sequence[str], can_pack: CanPack) -> tuple[BlockRows, ...]:
-        """Read the same as blocks; return none if a part is no blocks, or the kernels can't multiply with them."""
+        """Read matrices as blocks; return none if a part is no blocks, or the kernels can't multiply with them."""
         parts = []
         for kind in kinds:
             part = self._tensors.blocks(f"{self._name}.{kind}.weight")
