@@ -22,7 +22,7 @@ ADVICE: Final = "take a newer file of this model, or its Hugging Face folder"
 SPACE: Final = "▁"
 SPM_MODEL: Final = "llama"
 BPE_MODEL: Final = "gpt2"
-MAX_PIECE: Final = 256  # chosen: the most characters of a SentencePiece token, since every cut of it is looked up
+MAX_PIECE: Final = 128  # chosen: the most characters of a SentencePiece token, since every cut of it is looked up
 
 
 class TokenType(IntEnum):
