@@ -17,8 +17,6 @@ from decoding.errors import TabcastError
 from decoding.models import cuda
 from decoding.models.folder.model_config import read_config
 from decoding.models.folder.model_folder import ModelFolder
-from decoding.models.folder.safetensors_headers import read_headers
-from decoding.models.gguf.split_files import is_gguf
 from decoding.models.heads import FOLDER as HEADS
 from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
@@ -29,10 +27,8 @@ from decoding.models.loading.parts import planned_bytes
 from decoding.models.parallel import FOLDER as PARALLEL
 from decoding.models.parallel import mask_form
 from decoding.models.probing.agreement import choices, percent_alike
-from decoding.models.recommended import RECOMMENDATIONS
 from decoding.models.sharding.layer_split import GIB
 from decoding.models.sharding.pipeline import Pipeline
-from decoding.storage.hub import pulled_models
 from decoding.text.prompt_layout import find_layout
 
 Row = dict[str, Any]
@@ -106,24 +102,6 @@ def _describe_agreement(config: EngineConfig, models: ModelSet) -> str:
     return f"{config.quantize}, chooses what the full ones do at {alike:.1f} % of {len(sample)} tokens"
 
 
-def list_models(config: EngineConfig) -> list[Row]:
-    """Return the models at hand, then those that are recommended.
-
-    All have `name`, `role`, `path`, `selected` and `note`. Those at hand also have `architecture` and `megabytes`, or
-    `ok` False and `error`; the others `needs_gib` and whether it `fits`.
-    """
-    places = [("bundled", "target", BUNDLED / "target"), ("bundled", "draft", BUNDLED / "draft")]
-    places += [(pulled.name, "pulled", pulled.folder) for pulled in pulled_models()]
-    known = {path for _, _, path in places}
-    chosen = {"target": (config.model, config.model_path), "draft": (config.draft, config.draft_path)}
-    for role, (name, path) in chosen.items():
-        if path is not None and path not in known:
-            places.append((name, role, path))
-    selected = {config.model_path, config.draft_path}
-    rows = [_model_row(name, role, path, selected=path in selected) for name, role, path in places]
-    return rows + _recommended_rows(config, {name for name, _, _ in places})
-
-
 def show_model(name: str, config: EngineConfig) -> Row:
     """Describe a model, what it needs, and how this machine would run it. Raises `ModelError`."""
     folder = model_folder(name, "target")
@@ -173,48 +151,9 @@ def _drafters_of(folder: Path) -> list[str] | str:
     return [*found, f"it is itself a parallel draft of {form.num_tokens} tokens a pass"]
 
 
-def _recommended_rows(config: EngineConfig, at_hand: set[str]) -> list[Row]:
-    device, _ = choose_device(config)
-    free = free_bytes(device)
-    rows: list[Row] = []
-    for item in RECOMMENDATIONS:
-        if item.target in at_hand:
-            continue
-        fits = free is None or item.needs_gib * GIB <= free
-        slow = ", slow without a GPU" if device.type == "cpu" else ""
-        note = f"fits here{slow}" if fits else f"more than the {free / GIB:.1f} GiB that are free here" if free else ""
-        draft = f" with {item.draft.split('/')[-1]}" if item.draft else ""
-        rows.append(
-            {
-                "name": item.target,
-                "role": "to pull",
-                "path": "",
-                "selected": False,
-                "draft": item.draft,
-                "needs_gib": item.needs_gib,
-                "fits": fits,
-                "note": f"{item.licence}{draft}; {note}",
-            }
-        )
-    return rows
-
-
 def as_text(rows: list[Row]) -> str:
     """Format one line a row, for people."""
     return "\n".join("  ".join(str(value) for value in row.values() if value != "") for row in rows)
-
-
-def _model_row(name: str, role: str, path: Path, *, selected: bool) -> Row:
-    row: Row = {"name": name, "role": role, "path": str(path), "selected": selected}
-    try:
-        config = read_config(path)
-    except TabcastError as error:
-        return {**row, "ok": False, "error": str(error)}
-    architecture, weights = str(config["model_type"]), (config.get("tabcast") or {}).get("weights")
-    files = {entry.file for entry in read_headers(path).values()} if is_gguf(path) else path.glob("*.safetensors")
-    num_bytes = sum(file.stat().st_size for file in files)
-    note = f"{architecture}, {weights}" if weights else architecture
-    return {**row, "architecture": architecture, "megabytes": round(num_bytes / 1e6, 1), "note": note}
 
 
 def _describe_device(device: torch.device, dtype: torch.dtype) -> str:

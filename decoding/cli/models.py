@@ -15,22 +15,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from decoding.cli.model_names import find_model, folder_of
 from decoding.config import BUNDLED_NAMES, METHOD_NO_DRAFT, EngineConfig, is_hub_name, model_folder
 from decoding.datastore import command as datastores
 from decoding.errors import ModelError, TabcastError
-from decoding.models.recommended import RECOMMENDATIONS
+from decoding.models.catalogue import known_model
 from decoding.protocol import user_config_path
 from decoding.storage import hub
 from decoding.storage.user_config import set_engine_values
 
 EPILOG: Final = """\
-NAME is a model of the Hugging Face hub (owner/model) that was pulled, a folder (./models/mine), a GGUF file
-(./models/mine.gguf), or bundled.
+NAME is a model of the Hugging Face hub (owner/model) or of the catalogue that was pulled, a folder (./models/mine), a
+GGUF file, bundled, or what another program keeps, by the name that the list gives it: ollama:MODEL:TAG,
+lmstudio:PUBLISHER/REPOSITORY/FILE.gguf, llama.cpp:FILE.gguf, hf:OWNER/MODEL or hf:OWNER/MODEL/FILE.gguf.
 
 examples:
   tabcast models                                          what there is, and what this machine can hold
   tabcast models pull Qwen/Qwen2.5-Coder-1.5B             fetch it; a second pull goes on where one was cut off
   tabcast models use Qwen/Qwen2.5-Coder-7B --draft Qwen/Qwen2.5-Coder-0.5B
+  tabcast models use ollama:qwen2.5-coder:1.5b            what Ollama has already; nothing is copied
   tabcast models use bundled                              back to the shipped pair
   tabcast models index ~/src/library                      a datastore of code to draft from
 """
@@ -102,15 +105,15 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
 
 
 def _list(_options: argparse.Namespace, config: EngineConfig) -> Value:
-    from decoding.cli import inspect_models  # noqa: PLC0415 - brings torch
+    from decoding.cli.list_models import list_models  # noqa: PLC0415 - brings torch
 
-    return inspect_models.list_models(config)
+    return list_models(config)
 
 
 def _show(options: argparse.Namespace, config: EngineConfig) -> Value:
     from decoding.cli import inspect_models  # noqa: PLC0415 - brings torch
 
-    return inspect_models.show_model(options.name or config.model, config)
+    return inspect_models.show_model(find_model(options.name or config.model), config)
 
 
 def _pull(options: argparse.Namespace, _config: EngineConfig) -> Value:
@@ -148,8 +151,9 @@ def _use(options: argparse.Namespace, config: EngineConfig) -> Value:
     from decoding.models.folder.tokenizer_files import load_tokenizer, why_not_alike  # noqa: PLC0415 - brings torch
 
     is_bundled = options.name in BUNDLED_NAMES
-    draft = options.draft or ("bundled" if is_bundled else _recommended_draft(options.name))
-    folder = model_folder(options.name, "target")
+    draft = find_model(options.draft or ("bundled" if is_bundled else _recommended_draft(options.name)))
+    name = find_model(options.name)
+    folder = model_folder(name, "target")
     read_config(folder)
     if draft != METHOD_NO_DRAFT:
         read_config(model_folder(draft, "draft"))
@@ -157,7 +161,7 @@ def _use(options: argparse.Namespace, config: EngineConfig) -> Value:
         if problem:
             raise ModelError(f"{draft} can't draft for {options.name}, because it has another tokenizer: {problem}")
     path = user_config_path(os.environ)
-    values = {"model": _written(options.name), "draft": _written(draft)}
+    values = {"model": _written(name), "draft": _written(draft)}
     set_engine_values(path, values)
     if not options.json:
         # The engine's directory follows from the configuration, so after the change no command finds the last engine.
@@ -205,8 +209,9 @@ def _export(options: argparse.Namespace, config: EngineConfig) -> int:
 
 def _recommended_draft(name: str) -> str:
     """Return the recommended draft of a recommended target where it was pulled, else ""."""
-    draft = next((item.draft for item in RECOMMENDATIONS if item.target == name), "")
-    pulled = hub.read_record(model_folder(draft, "draft")) if draft else None
+    known = known_model(name)
+    draft = known.draft if known is not None else ""
+    pulled = hub.read_record(folder_of(draft)) if draft else None
     return draft if pulled is not None and pulled.is_complete else METHOD_NO_DRAFT
 
 
@@ -247,10 +252,9 @@ def _table(rows: list[dict[str, Any]]) -> str:
 
 
 def _size(row: dict[str, Any]) -> str:
-    """Format the size of the files at hand; for a model that isn't at hand, the memory it needs."""
-    if "megabytes" in row:
-        return f"{row['megabytes']:.0f} MB" if row["megabytes"] >= 1 else f"{row['megabytes'] * 1e3:.0f} kB"
-    return f"{row['needs_gib']:.0f} GiB" if "needs_gib" in row else "-"
+    """Format the size of the files, at hand or to be fetched."""
+    megabytes = row.get("megabytes", row.get("download_megabytes"))
+    return "-" if megabytes is None else hub.as_size(int(megabytes * 1e6))
 
 
 def _plain(item: object) -> str:

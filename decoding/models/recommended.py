@@ -1,9 +1,13 @@
-"""Lists the recommended models by the memory they need. Plain data: knows neither torch nor the hub."""
+"""The pairs of models that are recommended, by the memory they need. Plain data: knows neither torch nor the hub."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+
+from decoding.models.catalogue import CATALOGUE, GIB, known_model
+
+NUM_TOKENS: Final = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +17,6 @@ class Recommendation:
     target: str
     draft: str
     needs_gib: float
-    licence: str = "Apache-2.0"
 
     @property
     def names(self) -> str:
@@ -21,14 +24,16 @@ class Recommendation:
         return f"{self.target} with {self.draft}" if self.draft else self.target
 
 
-_QWEN: Final = "Qwen/Qwen2.5-Coder-"
-# The smallest comes first. The 3B has a research licence and is not offered.
+def _recommended(name: str, draft: str) -> Recommendation:
+    models = [model for model in map(known_model, (name, draft)) if model is not None]
+    needed = sum(model.needed_bytes(NUM_TOKENS) for model in models)
+    return Recommendation(target=name, draft=draft, needs_gib=round(needed / GIB, 1))
+
+
+# Smallest first.
 RECOMMENDATIONS: Final = (
     Recommendation(target="bundled", draft="bundled", needs_gib=1),
-    Recommendation(target=f"{_QWEN}1.5B", draft="", needs_gib=4),
-    Recommendation(target=f"{_QWEN}7B", draft=f"{_QWEN}0.5B", needs_gib=20),
-    Recommendation(target=f"{_QWEN}14B", draft=f"{_QWEN}0.5B", needs_gib=36),
-    Recommendation(target=f"{_QWEN}32B", draft=f"{_QWEN}1.5B", needs_gib=74),
+    *(_recommended(model.name, model.draft) for model in CATALOGUE if not model.file),
 )
 
 

@@ -22,6 +22,7 @@ from decoding.models.cuda.factory import build as build_recorded
 from decoding.models.cuda.factory import rounded_product
 from decoding.models.folder.model_config import DecoderSizes
 from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.folder.summary import Described
 from decoding.models.language_model import LanguageModel
 from decoding.models.loading.layer_reading import EMBEDDING, HEAD, NORM, read_layer, read_stored
 from decoding.models.quantize import quantize_layer, quantize_weights
@@ -107,7 +108,7 @@ def load_decoder(
     return assemble(shape, weights, engine)
 
 
-def keeps_blocks(folder: ModelFolder, engine: EngineConfig, device: torch.device) -> bool:
+def keeps_blocks(folder: Described, engine: EngineConfig, device: torch.device) -> bool:
     """Tell whether the kernels multiply with the blocks of a GGUF file as they are."""
     return folder.is_file and engine.quantize == "none" and _packs_itself(engine, device)
 

