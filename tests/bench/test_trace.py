@@ -71,7 +71,7 @@ def play(session: Path, mode: str) -> dict[str, Any]:
 def test_the_recording_is_read_in_its_order(session: Path) -> None:
     events = recorded_session.read_recording(session)
     assert [type(event).__name__ for event in events] == [
-        *("Opened", "Edited", "Asked", "Edited", "Cancelled", "Asked", "Cancelled")
+        *("Opened", "Edited", "Requested", "Edited", "Cancelled", "Requested", "Cancelled")
     ]
     assert [event.at_ms for event in events] == [0, 0, 10, 300, 301, 310, 600]
     opened, first = events[0], events[1]

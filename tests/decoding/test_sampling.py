@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from decoding.kv_cache import KVCache
+from decoding.models.language_model import Capabilities
 from decoding.speculation.drafting import Drafter, NoDrafter
 from decoding.speculation.sampling import Sampling, choose, gumbel, sample, score
 from decoding.speculation.speculate import speculate
@@ -65,7 +66,8 @@ def p_value(observed: Sequence[int], expected: np.ndarray) -> float:
 class BigramTarget:
     """A target whose logits are a table: as much of a model as `speculate` looks at."""
 
-    chunk, step_width = 64, NUM_TOKENS + 1
+    chunk = 64
+    capabilities = Capabilities(step_width=NUM_TOKENS + 1)
     shape = SimpleNamespace(max_len=1 + NUM_TOKENS, vocabulary=VOCABULARY)
 
     def new_cache(self) -> KVCache[Any]:
