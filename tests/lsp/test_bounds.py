@@ -24,7 +24,10 @@ async def served() -> AsyncIterator[Editor]:
     """An editor of a server in this process, with an engine of a few lines."""
     editor = Editor()
     serving = asyncio.create_task(editor.front.serve(StreamFrames(editor.reader)))
-    editor.send(request(0, "initialize", {"processId": None, "rootUri": None, "capabilities": {}}))
+    # A busy machine may take its time: what is tested here is not the deadline.
+    options = {"deadlineMs": 20_000}
+    initialize = {"processId": None, "rootUri": None, "capabilities": {}, "initializationOptions": options}
+    editor.send(request(0, "initialize", initialize))
     editor.send(notification("initialized", {}))
     yield editor
     editor.reader.feed_eof()
