@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -121,7 +121,7 @@ def complete(
     healing = Healing(models.index, prompt.rest) if prompt.rest else None
     method = request.tabcast.method
     drafter = session.drafter(method)
-    hints = [models.encode(text[:MAX_HINT_CHARACTERS]) for text in request.tabcast.draft_texts[:MAX_HINTS]]
+    hints = _hints(models, request)
     drafter.begin(_draft_request(request, prompt_ids, [*hints, old_text], sampling, healing))
     answer = Answer(models, request, num_skipped=len(prompt.rest))
     rounds = speculate(models.target, session.cache, prompt_ids, drafter, sampling, healing)
@@ -148,6 +148,15 @@ def complete(
     last = answer.flush()
     stats = _stats(request, prompt, answer, num_cached, clock)
     yield Chunk(text=last.text, tokens=last.tokens, stats=replace(stats, notice=session.notice(method)))
+
+
+def _hints(models: ModelSet, request: CompletionRequest) -> list[list[int]]:
+    """Return the tokens of the texts that may be copied; one that the tokenizer fails on is passed over."""
+    hints: list[list[int]] = []
+    for text in request.tabcast.draft_texts[:MAX_HINTS]:
+        with suppress(RequestError):
+            hints.append(models.encode(text[:MAX_HINT_CHARACTERS]))
+    return hints
 
 
 def _draft_request(

@@ -170,6 +170,8 @@ class Combined:
         """Return a drafter's proposal, at its own cost; None where it isn't worth asking."""
         began_ms = self._watch.now_ms()
         self._roster.wake(drafter)
+        if drafter not in self._roster.active:  # it failed at what it had missed
+            return None
         num_unread, name = drafter.num_unread, drafter.name
         policy = self._policy
         wanted, promised = policy.ask(self._answer, name, budget, num_unread=num_unread, best_rate=best_rate)

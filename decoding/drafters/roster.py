@@ -95,5 +95,5 @@ class Roster:
 
     def _drop(self, drafter: Drafter) -> None:
         log.exception("drafter %s failed and is dropped for this request", drafter.name)
-        self.active.remove(drafter)
+        self.active = [other for other in self.active if other is not drafter]
         self._unseen_ids.pop(drafter.name, None)

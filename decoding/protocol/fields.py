@@ -67,7 +67,7 @@ class Fields:
         for word in allowed:
             if found == word:
                 return word
-        raise ProtocolError(f"{self.name}.{key}: expected one of {', '.join(allowed)}, got {found!r}")
+        raise ProtocolError(f"{self.name}.{key}: expected one of {', '.join(allowed)}, got {found[:40]!r}")
 
     def number(self, key: str, *, default: float = 0.0, low: float = 0.0, high: float = float("inf")) -> float:
         """Read a number within bounds."""

@@ -128,7 +128,8 @@ def _options_from_json(value: object) -> CompletionOptions:
 
 
 def _method(body: Fields) -> Method:
+    found = body.text("method")
     try:
-        return check_method(found) if (found := body.text("method")) else ""
+        return check_method(found) if found else ""
     except ProtocolError as error:
         raise ProtocolError(f"{body.name}.{error}") from None

@@ -114,11 +114,9 @@ class EngineServer:
         if health.status != "ready":
             return _error(503, health.status, health.detail, {"Retry-After": "1"})
         try:
-            asked = CompletionRequest.from_json(json.loads(await request.read()))
+            asked = CompletionRequest.from_json(await _body(request))
         except ProtocolError as error:
             return _error(400, "invalid_request", str(error))
-        except ValueError as error:
-            return _error(400, "invalid_request", f"the body is not JSON: {error}")
         head = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time())}
         head["model"] = health.model
         async with aclosing(self._events(asked)) as events:
@@ -151,6 +149,18 @@ class EngineServer:
                     return
         finally:
             job.is_cancelled = True
+
+
+async def _body(request: web.Request) -> object:
+    """Return the JSON of a request. Raises `ProtocolError` where it is none."""
+    try:
+        return json.loads(await request.read())
+    except web.RequestPayloadError:
+        raise ProtocolError("the body is not in the encoding that its head names") from None
+    except RecursionError:
+        raise ProtocolError("the body holds lists within lists, nested too deeply to be read") from None
+    except ValueError as error:
+        raise ProtocolError(f"the body is not JSON: {error}") from None
 
 
 async def _send_stream(

@@ -176,9 +176,9 @@ def _compute(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None
 
     try:
         worker.run(config, mailbox, state)
-    except BaseException as error:
+    except BaseException:
         log.exception("the compute thread died")
-        state.update(status="failed", detail=f"the compute thread died: {error!r}")
+        state.update(status="failed", detail="the compute thread died: the engine's log tells why")
         raise
 
 

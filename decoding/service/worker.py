@@ -214,7 +214,7 @@ class Worker:
         log.error("a request failed", exc_info=error)
         self._state.count("requests_failed_total")
         is_short = is_out_of_memory(error)
-        job.deliver(JobDone("the engine is out of memory" if is_short else f"the engine failed: {error!r}"))
+        job.deliver(JobDone("the engine is out of memory" if is_short else "the engine failed: its log tells why"))
 
     def _free_memory(self) -> None:
         log.warning("out of memory: %d idle sessions are given up", self._pool.free_idle())

@@ -127,3 +127,27 @@ async def test_a_job_that_fails_is_told(served: Served) -> None:
     job.deliver(JobDone("no room", status=400))
     assert (await asking).status == 400
     await client.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "message"),
+    [
+        ({}, b'{"prompt": "x", "stop": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        ({"Content-Encoding": "gzip"}, b'{"prompt": "x"}', "encoding"),
+        ({"Content-Encoding": "deflate"}, b"\xff\xff\xff", "encoding"),
+        ({}, b'{"prompt": "x", "tabcast": {"line_mode": "' + b"x" * 10_000 + b'"}}', "tabcast.line_mode"),
+        ({}, b'{"prompt": "x", "tabcast": {"method": 3}}', "tabcast.method: expected a string"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+async def test_a_body_that_can_not_be_read_is_told(
+    served: Served, head: dict[str, str], body: bytes, message: str
+) -> None:
+    head = {**head, "Authorization": f"Bearer {served.address.token}"}
+    async with aiohttp.ClientSession(headers=head) as client:
+        answer = await client.post(f"{served.address.url}/v1/completions", data=body)
+        assert answer.status == 400
+        told = (await answer.json())["error"]["message"]
+    assert message in told
+    assert "tabcast.tabcast" not in told
+    assert len(told) < 300

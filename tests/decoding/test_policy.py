@@ -24,7 +24,7 @@ from decoding.policy.accounts import TRIAL_AFTER, Price
 from decoding.policy.calibration import MAX_LANGUAGES, Reliability, checked_language
 from decoding.policy.policy import VERSION, Policy, best_length
 from decoding.policy.step_costs import StepCosts, interpolate
-from decoding.speculation.drafting import Chain, Draft, DraftingCost, DraftRequest, NoDrafter, Outcome
+from decoding.speculation.drafting import EMPTY, Chain, Draft, DraftingCost, DraftRequest, NoDrafter, Outcome
 from tests.decoding.conftest import ScriptedDrafter, decode
 
 FLAT = [1.0] * 8
@@ -476,6 +476,28 @@ def test_who_sleeps_sees_in_one_what_it_missed_before_it_is_asked_again() -> Non
     assert seen == [tuple(range(i))]
     drafter.observe(Outcome(emitted_ids=(50, 60), num_accepted=0, draft=Draft()))
     assert seen[1:] == [(50, 60)]
+
+
+def test_who_fails_at_what_it_missed_is_asked_no_more() -> None:
+    class Failing(ScriptedDrafter):
+        name = "lookup"
+
+        def observe(self, outcome: Outcome) -> None:
+            raise RuntimeError("a drafter that fails")
+
+        def propose(self, budget: int) -> Draft:
+            raise RuntimeError("and is not in a state to be asked")
+
+    policy = Policy({1: 1.0, 8: 1.7})
+    drafter = Combined([Failing(lambda _, k: [])], policy)
+    drafter.begin(DraftRequest(prompt_ids=[1]))
+    policy._of("lookup").credit_ms = -1.0
+    drafter.observe(Outcome(emitted_ids=(2,), num_accepted=0, draft=drafter.propose(7)))
+    policy._of("lookup").credit_ms = 9.0
+    for _ in range(2 * NUM_SKIPPED):
+        drafter.observe(Outcome(emitted_ids=(3,), num_accepted=0, draft=drafter.propose(7)))
+    assert drafter.propose(7) == EMPTY
+    drafter.close()
 
 
 def test_rounds_in_which_all_sleep_pass_without_a_look_at_the_clock() -> None:
