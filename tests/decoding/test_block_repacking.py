@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gguf
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from decoding.models.cpu.block_repacking import block_types, repacked
+from decoding.models.cpu.block_repacking import block_types, in_turns, repacked
 from decoding.models.cpu.quantized_forms import FORMS, LINE_BYTES, PANEL
 from tests.decoding.quantized_references import dense
 
@@ -57,6 +59,22 @@ def test_panels_are_aligned_take_no_more_room_than_blocks_nearly_and_end_in_zero
     padded = dense(repacked(np.concatenate((raw, np.zeros(24 * raw.size // 40, np.uint8))), type_name, 64, 512))
     assert not padded[40:].any()
     assert FORMS[panels.kind].values_stride(512) * 4 == panels.values.nbytes
+
+
+@pytest.mark.parametrize("outputs", [1, 32, 100, 320])
+@pytest.mark.parametrize("type_name", TYPES)
+def test_two_matrices_take_turns_however_many_threads_work(type_name: str, outputs: int) -> None:
+    """32 outputs of one, 32 of the other; the last ones of each are filled up with zeros."""
+    raws = [blocks(type_name, outputs, 512, seed) for seed in (1, 2)]
+    wide = -(-outputs // 32) * 32
+    expected = np.zeros((2, wide, 512), np.float32)
+    for number, raw in enumerate(raws):
+        expected[number, :outputs] = gguf.dequantize(raw.reshape(outputs, -1), gguf.GGMLQuantizationType[type_name])
+    turns = expected.reshape(2, -1, 32, 512).swapaxes(0, 1).reshape(2 * wide, 512)
+    for threads in (1, 2, 5):
+        panels = in_turns(raws, type_name, outputs, 512, 32, threads)
+        assert panels.num_panels * PANEL == 2 * wide
+        assert np.array_equal(dense(replace(panels, outputs=2 * wide)), turns), threads
 
 
 @pytest.mark.parametrize(("outputs", "inputs"), [(3, 512), (4, 500), (4, 256), (4, 0), (0, 512)])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from decoding.models.cpu import job_layout
-from decoding.models.cpu.block_repacking import Panels, block_types, repacked
+from decoding.models.cpu.block_repacking import Panels, block_types, in_turns
 from decoding.models.cpu.quantized_forms import PANEL
 from decoding.models.cpu.simd import LANES
 from decoding.models.weights.stored_blocks import BlockRows
@@ -32,9 +32,9 @@ class Runs:
     panels: Sequence[Panels]
 
 
-def pack_runs(parts: Sequence[BlockRows], hold: Hold) -> Runs:
-    """Repack the parts of a matrix; `hold` keeps what the addresses point to."""
-    every = [repacked(part.rows.reshape(-1), part.type_name, part.outputs, part.inputs, LANES) for part in parts]
+def pack_runs(parts: Sequence[Sequence[BlockRows]], hold: Hold, threads: int = 1) -> Runs:
+    """Repack the parts of a matrix, each of one or more matrices in turns; `hold` keeps what the addresses point to."""
+    every = [_repacked(part, threads) for part in parts]
     table = hold(np.zeros((len(every), job_layout.RUN), np.int64))
     end = 0
     for row, panels in zip(table, every, strict=True):
@@ -48,24 +48,18 @@ def pack_runs(parts: Sequence[BlockRows], hold: Hold) -> Runs:
     return Runs(int(table.ctypes.data), every)
 
 
-def alternating(gate: BlockRows, up: BlockRows) -> tuple[BlockRows, ...]:
-    """Arrange rows as a panel of gates, a panel of ups, and so on, the last padded with zeros.
+def _repacked(part: Sequence[BlockRows], threads: int) -> Panels:
+    first = part[0]
+    raw = [matrix.rows.reshape(-1) for matrix in part]
+    return in_turns(raw, first.type_name, first.outputs, first.inputs, LANES, threads)
 
-    They are one part if both have equal types.
-    """
-    halves = [_in_panels(part) for part in (gate, up)]
+
+def alternating(gate: BlockRows, up: BlockRows) -> list[tuple[BlockRows, ...]]:
+    """Arrange two matrices as a panel of gates, a panel of ups, and so on: in one part if they have equal types."""
     if gate.type_name == up.type_name:
-        rows = np.stack(halves, axis=1).reshape(-1, gate.rows.shape[1])
-        return (BlockRows(type_name=gate.type_name, inputs=gate.inputs, rows=rows),)
-    return tuple(
-        BlockRows(type_name=part.type_name, inputs=part.inputs, rows=panels[number])
-        for number in range(len(halves[0]))
-        for part, panels in zip((gate, up), halves, strict=True)
-    )
-
-
-def _in_panels(part: BlockRows) -> npt.NDArray[np.uint8]:
-    """Return (panels, LANES, bytes of a row), padded with blocks of zeros, which are weights of zero."""
-    wide = np.zeros((-(-part.outputs // LANES) * LANES, part.rows.shape[1]), np.uint8)
-    wide[: part.outputs] = part.rows
-    return wide.reshape(-1, LANES, part.rows.shape[1])
+        return [(gate, up)]
+    return [
+        (replace(matrix, rows=matrix.rows[first : first + LANES]),)
+        for first in range(0, gate.outputs, LANES)
+        for matrix in (gate, up)
+    ]

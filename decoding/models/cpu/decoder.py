@@ -205,4 +205,4 @@ def _multiply_address(kind: int) -> int:
 
 def build(shape: Shape, weights: Weights | StoredWeights, *, threads: int, quantize: str) -> CpuDecoder:
     """Make the model of these weights; `quantize` "int8" stores all matrices but the embedding in int8."""
-    return CpuDecoder(shape, pack(weights, quantize), threads=threads)
+    return CpuDecoder(shape, pack(weights, quantize, threads=threads), threads=threads)

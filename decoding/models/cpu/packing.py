@@ -22,7 +22,7 @@ from decoding.models.cpu.quantized_forms import BLOCKS
 from decoding.models.cpu.simd import AT_ONCE, BFLOAT16, FLOAT32, HAS_PAIRS, INT_8, LANES, PAIRS
 from decoding.models.cpu.thread_team import Table
 from decoding.models.torch.decoder import Layer, Weights
-from decoding.models.weights.stored_blocks import Matrix, StoredLayer, StoredWeights, shape_of
+from decoding.models.weights.stored_blocks import BlockRows, Matrix, StoredLayer, StoredWeights, shape_of
 
 
 class Memory:
@@ -78,12 +78,12 @@ class Packed:
         return replace(self, layers=self.layers[list(kept)], num_parameters=self.num_parameters - left_out)
 
 
-def pack(weights: Weights | StoredWeights, quantize: str) -> Packed:
+def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Packed:
     """Copy weights into panels; `quantize` "int8" stores all but the embedding in int8, a factor for each output.
 
     Matrices that are blocks stay what they are.
     """
-    packing = _Packing(is_int8=quantize == "int8")
+    packing = _Packing(is_int8=quantize == "int8", threads=threads)
     memory = packing.memory
     head = packing.matrix(weights.head, None)
     job = {
@@ -113,11 +113,11 @@ def pack(weights: Weights | StoredWeights, quantize: str) -> Packed:
 class _Packing:
     """Packs matrix after matrix, and notes what the kernels need to know of all."""
 
-    def __init__(self, *, is_int8: bool) -> None:
+    def __init__(self, *, is_int8: bool, threads: int) -> None:
         self.memory = Memory()
         self.kinds: set[int] = set()
         self.num_parameters = self.deepest = 0
-        self._is_int8 = is_int8
+        self._is_int8, self._threads = is_int8, threads
         self._last_panels: Sequence[Panels] = ()
 
     def embedding(self, weights: Weights | StoredWeights, head: Table) -> dict[int, int]:
@@ -126,7 +126,9 @@ class _Packing:
         if not is_tied:
             self.num_parameters += prod(shape_of(embedding))
         if not isinstance(embedding, Tensor):
-            panels = self._last_panels[0] if is_tied else pack_runs(embedding, self.memory.hold).panels[0]
+            panels = (
+                self._last_panels[0] if is_tied else pack_runs([embedding], self.memory.hold, self._threads).panels[0]
+            )
             return {
                 job_layout.EMBEDDING: panels.values.ctypes.data,
                 job_layout.EMBEDDING_SCALES: panels.scales.ctypes.data,
@@ -145,38 +147,53 @@ class _Packing:
     def layer(self, layer: Layer | StoredLayer) -> Table:
         """Return the row that describes a layer."""
         row = np.zeros(job_layout.LAYER, np.int64)
-        matrices: dict[int, tuple[Matrix, Tensor | None]] = {
-            job_layout.QKV: (layer.qkv, layer.qkv_bias),
-            job_layout.OUT: (layer.out, None),
-            job_layout.GATE_UP: (_alternating(layer.gate_up), None),
-            job_layout.DOWN: (layer.down, None),
+        matrices = {
+            job_layout.QKV: self.matrix(layer.qkv, layer.qkv_bias),
+            job_layout.OUT: self.matrix(layer.out, None),
+            job_layout.GATE_UP: self._gate_up(layer.gate_up),
+            job_layout.DOWN: self.matrix(layer.down, None),
         }
-        for column, (weights, bias) in matrices.items():
-            row[column : column + job_layout.MATRIX] = self.matrix(weights, bias)
+        for column, described in matrices.items():
+            row[column : column + job_layout.MATRIX] = described
         norms = (layer.input_norm, layer.post_norm, layer.query_norm, layer.key_norm)
         row[job_layout.INPUT_NORM :] = [0 if norm is None else self.memory.floats(norm) for norm in norms]
-        # Padding of gates and ups doesn't count as parameters.
-        padding = prod(shape_of(matrices[job_layout.GATE_UP][0])) - prod(shape_of(layer.gate_up))
-        self.num_parameters += sum(norm.numel() for norm in norms if norm is not None) - padding
+        self.num_parameters += sum(norm.numel() for norm in norms if norm is not None)
         return row
 
     def matrix(self, weights: Matrix, bias: Tensor | None) -> Table:
         """Pack (outputs, inputs) weights by panels; return the row that describes them."""
-        row = np.zeros(job_layout.MATRIX, np.int64)
-        row[job_layout.OUTPUTS], row[job_layout.INPUTS] = outputs, inputs = shape_of(weights)
-        self.deepest = max(self.deepest, inputs)
-        self.num_parameters += outputs * inputs
+        row = self._described(weights)
         if bias is not None:
             row[job_layout.BIAS] = self.memory.floats(bias)
             self.num_parameters += len(bias)
         if isinstance(weights, Tensor):
             self._dense(row, weights)
         else:
-            runs = pack_runs(weights, self.memory.hold)
-            row[job_layout.ADDRESS], row[job_layout.KIND] = runs.address, BLOCKS
-            self.kinds.update(panels.kind for panels in runs.panels)
-            self._last_panels = runs.panels
+            self._blocks(row, [(part,) for part in weights])
         return row
+
+    def _gate_up(self, weights: Matrix) -> Table:
+        """Pack (2F, C) weights, first all gates, then all ups, as a panel of gates, a panel of ups, and so on."""
+        row = self._described(weights)
+        row[job_layout.OUTPUTS] = 2 * up(shape_of(weights)[0] // 2, LANES)
+        if isinstance(weights, Tensor):
+            self._dense(row, _alternating(weights))
+        else:
+            self._blocks(row, alternating(*weights))
+        return row
+
+    def _described(self, weights: Matrix) -> Table:
+        row = np.zeros(job_layout.MATRIX, np.int64)
+        row[job_layout.OUTPUTS], row[job_layout.INPUTS] = outputs, inputs = shape_of(weights)
+        self.deepest = max(self.deepest, inputs)
+        self.num_parameters += outputs * inputs
+        return row
+
+    def _blocks(self, row: Table, parts: Sequence[Sequence[BlockRows]]) -> None:
+        runs = pack_runs(parts, self.memory.hold, self._threads)
+        row[job_layout.ADDRESS], row[job_layout.KIND] = runs.address, BLOCKS
+        self.kinds.update(panels.kind for panels in runs.panels)
+        self._last_panels = runs.panels
 
     def _dense(self, row: Table, weights: Tensor) -> None:
         outputs, inputs = weights.shape
@@ -211,10 +228,8 @@ def _stored(weights: Tensor) -> npt.NDArray[Any]:
     return (weights.view(torch.int16) if weights.dtype == torch.bfloat16 else weights).numpy()
 
 
-def _alternating(gate_up: Matrix) -> Matrix:
+def _alternating(gate_up: Tensor) -> Tensor:
     """Reorder (2F, C) weights from all gates, then all ups, to a panel of gates, a panel of ups, and so on."""
-    if not isinstance(gate_up, Tensor):
-        return alternating(*gate_up)
     gate, up_half = gate_up.chunk(2)
     padding = torch.zeros(-len(gate) % LANES, gate.shape[1], dtype=gate.dtype)
     halves = [torch.cat((half, padding)).view(-1, LANES, gate.shape[1]) for half in (gate, up_half)]
