@@ -16,7 +16,7 @@ from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.parts import planned_bytes
 from decoding.models.sharding.layer_split import GIB
 from decoding.storage.discovery import found_models
-from decoding.storage.hub import as_size, pulled_models
+from decoding.storage.pulled import as_size, pulled_models
 
 Row = dict[str, Any]
 
@@ -28,14 +28,19 @@ def list_models(config: EngineConfig) -> list[Row]:
     `needs_gib` and whether that `fits`, or `ok` False and `error`. Those to fetch have what the catalogue says of them.
     """
     places = [("bundled", "target", BUNDLED / "target"), ("bundled", "draft", BUNDLED / "draft")]
-    places += [(pulled.name, "pulled", file_of(pulled)) for pulled in pulled_models()]
+    pulled = pulled_models()
+    places += [(model.name, "pulled", file_of(model)) for model in pulled]
     found = found_models(os.environ, Path.home())
     known = {path for _, _, path in places} | {model.path for model in found if not model.problem}
     chosen = {"target": (config.model, config.model_path), "draft": (config.draft, config.draft_path)}
     for role, (name, path) in chosen.items():
         if path is not None and path not in known:
             places.append((name, role, path))
-    rows = [_model_row(name, role, path, config) for name, role, path in places]
+    cut_off = {model.name for model in pulled if not model.is_complete}
+    rows = [
+        _cut_off_row(name, path, config) if name in cut_off else _model_row(name, role, path, config)
+        for name, role, path in places
+    ]
     for model in found:
         if model.problem:
             rows.append(_row(model.name, "found", model.path, config) | {"ok": False, "error": model.problem})
@@ -47,6 +52,11 @@ def list_models(config: EngineConfig) -> list[Row]:
 
 def _row(name: str, role: str, path: Path, config: EngineConfig) -> Row:
     return {"name": name, "role": role, "path": str(path), "selected": path in (config.model_path, config.draft_path)}
+
+
+def _cut_off_row(name: str, path: Path, config: EngineConfig) -> Row:
+    error = f"the pull of {name} was cut off: 'tabcast models pull {name}' goes on with it"
+    return _row(name, "pulled", path, config) | {"ok": False, "error": error}
 
 
 def _model_row(name: str, role: str, path: Path, config: EngineConfig) -> Row:

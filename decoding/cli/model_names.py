@@ -9,7 +9,7 @@ from decoding.config import models_directory
 from decoding.errors import ModelError
 from decoding.models.catalogue import known_model
 from decoding.storage.discovery import PREFIXES, found_models
-from decoding.storage.hub import Pulled, pulled_models
+from decoding.storage.pulled import Pulled, pulled_models
 
 
 def find_model(name: str) -> str:

@@ -15,13 +15,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from decoding.cli.model_names import find_model, folder_of
+from decoding.cli.model_names import file_of, find_model, folder_of
 from decoding.config import BUNDLED_NAMES, METHOD_NO_DRAFT, EngineConfig, is_hub_name, model_folder
 from decoding.datastore import command as datastores
 from decoding.errors import ModelError, TabcastError
-from decoding.models.catalogue import known_model
+from decoding.models.catalogue import known_model, pieces_of
 from decoding.protocol import user_config_path
 from decoding.storage import hub
+from decoding.storage.pinned_file import REVISION, pull_file
+from decoding.storage.pulled import File, Pulled, as_size, pulled_models, read_record, remove
 from decoding.storage.user_config import set_engine_values
 
 EPILOG: Final = """\
@@ -32,6 +34,7 @@ lmstudio:PUBLISHER/REPOSITORY/FILE.gguf, llama.cpp:FILE.gguf, hf:OWNER/MODEL or 
 examples:
   tabcast models                                          what there is, and what this machine can hold
   tabcast models pull Qwen/Qwen2.5-Coder-1.5B             fetch it; a second pull goes on where one was cut off
+  tabcast models pull qwen2.5-coder-1.5b-q4               one GGUF file, with a known checksum
   tabcast models use Qwen/Qwen2.5-Coder-7B --draft Qwen/Qwen2.5-Coder-0.5B
   tabcast models use ollama:qwen2.5-coder:1.5b            what Ollama has already; nothing is copied
   tabcast models use bundled                              back to the shipped pair
@@ -53,8 +56,8 @@ def add_parser(commands: Any) -> list[argparse.ArgumentParser]:
     actions = models.add_subparsers(dest="action", metavar="ACTION")
     models.set_defaults(action="list", json=False, model=None, draft=None, device=None, dtype=None)
     listed = actions.add_parser("list", help="the models at hand and those that are recommended; the default")
-    pull = actions.add_parser("pull", help="fetch a model from the Hugging Face hub")
-    pull.add_argument("name", metavar="NAME", help="owner/model")
+    pull = actions.add_parser("pull", help="fetch a model of the Hugging Face hub or of the catalogue")
+    pull.add_argument("name", metavar="NAME", help="owner/model, or a name that the list gives")
     pull.add_argument("--revision", help="branch, tag or commit instead of the main branch")
     use = actions.add_parser("use", help="write a model into the user's config.toml")
     use.add_argument("name", metavar="NAME")
@@ -124,10 +127,24 @@ def _pull(options: argparse.Namespace, _config: EngineConfig) -> Value:
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     for name in ("httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    pulled = hub.pull(options.name, options.revision, _Progress())
+    known = known_model(options.name)
+    if known is None or not known.file:
+        pulled = hub.pull(options.name, options.revision, _Progress())
+    else:
+        if options.revision:
+            raise TabcastError(f"{known.name} is one file with a known checksum, and has no other revisions")
+        file = File(name=known.file, num_bytes=known.num_bytes, digest=known.sha256)
+        missing = Pulled(
+            name=known.name, folder=folder_of(known.name), revision=REVISION, files=(file,), is_complete=False
+        )
+        pulled = pull_file(missing, known.repository, pieces_of(known.name), _Progress(), _tell)
     if not options.json:
         print(f"'tabcast models use {pulled.name}' makes it the model that completes.", file=sys.stderr)
     return _describe(pulled)
+
+
+def _tell(reason: str) -> None:
+    print(f"{reason}. Another source is tried.", file=sys.stderr, flush=True)
 
 
 class _Progress:
@@ -139,10 +156,10 @@ class _Progress:
     def __call__(self, file: str, done: int, total: int) -> None:
         if sys.stderr.isatty():
             end = "\n" if done == total else ""
-            line = f"{100 * done // max(total, 1):3} % of {hub.as_size(total)}: {file}"
+            line = f"{100 * done // max(total, 1):3} % of {as_size(total)}: {file}"
             print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K", end=end, file=sys.stderr, flush=True)
         elif file != self._file:
-            print(f"{file} ({hub.as_size(done)} of {hub.as_size(total)} are there)", file=sys.stderr, flush=True)
+            print(f"{file} ({as_size(done)} of {as_size(total)} are there)", file=sys.stderr, flush=True)
         self._file = file
 
 
@@ -174,18 +191,22 @@ def _use(options: argparse.Namespace, config: EngineConfig) -> Value:
 
 
 def _remove(options: argparse.Namespace, config: EngineConfig) -> Value:
-    folder = model_folder(options.name, "target")
-    pulled = hub.read_record(folder) if is_hub_name(options.name) else None
+    pulled = next((pulled for pulled in pulled_models() if pulled.name == options.name), None)
     if pulled is None:
         raise ModelError(f"{options.name} was not pulled, so nothing is removed")
     if not options.yes:
-        print(f"Remove {pulled.name} ({pulled.num_bytes / 1e6:.1f} MB) from {folder}? [y/N] ", end="", file=sys.stderr)
+        print(
+            f"Remove {pulled.name} ({pulled.num_bytes / 1e6:.1f} MB) from {pulled.folder}? [y/N] ",
+            end="",
+            file=sys.stderr,
+        )
         sys.stderr.flush()
         if sys.stdin is None or sys.stdin.readline().strip().lower() not in ("y", "yes"):
             raise TabcastError("nothing was removed (--yes does without the question)")
-    if folder in (config.model_path, config.draft_path) and not options.json:
+    if file_of(pulled) in (config.model_path, config.draft_path) and not options.json:
         print("It was the chosen one; 'tabcast models use' chooses another.", file=sys.stderr)
-    return _describe(hub.remove(options.name))
+    remove(pulled)
+    return _describe(pulled)
 
 
 def _index(options: argparse.Namespace, config: EngineConfig) -> Value:
@@ -211,7 +232,7 @@ def _recommended_draft(name: str) -> str:
     """Return the recommended draft of a recommended target where it was pulled, else ""."""
     known = known_model(name)
     draft = known.draft if known is not None else ""
-    pulled = hub.read_record(folder_of(draft)) if draft else None
+    pulled = read_record(folder_of(draft)) if draft else None
     return draft if pulled is not None and pulled.is_complete else METHOD_NO_DRAFT
 
 
@@ -222,10 +243,10 @@ def _written(name: str) -> str:
     return str(Path(name).expanduser().absolute())
 
 
-def _describe(pulled: hub.Pulled) -> dict[str, Any]:
+def _describe(pulled: Pulled) -> dict[str, Any]:
     return {
         "name": pulled.name,
-        "path": str(pulled.folder),
+        "path": str(file_of(pulled)),
         "revision": pulled.revision,
         "files": len(pulled.files),
         "megabytes": round(pulled.num_bytes / 1e6, 1),
@@ -254,7 +275,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 def _size(row: dict[str, Any]) -> str:
     """Format the size of the files, at hand or to be fetched."""
     megabytes = row.get("megabytes", row.get("download_megabytes"))
-    return "-" if megabytes is None else hub.as_size(int(megabytes * 1e6))
+    return "-" if megabytes is None else as_size(int(megabytes * 1e6))
 
 
 def _plain(item: object) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from decoding.storage.package_index import Wheel
+
 PIECES: Final = Path(__file__).with_name("pieces.txt")
 GIB: Final = 2**30
 OVERHEAD: Final = 1.1  # activations, and what a layer takes twice while it is read
@@ -51,15 +53,6 @@ class KnownModel:
     def needed_bytes(self, num_tokens: int) -> int:
         """Return the memory for weights as they are stored, and for keys and values of so many tokens in bfloat16."""
         return int(OVERHEAD * self.download_bytes + BFLOAT16_BYTES * num_tokens * self.cached_numbers)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """A wheel that holds the next piece of a file: its project, version and SHA-256."""
-
-    project: str
-    version: str
-    sha256: str
 
 
 def _cached(layers: int, kv_heads: int, head_dim: int) -> int:
@@ -139,12 +132,12 @@ def known_model(name: str) -> KnownModel | None:
     return next((model for model in CATALOGUE if model.name == name), None)
 
 
-def pieces_of(name: str) -> tuple[Piece, ...]:
+def pieces_of(name: str) -> tuple[Wheel, ...]:
     """Return the wheels that hold a file of the catalogue, in their order; none where no index is known to have it."""
     return tuple(_pieces(name))
 
 
-def _pieces(name: str) -> Iterator[Piece]:
+def _pieces(name: str) -> Iterator[Wheel]:
     project = version = ""
     number, is_asked = 0, False
     for line in PIECES.read_text(encoding="ascii").splitlines():
@@ -155,4 +148,4 @@ def _pieces(name: str) -> Iterator[Piece]:
         elif len(words) == 1:
             number += 1
             if is_asked:
-                yield Piece(project=f"{project}{number}", version=version, sha256=words[0])
+                yield Wheel(project=f"{project}{number}", version=version, sha256=words[0])

@@ -1,4 +1,4 @@
-"""Manages models of the Hugging Face hub: fetches them whole and checked into a folder of ours, and removes them.
+"""Fetches from the Hugging Face hub: models whole and checked into a folder of ours, and single files.
 
 Takes weights (safetensors), settings (JSON) and the tokenizer's files; code and other formats of weights are not
 fetched. Knows files and checksums; loads nothing. The hub's own library does the fetching: with the user's login, from
@@ -7,74 +7,20 @@ fetched. Knows files and checksums; loads nothing. The hub's own library does th
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from decoding.config import is_hub_name, models_directory
 from decoding.errors import ModelError
+from decoding.storage.pulled import PARTS, File, Progress, Pulled, check_disk, is_whole, write_record
 
-RECORD: Final = "tabcast-pull.json"
-PARTS: Final = ".parts"
 # The files to fetch, all at the top of a repository; the second expression excludes a copy in another layout.
 WANTED: Final = re.compile(r"[\w.-]+\.(safetensors|json)|tokenizer\.model|merges\.txt|vocab\.txt|LICENSE[\w.]*")
 UNWANTED: Final = re.compile(r"consolidated.*")
-MIN_FREE_BYTES: Final = 512 * 2**20
-READ_BYTES: Final = 2**20
-
-# Called with the current file, the bytes fetched so far, and the bytes to fetch in all.
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class File:
-    """One file of a repository; `digest` is its SHA-256, or git's SHA-1 for small ones."""
-
-    name: str
-    num_bytes: int
-    digest: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pulled:
-    """A repository as `pull` left it; `is_complete` is false if it was interrupted."""
-
-    name: str
-    folder: Path
-    revision: str
-    files: tuple[File, ...]
-    is_complete: bool
-
-    @property
-    def num_bytes(self) -> int:
-        """The size of all files in bytes."""
-        return sum(file.num_bytes for file in self.files)
-
-
-def pulled_models() -> list[Pulled]:
-    """Return all models that were pulled, by name."""
-    records = (read_record(path.parent) for path in sorted(models_directory().glob(f"*/*/{RECORD}")))
-    return [record for record in records if record is not None]
-
-
-def read_record(folder: Path) -> Pulled | None:
-    """Read the record of a pulled folder; None if it wasn't pulled, or the record is broken."""
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        files = tuple(
-            File(name=file["name"], num_bytes=file["bytes"], digest=file["digest"]) for file in record["files"]
-        )
-        return Pulled(
-            name=record["name"], folder=folder, revision=record["revision"], files=files, is_complete=record["complete"]
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def pull(name: str, revision: str | None = None, progress: Progress = lambda file, done, total: None) -> Pulled:
@@ -91,41 +37,31 @@ def pull(name: str, revision: str | None = None, progress: Progress = lambda fil
     if not is_hub_name(name):
         raise ModelError(f"{name!r} is no name of a model on the hub, which are of the form owner/model")
     folder = models_directory() / name
-    from huggingface_hub import constants  # noqa: PLC0415 - half a second
-
-    if constants.HF_HUB_OFFLINE:
-        raise ModelError("HF_HUB_OFFLINE is set, and so nothing is fetched")
+    check_online()
     commit, files = _ask(name, revision)
-    present = {file.name for file in files if _is_whole(folder / file.name, file)}
+    present = {file.name for file in files if is_whole(folder / file.name, file)}
     missing = [file for file in files if file.name not in present]
     total = sum(file.num_bytes for file in missing)
-    _check_disk(folder, total)
+    check_disk(folder, total)
     pulled = Pulled(name=name, folder=folder, revision=commit, files=files, is_complete=False)
-    _write_record(pulled)
+    write_record(pulled)
     done = 0
     for file in missing:
-        _fetch(pulled, file, partial(_report, progress, file.name, done, total))
+        fetch_file(name, commit, file, folder, partial(_report, progress, file.name, done, total))
         done += file.num_bytes
     _forget_others(folder, files)
     complete = Pulled(name=name, folder=folder, revision=commit, files=files, is_complete=True)
-    _write_record(complete)
+    write_record(complete)
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     return complete
 
 
-def remove(name: str) -> Pulled:
-    """Delete the files that `pull` made, and the folders that are empty then. Raises `ModelError` if it made none."""
-    folder = models_directory() / name
-    pulled = read_record(folder) if is_hub_name(name) else None
-    if pulled is None:
-        raise ModelError(f"{name} was not pulled, so nothing is removed")
-    for file in (*pulled.files, File(name=RECORD, num_bytes=0, digest="")):
-        (folder / Path(file.name).name).unlink(missing_ok=True)
-    shutil.rmtree(folder / PARTS, ignore_errors=True)
-    for place in (folder, folder.parent):
-        if not any(place.iterdir()):
-            place.rmdir()
-    return pulled
+def check_online() -> None:
+    """Raise `ModelError` if the user wants nothing to be fetched."""
+    from huggingface_hub import constants  # noqa: PLC0415 - half a second
+
+    if constants.HF_HUB_OFFLINE:
+        raise ModelError("HF_HUB_OFFLINE is set, and so nothing is fetched")
 
 
 def _ask(name: str, revision: str | None) -> tuple[str, tuple[File, ...]]:
@@ -165,8 +101,10 @@ class _Counted:
         return num_bytes
 
 
-def _fetch(pulled: Pulled, file: File, tell: Callable[[int], None]) -> None:
-    """Fetch one file, from where an earlier try stopped, and put it in place if its digest is right.
+def fetch_file(name: str, revision: str, file: File, folder: Path, tell: Callable[[int], None]) -> None:
+    """Fetch one file of a repository, from where an earlier try stopped, and put it in place if its digest is right.
+
+    Raises `ModelError`; what arrived damaged is deleted.
 
     The library's `hf_hub_download` isn't used, since it discards what it had when it is interrupted.
     """
@@ -174,13 +112,13 @@ def _fetch(pulled: Pulled, file: File, tell: Callable[[int], None]) -> None:
     from huggingface_hub.file_download import http_get  # noqa: PLC0415
     from huggingface_hub.utils._headers import build_hf_headers  # noqa: PLC0415
 
-    part = pulled.folder / PARTS / file.digest
+    part = folder / PARTS / file.digest
     part.parent.mkdir(parents=True, exist_ok=True)
     if part.is_file() and part.stat().st_size > file.num_bytes:
         part.unlink()
-    url = hf_hub_url(pulled.name, file.name, revision=pulled.revision)
+    url = hf_hub_url(name, file.name, revision=revision)
     headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-    with _Translated(pulled.name), part.open("ab") as opened:
+    with _Translated(name), part.open("ab") as opened:
         http_get(
             url,
             cast("BinaryIO", _Counted(opened, tell)),
@@ -189,10 +127,10 @@ def _fetch(pulled: Pulled, file: File, tell: Callable[[int], None]) -> None:
             expected_size=file.num_bytes,
             displayed_filename=file.name,
         )
-    if not _is_whole(part, file):
+    if not is_whole(part, file):
         part.unlink()
-        raise ModelError(f"{pulled.name}: {file.name} arrived damaged (size or checksum differ); pull again")
-    part.replace(pulled.folder / file.name)
+        raise ModelError(f"{name}: {file.name} arrived damaged (size or checksum differ); pull again")
+    part.replace(folder / file.name)
 
 
 class _Translated:
@@ -218,51 +156,9 @@ class _Translated:
             raise ModelError(f"{self._name}: the hub failed ({text[:200]}); pulling again goes on from here") from None
 
 
-def _is_whole(path: Path, file: File) -> bool:
-    if not path.is_file() or path.stat().st_size != file.num_bytes:
-        return False
-    if len(file.digest) == hashlib.sha256().digest_size * 2:
-        digest = hashlib.sha256()
-    else:  # git's own digest of a blob; SHA-1 isn't used for security here
-        digest = hashlib.sha1(b"blob %d\0" % file.num_bytes, usedforsecurity=False)
-    for part in _parts(path):
-        digest.update(part)
-    return digest.hexdigest() == file.digest
-
-
-def _parts(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as opened:
-        while part := opened.read(READ_BYTES):
-            yield part
-
-
 def _forget_others(folder: Path, files: tuple[File, ...]) -> None:
     """Delete weights of an earlier revision, which would be read beside those of this one."""
     names = {file.name for file in files}
     for path in folder.glob("*.safetensors"):
         if path.name not in names:
             path.unlink()
-
-
-def _check_disk(folder: Path, num_bytes: int) -> None:
-    place = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(place).free
-    if num_bytes + MIN_FREE_BYTES > free:
-        raise ModelError(f"{as_size(num_bytes)} are to be fetched, and {place} has {as_size(free)} free")
-
-
-def _write_record(pulled: Pulled) -> None:
-    pulled.folder.mkdir(parents=True, exist_ok=True)
-    files: list[dict[str, Any]] = [
-        {"name": file.name, "bytes": file.num_bytes, "digest": file.digest} for file in pulled.files
-    ]
-    record = {"name": pulled.name, "revision": pulled.revision, "complete": pulled.is_complete, "files": files}
-    (pulled.folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-
-
-def as_size(num_bytes: int) -> str:
-    """Format a number of bytes for people."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if num_bytes >= size / 10:
-            return f"{num_bytes / size:.1f} {unit}"
-    return f"{num_bytes / 1e3:.1f} kB"

@@ -19,11 +19,12 @@ class StandIn:
 
     def __init__(self, folder: Path) -> None:
         self.files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
-        self.large = {name for name in self.files if name.endswith(".safetensors")}
+        self.large = {name for name in self.files if name.endswith((".safetensors", ".gguf"))}
         self.cut_at: int | None = None  # of large files, nothing behind this comes through
         self.damaged: set[str] = set()
         self.ranges: list[str] = []
         self.fetched: list[str] = []
+        self.tokens: set[str] = set()
         self.url = ""
 
     def digest(self, name: str) -> str:
@@ -61,7 +62,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         path = self.path.partition("?")[0]
-        name = path.removeprefix(f"/{NAME}/resolve/{COMMIT}/")
+        self.hub.tokens.add(self.headers.get("Authorization") or "")
+        name = path.removeprefix(f"/{NAME}/resolve/{COMMIT}/").removeprefix(f"/{NAME}/resolve/main/")
         if path.startswith(f"/api/models/{NAME}"):
             self._send(json.dumps(self.hub.describe()).encode(), with_body=with_body)
         elif name in self.hub.large:

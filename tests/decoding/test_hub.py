@@ -16,7 +16,7 @@ from decoding.__main__ import main
 from decoding.config import EngineConfig, load
 from decoding.errors import ModelError
 from decoding.models.loading.model_set import load_models
-from decoding.storage import hub
+from decoding.storage.pulled import RECORD
 from tests.decoding.hub_stand_in import COMMIT, NAME, StandIn, serve
 from tests.tiny_models import make_model
 
@@ -78,7 +78,7 @@ def test_a_model_is_pulled_checked_chosen_and_removed(
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",
-        hub.RECORD,
+        RECORD,
     }
     assert load_models(EngineConfig(model=NAME, device="cpu"))[0].name == NAME
 

@@ -16,7 +16,7 @@ from decoding.errors import ModelError
 from decoding.models.folder.json_files import MIB, read_json, shown
 from decoding.models.gguf.architecture import describe_model
 from decoding.models.gguf.split_files import SUFFIX, GgufModel, is_gguf, read_model
-from decoding.storage.hub import read_record
+from decoding.storage.pulled import read_record
 
 CONFIG_FILE: Final = "config.json"
 ADAPTER_FILE: Final = "adapter_config.json"
