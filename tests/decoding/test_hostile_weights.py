@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +13,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from decoding.models.weights.tensors import is_finite
+from decoding.config import EngineConfig
+from decoding.errors import ModelError
+from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.loading.model_set import load_models
+from decoding.models.weights.tensors import Tensors, is_finite
+from decoding.models.weights.weight_schema import decoder_schema
 from tests.decoding.conftest import make_heads
 from tests.decoding.hostile import (
     SPOILED,
     WEIGHTS,
     assert_left_out,
     assert_refused,
+    assert_sentence,
     change_config,
     integers,
     longer,
@@ -151,3 +158,30 @@ def test_numbers_are_finite_or_not_in_every_dtype(dtype: torch.dtype) -> None:
         numbers[3, 2], numbers[4, 1] = value, -value
         if dtype != torch.float8_e4m3fn or math.isnan(value):  # it has no infinity
             assert not is_finite(numbers.to(dtype))
+
+
+@pytest.mark.parametrize("settings", [{}, {"kernels": "torch"}], ids=str)
+def test_a_file_that_is_cut_while_its_model_computes_ends_nothing(
+    copy_of: Callable[[str], Path], settings: dict[str, str]
+) -> None:
+    """As a copy over it does; the map of such a file would end the process."""
+    path = copy_of("llama")
+    models, _ = load_models(EngineConfig(model=str(path), device="cpu", dtype="float32", **settings))
+    before = models.target.advance([1, 2, 3], models.target.new_cache()).clone()
+    os.truncate(path / WEIGHTS, 0)
+    assert torch.equal(models.target.advance([1, 2, 3], models.target.new_cache()), before)
+
+
+@pytest.mark.parametrize(
+    "change", [os.utime, lambda file: os.truncate(file, 9), os.remove], ids=["time", "size", "gone"]
+)
+def test_a_file_that_changes_while_it_is_read_is_told(
+    copy_of: Callable[[str], Path], change: Callable[[Path], None]
+) -> None:
+    folder = ModelFolder.read(copy_of("llama"))
+    tensors = Tensors(folder.path, folder.entries, decoder_schema(folder.sizes), torch.device("cpu"), torch.float32)
+    tensors.take("model.norm.weight")
+    change(folder.path / WEIGHTS)
+    with pytest.raises(ModelError) as caught:
+        tensors.take("model.norm.weight")
+    assert_sentence(str(caught.value), WEIGHTS)

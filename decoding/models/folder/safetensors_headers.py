@@ -11,8 +11,12 @@ import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from decoding.errors import ModelError
 from decoding.models.folder.json_files import MIB, parse_json, shown
@@ -42,6 +46,31 @@ class Entry:
     dtype: str
     shape: tuple[int, ...]
     stored: StoredTensor | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tensor of a safetensors file lies, and what tells this file from a later one of its name."""
+
+    offset: int
+    num_bytes: int
+    version: tuple[int, ...]
+
+    def read(self, file: Path, into: NDArray[np.uint8]) -> None:
+        """Read the bytes into an array of so many. Raises `ModelError` if the file is another one by now.
+
+        The file is read and not mapped: touching the map of a file that was cut meanwhile would end the process.
+        """
+        try:
+            with open_plain(file) as stream:
+                is_same = _version(stream) == self.version
+                stream.seek(self.offset)
+                num_read = stream.readinto(into.data)
+        except OSError as error:
+            raise ModelError(f"{file} can't be read: {error.strerror}") from None
+        if not is_same or num_read < self.num_bytes:
+            raise ModelError(f"{file} was changed while it was read: load it again")
 
 
 def read_headers(folder: Path) -> dict[str, Entry]:
@@ -83,7 +112,7 @@ def _read_header(file: Path) -> dict[str, Entry]:
         raise ModelError(f"{broken} (it is no regular file)")
     try:
         with open_plain(file) as stream:
-            num_bytes = os.fstat(stream.fileno()).st_size
+            version = _version(stream)
             start = stream.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
             if length > MAX_HEADER_BYTES:
@@ -96,12 +125,13 @@ def _read_header(file: Path) -> dict[str, Entry]:
     header = parse_json(text, file)
     if not isinstance(header, dict):
         raise ModelError(f"{broken} (its header is no table)")
-    room = num_bytes - 8 - length
-    return {name: _entry(file, name, told, room) for name, told in header.items() if name != "__metadata__"}
+    return {
+        name: _entry(file, name, told, 8 + length, version) for name, told in header.items() if name != "__metadata__"
+    }
 
 
-def _entry(file: Path, name: str, told: Any, room: int) -> Entry:
-    """Return one tensor, which must lie within the `room` bytes behind the header."""
+def _entry(file: Path, name: str, told: Any, start: int, version: tuple[int, ...]) -> Entry:
+    """Return one tensor, which must lie between the header's end and the file's."""
     if len(name) > MAX_NAME or not name.isprintable():
         raise ModelError(f"{file}: {shown(name)} can't be a tensor's name")
     told = told if isinstance(told, dict) else {}
@@ -110,11 +140,18 @@ def _entry(file: Path, name: str, told: Any, room: int) -> Entry:
         raise ModelError(f"{file}: tensor {name} has the dtype {shown(dtype)}, which is none of safetensors")
     if not _are_sizes(shape) or len(shape) > MAX_DIMENSIONS:
         raise ModelError(f"{file}: tensor {name} has no proper shape in the file's header")
-    if not _are_sizes(offsets) or len(offsets) != 2 or not offsets[0] <= offsets[1] <= room:
+    if not _are_sizes(offsets) or len(offsets) != 2 or not offsets[0] <= offsets[1] <= version[0] - start:
         raise ModelError(f"{file}: not a safetensors file, or cut short (tensor {name} lies outside of it)")
     if math.prod(shape) * BITS[dtype] != 8 * (offsets[1] - offsets[0]):
         raise ModelError(f"{file}: tensor {name} takes more or fewer bytes than its shape and dtype need")
-    return Entry(file, dtype, tuple(shape))
+    place = Place(start + offsets[0], offsets[1] - offsets[0], version)
+    return Entry(file, dtype, tuple(shape), place=place)
+
+
+def _version(stream: BufferedReader) -> tuple[int, ...]:
+    """Return a file's size, and what changes with its content."""
+    found = os.fstat(stream.fileno())
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _are_sizes(value: Any) -> bool:
