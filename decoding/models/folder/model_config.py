@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from decoding.config import models_directory
 from decoding.errors import ModelError
 from decoding.models.folder.json_files import MIB, read_json, shown
+from decoding.models.folder.missing import why_missing
 from decoding.models.gguf.architecture import describe_model
 from decoding.models.gguf.split_files import SUFFIX, GgufModel, is_gguf, read_model
 from decoding.storage.pulled import read_record
@@ -115,11 +115,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if is_gguf(folder):
         return config_of(read_model(folder))
     if not folder.is_dir():
-        if models_directory() in folder.parents:
-            name = folder.relative_to(models_directory())
-            advice = f"'tabcast models pull {name}' fetches it, and ./{name} would name a folder"
-            raise ModelError(f"the model {name} was not pulled: {advice}")
-        raise ModelError(f"no model folder at {folder}")
+        raise ModelError(why_missing(folder))
     if (pulled := read_record(folder)) is not None and not pulled.is_complete:
         raise ModelError(f"the pull of {pulled.name} was cut off: 'tabcast models pull {pulled.name}' goes on with it")
     if (folder / ADAPTER_FILE).exists():
