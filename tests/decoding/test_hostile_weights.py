@@ -160,12 +160,12 @@ def test_numbers_are_finite_or_not_in_every_dtype(dtype: torch.dtype) -> None:
             assert not is_finite(numbers.to(dtype))
 
 
-@pytest.mark.parametrize("settings", [{}, {"kernels": "torch"}], ids=str)
+@pytest.mark.parametrize(("family", "settings"), [("llama", {}), ("llama", {"kernels": "torch"}), ("gpt_neox", {})])
 def test_a_file_that_is_cut_while_its_model_computes_ends_nothing(
-    copy_of: Callable[[str], Path], settings: dict[str, str]
+    copy_of: Callable[[str], Path], family: str, settings: dict[str, str]
 ) -> None:
     """As a copy over it does; the map of such a file would end the process."""
-    path = copy_of("llama")
+    path = copy_of(family)
     models, _ = load_models(EngineConfig(model=str(path), device="cpu", dtype="float32", **settings))
     before = models.target.advance([1, 2, 3], models.target.new_cache()).clone()
     os.truncate(path / WEIGHTS, 0)

@@ -63,10 +63,18 @@ def load_generic(
     for name, parameter in model.named_parameters():
         if not is_finite(parameter.detach()):
             raise ModelError(f"{path}: tensor {name} holds numbers that are not finite, so the weights are damaged")
+    if device.type == "cpu":  # elsewhere they are copied anyway
+        _unmap(model)
     try:
         return GenericModel(model.to(device), vocabulary=vocabulary, max_len=max_len)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+
+
+def _unmap(model: Any) -> None:
+    """Copy what transformers maps: touching the map of a file that was cut meanwhile would end the process."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _check_weights(folder: ModelFolder) -> None:
