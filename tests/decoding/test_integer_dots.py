@@ -73,16 +73,15 @@ from decoding.models.cpu.simd import INT64
 
 triple, processor, path = sys.argv[1:]
 by = PATHS[path]
-rows = len(by.panels_for) - 1
 llvm.initialize_all_targets()
 llvm.initialize_all_asmprinters()
 machine = llvm.Target.from_triple(triple).create_target_machine(cpu=processor, opt=3)
 for kind, form in FORMS.items():
     module = ir.Module()
     module.triple = triple
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT64] * 10), "multiply")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT64] * 8), "multiply")
     builder = ir.IRBuilder(function.append_basic_block())
-    tile(builder, by, form, rows, by.panels_for[rows], Operands(*function.args))
+    tile(builder, by, form, by.max_rows, Operands(*function.args))
     builder.ret_void()
     parsed = llvm.parse_assembly(str(module))
     parsed.verify()

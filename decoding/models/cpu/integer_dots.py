@@ -40,8 +40,8 @@ class Path(Protocol):
         ...
 
     @property
-    def panels_for(self) -> Sequence[int]:
-        """How many panels a tile of so many rows computes at once: as many as the registers hold."""
+    def max_rows(self) -> int:
+        """Return the most rows of a tile whose sums fit into the registers."""
         ...
 
     @property
@@ -85,7 +85,7 @@ class _FourAtOnce(_Finished):
     lanes: int
     name: str
     operand: ir.Type
-    panels_for: Sequence[int]
+    max_rows: int
     is_signed: bool = False  # both factors are; else the weights are not
     reads_halves: bool = True
 
@@ -116,7 +116,7 @@ class _ByPairs:
     Weights that could overflow are taken as signed: their absolute values times rows that have their signs.
     """
 
-    panels_for: Sequence[int] = (0, 2, 1, 1, 1)
+    max_rows: int = 4
     lanes: int = 8
     reads_halves: bool = True
 
@@ -159,7 +159,7 @@ class _ByPairs:
 class _OneByOne(_Finished):
     """The path of plain multiplications, which every processor has."""
 
-    panels_for: Sequence[int] = (0, 1, 1, 1, 1)
+    max_rows: int = 4
     lanes: int = PANEL
     reads_halves: bool = False
 
@@ -183,21 +183,21 @@ class _OneByOne(_Finished):
         return Sums([total], [])
 
 
-def _vnni(lanes: int, panels_for: Sequence[int]) -> _FourAtOnce:
+def _vnni(lanes: int, max_rows: int) -> _FourAtOnce:
     name = f"x86.avx512.vpdpbusd.{32 * lanes}"
-    return _FourAtOnce(lanes, name, vector_of(INT32, lanes), panels_for)
+    return _FourAtOnce(lanes, name, vector_of(INT32, lanes), max_rows)
 
 
 def _arm(name: str, *, is_signed: bool) -> _FourAtOnce:
     full_name = f"aarch64.neon.{name}.v4i32.v16i8"
-    return _FourAtOnce(4, full_name, vector_of(INT8, 16), (0, 1, 1, 1, 1), is_signed)
+    return _FourAtOnce(4, full_name, vector_of(INT8, 16), 4, is_signed)
 
 
 PLAIN: Final = "plain"
 # The best path comes first. VNNI of 256 bits has two encodings, one of AVX-512, one of AVX-VNNI.
 PATHS: Final[Mapping[str, Path]] = {
-    "avx512vnni": _vnni(16, (0, 4, 4, 2, 2, 1, 1, 1, 1)),
-    "avxvnni": _vnni(8, (0, 2, 2, 1, 1)),
+    "avx512vnni": _vnni(16, 8),
+    "avxvnni": _vnni(8, 4),
     "avx2": _ByPairs(),
     "i8mm": _arm("usdot", is_signed=False),
     "dotprod": _arm("sdot", is_signed=True),

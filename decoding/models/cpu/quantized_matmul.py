@@ -18,39 +18,34 @@ from decoding.models.cpu.quantized_tile import Operands, tile
 from decoding.models.cpu.simd import INT64
 
 _NAMES = tuple(PATHS)
-_KEY = 8  # more than any tile has panels
-PANELS_AT_ONCE = (
-    4  # chosen: all rows are multiplied with so many panels before the next, to read those from memory once
-)
+PANELS_AT_ONCE = 4  # chosen: all rows are multiplied with so many before the next, to read them from memory once
 
 
 @intrinsic(prefer_literal=True)
 def multiply_quantized_tile(
-    _typing, kind, path, rows, panels, x, x_stride, records, values, values_stride, scales, scales_stride, groups, out,
-    out_stride,
+    _typing, kind, path, rows, x, x_stride, records, values, scales, groups, out, out_stride
 ):  # fmt: skip
-    """Compute the tile of quantized_tile.py; kind and path are constants, and the path must have code for the shape."""
+    """Compute the tile of quantized_tile.py; kind and path are constants, and the path takes so many rows."""
     if not isinstance(kind, types.IntegerLiteral) or not isinstance(path, types.IntegerLiteral):
         return None
     form, by = FORMS[kind.literal_value], PATHS[_NAMES[path.literal_value]]
 
     def codegen(context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
-        _, _, rows, panels, *rest = arguments
+        _, _, rows, *rest = arguments
         end, nothing = builder.append_basic_block("tile_done"), builder.append_basic_block("no_tile")
-        switch = builder.switch(builder.add(builder.mul(rows, INT64(_KEY)), panels), nothing)
-        for num_rows, most in enumerate(by.panels_for):
-            for num_panels in {1, most} if num_rows else ():
-                block = builder.append_basic_block(f"tile_{num_rows}_{num_panels}")
-                switch.add_case(INT64(num_rows * _KEY + num_panels), block)
-                builder.position_at_end(block)
-                tile(builder, by, form, num_rows, num_panels, Operands(*rest))
-                builder.branch(end)
+        switch = builder.switch(rows, nothing)
+        for num_rows in range(1, by.max_rows + 1):
+            block = builder.append_basic_block(f"tile_{num_rows}")
+            switch.add_case(INT64(num_rows), block)
+            builder.position_at_end(block)
+            tile(builder, by, form, num_rows, Operands(*rest))
+            builder.branch(end)
         builder.position_at_end(nothing)
         builder.unreachable()
         builder.position_at_end(end)
         return context.get_dummy_value()
 
-    return types.void(kind, path, *[types.intp] * 12), codegen
+    return types.void(kind, path, *[types.intp] * 9), codegen
 
 
 def multiply_address(kind: int) -> int:
@@ -65,8 +60,7 @@ def address_by(kind: int, path_name: str) -> int:
     The function takes rounded rows: (x, x_stride, num_rows, values, scales, inputs, num_panels, out, out_stride, 0).
     """
     form, path = FORMS[kind], _NAMES.index(path_name)
-    panels_for = tuple(PATHS[path_name].panels_for)
-    max_rows = len(panels_for) - 1
+    max_rows = PATHS[path_name].max_rows
     group_bytes, span_groups, span_bytes = form.group_bytes, form.span_groups, form.span_bytes
 
     @compiled_at_once(10)
@@ -81,18 +75,12 @@ def address_by(kind: int, path_name: str) -> int:
             for number in range(num_tiles):
                 # Tiles have about equally many rows: 9 become 5 and 4 rather than 8 and 1.
                 rows = (num_rows - row + num_tiles - number - 1) // (num_tiles - number)
-                panel = first
-                while panel < first + count:
-                    panels = panels_for[rows]
-                    if first + count - panel < panels:
-                        panels = 1
+                for panel in range(first, first + count):
                     multiply_quantized_tile(
-                        kind, path, rows, panels,
-                        x + row * x_stride, x_stride, x + row * x_stride + inputs,
-                        values + panel * values_stride, values_stride, scales + panel * scales_stride, scales_stride,
-                        groups, out + row * out_stride + panel * PANEL * 4, out_stride,
+                        kind, path, rows, x + row * x_stride, x_stride, x + row * x_stride + inputs,
+                        values + panel * values_stride, scales + panel * scales_stride, groups,
+                        out + row * out_stride + panel * PANEL * 4, out_stride,
                     )  # fmt: skip
-                    panel += panels
                 row += rows
 
     return multiply
