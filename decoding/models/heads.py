@@ -179,4 +179,8 @@ def identity(folder: Path) -> str:
                     rows[name] = f"{name} {part.get_shape()}".encode() + row.float().numpy().tobytes()
         except SafetensorError as error:
             raise ModelError(f"{path}: not a safetensors file, or cut short ({error})") from None
+        except RuntimeError:  # torch can't widen every dtype that a file may have
+            raise ModelError(
+                f"{path}: a tensor has a dtype that can't be compared with what heads were made for"
+            ) from None
     return hashlib.sha256(b"".join(rows[name] for name in sorted(rows))).hexdigest()[:32]

@@ -16,6 +16,7 @@ from torch import Tensor
 from decoding.config import EngineConfig
 from decoding.errors import ModelError
 from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.heads import identity
 from decoding.models.loading.model_set import load_models
 from decoding.models.weights.tensors import Tensors, is_finite
 from decoding.models.weights.weight_schema import decoder_schema
@@ -27,6 +28,7 @@ from tests.decoding.hostile import (
     assert_refused,
     assert_sentence,
     change_config,
+    header_of,
     integers,
     longer,
     much_longer,
@@ -184,4 +186,12 @@ def test_a_file_that_changes_while_it_is_read_is_told(
     change(folder.path / WEIGHTS)
     with pytest.raises(ModelError) as caught:
         tensors.take("model.norm.weight")
+    assert_sentence(str(caught.value), WEIGHTS)
+
+
+def test_a_tensor_that_can_not_be_compared_is_told(tmp_path: Path) -> None:
+    four_bits = {"x": {"dtype": "F4", "shape": [16], "data_offsets": [0, 8]}}
+    (tmp_path / WEIGHTS).write_bytes(header_of(four_bits, data=bytes(8)))
+    with pytest.raises(ModelError) as caught:
+        identity(tmp_path)
     assert_sentence(str(caught.value), WEIGHTS)
