@@ -83,10 +83,15 @@ def _model_row(name: str, role: str, path: Path, config: EngineConfig) -> Row:
 
 
 def _catalogue_row(model: KnownModel, config: EngineConfig) -> Row:
-    device, _ = choose_device(config)
+    device, dtype = choose_device(config)
     draft = known_model(model.draft)
     needs = {
-        length: sum(item.needed_bytes(length) for item in (model, draft) if item is not None) for length in (2048, 8192)
+        length: sum(
+            item.needed_bytes(length, dtype.itemsize, keeps_blocks=device.type == "cpu")
+            for item in (model, draft)
+            if item is not None
+        )
+        for length in (2048, 8192)
     }
     fits, note = _whether_it_fits(needs[8192], free_bytes(device))
     with_draft = f" with {model.draft.split('/')[-1]}" if model.draft else ""

@@ -50,9 +50,16 @@ class KnownModel:
         """Return the size of what is fetched."""
         return self.num_bytes or self.num_parameters * BFLOAT16_BYTES
 
-    def needed_bytes(self, num_tokens: int) -> int:
-        """Return the memory for weights as they are stored, and for keys and values of so many tokens in bfloat16."""
-        return int(OVERHEAD * self.download_bytes + BFLOAT16_BYTES * num_tokens * self.cached_numbers)
+    def needed_bytes(self, num_tokens: int, number_bytes: int = BFLOAT16_BYTES, *, keeps_blocks: bool = True) -> int:
+        """Return the memory for the weights, and for keys and values of so many tokens.
+
+        Args:
+            num_tokens: prompt and answer together.
+            number_bytes: the size of a number that is computed with.
+            keeps_blocks: whether the weights of a GGUF file stay as they are stored, as on a CPU, or are widened.
+        """
+        weights = self.num_bytes if self.file and keeps_blocks else self.num_parameters * number_bytes
+        return int(OVERHEAD * weights + number_bytes * num_tokens * self.cached_numbers)
 
 
 def _cached(layers: int, kv_heads: int, head_dim: int) -> int:
