@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
+from decoding.models.cpu import integer_dots
 from decoding.models.cpu.block_packing import can_pack
 from decoding.models.cpu.block_repacking import block_types
 from decoding.models.cpu.decoder import PREFILL_WIDTH, STEP_WIDTH, CpuDecoder, build
@@ -192,6 +193,17 @@ def test_any_cut_of_the_work_gives_the_same_bits(mixture: str, tokens: list[int]
         cache = read(other, tokens[:200], sizes)
         for rows in range(1, STEP_WIDTH + 1):
             assert torch.equal(other.step(tokens[200 : 200 + rows], cache), wanted[:rows]), (sizes, rows)
+
+
+@pytest.mark.parametrize("path", integer_dots.HERE)
+def test_every_path_gives_the_same_logits(path: str, tokens: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor that has no better instructions than these."""
+    pair = make(Q4_K_M)
+    model = load(pair.stored)
+    wanted = model.step(tokens[60:70], read(model, tokens[:60], [64])).clone()
+    monkeypatch.setattr(integer_dots, "HERE", (path,))
+    other = load(pair.stored)
+    assert torch.equal(other.step(tokens[60:70], read(other, tokens[:60], [7])), wanted)
 
 
 @pytest.mark.parametrize("mixture", MIXTURES)
