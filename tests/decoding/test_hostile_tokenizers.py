@@ -141,3 +141,8 @@ def test_a_token_of_another_alphabet_is_told(copy_of: Callable[[str], Path]) -> 
     described["model"]["merges"] = []
     (path / "tokenizer.json").write_text(json.dumps(described), encoding="utf-8")
     assert_refused(path, "tokenizer.json", "byte-level")
+
+
+def test_a_refusal_holds_nothing_that_a_terminal_obeys(copy_of: Callable[[str], Path]) -> None:
+    path = with_part(copy_of("llama"), "model", {"type": "BPE", "vocab": {"a": 0}, "merges": [["a", "\x1b[31m"]]})
+    assert assert_refused(path, "tokenizer.json").isprintable()

@@ -60,6 +60,11 @@ def shown(value: object) -> str:
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"
 
 
+def printable(text: str) -> str:
+    """Replace in a library's words what a terminal would obey, or that no stream can encode."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 def _is_deeper(value: Any, most: int) -> bool:
     level = [value]
     for _ in range(most + 1):

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from decoding.errors import ModelError, RequestError
 from decoding.models.folder.expressions import why_not_bounded
-from decoding.models.folder.json_files import MIB, read_json, shown
+from decoding.models.folder.json_files import MIB, printable, read_json, shown
 from decoding.models.folder.model_config import MAX_VOCABULARY
 from decoding.models.gguf.split_files import GgufModel, is_gguf, read_model
 from decoding.models.gguf.tokenizer import describe_tokenizer
@@ -109,7 +109,7 @@ def _refusing(path: Path) -> Iterator[None]:
     except BaseException as error:
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
-        reason = " ".join(str(error).split())[:MAX_REASON]
+        reason = printable(" ".join(str(error).split()))[:MAX_REASON]
         raise ModelError(f"{path} describes no tokenizer: {reason or 'it was refused'}") from None
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from decoding.models.folder.json_files import printable
+
 MAX_ERROR: Final = 300
 EXCEPTION_NAMES: Final = re.compile(r"\b(?:\w+\.)*[A-Z]\w*(?:Error|Exception)\b[:(]?|<class '[\w.]+'>")
 
@@ -14,7 +16,7 @@ def in_words(error: Exception) -> str:
 
     Some errors have no text but the name of what was looked for.
     """
-    text = " ".join(EXCEPTION_NAMES.sub("", str(error)).split())
+    text = printable(" ".join(EXCEPTION_NAMES.sub("", str(error)).split()))
     if isinstance(error, MemoryError) or not text:
         return "there is too little memory" if isinstance(error, MemoryError) else "it fits no form that is known"
     return f"{text} is missing or not known" if isinstance(error, KeyError) else text[:MAX_ERROR]
