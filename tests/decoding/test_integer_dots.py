@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from decoding.models.cpu.integer_dots import HERE, PATHS, PLAIN, supported
 from decoding.models.cpu.quantized_forms import FORMS
+from tests.decoding.pretended_processor import digest
 
 ZEN_4 = dict.fromkeys(["avx512f", "avx512bw", "avx512vl", "avx512vnni", "avx2", "fma", "f16c"], True)
 ALDER_LAKE = dict.fromkeys(["avx2", "fma", "f16c", "avxvnni"], True)
@@ -116,3 +118,21 @@ def test_code_for_other_processors_has_their_instructions(
     for code in kinds:
         assert len(re.findall(instruction, code)) >= 8, code
         assert not re.search(absent, code), code
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="features of another processor are named")
+@pytest.mark.parametrize(
+    ("processor", "missing", "path"),
+    [
+        ("haswell", ["avx512", "avxvnni"], "avx2"),
+        ("x86-64-v2", ["avx", "fma", "f16c", "bmi", "vaes", "vpcl", "gfni"], PLAIN),
+    ],
+)
+def test_a_processor_that_can_do_less_computes_the_same_bits(processor: str, missing: list[str], path: str) -> None:
+    """All code is compiled for it, the rounding of rows and vectors of another width included."""
+    if path not in HERE:
+        pytest.skip("this processor can do even less")
+    command = [sys.executable, "-m", "tests.decoding.pretended_processor", processor, *missing]
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [path, digest()]

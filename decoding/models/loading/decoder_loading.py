@@ -81,7 +81,7 @@ def load_decoder(
     shape = _shape(sizes, vocabulary, max_len)
     frequencies = inverse_frequencies(folder.config, shape.head_dim)
     tensors = Tensors(folder.path, folder.entries, decoder_schema(sizes), device, dtype)
-    if keeps_blocks(folder, engine, device):
+    if len(places) < 2 and keeps_blocks(folder, engine, device):
         return _from_blocks(tensors, sizes, shape, rotary_table(shape.max_len + 128, frequencies), engine)
     embedding = tensors.take(EMBEDDING)
     last = tensors.on(places[-1][0] if places else device)
