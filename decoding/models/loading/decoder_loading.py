@@ -83,29 +83,32 @@ def load_decoder(
     tensors = Tensors(folder.path, folder.entries, decoder_schema(sizes), device, dtype)
     if len(places) < 2 and keeps_blocks(folder, engine, device):
         return _from_blocks(tensors, sizes, shape, rotary_table(shape.max_len + 128, frequencies), engine)
-    embedding = tensors.take(EMBEDDING)
-    last = tensors.on(places[-1][0] if places else device)
-    head = last.to_device(embedding) if sizes.is_tied else last.take(HEAD)
     # Layers are rounded one by one, so that only one of them is ever in memory in full.
     is_packed = len(places) < 2 and _packs_itself(engine, device)
     rounding = "" if is_packed or engine.quantize == "none" else engine.quantize
-    multiply = rounded_product(device)
-    layers = []
-    for i, place in enumerate(place for place, count in places or [(device, shape.layers)] for _ in range(count)):
-        layer = read_layer(tensors.on(place), i, sizes)
-        layers.append(quantize_layer(layer, rounding, multiply) if rounding else layer)
-    norm = last.take(NORM)
-    weights = Weights(
-        embedding=embedding,
-        layers=layers,
-        norm=norm,
-        head=head[:vocabulary],
-        rotary=rotary_table(shape.max_len + 128, frequencies).to(device),
-    )
+    rotary = rotary_table(shape.max_len + 128, frequencies).to(device)
+    weights = _read_weights(tensors, sizes, shape, rotary, places or [(device, shape.layers)], rounding)
     if len(places) > 1:
-        weights = quantize_weights(weights, rounding, multiply) if rounding else weights
+        weights = quantize_weights(weights, rounding, rounded_product(device)) if rounding else weights
         return split(shape, weights, [count for _, count in places], partial(_unpacked, engine))
     return assemble(shape, weights, engine)
+
+
+def _read_weights(
+    tensors: Tensors, sizes: DecoderSizes, shape: Shape, rotary: Tensor, places: Places, rounding: str
+) -> Weights:
+    """Read all weights, each layer to its device of `places`; layers are rounded to `rounding` unless it is ""."""
+    embedding = tensors.take(EMBEDDING)
+    last = tensors.on(places[-1][0])
+    head = last.to_device(embedding) if sizes.is_tied else last.take(HEAD)
+    multiply = rounded_product(places[0][0])
+    layers = []
+    for i, place in enumerate(place for place, count in places for _ in range(count)):
+        layer = read_layer(tensors.on(place), i, sizes)
+        layers.append(quantize_layer(layer, rounding, multiply) if rounding else layer)
+    return Weights(
+        embedding=embedding, layers=layers, norm=last.take(NORM), head=head[: shape.vocabulary], rotary=rotary
+    )
 
 
 def keeps_blocks(folder: Described, engine: EngineConfig, device: torch.device) -> bool:
