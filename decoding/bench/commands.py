@@ -67,6 +67,11 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     lookup.add_options(_add_own_engine(suites, "lookup", lookup.run, "what finding drafts in code costs the host"))
     suite = _add_own_engine(suites, "trace", live_commands.run_trace, "a recorded editing session, played again")
     live_commands.add_trace_options(suite)
+    live_commands.add_jump_options(
+        _add_own_engine(
+            suites, "jump", live_commands.run_jump, "the time to a first suggestion wherever the cursor goes"
+        )
+    )
     _add_own_engine(suites, "startup", live_commands.run_startup, "the time to a first suggestion, cold and warm")
     suite = _add_own_engine(
         suites, "endurance", live_commands.run_endurance, "thousands of requests, and the memory they leave behind"

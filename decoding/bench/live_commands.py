@@ -1,4 +1,4 @@
-"""Implements the commands that drive the whole product: `tabcast bench trace`, `startup` and `endurance`."""
+"""Implements the commands that drive the whole product: `tabcast bench trace`, `jump`, `startup` and `endurance`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from decoding.bench.harness import recorded_session
+from decoding.bench.harness import jump_places, recorded_session
 from decoding.bench.report import report
-from decoding.bench.suites import endurance, startup, trace, trace_workload
+from decoding.bench.suites import endurance, jump, startup, trace, trace_workload
 from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet
 
@@ -41,6 +41,50 @@ def run_trace(options: argparse.Namespace, _models: ModelSet | None, progress: P
         trace.run(command, events, options.speed, rows, lambda: progress.advance(task))
     finally:
         yield from rows
+
+
+def add_jump_options(suite: argparse.ArgumentParser) -> None:
+    """Add the options of `jump` to its parser."""
+    suite.add_argument(
+        "--folder",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="where to find files of code (default: Python's library, and Go's and npm's where they are installed)",
+    )
+    suite.add_argument(
+        "--lines", type=_count, nargs="+", default=[300, 2000], metavar="N", help="sizes of the files, about"
+    )
+    suite.add_argument(
+        "--think",
+        type=_positive,
+        nargs="+",
+        default=[0.3, 1.0],
+        metavar="S",
+        help="seconds from a jump to the first key",
+    )
+    suite.add_argument(
+        "--stay", type=_positive, default=2.0, metavar="S", help="seconds at a place once a suggestion is there"
+    )
+    suite.add_argument("--places", type=_count, default=20, metavar="N", help="places of each size and think time")
+    suite.add_argument("--per-file", type=_count, default=5, metavar="N", help="places in one file")
+
+
+def run_jump(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
+    """Jump to places in real files and type there, and yield the rows."""
+    if not options.places or not options.per_file:
+        raise TabcastError("--places and --per-file must be at least 1")
+    folders = options.folder or jump_places.default_folders()
+    sizes = [
+        (
+            f"{lines} lines",
+            jump_places.choose_files(folders, num_lines=lines, num_places=options.places, per_file=options.per_file),
+        )
+        for lines in options.lines
+    ]
+    paces = [jump.Pace(think_s=think_s, stay_s=options.stay) for think_s in options.think]
+    task = progress.add_task("jumping", total=len(sizes) * len(paces) * options.places)
+    yield from jump.run(_language_server(options), sizes, paces, lambda: progress.advance(task))
 
 
 def run_startup(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:

@@ -63,13 +63,21 @@ class LspClient:
         )
         return cls(process, log)
 
-    async def initialize(self, folder: Path | None = None) -> Answer:
-        """Initialise as an editor that supports inline completion and counts in UTF-16; return the answer."""
+    async def initialize(self, folder: Path | None = None, options: Mapping[str, object] | None = None) -> Answer:
+        """Initialise as an editor that supports inline completion and counts in UTF-16; return the answer.
+
+        `options` are settings of the server.
+        """
         capabilities = {
             "general": {"positionEncodings": ["utf-16"]},
             "textDocument": {"inlineCompletion": {}, "synchronization": {}},
         }
-        params = {"processId": None, "rootUri": folder.as_uri() if folder else None, "capabilities": capabilities}
+        params = {
+            "processId": None,
+            "rootUri": folder.as_uri() if folder else None,
+            "capabilities": capabilities,
+            "initializationOptions": options,
+        }
         answer = await self.ask("initialize", params)
         self.notify("initialized", {})
         return answer
