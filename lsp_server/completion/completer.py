@@ -114,7 +114,7 @@ class CompletionTask:
                 return self._show(rest, local if turn == 0 else reason)
             if not may_ask:
                 return CompletionResult(reason="not asked", detail="something was just deleted")
-            if problem := self._engine_problem():
+            if problem := await self._engine_problem():
                 return problem
             generation = in_flight.joinable(self.spot)
             if generation is None:
@@ -219,12 +219,17 @@ class CompletionTask:
         is_enough = bool(shown.strip()) or min_confidence <= 0 or is_worth_showing(text)
         return text if text.strip() and is_enough else ""
 
-    def _engine_problem(self) -> CompletionResult | None:
-        """Return the reason why the engine can't be asked, or None."""
-        engine, language = self._services.engine, self._snapshot.language
-        health = engine.health
+    async def _engine_problem(self) -> CompletionResult | None:
+        """Return the reason why the engine can't be asked, or None. One that still loads is waited for."""
+        engine, snapshot = self._services.engine, self._snapshot
+        if engine.health.status != "ready":
+            waits_s = time.perf_counter()
+            await engine.until_ready()
+            self._request.engine_s += time.perf_counter() - waits_s
+            if self._services.documents.revision(snapshot.uri) != snapshot.revision:
+                return CompletionResult(reason="stale", detail="the document changed while the engine was loading")
+        health, language = engine.health, snapshot.language
         if health.status != "ready":
-            engine.wake()
             return CompletionResult(reason=f"engine {health.status}", detail=engine.problem or health.detail)
         if health.languages and language not in health.languages:
             known = ", ".join(health.languages)

@@ -83,6 +83,15 @@ class EngineSupervisor:
         if not self._is_closed and not self.is_waking:
             self._waking = asyncio.create_task(self._wake())
 
+    async def until_ready(self) -> None:
+        """Wait until the engine is ready, or until nothing is under way that would make it so."""
+        waking = None
+        while self.health.status != "ready" and not self._is_closed and (waking is None or waking is not self._waking):
+            self.wake()
+            waking = self._waking
+            if waking is not None:
+                await asyncio.wait([waking])  # a request that is cancelled must not cancel what others wait for
+
     async def restart(self) -> None:
         """Stop the running engine and start another."""
         await self._end_waking()

@@ -15,12 +15,14 @@ from lsprotocol import types
 
 from lsp_server.completion.completer import complete
 from lsp_server.completion.pending import CompletionResult, PendingRequest
+from lsp_server.features.status import status_of
 from lsp_server.log import without_values
 from lsp_server.session import Session
 
 logger = logging.getLogger(__name__)
 
 SUPERSEDED = CompletionResult(reason="superseded")
+INVOKED = types.InlineCompletionTriggerKind.Invoked
 
 
 def read(
@@ -94,9 +96,18 @@ def _note(session: Session, request: PendingRequest, outcome: CompletionResult) 
     )
 
 
+def _tell_of_loading(session: Session, request: PendingRequest) -> None:
+    """Tell a user who asks by hand that the suggestion has to wait until the engine has loaded its models."""
+    status = status_of(session)
+    if status["state"] == "loading" and request.params.context.trigger_kind == INVOKED:
+        text = f"Tabcast: {status['message']}; the suggestion comes as soon as that is done"
+        session.server.window_show_message(types.ShowMessageParams(type=types.MessageType.Info, message=text))
+
+
 async def _work(session: Session, request: PendingRequest) -> None:
     if request.outcome.done():  # it was superseded or cancelled before this task's turn
         return
+    _tell_of_loading(session, request)
     try:
         outcome = await complete(session, request)
     except Exception as error:

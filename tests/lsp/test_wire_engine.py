@@ -49,20 +49,70 @@ async def test_settings_can_change(client: RawClient, runtime: FakeRuntime) -> N
     assert len(await client.items(3)) == 1
 
 
-async def test_loading_and_failure_of_the_engine_give_empty_lists(servers: Servers, runtime: FakeRuntime) -> None:
+async def test_a_request_waits_while_the_engine_loads(servers: Servers, runtime: FakeRuntime) -> None:
+    """The first suggestion appears without another key; newer requests supersede it and the editor cancels it."""
     runtime.script("tail", status="loading", detail="reading weights")
     client = await servers.start()
     await client.initialize()
     await client.until(lambda: "$/progress" in client.methods(), "progress")
-    client.send(did_open("x = \n"), inline(1, 0, 4))
-    assert (await client.answer(1))["result"] == EMPTY
-    assert (await client.why())["reason"] == "engine loading"
+    client.send(did_open("x = \n"), inline(1, 0, 4), inline(2, 0, 4), notification("$/cancelRequest", {"id": 2}))
+    assert (await client.answer(1))["result"] is None
+    assert (await client.answer(2))["error"]["code"] == -32800
+    client.send(inline(3, 0, 4))
+    await client.why()
+    assert not client.answers_to(3)
+    assert not messages_to_user(client)
     runtime.script("tail")
+    assert len(await client.items(3)) == 1
     ends = lambda: [m for m in client.received if m.get("params", {}).get("value", {}).get("kind") == "end"]  # noqa: E731
     await client.until(ends, "the end of the progress")
-    client.send(inline(2, 0, 4))
-    assert len(await client.items(2)) == 1
     await client.close()
+
+
+async def test_who_asks_by_hand_is_told_that_the_engine_loads(servers: Servers, runtime: FakeRuntime) -> None:
+    runtime.script("tail", status="loading", detail="reading weights")
+    client = await servers.start()
+    await client.initialize()
+    await client.until_engine("loading")
+    client.send(did_open("x = \n"), inline(1, 0, 4, kind=1))
+    await client.until(lambda: messages_to_user(client), "the message")
+    assert messages_to_user(client) == ["Tabcast: reading weights; the suggestion comes as soon as that is done"]
+    runtime.script("tail")
+    assert len(await client.items(1)) == 1
+    await client.close()
+
+
+async def test_a_request_that_waited_is_not_asked_for_a_text_that_has_changed(
+    servers: Servers, runtime: FakeRuntime
+) -> None:
+    runtime.script("tail", status="loading", detail="reading weights")
+    client = await servers.start()
+    await client.initialize()
+    await client.until_engine("loading")
+    client.send(did_open("x = \n"), inline(1, 0, 4), did_change(2, "y", (0, 0), (0, 1)))
+    runtime.script("tail")
+    assert (await client.answer(1))["result"] == EMPTY
+    assert (await client.why())["reason"] == "stale"
+    await client.close()
+
+
+async def test_a_request_that_waited_for_an_engine_that_fails_is_answered(
+    servers: Servers, runtime: FakeRuntime
+) -> None:
+    runtime.script("tail", status="loading", detail="reading weights")
+    client = await servers.start()
+    await client.initialize()
+    await client.until_engine("loading")
+    client.send(did_open("x = \n"), inline(1, 0, 4))
+    runtime.script(status="failed", detail="no such model")
+    assert (await client.answer(1))["result"] == EMPTY
+    why = await client.why()
+    assert (why["reason"], why["detail"]) == ("engine failed", "no such model")
+    await client.close()
+
+
+def messages_to_user(client: RawClient) -> list[str]:
+    return [m["params"]["message"] for m in client.received if m.get("method") == "window/showMessage"]
 
 
 async def test_a_language_that_the_model_does_not_know(client: RawClient, runtime: FakeRuntime) -> None:
