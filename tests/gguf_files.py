@@ -47,7 +47,7 @@ class Gguf:
         head = self.magic + struct.pack("<IQQ", self.version, num_tensors, num_keys)
         head += b"".join(text(key) + value(item) for key, item in self.metadata.items()) + self.extra
         alignment = self.metadata.get("general.alignment", 32)
-        alignment = alignment if isinstance(alignment, int) and alignment > 0 else 32
+        alignment = alignment if isinstance(alignment, int) and 0 < alignment <= 4096 else 32
         data, offsets = b"", []
         for tensor in self.tensors.values():
             offsets.append(len(data))
