@@ -107,7 +107,7 @@ def show_model(name: str, config: EngineConfig) -> Row:
     folder = model_folder(name, "target")
     read = ModelFolder.read(folder)
     device, dtype = choose_device(config)
-    template = find_layout(read.tokenizer.get_vocab(), read.own, (), model_name=read.names, chosen=config.fim).template
+    template = find_layout(read.vocabulary, read.own, (), model_name=read.names, chosen=config.fim).template
     free, needed = free_bytes(device), planned_bytes(read, config, device, dtype)
     reason = read.why_not_ours(config.context_tokens)
     computed_by = "our own forward pass"

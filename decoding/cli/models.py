@@ -174,7 +174,7 @@ class _Progress:
 
 def _use(options: argparse.Namespace, config: EngineConfig) -> Value:
     from decoding.models.folder.model_config import read_config  # noqa: PLC0415 - brings torch
-    from decoding.models.folder.tokenizer_files import load_tokenizer, why_not_alike  # noqa: PLC0415 - brings torch
+    from decoding.models.folder.tokenizer_files import load_with_vocabulary, why_not_alike  # noqa: PLC0415 - brings torch
 
     is_bundled = options.name in BUNDLED_NAMES
     draft = find_model(options.draft or ("bundled" if is_bundled else _recommended_draft(options.name)))
@@ -183,7 +183,7 @@ def _use(options: argparse.Namespace, config: EngineConfig) -> Value:
     read_config(folder)
     if draft != METHOD_NO_DRAFT:
         read_config(model_folder(draft, "draft"))
-        problem = why_not_alike(load_tokenizer(folder), load_tokenizer(model_folder(draft, "draft")))
+        problem = why_not_alike(*(load_with_vocabulary(found)[1] for found in (folder, model_folder(draft, "draft"))))
         if problem:
             raise ModelError(f"{draft} can't draft for {options.name}, because it has another tokenizer: {problem}")
     path = user_config_path(os.environ)

@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import codecs
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tokenizers import Tokenizer
 
 from decoding.errors import ModelError
 
 
-def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
+def token_bytes(tokenizer: Tokenizer, vocabulary: Mapping[str, int] | None = None) -> list[bytes]:
     """Return the bytes that each token id stands for; special tokens stand for none.
 
-    Serves byte-level tokenizers (GPT-2's alphabet) and those with byte fallback (SentencePiece's `<0x0A>` and `▁`).
+    `vocabulary` are the ids of all its tokens, if they are known. Serves byte-level tokenizers (GPT-2's alphabet) and
+    those with byte fallback (SentencePiece's `<0x0A>` and `▁`).
     Raises `ModelError` for any other kind, whose text can't be put together from its tokens.
     """
-    described = json.loads(tokenizer.to_str())
-    decoder = json.dumps(described.get("decoder"))
+    # The decoder's own description is enough: that of a whole tokenizer has megabytes.
+    decoder = tokenizer.decoder.__getstate__().decode() if tokenizer.decoder else ""
+    vocabulary = vocabulary or tokenizer.get_vocab(with_added_tokens=True)
     # A vocabulary may have gaps in its ids, so the table is sized by the largest id.
-    table = [b""] * (max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1)
-    special = {token["id"] for token in described.get("added_tokens", ()) if token["special"]}
-    added = {token["id"] for token in described.get("added_tokens", ())}
+    table = [b""] * (max(vocabulary.values(), default=-1) + 1)
+    added = tokenizer.get_added_tokens_decoder()
     if "ByteLevel" in decoder:
         read = _read_byte_level
     elif "ByteFallback" in decoder:
         read = _read_byte_fallback
     else:
         raise ModelError("tokenizer.json: only byte-level tokenizers and those with byte fallback are supported")
-    for token, token_id in tokenizer.get_vocab(with_added_tokens=True).items():
-        if token_id not in special:
-            try:
-                table[token_id] = token.encode() if token_id in added else read(token)
-            except (KeyError, ValueError):
-                raise ModelError(
-                    f"tokenizer.json: its decoder is byte-level, and the token {token[:40]!r} isn't written that way"
-                ) from None
+    for token, token_id in vocabulary.items():
+        if token_id in added:
+            table[token_id] = b"" if added[token_id].special else token.encode()
+            continue
+        try:
+            table[token_id] = read(token)
+        except ValueError:
+            raise ModelError(
+                f"tokenizer.json: its decoder is byte-level, and the token {token[:40]!r} isn't written that way"
+            ) from None
     return table
 
 
 def special_names(tokenizer: Tokenizer) -> list[str]:
     """Return the texts of a tokenizer's special tokens; no answer should contain one."""
-    described = json.loads(tokenizer.to_str())
-    return [token["content"] for token in described.get("added_tokens", ()) if token["special"]]
+    added = tokenizer.get_added_tokens_decoder()
+    return [added[token_id].content for token_id in sorted(added) if added[token_id].special]
 
 
 class Detokenizer:
@@ -66,18 +68,19 @@ class Detokenizer:
         return self._decoder.decode(new[skipped:])
 
 
-def _byte_level_alphabet() -> dict[str, int]:
-    """Return GPT-2's printable characters for all bytes (Radford et al. 2019)."""
+def _byte_level_alphabet() -> dict[int, int]:
+    """Return the bytes of GPT-2's printable characters (Radford et al. 2019), and 256 for characters of none."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+    return {**dict.fromkeys(others, 256), **{256 + i: byte for i, byte in enumerate(others)}}
 
 
 _BYTE_LEVEL = _byte_level_alphabet()
 
 
 def _read_byte_level(token: str) -> bytes:
-    return bytes(_BYTE_LEVEL[character] for character in token)
+    """Raises `ValueError` for a character that stands for no byte."""
+    return token.translate(_BYTE_LEVEL).encode("latin-1")
 
 
 def _read_byte_fallback(token: str) -> bytes:

@@ -16,9 +16,9 @@ class TokenIndex:
     """The vocabulary's tokens sorted by their bytes; special tokens, which stand for none, are not in it."""
 
     def __init__(self, token_bytes: Sequence[bytes]) -> None:
-        ordered = sorted((text, token_id) for token_id, text in enumerate(token_bytes) if text)
-        self._texts = [text for text, _ in ordered]
-        self._ids = [token_id for _, token_id in ordered]
+        # Sorting is stable, so that equal texts stay in the order of their ids.
+        self._ids = sorted((i for i, text in enumerate(token_bytes) if text), key=token_bytes.__getitem__)
+        self._texts = [token_bytes[token_id] for token_id in self._ids]
         self.token_bytes = token_bytes
 
     def beginning_with(self, text: bytes) -> list[int]:

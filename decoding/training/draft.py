@@ -198,7 +198,7 @@ def _small_model(wanted: DraftRecipe, teacher: PreTrainedModel, feed: Samples, f
 
 def _parallel_model(wanted: DraftRecipe, teacher: PreTrainedModel, feed: Samples, form: SampleFormat) -> Student:
     model = _begin(wanted, teacher, feed, form.tokenizer)
-    masks = parallel.prepare(model, num_token_ids(form.tokenizer), wanted.num_tokens)
+    masks = parallel.prepare(model, num_token_ids(form.tokenizer.get_vocab()), wanted.num_tokens)
     return Student(
         module=model,
         loss=parallel.parallel_loss(teacher, masks),

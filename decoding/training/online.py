@@ -27,7 +27,7 @@ from transformers import PreTrainedModel
 from decoding.errors import TabcastError
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.safetensors_headers import count_parameters
-from decoding.models.folder.tokenizer_files import load_tokenizer, why_not_alike
+from decoding.models.folder.tokenizer_files import load_with_vocabulary, why_not_alike
 from decoding.models.loading.memory import free_bytes, needed_bytes
 from decoding.storage.adaptation import AdaptationFolder, LoggedAnswer
 from decoding.training import evaluate_draft, pretrain
@@ -120,7 +120,7 @@ def adapt(home: AdaptationFolder, target: Path, draft: Path, effort: Effort) -> 
         TabcastError: there are too few answers, another process is learning, memory is short, a model of a kind that
             can't learn, a draft of another tokenizer, or what `pretrain.run` raises. The draft in use stays in use.
     """
-    if problem := why_not_alike(load_tokenizer(target), load_tokenizer(draft)):
+    if problem := why_not_alike(load_with_vocabulary(target)[1], load_with_vocabulary(draft)[1]):
         raise TabcastError(f"{draft} can't learn from {target}, which has another tokenizer: {problem}")
     answers = home.read_answers()
     if len(answers) < MIN_ANSWERS:

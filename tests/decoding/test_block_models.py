@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import gguf
 import numpy as np
@@ -18,6 +19,7 @@ from decoding.models.cpu.block_repacking import block_types
 from decoding.models.cpu.decoder import PREFILL_WIDTH, STEP_WIDTH, CpuDecoder, build
 from decoding.models.cpu.quantized_rows import GROUP, rounded_plainly
 from decoding.models.language_model import Cache, LanguageModel
+from decoding.models.probing.row_invariance import probe
 from decoding.models.torch.decoder import Decoder, Layer, Shape, Weights, rotary_table
 from decoding.models.weights.stored_blocks import BlockRows, Matrix, StoredLayer, StoredWeights
 
@@ -227,6 +229,26 @@ def test_layers_are_left_out_and_tokens_drafted_as_usual(tokens: list[int]) -> N
             expected.append(int(one.advance(part, single).argmax()))
             part = expected[-1:]
         assert [token_id for token_id, _ in one.draft_ahead(tokens[60:64], ahead, 5)] == expected
+
+
+def test_one_layer_of_each_form_is_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers of equal kinds and sizes are computed alike, and a large model takes seconds for all of them."""
+    coarse, fine = make(Q4_K_M).stored, make({**Q4_K_M, "down": "Q4_K"}).stored
+    layers = [*coarse.layers, *fine.layers, *coarse.layers]
+    model = build(replace(SHAPE, layers=9), replace(coarse, layers=layers), threads=1, quantize="none")
+    probed = model.of_each_form()
+    assert probed.num_layers == 2
+    counted = 0
+    step = CpuDecoder.step
+
+    def counting(self: CpuDecoder, token_ids: Sequence[int], cache: Cache) -> Tensor:
+        nonlocal counted
+        counted += self.num_layers
+        return step(self, token_ids, cache)
+
+    monkeypatch.setattr(CpuDecoder, "step", counting)
+    assert probe(model).width == model.capabilities.step_width == STEP_WIDTH
+    assert counted == 2 * (STEP_WIDTH + 1)
 
 
 def test_layers_are_asked_for_once_and_one_by_one(tokens: list[int]) -> None:

@@ -99,6 +99,17 @@ def test_padding_ids_are_no_tokens_and_have_no_logits(tiny_model: Path, tmp_path
     assert are_alike(logits(file), logits(tiny_model))
 
 
+def test_a_draft_shares_the_tokenizer_of_its_target_if_it_has_the_same(tiny_model: Path, tmp_path: Path) -> None:
+    target = ModelFolder.read(tiny_gguf(tmp_path / "target.gguf", tiny_model))
+    draft = ModelFolder.read(tiny_gguf(tmp_path / "draft.gguf", tiny_model), like=target)
+    assert draft.tokenizer is target.tokenizer
+    other = ModelFolder.read(
+        tiny_gguf(tmp_path / "other.gguf", tiny_model, tokenizer__ggml__eos_token_id=4), like=target
+    )
+    assert other.tokenizer is not target.tokenizer
+    assert not other.why_not_alike(target)
+
+
 def test_ends_are_those_of_the_file_and_those_that_are_known_by_name(tiny_model: Path, tmp_path: Path) -> None:
     file = tiny_gguf(tmp_path / "x.gguf", tiny_model, tokenizer__ggml__eos_token_id=4, tokenizer__ggml__eot_token_id=2)
     assert ModelFolder.read(file).end_token_ids == [0, 2, 4]

@@ -14,9 +14,9 @@ from transformers.convert_slow_tokenizer import generate_merges
 
 from decoding.errors import ModelError
 from decoding.models.folder.expressions import why_not_bounded
-from decoding.models.folder.tokenizer_files import begin_token_ids, build_tokenizer
+from decoding.models.folder.tokenizer_files import begin_token_ids, build_tokenizer, from_tables
 from decoding.models.gguf.splitting import SPLITTINGS
-from decoding.models.gguf.tokenizer import describe_tokenizer
+from decoding.models.gguf.tokenizer import describe_tokenizer, tokenizer_digest
 from decoding.text.detokenize import Detokenizer, token_bytes
 from decoding.text.fim_templates import TEMPLATES, find_template
 from tests.gguf_corpus import CORPUS, PYTHON
@@ -59,7 +59,7 @@ def table(pre: str, **changes: Any) -> dict[str, Any]:
 
 
 def built(metadata: dict[str, Any]) -> Tokenizer:
-    return build_tokenizer(describe_tokenizer(metadata, FILE), FILE)
+    return build_tokenizer(describe_tokenizer(metadata, FILE), FILE, from_tables)[0]
 
 
 def ids_of(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -106,6 +106,25 @@ def test_no_expression_tries_for_ever_and_no_byte_is_lost(pre: str) -> None:
         assert "".join(map(detokenizer.push, ids)) == (
             tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
         )
+
+
+@pytest.mark.parametrize("pre", ["qwen2", "llama-bpe", "deepseek-coder"])
+def test_it_is_the_tokenizer_of_its_description(pre: str) -> None:
+    """As the library builds it from a tokenizer.json."""
+    described = describe_tokenizer(table(pre), FILE)
+    theirs = build_tokenizer(json.loads(json.dumps(described)), FILE)[0]
+    assert built(table(pre)).to_str() == theirs.to_str()
+
+
+def test_what_tells_the_tokenizer_tells_it_apart() -> None:
+    digest = tokenizer_digest(table("qwen2"))
+    assert digest == tokenizer_digest({**table("qwen2"), "general.name": "another model"})
+    types = np.array([*table("qwen2")["tokenizer.ggml.token_type"]])
+    types[-3] = NORMAL
+    merges = table("qwen2")["tokenizer.ggml.merges"]
+    for change in ({"tokenizer.ggml.token_type": types}, {"tokenizer.ggml.merges": merges[::-1]}):
+        assert digest != tokenizer_digest({**table("qwen2"), **change})
+    assert digest != tokenizer_digest(table("llama-bpe"))
 
 
 def test_signs_before_a_newline_are_joined_or_not() -> None:

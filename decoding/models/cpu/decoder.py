@@ -82,6 +82,11 @@ class CpuDecoder:
         del is_trial  # this model prepares nothing for speed in any case
         return CpuDecoder(replace(self.shape, layers=len(kept)), self._packed.with_layers(kept), threads=self._threads)
 
+    def of_each_form(self) -> CpuDecoder:
+        """Return the model with one layer of each form: the kernels do with it whatever they do with all layers."""
+        forms = self._packed.forms
+        return self.with_layers(sorted({form: layer for layer, form in reversed([*enumerate(forms)])}.values()))
+
     def new_cache(self) -> KVCache[Slots]:
         """Make an empty cache for one sequence."""
         slots = Slots(self.shape)

@@ -51,6 +51,10 @@ class Memory:
         return int(wide.ctypes.data)
 
 
+# How a layer is computed: layers of one form differ in numbers alone.
+Form = tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Packed:
     """The packed weights: the layers' and the head's tables, and the columns of the job's table that they decide."""
@@ -64,6 +68,7 @@ class Packed:
     dtype: torch.dtype
     num_parameters: int
     kinds: frozenset[int]  # how matrices are stored
+    forms: Sequence[Form]  # (L,)
 
     def with_layers(self, kept: Sequence[int]) -> Packed:
         """Return the packed weights of the kept layers only."""
@@ -75,7 +80,12 @@ class Packed:
             for row in self.layers
         ]
         left_out = sum(per_layer) - sum(per_layer[i] for i in kept)
-        return replace(self, layers=self.layers[list(kept)], num_parameters=self.num_parameters - left_out)
+        return replace(
+            self,
+            layers=self.layers[list(kept)],
+            num_parameters=self.num_parameters - left_out,
+            forms=[self.forms[i] for i in kept],
+        )
 
 
 def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Packed:
@@ -86,6 +96,7 @@ def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Pa
     packing = _Packing(is_int8=quantize == "int8", threads=threads)
     memory = packing.memory
     head = packing.matrix(weights.head, None)
+    packing.take_form()  # all layers share the head
     job = {
         job_layout.ROTARY: memory.hold(torch.view_as_real(weights.rotary).numpy()).ctypes.data,
         job_layout.FINAL_NORM: memory.floats(weights.norm),
@@ -93,9 +104,10 @@ def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Pa
     }
     packing.num_parameters += weights.norm.numel()
     widest = 0
-    layers = []
+    layers, forms = [], []
     for layer in weights.layers:
         layers.append(packing.layer(layer))
+        forms.append(packing.take_form())
         widest = max(widest, shape_of(layer.gate_up)[0])
     return Packed(
         np.stack(layers),
@@ -107,6 +119,7 @@ def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Pa
         weights.embedding.dtype if isinstance(weights.embedding, Tensor) else torch.float32,
         packing.num_parameters,
         frozenset(packing.kinds),
+        forms,
     )
 
 
@@ -119,6 +132,7 @@ class _Packing:
         self.num_parameters = self.deepest = 0
         self._is_int8, self._threads = is_int8, threads
         self._last_panels: Sequence[Panels] = ()
+        self._form: list[int] = []
 
     def embedding(self, weights: Weights | StoredWeights, head: Table) -> dict[int, int]:
         """Columns of the job: embeddings lie where the head does, if the two are one and not rounded; after `head`."""
@@ -144,6 +158,11 @@ class _Packing:
             job_layout.EMBEDDING_LANES: lanes,
         }
 
+    def take_form(self) -> Form:
+        """Return the form of what was packed since the last call."""
+        form, self._form = tuple(self._form), []
+        return form
+
     def layer(self, layer: Layer | StoredLayer) -> Table:
         """Return the row that describes a layer."""
         row = np.zeros(job_layout.LAYER, np.int64)
@@ -157,12 +176,14 @@ class _Packing:
             row[column : column + job_layout.MATRIX] = described
         norms = (layer.input_norm, layer.post_norm, layer.query_norm, layer.key_norm)
         row[job_layout.INPUT_NORM :] = [0 if norm is None else self.memory.floats(norm) for norm in norms]
+        self._form += [0 if norm is None else len(norm) for norm in norms]
         self.num_parameters += sum(norm.numel() for norm in norms if norm is not None)
         return row
 
     def matrix(self, weights: Matrix, bias: Tensor | None) -> Table:
         """Pack (outputs, inputs) weights by panels; return the row that describes them."""
         row = self._described(weights)
+        self._form.append(bias is not None)
         if bias is not None:
             row[job_layout.BIAS] = self.memory.floats(bias)
             self.num_parameters += len(bias)
@@ -187,12 +208,14 @@ class _Packing:
         row[job_layout.OUTPUTS], row[job_layout.INPUTS] = outputs, inputs = shape_of(weights)
         self.deepest = max(self.deepest, inputs)
         self.num_parameters += outputs * inputs
+        self._form += [outputs, inputs]
         return row
 
     def _blocks(self, row: Table, parts: Sequence[Sequence[BlockRows]]) -> None:
         runs = pack_runs(parts, self.memory.hold, self._threads)
         row[job_layout.ADDRESS], row[job_layout.KIND] = runs.address, BLOCKS
         self.kinds.update(panels.kind for panels in runs.panels)
+        self._form += [number for panels in runs.panels for number in (panels.kind, panels.num_panels)]
         self._last_panels = runs.panels
 
     def _dense(self, row: Table, weights: Tensor) -> None:
@@ -211,6 +234,7 @@ class _Packing:
         row[job_layout.ADDRESS] = self.memory.hold(_stored(panels)).ctypes.data
         row[job_layout.KIND] = kind
         self.kinds.add(kind)
+        self._form.append(kind)
 
 
 def up(size: int, unit: int) -> int:

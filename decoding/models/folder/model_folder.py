@@ -14,27 +14,48 @@ from tokenizers import Tokenizer
 from decoding.models.folder import model_config, tokenizer_files
 from decoding.models.folder.model_config import CONFIG_FILE, DecoderSizes, config_of, decoder_sizes, read_config
 from decoding.models.folder.safetensors_headers import Entry, entries_of, read_headers
-from decoding.models.folder.tokenizer_files import load_tokenizer, tokenizer_of
+from decoding.models.folder.tokenizer_files import Vocabulary, load_with_vocabulary, tokenizer_of
 from decoding.models.gguf.split_files import is_gguf, read_model
+from decoding.models.gguf.tokenizer import tokenizer_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelFolder:
-    """The contents of a folder: its checked config.json, its tokenizer, and the names and shapes of its tensors."""
+    """The contents of a folder: its checked config.json, its tokenizer, and the names and shapes of its tensors.
+
+    `vocabulary` is the tokenizer's, added tokens included; `digest` is that of a GGUF file's tokenizer.
+    """
 
     path: Path
     config: Mapping[str, Any] = field(repr=False)
     tokenizer: Tokenizer = field(repr=False)
+    vocabulary: Vocabulary = field(repr=False)
     entries: Mapping[str, Entry] = field(repr=False)
+    digest: bytes = field(default=b"", repr=False)
 
     @classmethod
-    def read(cls, path: Path) -> ModelFolder:
-        """Read everything but the weights. Raises `ModelError` if a file is missing, broken or can't be right."""
-        if is_gguf(path):
-            model = read_model(path)
-            return cls(path=path, config=config_of(model), tokenizer=tokenizer_of(model), entries=entries_of(model))
-        config = read_config(path)
-        return cls(path=path, config=config, tokenizer=load_tokenizer(path), entries=read_headers(path))
+    def read(cls, path: Path, like: ModelFolder | None = None) -> ModelFolder:
+        """Read everything but the weights; if the tokenizer is that of the GGUF file `like`, they share it.
+
+        Raises `ModelError` if a file is missing, broken or can't be right.
+        """
+        if not is_gguf(path):
+            config, (tokenizer, vocabulary), entries = read_config(path), load_with_vocabulary(path), read_headers(path)
+            return cls(path=path, config=config, tokenizer=tokenizer, vocabulary=vocabulary, entries=entries)
+        model = read_model(path)
+        config, digest = config_of(model), tokenizer_digest(model.metadata)
+        if like is not None and like.digest == digest:
+            tokenizer, vocabulary = like.tokenizer, like.vocabulary
+        else:
+            tokenizer, vocabulary = tokenizer_of(model)
+        return cls(
+            path=path,
+            config=config,
+            tokenizer=tokenizer,
+            vocabulary=vocabulary,
+            entries=entries_of(model),
+            digest=digest,
+        )
 
     @property
     def own(self) -> Mapping[str, Any]:
@@ -55,7 +76,7 @@ class ModelFolder:
     @property
     def num_token_ids(self) -> int:
         """One more than the tokenizer's largest id."""
-        return tokenizer_files.num_token_ids(self.tokenizer)
+        return tokenizer_files.num_token_ids(self.vocabulary)
 
     @property
     def sizes(self) -> DecoderSizes:
@@ -95,4 +116,4 @@ class ModelFolder:
 
     def why_not_alike(self, target: ModelFolder) -> str:
         """Return why this draft's token ids mean something else than a target's, or ""."""
-        return tokenizer_files.why_not_alike(target.tokenizer, self.tokenizer)
+        return tokenizer_files.why_not_alike(target.vocabulary, self.vocabulary)

@@ -7,12 +7,13 @@ refused (`expressions.py`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.models import BPE
 
 from decoding.errors import ModelError, RequestError
 from decoding.models.folder.expressions import why_not_bounded
@@ -37,11 +38,20 @@ MAX_BEGIN: Final = 8  # chosen: tokens that open a text; published models have o
 SAMPLE: Final = "def f(a):\n    return a[0] + 1  # \u00e4 \u4e2d\n"  # a text that every tokenizer must be able to cut
 
 
+# The ids of all tokens, added ones included. To ask a large tokenizer for it takes longer than to read its file.
+Vocabulary = Mapping[str, int]
+
+
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Load the folder's tokenizer.json. Raises `ModelError`.
 
     It puts no space of its own before a text, because a prompt is made of several.
     """
+    return load_with_vocabulary(folder)[0]
+
+
+def load_with_vocabulary(folder: Path) -> tuple[Tokenizer, Vocabulary]:
+    """Load as `load_tokenizer` does."""
     if is_gguf(folder):
         return tokenizer_of(read_model(folder))
     path = folder / TOKENIZER_FILE
@@ -50,31 +60,53 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     return build_tokenizer(read_json(path, most_bytes=MAX_TOKENIZER_BYTES, most_depth=MAX_DEPTH), path)
 
 
-def tokenizer_of(model: GgufModel) -> Tokenizer:
+def tokenizer_of(model: GgufModel) -> tuple[Tokenizer, Vocabulary]:
     """Return the tokenizer in a GGUF file. Raises `ModelError`."""
-    return build_tokenizer(describe_tokenizer(model.metadata, model.file), model.file)
+    return build_tokenizer(describe_tokenizer(model.metadata, model.file), model.file, from_tables)
 
 
-def build_tokenizer(described: Any, path: Path) -> Tokenizer:
-    """Build the tokenizer of a description: the contents of a tokenizer.json, or of `path` in another form."""
+def _from_json(described: Mapping[str, Any]) -> Tokenizer:
+    return Tokenizer.from_str(json.dumps(described, ensure_ascii=False))
+
+
+def from_tables(described: Mapping[str, Any]) -> Tokenizer:
+    """Make the same tokenizer as `_from_json` from a table of byte pairs, without writing and reading megabytes."""
+    model = described["model"]
+    rest = {**described, "model": {**model, "vocab": {}, "merges": [], "unk_token": None}, "added_tokens": []}
+    tokenizer = _from_json(rest)
+    tokenizer.model = BPE(**{key: value for key, value in model.items() if key != "type" and value is not None})
+    for token in described["added_tokens"]:
+        made = AddedToken(**{key: value for key, value in token.items() if key != "id"})
+        (tokenizer.add_special_tokens if token["special"] else tokenizer.add_tokens)([made])
+    return tokenizer
+
+
+def build_tokenizer(
+    described: Any, path: Path, make: Callable[[Mapping[str, Any]], Tokenizer] = _from_json
+) -> tuple[Tokenizer, Vocabulary]:
+    """Build the tokenizer of a description: the contents of a tokenizer.json, or of `path` in another form.
+
+    Raises `ModelError`.
+    """
     if not isinstance(described, dict) or not isinstance(described.get("model"), dict):
         raise ModelError(f"{path}: model must be a table that describes a tokenizer")
     for part in PARTS:
         _check_expressions(described.get(part), path, part)
     with _refusing(path):
-        tokenizer = Tokenizer.from_str(json.dumps(_without_leading_space(described), ensure_ascii=False))
+        tokenizer = make(_without_leading_space(described))
         # Only the engine may cut or pad a prompt.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         sample = tokenizer.encode(SAMPLE, add_special_tokens=False).ids
-    count = num_token_ids(tokenizer)
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    count = num_token_ids(vocabulary)
     if not sample or max(sample) >= count:
         raise ModelError(f"{path} describes no tokenizer: it makes no tokens of its own out of a text")
     if count > MAX_VOCABULARY:
         raise ModelError(f"{path}: token ids must be below {MAX_VOCABULARY:,}, and one is {count - 1:,}")
     # A user's file may contain a special token's name, which is plain text there.
     tokenizer.encode_special_tokens = True
-    return tokenizer
+    return tokenizer, vocabulary
 
 
 def begin_token_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
@@ -96,7 +128,7 @@ def begin_token_ids(folder: Path, tokenizer: Tokenizer) -> list[int]:
     begin: list[int] = opened[: opened.index(plain[0])] if plain and plain[0] in opened else []
     if len(begin) > MAX_BEGIN:
         raise ModelError(f"{described}: post_processor opens a text with {len(begin):,} tokens, which can't be meant")
-    if begin and max(begin) >= (count := num_token_ids(tokenizer)):
+    if begin and max(begin) >= (count := num_token_ids(tokenizer.get_vocab(with_added_tokens=True))):
         raise ModelError(f"{described}: post_processor opens a text with token {max(begin)}, and there are {count:,}")
     return begin
 
@@ -127,22 +159,21 @@ def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     return ids
 
 
-def num_token_ids(tokenizer: Tokenizer) -> int:
+def num_token_ids(vocabulary: Vocabulary) -> int:
     """Return one more than the largest id: the ids may have gaps, and logits behind the largest are padding."""
-    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+    return max(vocabulary.values(), default=-1) + 1
 
 
-def why_not_alike(target: Tokenizer, draft: Tokenizer) -> str:
+def why_not_alike(ours: Vocabulary, theirs: Vocabulary) -> str:
     """Return why a draft's token ids mean something else than the target's, or ""."""
-    ours, theirs = (tokenizer.get_vocab(with_added_tokens=True) for tokenizer in (target, draft))
     if ours == theirs:
         return ""
-    others = {token_id: token for token, token_id in theirs.items()}
+    names, others = ({token_id: token for token, token_id in known.items()} for known in (ours, theirs))
     differing = sorted(token_id for token, token_id in ours.items() if others.get(token_id) != token)
     if not differing:
         return f"it has {len(theirs)} tokens and the target {len(ours)}"
     token_id = differing[0]
-    return f"{len(differing)} ids differ: {token_id} is {target.id_to_token(token_id)!r} and {others.get(token_id)!r}"
+    return f"{len(differing)} ids differ: {token_id} is {names[token_id]!r} and {others.get(token_id)!r}"
 
 
 def _check_expressions(part: Any, path: Path, name: str) -> None:

@@ -6,6 +6,7 @@ description is checked like any tokenizer.json when a tokenizer is built from it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -34,6 +35,16 @@ class TokenType(IntEnum):
     USER_DEFINED = 4
     UNUSED = 5
     BYTE = 6
+
+
+def tokenizer_digest(metadata: Mapping[str, Value]) -> bytes:
+    """Return a digest of all that tells a file's tokenizer: files with equal ones have equal tokenizers."""
+    digest = hashlib.blake2b()
+    for key in sorted(key for key in metadata if key.startswith("tokenizer.ggml.")):
+        value = metadata[key]
+        told = value.tolist() if isinstance(value, np.ndarray) else value
+        digest.update(repr((key, told)).encode())
+    return digest.digest()
 
 
 def describe_tokenizer(metadata: Mapping[str, Value], file: Path) -> dict[str, Any]:

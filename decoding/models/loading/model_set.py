@@ -104,7 +104,7 @@ def _load_parts(
     for notice in (*([loaded.notice] if loaded.notice else []), *notices):
         log.warning("%s", notice)
     layout = find_layout(
-        folder.tokenizer.get_vocab(),
+        folder.vocabulary,
         folder.own,
         folder.end_token_ids,
         begin_ids=folder.begin_token_ids,
@@ -123,7 +123,7 @@ def _load_parts(
         languages=tuple(folder.own.get("languages") or ()),
         notices=tuple(notices),
         method=config.method,
-        index=TokenIndex(token_bytes(folder.tokenizer)),
+        index=TokenIndex(token_bytes(folder.tokenizer, folder.vocabulary)),
         step_ms=measure_step_times(target),
         draft_step_ms={} if draft is None else measure_draft_times(draft),
     )

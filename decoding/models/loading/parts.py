@@ -33,7 +33,7 @@ def choose_parts(config: EngineConfig) -> Parts:
         return Parts(target=target, draft=None, notices=())
     notices: list[str] = []
     draft = _adapted(target, config.draft_path, notices) if config.online else None
-    draft = draft or ModelFolder.read(config.draft_path)
+    draft = draft or ModelFolder.read(config.draft_path, like=target)
     if problem := draft.why_not_alike(target):
         notices.append(f"the draft {draft.path} is left out, because it has another tokenizer: {problem}")
         draft = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -43,14 +44,26 @@ class Probe:
         return f"steps of {rows}, equal to the bit in every row{others}"
 
 
+@runtime_checkable
+class HasForms(Protocol):
+    """A model that knows which of its layers differ in numbers alone; the order of its sums depends on no number."""
+
+    def of_each_form(self) -> LanguageModel:
+        """Return the model with one layer of each form."""
+
+
 def probe(model: LanguageModel) -> Probe:
-    """Try the device's widths, and reduce `model.capabilities` to what holds at the first whose rows agree."""
+    """Try the device's widths, and reduce `model.capabilities` to what holds at the first whose rows agree.
+
+    Of a model whose layers have forms, one layer of each is tried: a large one takes seconds for all of them.
+    """
     disagreeing: list[int] = []
     is_padded = model.chunk > 1
+    tried = model.of_each_form() if isinstance(model, HasForms) else model
     for width in WIDTHS.get(model.device.type, (8, 4, 1)) if is_padded else ANY_WIDTH:
-        model.capabilities = model.capabilities.at_width(width)
-        if _rows_agree(model):
-            if steps_chains(model) and not _chains_agree(model):
+        tried.capabilities = model.capabilities = model.capabilities.at_width(width)
+        if _rows_agree(tried):
+            if steps_chains(tried) and not _chains_agree(tried):
                 model.capabilities = replace(model.capabilities, max_chains=1)
             return Probe(width=width, disagreeing=tuple(disagreeing), is_padded=is_padded)
         disagreeing.append(width)
