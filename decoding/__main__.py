@@ -12,6 +12,7 @@ from pathlib import Path
 from decoding import config as configuration
 from decoding.cli import models as model_commands
 from decoding.errors import AlreadyRunning, ModelError, TabcastError
+from decoding.models.listed import resolved
 from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_MODEL, EXIT_PORT_IN_USE, EXIT_USAGE, VERSION
 
 
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.run(options)
             return 0
         overrides = {name: getattr(options, name, None) for name in configuration.EngineConfig.__slots__}
-        config = configuration.load(overrides)
+        config = resolved(configuration.load(overrides))
         if options.command == "serve":
             return _serve(config, options)
         if options.command == "bench":
@@ -86,7 +87,7 @@ def _parser(named: str) -> argparse.ArgumentParser:
         default = argparse.SUPPRESS if command in models[1:] else None
         command.add_argument(
             "--model",
-            help="the target model: a folder, a GGUF file, a pulled model's name, or bundled",
+            help="the target model: a name that 'tabcast models' lists, a folder or a GGUF file",
             default=default,
         )
         command.add_argument("--draft", help="the draft model, or none", default=default)

@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from decoding.errors import ConfigError
-from decoding.protocol import AUTO, Method, ProtocolError, check_method, user_config_path
+from decoding.protocol import (
+    AUTO,
+    BUNDLED_NAMES,
+    NO_MODEL,
+    Method,
+    ProtocolError,
+    check_method,
+    is_hub_name,
+    is_listed_name,
+    user_config_path,
+)
 
 BUNDLED = Path(__file__).parent / "bundled"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -24,15 +34,13 @@ KERNELS = ("auto", "torch", "rehearsed")
 QUANTIZATIONS = ("none", "int8", "int4", "fp8")
 AS_TARGET = "as target"
 ALL_DEVICES = "all"
-METHOD_NO_DRAFT = "none"
-BUNDLED_NAMES = ("", "bundled", "tabcast-bundled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """The settings of one engine.
 
-    `model` and `draft` are folders, GGUF files, names of pulled models, or "" for the shipped pair.
+    `model` and `draft` are folders, GGUF files, names that `tabcast models` lists, or "" for the shipped pair.
     `parallel` and `heads` are folders of a parallel draft and of heads, "" for those beside the target if it has any.
     `draft`, `parallel` and `heads` may be "none". `fim` has fields of `fim_templates.Template` that override the
     table's. `method` is the drafting method for requests that name none. `devices` "cuda:0,cuda:1", or "all", spreads
@@ -71,7 +79,7 @@ class EngineConfig:
     @property
     def draft_path(self) -> Path | None:
         """The folder of the draft model; without one of their own, other targets than the shipped one have none."""
-        if self.draft == METHOD_NO_DRAFT or (not self.draft and self.model not in BUNDLED_NAMES):
+        if self.draft == NO_MODEL or (not self.draft and self.model not in BUNDLED_NAMES):
             return None
         return model_folder(self.draft, "draft")
 
@@ -88,7 +96,7 @@ class EngineConfig:
     def _beside(self, name: str, role: str) -> Path | None:
         """Return a folder by its name, or the one of that role in the target's own folder or with the shipped pair."""
         if name:
-            return None if name == METHOD_NO_DRAFT else model_folder(name, role)
+            return None if name == NO_MODEL else model_folder(name, role)
         folder = (BUNDLED if self.model in BUNDLED_NAMES else self.model_path) / role
         return folder if folder.is_dir() else None
 
@@ -97,20 +105,13 @@ def model_folder(name: str, role: str) -> Path:
     """Return the folder of a model by the name that settings and commands give it; it need not exist.
 
     Args:
-        name: a folder, a pulled model's name on the hub, or one of `BUNDLED_NAMES`.
+        name: a folder, a pulled model's name on the hub, or one of `BUNDLED_NAMES`; a listed name that
+            `models/listed.py` has not turned into a path stands for a model that isn't there.
         role: "target" or "draft", of the shipped pair.
     """
     if name in BUNDLED_NAMES:
         return BUNDLED / role
-    return models_directory() / name if is_hub_name(name) else Path(name).expanduser()
-
-
-def is_hub_name(name: str) -> bool:
-    """Return whether a name has the form `owner/model`.
-
-    A folder two deep is written with `./` before it, and what ends in `.gguf` is a file.
-    """
-    return not name.endswith(".gguf") and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name) is not None
+    return models_directory() / name if is_hub_name(name) or is_listed_name(name) else Path(name).expanduser()
 
 
 def models_directory() -> Path:

@@ -20,6 +20,8 @@ from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.heads import FOLDER as HEADS
 from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
+from decoding.models.listed import listed_as
+from decoding.models.loading.decoder_loading import held_as
 from decoding.models.loading.devices import choose_device
 from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.model_set import ModelSet, load_models
@@ -46,16 +48,17 @@ def doctor(config: EngineConfig) -> list[Row]:
         *_memory_rows(),
     ]
     try:
-        device, dtype = choose_device(config)
-        rows.append(_row("device", True, _describe_device(device, dtype)))
+        device, _ = choose_device(config)
+        rows.append(_row("device", True, _describe_device(device)))
         if device.type == "cuda" and cuda.EXPERIMENTAL:
             rows.append(_row("GPU", True, cuda.EXPERIMENTAL, "'tabcast bench gpu-check' tries it on this one"))
         models, probe = load_models(config)
     except TabcastError as error:
         advice = "name a complete model folder with --model, or none for the shipped pair"
         return [*rows, _row("models", False, str(error), advice)]
+    held = f"{models.weights} with the draft {models.draft_weights}" if models.draft_weights else models.weights
     draft = f", draft {models.draft.num_parameters / 1e6:.1f} M" if models.draft else ", no draft model"
-    size = f"{models.name}: target {models.target.num_parameters / 1e6:.1f} M parameters{draft}"
+    size = f"{held}: target {models.target.num_parameters / 1e6:.1f} M parameters{draft}"
     rows.append(_row("models", True, f"{size}, {models.target.shape.max_len} tokens"))
     if models.draft is not None:
         rows.append(_row("draft model", True, f"a step takes {models.draft_step_ms[1]:.2f} ms"))
@@ -88,7 +91,8 @@ def _describe_cache(target: LanguageModel) -> str:
     places = ""
     if isinstance(target, Pipeline):
         places = f"; layers on {len(target.num_layers)} devices: {', '.join(map(str, target.num_layers))}"
-    return f"{target.new_cache().num_bytes / 1e6:.0f} MB for a sequence of {target.shape.max_len} tokens{places}"
+    size = f"{target.new_cache().num_bytes / 1e6:.0f} MB for a sequence of {target.shape.max_len} tokens"
+    return f"{_plain_dtype(target.dtype)}, {size}{places}"
 
 
 def _describe_agreement(config: EngineConfig, models: ModelSet) -> str:
@@ -114,7 +118,8 @@ def show_model(name: str, config: EngineConfig) -> Row:
     if reason:
         computed_by = f"nothing here ({reason} in a GGUF file)" if read.is_file else f"transformers ({reason})"
     return {
-        "name": name or "bundled",
+        "name": listed_as(folder) or name or "bundled",
+        "called": f"{read.title}, {held_as(read, config, device, dtype)}",
         "path": str(folder),
         "architecture": read.config["model_type"],
         "weights": read.stored_as,
@@ -126,7 +131,7 @@ def show_model(name: str, config: EngineConfig) -> Row:
         "order": "" if template is None else template.order.replace("_", " "),
         "drafters": _drafters_of(folder),
         "computed_by": computed_by,
-        "device": _describe_device(device, dtype),
+        "device": _describe_device(device),
         "memory": f"{needed / GIB:.2f} GiB needed" + ("" if free is None else f", {free / GIB:.1f} GiB free"),
         "ok": (free is None or needed <= free) and not (reason and read.is_file),
     }
@@ -156,12 +161,15 @@ def as_text(rows: list[Row]) -> str:
     return "\n".join("  ".join(str(value) for value in row.values() if value != "") for row in rows)
 
 
-def _describe_device(device: torch.device, dtype: torch.dtype) -> str:
-    name = str(dtype).removeprefix("torch.")
+def _plain_dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        return f"{torch.cuda.get_device_name(device)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free, {name}"
-    return f"{device.type}, {name}"
+        return f"{torch.cuda.get_device_name(device)}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+    return device.type
 
 
 def _row(name: str, ok: bool, detail: str, advice: str = "") -> Row:

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from decoding.cli.model_names import file_of
 from decoding.config import BUNDLED, EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.catalogue import CATALOGUE, KnownModel, known_model
 from decoding.models.folder.summary import ModelSummary
+from decoding.models.listed import file_of
 from decoding.models.loading.devices import choose_device
 from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.parts import planned_bytes

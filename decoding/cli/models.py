@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from decoding.cli.model_names import file_of, find_model, folder_of
-from decoding.config import BUNDLED_NAMES, METHOD_NO_DRAFT, EngineConfig, is_hub_name, model_folder, models_directory
+from decoding.config import EngineConfig, model_folder, models_directory
 from decoding.datastore import command as datastores
 from decoding.errors import ModelError, TabcastError
 from decoding.models.catalogue import known_model, pieces_of
-from decoding.protocol import user_config_path
+from decoding.models.listed import file_of, find_model, folder_of
+from decoding.protocol import BUNDLED_NAMES, NO_MODEL, is_model_name, user_config_path
 from decoding.storage import hub
 from decoding.storage.pinned_file import REVISION, pull_file
 from decoding.storage.pulled import File, Pulled, as_size, pulled_models, read_record, remove
@@ -181,7 +181,7 @@ def _use(options: argparse.Namespace, config: EngineConfig) -> Value:
     name = find_model(options.name)
     folder = model_folder(name, "target")
     read_config(folder)
-    if draft != METHOD_NO_DRAFT:
+    if draft != NO_MODEL:
         read_config(model_folder(draft, "draft"))
         problem = why_not_alike(*(load_with_vocabulary(found)[1] for found in (folder, model_folder(draft, "draft"))))
         if problem:
@@ -242,12 +242,12 @@ def _recommended_draft(name: str) -> str:
     known = known_model(name)
     draft = known.draft if known is not None else ""
     pulled = read_record(folder_of(draft)) if draft else None
-    return draft if pulled is not None and pulled.is_complete else METHOD_NO_DRAFT
+    return draft if pulled is not None and pulled.is_complete else NO_MODEL
 
 
 def _written(name: str) -> str:
     """Return a model's name as settings need it: folders absolute, because the engine runs in one of its own."""
-    if name in (*BUNDLED_NAMES, METHOD_NO_DRAFT) or is_hub_name(name):
+    if is_model_name(name):
         return name
     return str(Path(name).expanduser().absolute())
 

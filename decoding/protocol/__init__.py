@@ -50,11 +50,22 @@ from decoding.protocol.constants import (
 from decoding.protocol.fields import ProtocolError
 from decoding.protocol.messages import CompletionOptions, CompletionRequest, ContextFile
 from decoding.protocol.methods import AUTO, COMBINE, DRAFTERS, METHODS, PLAIN, Method, check_method, drafter_names
+from decoding.protocol.model_names import (
+    BUNDLED_NAMES,
+    CATALOGUE_FILES,
+    NO_MODEL,
+    PROGRAMS,
+    is_hub_name,
+    is_listed_name,
+    is_model_name,
+)
 from decoding.protocol.private_files import folder_trouble, make_private, read_private, write_private
 
 __all__ = [
     "ADDRESS_FILE",
     "AUTO",
+    "BUNDLED_NAMES",
+    "CATALOGUE_FILES",
     "COMBINE",
     "DRAFTERS",
     "ENGINE_LOCK_FILE",
@@ -69,8 +80,10 @@ __all__ = [
     "MAX_NEW_TOKENS",
     "MAX_REQUEST_BYTES",
     "METHODS",
+    "NO_MODEL",
     "PLAIN",
     "PRIORITIES",
+    "PROGRAMS",
     "PROTOCOL_VERSION",
     "START_LOCK_FILE",
     "VERSION",
@@ -94,6 +107,9 @@ __all__ = [
     "drafter_names",
     "engine_directory",
     "folder_trouble",
+    "is_hub_name",
+    "is_listed_name",
+    "is_model_name",
     "is_proven",
     "is_token",
     "logprobs_to_json",

@@ -125,7 +125,9 @@ class CompletionStats:
 class Health:
     """The answer of `GET /health`, the one route that needs no token.
 
-    `progress` is from 0 to 1 while loading; `detail` says what it is doing, or why it failed. `context_tokens` is the
+    `progress` is from 0 to 1 while loading; `detail` says what it is doing, or why it failed. `model` is the name that
+    chose the model; `weights` and `draft` are what people call the weights that are held, with their kinds, and
+    `better` is a line about a better model on this machine, "" where there is none. `context_tokens` is the
     length of the model's window, prompt and answer together; 0 where that isn't known. `searches_code` says that its
     drafts may come from datastores of code, so that one of the workspace is useful. `proof` is `prove(token, nonce,
     port)`: the engine shows that it knows the token before the client sends it.
@@ -135,6 +137,9 @@ class Health:
     progress: float = 0.0
     detail: str = ""
     model: str = ""
+    weights: str = ""
+    draft: str = ""
+    better: str = ""
     device: str = ""
     languages: tuple[str, ...] = ()
     context_tokens: int = 0
@@ -143,6 +148,12 @@ class Health:
     protocol: int = PROTOCOL_VERSION
     pid: int = 0
     proof: str = ""
+
+    @property
+    def held(self) -> str:
+        """What the engine holds, for people."""
+        weights = self.weights or self.model
+        return f"{weights} with the draft {self.draft}" if self.draft else weights
 
     def to_json(self) -> dict[str, Any]:
         """Return the body of the answer."""
@@ -160,6 +171,9 @@ class Health:
             progress=body.number("progress"),
             detail=body.text("detail"),
             model=body.text("model"),
+            weights=body.text("weights"),
+            draft=body.text("draft"),
+            better=body.text("better"),
             device=body.text("device"),
             languages=body.texts("languages"),
             context_tokens=body.integer("context_tokens"),

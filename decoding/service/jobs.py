@@ -61,7 +61,7 @@ class Job:
 
 
 class EngineState:
-    """The engine's health and counters, written by the compute thread and read by the io thread."""
+    """The engine's health and counters, written by other threads and read by the io thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -75,7 +75,8 @@ class EngineState:
 
     def update(self, **changes: Any) -> None:
         """Change fields of the health."""
-        self._health = replace(self._health, **changes)
+        with self._lock:
+            self._health = replace(self._health, **changes)
 
     def count(self, name: str, amount: float = 1) -> None:
         """Add to a counter of `/metrics`."""

@@ -47,6 +47,8 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
         status="ready",
         detail=probe.describe(),
         model=models.name,
+        weights=models.weights,
+        draft=models.draft_weights,
         device=str(models.target.device),
         languages=models.languages,
         context_tokens=models.target.shape.max_len,

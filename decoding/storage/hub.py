@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from decoding.config import is_hub_name, models_directory
+from decoding.config import models_directory
 from decoding.errors import ModelError
+from decoding.protocol import is_hub_name
 from decoding.storage.pulled import PARTS, File, Progress, Pulled, check_disk, is_whole, write_record
 
 # The files to fetch, all at the top of a repository; the second expression excludes a copy in another layout.

@@ -13,10 +13,11 @@ import torch
 from transformers import PreTrainedModel
 
 from decoding.bench.suites import decode
-from decoding.config import METHOD_NO_DRAFT, EngineConfig
+from decoding.config import EngineConfig
 from decoding.drafters import registry
 from decoding.errors import ModelError
 from decoding.models.loading.model_set import load_models
+from decoding.protocol import NO_MODEL
 from decoding.training.corpus import SourceFile
 from decoding.training.distill import continue_greedily
 from decoding.training.fim_splits import FimSplit
@@ -81,7 +82,7 @@ def agreement(target: PreTrainedModel, draft: PreTrainedModel, prompts: Sequence
 def speed(target: Path, draft: Path, prompts: Sequence[list[int]], *, device: str, kind: str = MODEL) -> Speed:
     """Decode every prompt in the engine. Raises `ModelError` if a folder can't be loaded."""
     method = METHODS[kind]
-    settings: dict[str, Any] = {"draft": METHOD_NO_DRAFT, method: str(draft)}
+    settings: dict[str, Any] = {"draft": NO_MODEL, method: str(draft)}
     models, _ = load_models(EngineConfig(model=str(target), device=device, **settings))
     if problem := registry.why_not(method, models):
         raise ModelError(f"the engine can't use {draft}: {'; '.join(models.notices) or problem}")

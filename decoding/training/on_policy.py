@@ -11,8 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from decoding.config import METHOD_NO_DRAFT, EngineConfig
+from decoding.config import EngineConfig
 from decoding.models.loading.model_set import ModelSet, load_models
+from decoding.protocol import NO_MODEL
 from decoding.speculation.drafting import NoDrafter
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
@@ -31,9 +32,9 @@ class EngineContinuation:
     def __init__(self, folder: Path, *, device: str, max_len: int) -> None:
         self._settings = EngineConfig(
             model=str(folder.absolute()),
-            draft=METHOD_NO_DRAFT,
-            parallel=METHOD_NO_DRAFT,
-            heads=METHOD_NO_DRAFT,
+            draft=NO_MODEL,
+            parallel=NO_MODEL,
+            heads=NO_MODEL,
             device=device,
             context_tokens=max(128, max_len),
         )

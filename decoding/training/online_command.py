@@ -14,6 +14,7 @@ import torch
 
 from decoding import config as configuration
 from decoding.errors import TabcastError
+from decoding.models.listed import resolved
 from decoding.service.learner import IDLE_S, MIN_NEW_ANSWERS
 from decoding.storage.adaptation import AdaptationFolder
 from decoding.training import online
@@ -42,7 +43,7 @@ def add_parser(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(options: argparse.Namespace) -> None:
     """Run the requested action. Raises `TabcastError`."""
-    config = configuration.load({name: getattr(options, name) for name in ("model", "draft", "device")})
+    config = resolved(configuration.load({name: getattr(options, name) for name in ("model", "draft", "device")}))
     target, draft = config.model_path, config.draft_path
     if draft is None:
         raise TabcastError("there is no draft that could learn: name one with --draft")

@@ -112,7 +112,7 @@ async def _answer(options: argparse.Namespace, snapshot: Snapshot, cursor: Curso
         health = await client.wait_ready()
         if health.languages and snapshot.language not in health.languages:
             known = ", ".join(health.languages)
-            raise CommandError(f"the model {health.model} knows {known} only; 'tabcast models list' shows others")
+            raise CommandError(f"{health.held} knows {known} only; 'tabcast models list' shows others")
         return await _ask(client, request, place, decision.mode)
 
 

@@ -103,7 +103,7 @@ async def _engine(arguments: Sequence[str]) -> Check:
     if health.status == "failed":
         advice = "mend that; an engine that failed ends within a minute"
         return Check(name="engine", ok=False, detail=health.detail, advice=advice)
-    return Check(name="engine", ok=True, detail=f"{health.status}: {health.model} on {health.device}, pid {health.pid}")
+    return Check(name="engine", ok=True, detail=f"{health.status}: {health.held} on {health.device}, pid {health.pid}")
 
 
 def _editors() -> list[Check]:

@@ -127,7 +127,7 @@ def _in_words(health: Health, url: str) -> str:
     where = f"{url}, pid {health.pid}"
     match health.status:
         case "ready":
-            return f"ready: {health.model} on {health.device}, {where}"
+            return f"ready: {health.held} on {health.device}, {where}"
         case "loading":
             doing = f": {health.detail}" if health.detail else ""
             return f"loading: the engine is getting its models ready, {health.progress:.0%}{doing}, {where}"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any, Final
 
-from decoding.protocol import MAX_NEW_TOKENS, METHODS, VERSION, ProtocolError, check_method
+from decoding.protocol import MAX_NEW_TOKENS, METHODS, VERSION, ProtocolError, check_method, is_model_name
 
 # Subcommands that the engine's own program reads and runs: nothing after the name is parsed here.
 ENGINE_SIDE: Final = {
@@ -46,10 +45,6 @@ examples:
        -H 'Content-Type: application/json' -d '{"prompt": "def fib(n):", "max_tokens": 32}'
   tabcast engine stop
 """
-
-# Words in place of a model's folder; `decoding.config` reads them.
-MODEL_WORDS: Final = ("", "bundled", "tabcast-bundled", "none")
-HUB_NAME: Final = r"\w[\w.-]*/\w[\w.-]*"
 
 ENGINE_ACTIONS: Final = {
     "start": "start the engine and wait until its models are loaded",
@@ -164,7 +159,7 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 def _add_engine_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("engine", "Which engine; equal choices share one. Defaults: the user's file.")
     group.add_argument(
-        "--model", metavar="NAME", help="the target model: a folder, a GGUF file, a pulled model's name, or bundled"
+        "--model", metavar="NAME", help="the target model: a name that 'tabcast models' lists, a folder or a GGUF file"
     )
     group.add_argument("--draft", metavar="NAME", help="the draft model, or none")
     group.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
@@ -175,14 +170,15 @@ def _add_engine_options(command: argparse.ArgumentParser) -> None:
 def engine_arguments(options: argparse.Namespace) -> tuple[str, ...]:
     """Return the engine's command-line arguments. Folders become absolute, because the engine runs in one of its own.
 
-    A name of the hub (`owner/model`) stays as it is: a folder in the working directory must not stand in for it.
+    A name (`owner/model`, `ollama:codellama:7b`) stays as it is: a folder in the working directory must not stand in
+    for it.
     """
     arguments: list[str] = []
     for name in ("model", "draft", "device", "dtype", "quantize"):
         value = getattr(options, name)
         if value is None:
             continue
-        if name in ("model", "draft") and value not in MODEL_WORDS and not re.fullmatch(HUB_NAME, value):
+        if name in ("model", "draft") and not is_model_name(value):
             value = str(Path(value).expanduser().absolute())
         arguments += [f"--{name}", value]
     return tuple(arguments)

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from decoding.protocol import engine_directory, user_config_path
+from decoding.protocol import NO_MODEL, engine_directory, is_model_name, user_config_path
 
 BUNDLED: Final = "tabcast-bundled"
 OPTIONS: Final = ("model", "draft", "device", "dtype")
-NO_DRAFT: Final = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +54,13 @@ def choose_model(arguments: Sequence[str], name: str, models: dict[str, dict[str
     """
     if name not in models and name != BUNDLED:
         raise ValueError(f"the user's configuration offers no model {name!r}")
-    chosen = {"draft": NO_DRAFT, **models[name]} if name in models else {"model": "", "draft": ""}
+    chosen = {"draft": NO_MODEL, **models[name]} if name in models else {"model": "", "draft": ""}
     kept: list[str] = []
     for option, value in zip(arguments[::2], arguments[1::2], strict=True):
         if option.removeprefix("--") not in chosen:
             kept += [option, value]
     for option, value in chosen.items():
-        is_path = option in ("model", "draft") and value not in ("", NO_DRAFT)
+        is_path = option in ("model", "draft") and not is_model_name(value)
         kept += [f"--{option}", str(Path(value).expanduser()) if is_path else value]
     return tuple(kept)
 

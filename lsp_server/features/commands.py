@@ -29,6 +29,7 @@ async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:
     status, health = status_of(session), session.engine.health
     if isinstance(options, dict) and options.get("show") is True:
         lines = [f"Tabcast is {status['state']}: {status['message'] or status['model']}".rstrip(": ")]
+        lines += [status["better"]] if status["better"] else []
         lines += [f"{told['document']}: {told['text']}" for told in requests[:5]]
         message = types.ShowMessageParams(type=types.MessageType.Info, message="\n".join(lines))
         session.server.window_show_message(message)
@@ -43,6 +44,8 @@ async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:
             "detail": session.engine.problem or health.detail,
             "progress": health.progress,
             "model": health.model,
+            "weights": health.weights,
+            "draft": health.draft,
             "device": health.device,
             "languages": list(health.languages),
         },

@@ -32,11 +32,13 @@ class Status:
 def status_of(session: Session) -> dict[str, Any]:
     """Return the status as JSON: `state` is off, stopped, loading, ready or failed.
 
-    The other fields are texts for people, and `percent` of the loading.
+    The other fields are texts for people, and `percent` of the loading. `model` names the weights that are held, and
+    `better` tells of a better model on this machine.
     """
     engine = session.engine
     health = engine.health
-    told = {"state": health.status, "percent": 0, "model": health.model, "device": health.device}
+    told = {"state": health.status, "percent": 0, "model": health.held, "device": health.device}
+    told["better"] = health.better
     if not session.settings.enabled:
         return {**told, "state": "off", "message": "suggestions are turned off", "action": ""}
     if health.status == "loading":

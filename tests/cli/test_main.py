@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from decoding.protocol import VERSION
+from decoding.protocol import CATALOGUE_FILES, VERSION
 from lsp_server.cli.parser import build_parser, engine_arguments
 from tests.cli.conftest import Run
 
@@ -55,7 +55,9 @@ def test_model_paths_become_absolute(tmp_path, monkeypatch) -> None:
     assert engine_arguments(options) == ("--model", str(tmp_path / "model"), "--draft", "none", "--dtype", "float32")
 
 
-@pytest.mark.parametrize("name", ["owner/model", "bundled", "none"])
+@pytest.mark.parametrize(
+    "name", ["owner/model", "bundled", "none", "ollama:tiny:1b", "hf:owner/model", *CATALOGUE_FILES]
+)
 def test_a_name_is_no_folder_whatever_lies_in_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import pytest
 from decoding.__main__ import main
 from decoding.config import EngineConfig, load
 from decoding.errors import ModelError
+from decoding.models.catalogue import CATALOGUE
+from decoding.models.listed import resolved
 from decoding.models.loading.model_set import load_models
+from decoding.protocol import CATALOGUE_FILES, PROGRAMS, is_model_name
 from decoding.storage import discovery
 from decoding.storage.discovery import found
 from tests.gguf_files import Gguf
@@ -138,7 +142,7 @@ def test_what_ollama_has_and_nobody_can_use_gets_one_line(
         assert main(["models", "use", f"ollama:{name}:1"]) == 5
         assert told in capsys.readouterr().err
     assert main(["models", "use", "ollama:never:1"]) == 5
-    assert "'tabcast models' lists what was" in capsys.readouterr().err
+    assert "'tabcast models' lists" in capsys.readouterr().err
 
 
 def test_a_place_that_this_user_may_not_read_gets_one_line(
@@ -239,12 +243,57 @@ def test_a_file_or_a_folder_of_the_users_own_is_taken_as_it_lies(
     assert main(["models", "use", "bundled"]) == 0
 
 
-@pytest.mark.parametrize("name", ["ollama:somebody/tiny:1b", "hf:owner/model", "qwen2.5-coder-0.5b-q4"])
-def test_a_name_of_the_list_where_a_file_is_wanted_gets_advice(name: str, home: Path) -> None:
-    with pytest.raises(ModelError, match=f"'tabcast models use {name}'"):
+def test_a_listed_name_is_taken_wherever_a_model_is_named(
+    home: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = home / ".ollama" / "models" / "manifests"
+    blob = add_to_ollama(store.parent, "registry.ollama.ai/library/tiny:latest", gguf.read_bytes())
+    file = home / ".lmstudio/models/owner/repository/tiny.gguf"
+    file.parent.mkdir(parents=True)
+    shutil.copy(gguf, file)
+    assert resolved(load({"model": "ollama:tiny"})).model_path == blob
+    monkeypatch.setenv("TABCAST_DRAFT", "lmstudio:owner/repository/tiny.gguf")
+    Path(os.environ["TABCAST_CONFIG"]).write_text('[engine]\nmodel = "ollama:tiny:latest"\n', encoding="utf-8")
+    config = resolved(load({}))
+    assert (config.model_path, config.draft_path) == (blob, file)
+    models, _ = load_models(load({"device": "cpu"}))
+    assert models.draft is not None
+    Path(os.environ["TABCAST_CONFIG"]).unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("hf:someone/writer", "hf:someone/writer was not found .*: 'tabcast models' lists what there is"),
+        ("ollama:tiny:1.5b", "'tabcast models' lists ollama:tiny:1b"),
+        ("qwen2.5-coder-0.5b-q4", "'tabcast models pull qwen2.5-coder-0.5b-q4' fetches it"),
+        ("qwen2.5-coder-2b-q4", "'tabcast models' lists qwen2.5-coder"),
+        ("Qwen/Qwen2.5-Coder-15B", "'tabcast models' lists Qwen/Qwen2.5-Coder-1.5B"),
+        ("/models/qwen2.5-coder-1.5-q4", "there is no model at .*: 'tabcast models' lists qwen2.5-coder-1.5b-q4"),
+    ],
+)
+def test_a_name_that_stands_for_nothing_gets_the_nearest_ones(home: Path, gguf: Path, name: str, told: str) -> None:
+    add_to_ollama(home / ".ollama" / "models", "registry.ollama.ai/library/tiny:1b", gguf.read_bytes())
+    with pytest.raises(ModelError, match=told) as caught:
         load_models(EngineConfig(model=name, device="cpu"))
-    with pytest.raises(ModelError, match=f"'tabcast models use {name}'"):
-        load_models(EngineConfig(model=str(home / name), device="cpu"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_listed_name_is_never_a_path_of_the_working_directory(
+    home: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = tmp_path / "workspace"
+    for name in ("ollama:tiny:1b", *CATALOGUE_FILES):
+        shutil.copytree(gguf.parent / "llama", workspace / name)
+        monkeypatch.chdir(workspace)
+        with pytest.raises(ModelError, match="was not"):
+            load_models(EngineConfig(model=name, device="cpu"))
+
+
+def test_both_sides_know_the_same_names() -> None:
+    assert tuple(kind.PREFIX for kind in discovery.KINDS) == PROGRAMS
+    assert tuple(model.name for model in CATALOGUE if model.file) == CATALOGUE_FILES
+    assert all(is_model_name(model.name) for model in CATALOGUE)
 
 
 def test_a_tree_without_end_is_read_in_part(home: Path, monkeypatch: pytest.MonkeyPatch, gguf: Path) -> None:

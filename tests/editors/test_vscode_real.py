@@ -76,14 +76,14 @@ def test_real_server(real: Workbench) -> None:
     real.press("Tab")
     expect(real, file, SAMPLE.replace("self\n", f"self.{ghost}\n"))
     assert "Tabcast: ready" in real.status()
-    assert "tabcast-bundled on cpu" in real.status()
+    assert "the shipped pair on cpu" in real.status()
     real.screenshot(ROOT / "artifacts" / "vscode-status.png")
 
 
 def test_real_server_says_why(real: Workbench) -> None:
     real.command("Tabcast: Why Was This Suggested")
     wait_until(lambda: "The last requests" in real.text(), "the report")
-    assert "Tabcast is ready: tabcast-bundled" in real.text()
+    assert "Tabcast is ready: the shipped pair" in real.text()
     assert "first.py: " in real.text()
     real.press("Control+F4")
     real.command("Tabcast: Statistics")

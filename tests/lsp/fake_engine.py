@@ -56,6 +56,9 @@ class Script:
     detail: str = ""
     progress: float = 0.0
     model: str = ""
+    weights: str = ""
+    draft: str = ""
+    better: str = ""
     device: str = ""
     languages: tuple[str, ...] = ()
     context_tokens: int = 0
@@ -100,6 +103,9 @@ class FakeEngine:
             detail=script.detail,
             progress=script.progress,
             model=script.model,
+            weights=script.weights,
+            draft=script.draft,
+            better=script.better,
             device=script.device,
             languages=tuple(script.languages),
             context_tokens=script.context_tokens,

@@ -184,12 +184,14 @@ def test_models_are_those_of_the_users_file(tmp_path: Any, monkeypatch: pytest.M
     ("before", "name", "expected"),
     [
         ((), "large", ("--draft", "/small", "--model", "/big")),
+        ((), "listed", ("--draft", "none", "--model", "hf:owner/model")),
         (("--model", "/x", "--device", "cpu"), "alone", ("--device", "cpu", "--draft", "none", "--model", "/one")),
         (("--model", "/x", "--draft", "/y"), "tabcast-bundled", ("--model", "", "--draft", "")),
     ],
 )
 def test_a_model_brings_its_own_draft_or_none(before: Any, name: str, expected: Any) -> None:
     models = {"large": {"model": "/big", "draft": "/small"}, "alone": {"model": "/one"}}
+    models["listed"] = {"model": "hf:owner/model"}
     assert choose_model(before, name, models) == expected
     with pytest.raises(ValueError, match="offers no model"):
         choose_model(before, "unknown", models)
@@ -199,17 +201,25 @@ async def test_the_status_is_told_to_editors_that_know_it(servers: Servers, runt
     runtime.script("", status="loading", detail="reading weights", progress=0.4)
     client = await servers.start()
     await client.initialize(capabilities={"experimental": {"tabcastStatus": True}})
-    loading = {"state": "loading", "percent": 40, "model": "", "device": "", "message": "reading weights", "action": ""}
+    told = {"percent": 40, "model": "", "device": "", "better": "", "message": "reading weights", "action": ""}
+    loading = {"state": "loading", **told}
     await client.until(lambda: loading in statuses(client), "the loading")
     runtime.script("", status="failed", detail="no such file")
     await client.until(lambda: [s for s in statuses(client) if s["state"] == "failed"], "the failure")
     failed = statuses(client)[-1]
     assert failed["message"] == "no such file"
     assert "tabcast doctor" in failed["action"]
-    runtime.script("", model="a model", device="a device")
+    named = {"weights": "Coder-1.5B, Q4_K_M", "draft": "Coder-0.5B, Q8_0", "better": "a better model lies here"}
+    runtime.script("", model="/a/path", device="a device", **named)
     await run(client, "restartEngine")
     await client.until(lambda: statuses(client)[-1]["state"] == "ready", "an engine")
-    assert (statuses(client)[-1]["model"], statuses(client)[-1]["device"]) == ("a model", "a device")
+    last = statuses(client)[-1]
+    assert (last["model"], last["device"]) == ("Coder-1.5B, Q4_K_M with the draft Coder-0.5B, Q8_0", "a device")
+    assert last["better"] == "a better model lies here"
+    why = await run(client, "why", {"show": True})
+    assert (why["engine"]["model"], why["engine"]["weights"]) == ("/a/path", "Coder-1.5B, Q4_K_M")
+    shown = [m["params"]["message"] for m in client.received if m.get("method") == "window/showMessage"]
+    assert named["better"] in shown[-1]
     await run(client, "toggle")
     assert statuses(client)[-1]["state"] == "off"
     await client.close()

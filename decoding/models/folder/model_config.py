@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from decoding.errors import ModelError
 from decoding.models.folder.json_files import MIB, read_json, shown
-from decoding.models.folder.missing import why_missing
 from decoding.models.gguf.architecture import describe_model
 from decoding.models.gguf.split_files import SUFFIX, GgufModel, is_gguf, read_model
+from decoding.models.listed import why_missing
 from decoding.storage.pulled import read_record
 
 CONFIG_FILE: Final = "config.json"

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from decoding.models.folder import model_config, tokenizer_files
 from decoding.models.folder.model_config import CONFIG_FILE, DecoderSizes, config_of, decoder_sizes, read_config
+from decoding.models.folder.naming import kind_of, title_of
 from decoding.models.folder.safetensors_headers import Entry, entries_of, read_headers
 from decoding.models.folder.tokenizer_files import Vocabulary, load_with_vocabulary, tokenizer_of
 from decoding.models.gguf.split_files import is_gguf, read_model
@@ -98,6 +99,16 @@ class ModelFolder:
         listed = ", ".join(f"{kind} {percent} %" for kind, percent in shares if percent)
         mixture = self.own.get("weights")
         return f"{mixture} ({listed})" if mixture else listed
+
+    @property
+    def kind(self) -> str:
+        """How the weights are stored, in a word."""
+        return kind_of(self.config, self.entries)
+
+    @property
+    def title(self) -> str:
+        """What people call the model."""
+        return title_of(self.path, self.config)
 
     @property
     def begin_token_ids(self) -> list[int]:

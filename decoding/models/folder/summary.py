@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from decoding.models.folder.model_config import config_of, read_config
 from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.folder.naming import kind_of, title_of
 from decoding.models.folder.safetensors_headers import Entry, entries_of, read_headers
 from decoding.models.gguf.split_files import is_gguf, read_model
 
@@ -39,11 +39,12 @@ class ModelSummary:
     @property
     def kind(self) -> str:
         """How the weights are stored: the name of a mixture of types, such as Q4_K_M, or the commonest type."""
-        counts: Counter[str] = Counter()
-        for entry in self.entries.values():
-            counts[entry.dtype] += math.prod(entry.shape)
-        commonest = max(counts, key=lambda kind: counts[kind], default="")
-        return str((self.config.get("tabcast") or {}).get("weights") or commonest)
+        return kind_of(self.config, self.entries)
+
+    @property
+    def title(self) -> str:
+        """What people call the model."""
+        return title_of(self.path, self.config)
 
     @property
     def is_file(self) -> bool:

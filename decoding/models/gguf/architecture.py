@@ -63,6 +63,8 @@ MIXTURES: Final[Mapping[int, str]] = {
     13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 21: "Q2_K_S", 25: "IQ4_NL",
     30: "IQ4_XS", 32: "BF16",
 }  # fmt: skip
+# Words of a name that tell a file's format.
+FORMATS: Final = re.compile(r"[-_ ]?\b(?:GGUF|AWQ|GPTQ|imatrix)\b", re.IGNORECASE)
 # Tokens that end an answer of base models or of chat models, also where a file names only one end token.
 ENDS: Final = (
     "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<|EOT|>", "<｜end▁of▁sentence｜>", "</s>",
@@ -100,7 +102,7 @@ def describe_model(model: GgufModel) -> dict[str, Any]:
         "use_sliding_window": bool(window),
         "sliding_window": window or None,
         "eos_token_id": _end_ids(metadata),
-        "tabcast": {"weights": _mixture(metadata)},
+        "tabcast": {"weights": _mixture(metadata), "name": _title(metadata)},
     }
 
 
@@ -208,6 +210,22 @@ def _rope(model: GgufModel, told: _Told, head_dim: int) -> dict[str, Any]:
     return rope | {"rope_type": "factors", "factors": factors.tolist()}
 
 
+def _title(metadata: Mapping[str, Value]) -> str:
+    """Return what a file calls its model, put together as llama.cpp names files, else "".
+
+    How the weights were rounded is told by their mixture of types, and stands in some names as well.
+    """
+    name, base, size, tuned = (_text(metadata, key) for key in ("name", "basename", "size_label", "finetune"))
+    if base:
+        name = "-".join([base, *(part for part in (size, tuned) if part and part.casefold() not in base.casefold())])
+    return FORMATS.sub("", name).strip(" -_")
+
+
+def _text(metadata: Mapping[str, Value], key: str) -> str:
+    value = metadata.get(f"general.{key}")
+    return value.strip() if isinstance(value, str) else ""
+
+
 def _mixture(metadata: Mapping[str, Value]) -> str:
     """Return the usual name of the mixture of types in a file, "" where the file doesn't say."""
     number = metadata.get("general.file_type")
@@ -227,4 +245,4 @@ def _end_ids(metadata: Mapping[str, Value]) -> list[int]:
 
 def _names(metadata: Mapping[str, Value]) -> list[str]:
     """Return the names that may tell the model's family."""
-    return [value for key in ("name", "basename") if isinstance(value := metadata.get(f"general.{key}"), str)]
+    return [name for key in ("name", "basename") if (name := _text(metadata, key))]

@@ -116,6 +116,14 @@ def keeps_blocks(folder: Described, engine: EngineConfig, device: torch.device) 
     return folder.is_file and engine.quantize == "none" and _packs_itself(engine, device)
 
 
+def held_as(folder: Described, engine: EngineConfig, device: torch.device, dtype: torch.dtype) -> str:
+    """Return how an engine holds a model's weights, for people: Q4_K_M, bfloat16, int8, Q4_K_M in bfloat16."""
+    if keeps_blocks(folder, engine, device):
+        return folder.kind
+    held = engine.quantize if engine.quantize != "none" else str(dtype).removeprefix("torch.")
+    return f"{folder.kind} in {held}" if folder.is_file else held
+
+
 def _from_blocks(
     tensors: Tensors, sizes: DecoderSizes, shape: Shape, rotary: Tensor, engine: EngineConfig
 ) -> CpuDecoder:

@@ -11,19 +11,20 @@ from typing import TypeVar
 import torch
 from tokenizers import Tokenizer
 
-from decoding.config import BUNDLED_NAMES, EngineConfig
+from decoding.config import EngineConfig
 from decoding.errors import ModelError
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.tokenizer_files import encode
 from decoding.models.heads import Heads, load_heads
 from decoding.models.language_model import LanguageModel
+from decoding.models.listed import resolved
 from decoding.models.loading.decoder_loading import LoadedModel, Places, load_decoder
 from decoding.models.loading.devices import choose_device, load_spread
-from decoding.models.loading.parts import Parts, choose_parts, draft_config, plan_memory
+from decoding.models.loading.parts import Parts, choose_parts, draft_config, named_weights, plan_memory
 from decoding.models.parallel import ParallelModel, mask_form
 from decoding.models.probing.row_invariance import Probe, check_finite, probe, probe_plain
 from decoding.models.probing.step_times import measure_draft_times, measure_step_times
-from decoding.protocol import AUTO, Method
+from decoding.protocol import AUTO, BUNDLED_NAMES, Method
 from decoding.text.detokenize import token_bytes
 from decoding.text.prompt_layout import Layout, find_layout
 from decoding.text.token_healing import TokenIndex
@@ -39,8 +40,9 @@ Loaded = TypeVar("Loaded")
 class ModelSet:
     """The models that an engine decodes with: the target, its tokenizer and layout, and the drafts.
 
-    `notices` say which settings could not be used, and why; `method` is the drafting method for requests that name
-    none. `step_ms` and `draft_step_ms` are the times of a pass of each on this machine, by its number of rows.
+    `name` is what chose the target; `weights` and `draft_weights` are what people call what is held. `notices` say
+    which settings could not be used, and why; `method` is the drafting method for requests that name none. `step_ms`
+    and `draft_step_ms` are the times of a pass of each on this machine, by its number of rows.
     """
 
     name: str
@@ -56,6 +58,8 @@ class ModelSet:
     method: Method = AUTO
     step_ms: Mapping[int, float] = field(default_factory=dict)
     draft_step_ms: Mapping[int, float] = field(default_factory=dict)
+    weights: str = ""
+    draft_weights: str = ""
 
     @property
     def language_models(self) -> tuple[LanguageModel, ...]:
@@ -75,6 +79,7 @@ def load_models(config: EngineConfig, progress: Progress = lambda share, what: N
         ModelError: a folder can't be loaded, or its model doesn't fit into memory.
         ConfigError: the device isn't there.
     """
+    config = resolved(config)
     device, dtype = choose_device(config)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -112,6 +117,7 @@ def _load_parts(
         chosen=config.fim,
     )
     progress(0.9, "measuring a step of each")
+    weights, draft_weights = named_weights(parts, config, device, dtype)
     models = ModelSet(
         name=config.model if config.model not in BUNDLED_NAMES else "tabcast-bundled",
         target=target,
@@ -126,6 +132,8 @@ def _load_parts(
         index=TokenIndex(token_bytes(folder.tokenizer, folder.vocabulary)),
         step_ms=measure_step_times(target),
         draft_step_ms={} if draft is None else measure_draft_times(draft),
+        weights=weights,
+        draft_weights=draft_weights if draft is not None else "",
     )
     return models, found
 

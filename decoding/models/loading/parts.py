@@ -10,8 +10,9 @@ import torch
 from decoding.config import AS_TARGET, EngineConfig
 from decoding.errors import ModelError
 from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.folder.naming import SHIPPED_DRAFT, SHIPPED_PAIR
 from decoding.models.folder.summary import Described
-from decoding.models.loading.decoder_loading import Places, keeps_blocks
+from decoding.models.loading.decoder_loading import Places, held_as, keeps_blocks
 from decoding.models.loading.devices import choose_devices, plan
 from decoding.models.loading.memory import check_fit, free_bytes, needed_bytes
 from decoding.storage.adaptation import AdaptationFolder
@@ -65,6 +66,22 @@ def planned_bytes(
     """Return the bytes that a model takes with these settings."""
     kept = keeps_blocks(folder, config, device)
     return needed_bytes(folder, dtype, config.context_tokens, quantize, keeps_blocks=kept)
+
+
+def named_weights(parts: Parts, config: EngineConfig, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
+    """Return what people call the weights of target and draft, with their kinds; a draft that comes along has no name.
+
+    Those of the shipped pair are known, and need no kind.
+    """
+    target = parts.target.title
+    if target != SHIPPED_PAIR:
+        target = f"{target}, {held_as(parts.target, config, device, dtype)}"
+    draft = parts.draft
+    if draft is None or (target == SHIPPED_PAIR and draft.title == SHIPPED_DRAFT):
+        return target, ""
+    if draft.path != config.draft_path:
+        return target, "an adapted draft"
+    return target, f"{draft.title}, {held_as(draft, draft_config(config), device, dtype)}"
 
 
 def draft_config(config: EngineConfig) -> EngineConfig:

@@ -13,14 +13,13 @@ from decoding.storage.discovery import hugging_face, llama_cpp, lm_studio, ollam
 from decoding.storage.discovery.found import Found
 
 MAX_FOUND = 200
-# By which the names of found models begin.
-PREFIXES = (ollama.PREFIX, lm_studio.PREFIX, llama_cpp.PREFIX, hugging_face.PREFIX)
+KINDS = (ollama, lm_studio, llama_cpp, hugging_face)
 
 
 def found_models(environ: Mapping[str, str], home: Path) -> list[Found]:
     """Return what all programs keep, Ollama's first; of two places with the same name, the first counts."""
     found: dict[str, Found] = {}
-    for program in (ollama, lm_studio, llama_cpp, hugging_face):
+    for program in KINDS:
         for model in program.find(environ, home):
             # A name is shown in a terminal, and may be anything that a folder holds.
             if len(found) < MAX_FOUND and model.name.isprintable():

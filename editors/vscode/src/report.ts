@@ -10,7 +10,7 @@ export interface Why {
 export function whyReport({ status, requests }: Why): string {
   const head = `Tabcast is ${status.state}: ${status.message === "" ? status.model : status.message}`;
   const lines = requests.map(({ document, text, secondsAgo }) => `${document}: ${text} (${String(secondsAgo)} s ago)`);
-  return [head, status.action, "", "The last requests, the newest first:", ...lines].join("\n").replace("\n\n\n", "\n\n");
+  return [head, status.action, status.better ?? "", "", "The last requests, the newest first:", ...lines].join("\n").replace(/\n{3,}/, "\n\n");
 }
 
 /** `latencyMs: {median: 3}` becomes `latency ms` and, below it, `median: 3`. */

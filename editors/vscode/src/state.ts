@@ -8,6 +8,7 @@ export interface EngineStatus {
   readonly device: string;
   readonly message: string;
   readonly action: string;
+  readonly better?: string;
 }
 
 /** What is known of the server itself; while it runs, `engine` is the last that it told. */
@@ -25,7 +26,7 @@ interface Shown {
 
 function describeEngine(engine: EngineStatus): Shown {
   const where = [engine.model, engine.device].filter((part) => part !== "").join(" on ");
-  const detail = [where, engine.message, engine.action].filter((part) => part !== "").join(" · ");
+  const detail = [where, engine.message, engine.action, engine.better ?? ""].filter((part) => part !== "").join(" · ");
   const isBusy = engine.state === "loading";
   const text = isBusy ? `Tabcast: loading ${String(engine.percent)} %` : `Tabcast: ${engine.state}`;
   const severity = engine.state === "failed" ? "error" : "information";

@@ -12,6 +12,13 @@ const cases: [string, Parameters<typeof describe>[0], string, string, string][] 
   ["no word yet", { kind: "running", detail: "/bin/x", engine: undefined }, "Tabcast: running", "/bin/x", "information"],
   ["ready", { kind: "running", detail: "", engine: READY }, "Tabcast: ready", "pair on cpu", "information"],
   [
+    "a better model",
+    { kind: "running", detail: "", engine: { ...READY, better: "a better one lies here" } },
+    "Tabcast: ready",
+    "pair on cpu · a better one lies here",
+    "information",
+  ],
+  [
     "loading",
     { kind: "running", detail: "", engine: { ...READY, state: "loading", percent: 40, model: "", device: "", message: "weights" } },
     "Tabcast: loading 40 %",

@@ -55,7 +55,7 @@ def write(outcome: Outcome, *, as_json: bool) -> None:
 
 
 def _write(console: Console, outcome: Outcome) -> None:
-    console.print(f"{outcome.engine.model} on {outcome.engine.device}, asked through the language server\n")
+    console.print(f"{outcome.engine.held} on {outcome.engine.device}, asked through the language server\n")
     for shown in outcome.shown:
         _write_scene(console, shown)
     console.print(_table(outcome))

@@ -112,7 +112,7 @@ local subcommands = {
       execute("tabcast.server.why", {}, function(result)
         local status = result.status
         local message = status.message ~= "" and status.message or status.model
-        local lines = { ("Tabcast is %s: %s"):format(status.state, message), status.action }
+        local lines = { ("Tabcast is %s: %s"):format(status.state, message), status.action, status.better or "" }
         for _, request in ipairs(result.requests) do
           lines[#lines + 1] = ("%s: %s (%d s ago)"):format(request.document, request.text, request.secondsAgo)
         end

@@ -70,6 +70,9 @@ local function check_client()
         health.error(text, { status.action })
       else
         health.ok(vim.trim(text))
+        if (status.better or "") ~= "" then
+          health.info(status.better)
+        end
       end
     end
   end

@@ -34,7 +34,7 @@ function M.text()
   elseif now.state == "loading" then
     return ("Tabcast loading %d%%"):format(now.percent or 0)
   elseif now.state == "ready" and (now.model or "") ~= "" then
-    return "Tabcast " .. vim.fs.basename(now.model)
+    return "Tabcast " .. now.model
   end
   return "Tabcast " .. now.state
 end
