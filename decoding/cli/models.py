@@ -109,7 +109,7 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
             "\n".join(
                 f"{name.replace('_', ' '):<12} {_plain(item)}"
                 for name, item in value.items()
-                if item not in ("", True, False)
+                if item != "" and not isinstance(item, bool)
             )
         )
     rows = value if isinstance(value, list) else [value]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -20,13 +19,9 @@ from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.text.detokenize import Detokenizer, token_bytes
 from decoding.text.prompt_layout import find_layout
 from tests.gguf_corpus import CORPUS
+from tests.real_models import FILES, TWINS, each_file, needs_files
 
-FOLDER = Path(os.environ.get("TABCAST_REAL_MODELS", "") or "absent")
-FILES = sorted(FOLDER.glob("*.gguf"), key=lambda file: file.stat().st_size)
-TWINS = sorted(path.parent for path in FOLDER.glob("*/tokenizer.json"))
-
-pytestmark = pytest.mark.skipif(not FILES, reason="TABCAST_REAL_MODELS names no folder with GGUF files")
-each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+pytestmark = needs_files
 
 
 def twin(file: Path) -> Path:
