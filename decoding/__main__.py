@@ -1,4 +1,4 @@
-"""`python -P -m decoding serve|doctor|models|bench|train`: the engine's own command line; people use `tabcast`."""
+"""`python -P -m decoding serve|doctor|setup|models|bench|train`: the engine's command line; people use `tabcast`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from decoding import config as configuration
 from decoding.cli import models as model_commands
+from decoding.cli.setup import command as setup_command
 from decoding.errors import AlreadyRunning, ModelError, TabcastError
 from decoding.models.listed import resolved
 from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_MODEL, EXIT_PORT_IN_USE, EXIT_USAGE, VERSION
@@ -35,8 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
             from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
 
             return bench.run(options, config)
-        if options.command == "models":
-            return model_commands.run(options, config)
+        if options.command in ("setup", "models"):
+            run = setup_command.run if options.command == "setup" else model_commands.run
+            return run(options, config)
         from decoding.cli import inspect_models  # noqa: PLC0415 - brings torch
 
         report = inspect_models.doctor(config)
@@ -76,6 +78,7 @@ def _parser(named: str) -> argparse.ArgumentParser:
     serve.add_argument("--context-tokens", type=int, help="bound of prompt and answer together")
     doctor = commands.add_parser("doctor", help="check torch, device, models and row invariance")
     models = model_commands.add_parser(commands)
+    setup_command.add_parser(commands)
     if named == "bench":
         from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
 

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from decoding.config import EngineConfig, model_folder, models_directory
+from decoding.cli.choosing import values_for
+from decoding.cli.fetching import ProgressLine, fetch, tell_another_source
+from decoding.config import EngineConfig, models_directory
 from decoding.datastore import command as datastores
 from decoding.errors import ModelError, TabcastError
-from decoding.models.catalogue import known_model, pieces_of
-from decoding.models.listed import file_of, find_model, folder_of
-from decoding.protocol import BUNDLED_NAMES, NO_MODEL, is_model_name, user_config_path
-from decoding.storage import hub
-from decoding.storage.pinned_file import REVISION, pull_file
-from decoding.storage.pulled import File, Pulled, as_size, pulled_models, read_record, remove
+from decoding.models.listed import file_of, find_model
+from decoding.protocol import user_config_path
+from decoding.storage.pulled import Pulled, as_size, pulled_models, remove
 from decoding.storage.user_config import set_engine_values
 
 EPILOG: Final = """\
@@ -129,65 +126,15 @@ def _show(options: argparse.Namespace, config: EngineConfig) -> Value:
 
 
 def _pull(options: argparse.Namespace, _config: EngineConfig) -> Value:
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # we show our own
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from huggingface_hub.utils import logging as hub_logging  # noqa: PLC0415 - half a second
-
-    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    for name in ("httpx", "httpx2"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    known = known_model(options.name)
-    if known is None or not known.file:
-        pulled = hub.pull(options.name, options.revision, _Progress())
-    else:
-        if options.revision:
-            raise TabcastError(f"{known.name} is one file with a known checksum, and has no other revisions")
-        file = File(name=known.file, num_bytes=known.num_bytes, digest=known.sha256)
-        missing = Pulled(
-            name=known.name, folder=folder_of(known.name), revision=REVISION, files=(file,), is_complete=False
-        )
-        pulled = pull_file(missing, known.repository, pieces_of(known.name), _Progress(), _tell)
+    pulled = fetch(options.name, options.revision, ProgressLine(), tell_another_source)
     if not options.json:
         print(f"'tabcast models use {pulled.name}' makes it the model that completes.", file=sys.stderr)
     return _describe(pulled)
 
 
-def _tell(reason: str) -> None:
-    print(f"{reason}. Another source is tried.", file=sys.stderr, flush=True)
-
-
-class _Progress:
-    """Shows a line for each file; on a terminal it is rewritten as the file grows."""
-
-    def __init__(self) -> None:
-        self._file = ""
-
-    def __call__(self, file: str, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if done == total else ""
-            line = f"{100 * done // max(total, 1):3} % of {as_size(total)}: {file}"
-            print(f"\r{line[: shutil.get_terminal_size().columns - 1]}\033[K", end=end, file=sys.stderr, flush=True)
-        elif file != self._file:
-            print(f"{file} ({as_size(done)} of {as_size(total)} are there)", file=sys.stderr, flush=True)
-        self._file = file
-
-
 def _use(options: argparse.Namespace, config: EngineConfig) -> Value:
-    from decoding.models.folder.model_config import read_config  # noqa: PLC0415 - brings torch
-    from decoding.models.folder.tokenizer_files import load_with_vocabulary, why_not_alike  # noqa: PLC0415 - brings torch
-
-    is_bundled = options.name in BUNDLED_NAMES
-    draft = find_model(options.draft or ("bundled" if is_bundled else _recommended_draft(options.name)))
-    name = find_model(options.name)
-    folder = model_folder(name, "target")
-    read_config(folder)
-    if draft != NO_MODEL:
-        read_config(model_folder(draft, "draft"))
-        problem = why_not_alike(*(load_with_vocabulary(found)[1] for found in (folder, model_folder(draft, "draft"))))
-        if problem:
-            raise ModelError(f"{draft} can't draft for {options.name}, because it has another tokenizer: {problem}")
     path = user_config_path(os.environ)
-    values = {"model": _written(name), "draft": _written(draft)}
+    values = values_for(options.name, options.draft)
     set_engine_values(path, values)
     if not options.json:
         # The engine's directory follows from the configuration, so after the change no command finds the last engine.
@@ -235,21 +182,6 @@ def _export(options: argparse.Namespace, config: EngineConfig) -> int:
         raise TabcastError(f"{options.gguf} can't be written: {error.strerror}") from None
     print(f"{options.gguf}: {options.gguf.stat().st_size / 1e6:.1f} MB, {options.type}")
     return 0
-
-
-def _recommended_draft(name: str) -> str:
-    """Return the recommended draft of a recommended target where it was pulled, else ""."""
-    known = known_model(name)
-    draft = known.draft if known is not None else ""
-    pulled = read_record(folder_of(draft)) if draft else None
-    return draft if pulled is not None and pulled.is_complete else NO_MODEL
-
-
-def _written(name: str) -> str:
-    """Return a model's name as settings need it: folders absolute, because the engine runs in one of its own."""
-    if is_model_name(name):
-        return name
-    return str(Path(name).expanduser().absolute())
 
 
 def _describe(pulled: Pulled) -> dict[str, Any]:

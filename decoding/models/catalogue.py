@@ -28,7 +28,8 @@ class KnownModel:
 
     `num_parameters` are the weights in its files, and `cached_numbers` what a token leaves in the cache of keys and
     values. `file`, `num_bytes` and `sha256` are those of a single GGUF file; a repository that is fetched whole has
-    none, and its size follows from its weights.
+    none, and its size follows from its weights. `num_looked_up` are the weights of an embedding that is not the head as
+    well, of which a step reads one row, and `looked_up_bytes` their size in the file.
     """
 
     name: str
@@ -44,6 +45,13 @@ class KnownModel:
     file: str = ""
     num_bytes: int = 0
     sha256: str = ""
+    num_looked_up: int = 0
+    looked_up_bytes: int = 0
+
+    @property
+    def step_bytes(self) -> int:
+        """Return the weights that a step reads of a single file whose blocks stay as they are."""
+        return self.num_bytes - self.looked_up_bytes
 
     @property
     def download_bytes(self) -> int:
@@ -79,6 +87,8 @@ CATALOGUE: Final = (
         kind="Q4_K_M",
         file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         num_bytes=491_400_064,
+        num_looked_up=151_936 * 896,
+        looked_up_bytes=93_592_576,
         sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
     ),
     KnownModel(
@@ -98,6 +108,8 @@ CATALOGUE: Final = (
         kind="Q4_K_M",
         file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         num_bytes=1_117_320_768,
+        num_looked_up=151_936 * 1536,
+        looked_up_bytes=131_272_704,
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
     ),
     KnownModel(
@@ -111,6 +123,7 @@ CATALOGUE: Final = (
         name=f"{_OWNER}7B",
         repository=f"{_OWNER}7B",
         num_parameters=7_615_616_512,
+        num_looked_up=152_064 * 3584,
         cached_numbers=_cached(28, 4, 128),
         hardware="a GPU of 20 GB",
         draft=f"{_OWNER}0.5B",
@@ -119,6 +132,7 @@ CATALOGUE: Final = (
         name=f"{_OWNER}14B",
         repository=f"{_OWNER}14B",
         num_parameters=14_770_033_664,
+        num_looked_up=152_064 * 5120,
         cached_numbers=_cached(48, 8, 128),
         hardware="a GPU of 40 GB",
         draft=f"{_OWNER}0.5B",
@@ -127,6 +141,7 @@ CATALOGUE: Final = (
         name=f"{_OWNER}32B",
         repository=f"{_OWNER}32B",
         num_parameters=32_763_876_352,
+        num_looked_up=152_064 * 5120,
         cached_numbers=_cached(64, 8, 128),
         hardware="a GPU of 80 GB",
         draft=f"{_OWNER}1.5B",

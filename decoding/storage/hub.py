@@ -57,6 +57,12 @@ def pull(name: str, revision: str | None = None, progress: Progress = lambda fil
     return complete
 
 
+def size_of(name: str) -> int:
+    """Return the bytes that `pull` would fetch of a model. Raises `ModelError`."""
+    check_online()
+    return sum(file.num_bytes for file in _ask(name, None)[1])
+
+
 def check_online() -> None:
     """Raise `ModelError` if the user wants nothing to be fetched."""
     from huggingface_hub import constants  # noqa: PLC0415 - half a second

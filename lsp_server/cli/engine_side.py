@@ -27,12 +27,14 @@ def engine_command(arguments: Sequence[str]) -> list[str]:
 def run(arguments: Sequence[str]) -> int:
     """Run `python -m decoding ARGUMENTS` to its end and return its exit code (128 + n after signal n)."""
     is_bench = arguments[0] == "bench" and len(arguments) > 1 and not arguments[1].startswith("-")
-    if is_bench or list(arguments[:2]) == ["models", "index"]:
+    is_setup = arguments[0] == "setup"
+    if is_bench or is_setup or list(arguments[:2]) == ["models", "index"]:
         # The engine's side may not import the front end, so it starts the front end's helpers by this command.
         front_end = shlex.join([sys.executable, "-P", "-m", "lsp_server"])
-        arguments = [*arguments[:2], f"--front-end={front_end}", *arguments[2:]]
-    # `models remove` asks before it deletes; the others have nothing to read.
-    stdin = None if arguments[0] == "models" else subprocess.DEVNULL
+        place = 1 if is_setup else 2
+        arguments = [*arguments[:place], f"--front-end={front_end}", *arguments[place:]]
+    # `setup` asks before it fetches, and `models remove` before it deletes; the others have nothing to read.
+    stdin = None if arguments[0] in ("setup", "models") else subprocess.DEVNULL
     # In a session of its own, the terminal's Ctrl-C reaches it through us alone, and so once.
     with subprocess.Popen(engine_command(arguments), stdin=stdin, start_new_session=True) as child:
 

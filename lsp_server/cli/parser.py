@@ -10,6 +10,7 @@ from decoding.protocol import MAX_NEW_TOKENS, METHODS, VERSION, ProtocolError, c
 
 # Subcommands that the engine's own program reads and runs: nothing after the name is parsed here.
 ENGINE_SIDE: Final = {
+    "setup": "choose, fetch and check a model for this machine, and write it into config.toml",
     "models": "list, fetch, choose, show and remove models; index code to draft from",
     "train": "train a tokenizer, a target and a draft model",
     "bench": "measure quality, speed and losslessness",
@@ -18,6 +19,7 @@ ENGINE_SIDE: Final = {
 EPILOG: Final = """\
 examples:
   tabcast demo                                    see it work, on a sample project
+  tabcast setup                                   a model that suits this machine
   tabcast complete app.py --line 12 --column 9    the suggestion at a cursor
   tabcast lsp                                     what an editor starts
   tabcast doctor                                  what works here, and what to do about the rest

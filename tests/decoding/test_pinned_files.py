@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from decoding.__main__ import main
-from decoding.cli import models as commands
+from decoding.cli import fetching
 from decoding.config import load
 from decoding.errors import ModelError
 from decoding.models import catalogue
@@ -206,7 +206,7 @@ def test_an_interrupted_pull_is_no_crash(monkeypatch: pytest.MonkeyPatch, capsys
     def interrupt(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "pull_file", interrupt)
+    monkeypatch.setattr(fetching, "pull_file", interrupt)
     assert main(["models", "pull", PINNED]) == 130
     assert f"'tabcast models pull {PINNED}' goes on from here" in capsys.readouterr().err
 

@@ -54,7 +54,7 @@ def test_the_rest_of_the_file_stays(tmp_path: Path, before: str | None, after: s
 def test_a_form_that_is_not_understood_is_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.toml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=r"config\.toml") as caught:
+    with pytest.raises(ConfigError, match=r"config\.toml has an unusual form") as caught:
         set_engine_values(path, VALUES)
     assert path.read_text() == text
     assert "\n" not in str(caught.value)
@@ -66,6 +66,13 @@ def test_a_broken_file_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"config\.toml"):
         set_engine_values(path, VALUES)
     assert path.read_text() == "[engine\n"
+
+
+def test_a_key_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[engine]\nmodel = 'x'  # mine\nthreads = 2\n")
+    set_engine_values(path, {"model": None, "draft": None})
+    assert path.read_text() == "[engine]\nthreads = 2\n"
 
 
 def test_a_link_and_its_mode_stay(tmp_path: Path) -> None:
