@@ -35,6 +35,9 @@ from lsp_server.filters.surroundings import Mode
 
 MAX_TURNS: Final = 3
 MAX_CANDIDATES: Final = 3
+# chosen: where the first text took longer, other ones would keep it back for seconds. Asked again at the same place,
+# where the first is remembered, they come.
+MAX_FIRST_S: Final = 1.0
 # chosen: a prefetch waits so long, so that the answer itself goes out first.
 AHEAD_S: Final = 0.005
 
@@ -59,7 +62,7 @@ async def complete(services: CompletionServices, request: PendingRequest) -> Com
     if decision.mode is None:
         return CompletionResult(reason="not asked", detail=decision.reason)
     outcome = await task.find(decision.mode)
-    if outcome.items and is_invoked:
+    if outcome.items and is_invoked and request.engine_s < MAX_FIRST_S:
         outcome = await task.with_alternatives(outcome, decision.mode)
     if outcome.items:
         asyncio.get_running_loop().call_later(AHEAD_S, partial(prefetch, services, snapshot, task.shown))

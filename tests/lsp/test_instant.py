@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lsp_server.completion.completer import MAX_FIRST_S
 from tests.lsp.conftest import FakeRuntime, Servers, until
 from tests.lsp.raw_client import URI, RawClient, did_change, did_open, inline, notification
 
@@ -173,6 +175,18 @@ async def test_asking_by_hand_gives_up_to_three_texts(client: RawClient, runtime
     runtime.script("alpha", others=("beta", "alpha", "gamma"), log_probs=(-9.0, -9.0))
     client.send(did_open("x = \n"), inline(1, 0, 4, kind=1))
     assert await texts(client, 1) == ["x = alpha", "x = beta"]
+
+
+async def test_a_slow_first_text_comes_alone_and_the_others_when_asked_again(
+    client: RawClient, runtime: FakeRuntime
+) -> None:
+    runtime.script("alpha", others=("beta",), hold_after=0)
+    client.send(did_open("x = \n"), inline(1, 0, 4, kind=1))
+    await asyncio.sleep(1.1 * MAX_FIRST_S)  # the time that it takes is what is tested
+    runtime.release()
+    assert await texts(client, 1) == ["x = alpha"]
+    client.send(inline(2, 0, 4, kind=1))
+    assert await texts(client, 2) == ["x = alpha", "x = beta"]
 
 
 async def test_read_only_documents_are_not_completed(client: RawClient, runtime: FakeRuntime, tmp_path: Path) -> None:
