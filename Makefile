@@ -5,15 +5,18 @@ BIN := .venv/bin
 
 export PYTHON
 
-.PHONY: all help demo test check format clean
+.PHONY: all help demo demo-real test check format clean
 
 all: .venv/installed  ## set up .venv; the command is then .venv/bin/tabcast
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 18
 
 demo: .venv/installed  ## complete code in a sample project: language server, engine and model pair, all real
 	@$(BIN)/tabcast demo $(ARGS)
+
+demo-real: .venv/installed  ## the same with a real code model in four languages; fetches 1.6 GB, once
+	@$(BIN)/tabcast demo --real $(ARGS)
 
 test: .venv/installed-dev  ## the whole test suite; `make test ARGS="-k demo"` passes arguments to pytest
 	$(BIN)/python -m pytest $(ARGS)

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from decoding.cli.choosing import values_for
 from decoding.cli.fetching import ProgressLine, fetch, tell_another_source
+from decoding.cli.provide_models import provide
 from decoding.config import EngineConfig, models_directory
 from decoding.datastore import command as datastores
 from decoding.errors import ModelError, TabcastError
@@ -63,6 +64,8 @@ def add_parser(commands: Any) -> list[argparse.ArgumentParser]:
     use.add_argument("--draft", metavar="NAME", help="its draft model, or none; the recommended one if it was pulled")
     show = actions.add_parser("show", help="say what a model is, what it needs and how it would be run")
     show.add_argument("name", metavar="NAME", nargs="?", help="the one that the settings choose if left out")
+    provide = actions.add_parser("provide")  # for `tabcast demo`
+    provide.add_argument("names", metavar="NAME", nargs="+")
     remove = actions.add_parser("remove", help="delete what pull made")
     remove.add_argument("name", metavar="NAME")
     remove.add_argument("--yes", "-y", action="store_true", help="do not ask")
@@ -70,7 +73,7 @@ def add_parser(commands: Any) -> list[argparse.ArgumentParser]:
     export.add_argument("--gguf", type=Path, metavar="FILE", help="what to write")
     export.add_argument("--type", choices=["bf16", "q8_0", "f32"], default="bf16", help="of the matrices")
     index = datastores.add_parser(actions)
-    for action in (models, listed, pull, use, show, remove, index):
+    for action in (models, listed, pull, use, show, provide, remove, index):
         # An option before the action's name must not be undone by the action's own default.
         default = False if action is models else argparse.SUPPRESS
         action.add_argument("--json", action="store_true", help="print JSON", default=default)
@@ -84,6 +87,7 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
         "pull": _pull,
         "use": _use,
         "show": _show,
+        "provide": _provide,
         "remove": _remove,
         "index": _index,
     }
@@ -123,6 +127,10 @@ def _show(options: argparse.Namespace, config: EngineConfig) -> Value:
     from decoding.cli import inspect_models  # noqa: PLC0415 - brings torch
 
     return inspect_models.show_model(find_model(options.name or config.model), config)
+
+
+def _provide(options: argparse.Namespace, config: EngineConfig) -> Value:
+    return provide(options.names, config)
 
 
 def _pull(options: argparse.Namespace, _config: EngineConfig) -> Value:

@@ -10,17 +10,18 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
 from decoding.protocol import VERSION
-from lsp_server.cli.errors import CommandError
+from lsp_server.documents.languages import language_of
 
 READY_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.05
@@ -43,11 +44,14 @@ class Editor:
         self._client = client
 
     async def wait_for_engine(self) -> None:
-        """Wait until the language server has seen that its engine is ready. Raises `CommandError` if it does not."""
+        """Wait until the language server has seen that its engine is ready; it can have given up on a slow one.
+
+        Then it asks again for the first request, and the answer's reason tells what is wrong.
+        """
         end = time.monotonic() + READY_TIMEOUT_S
-        while (why := await self.why())["engine"]["status"] != "ready":
+        while (await self.why())["engine"]["status"] != "ready":
             if time.monotonic() > end:
-                raise CommandError(f"the language server found no engine: {why['engine']['detail']}")
+                return
             await asyncio.sleep(POLL_S)
 
     async def why(self) -> dict[str, Any]:
@@ -59,7 +63,7 @@ class Editor:
         """Open the document, ask at the cursor between prefix and suffix, and close it again."""
         uri = path.as_uri()
         text = prefix + suffix
-        document = types.TextDocumentItem(uri=uri, language_id="python", version=1, text=text)
+        document = types.TextDocumentItem(uri=uri, language_id=language_of(path), version=1, text=text)
         self._client.text_document_did_open(types.DidOpenTextDocumentParams(text_document=document))
         cursor = types.Position(line=prefix.count("\n"), character=len(prefix) - prefix.rfind("\n") - 1)
         answer = await self._client.text_document_inline_completion_async(
@@ -77,8 +81,13 @@ class Editor:
 
 
 @asynccontextmanager
-async def editor(project: Path, engine_arguments: Sequence[str], working_directory: Path) -> AsyncIterator[Editor]:
-    """Yield an editor with this project open; the language server ends with the block."""
+async def editor(
+    project: Path,
+    engine_arguments: Sequence[str],
+    working_directory: Path,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> AsyncIterator[Editor]:
+    """Yield an editor with this project open and these settings; the language server ends with the block."""
     client = LanguageClient("tabcast-demo", VERSION)
     command = ["-P", "-m", "lsp_server", "lsp", *engine_arguments]
     await client.start_io(sys.executable, *command, cwd=working_directory, start_new_session=True)
@@ -86,6 +95,7 @@ async def editor(project: Path, engine_arguments: Sequence[str], working_directo
         await client.initialize_async(
             types.InitializeParams(
                 process_id=os.getpid(),
+                initialization_options=dict(settings),
                 root_uri=project.as_uri(),
                 workspace_folders=[types.WorkspaceFolder(uri=project.as_uri(), name=project.name)],
                 capabilities=types.ClientCapabilities(

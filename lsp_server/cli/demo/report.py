@@ -16,7 +16,8 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from lsp_server.cli.demo.outcome import Outcome, Shown
+from decoding.protocol import Health
+from lsp_server.cli.demo.outcome import MethodFigures, Outcome, RealOutcome, Shown
 
 LINES_BEFORE: Final = 4
 LINES_AFTER: Final = 2
@@ -24,6 +25,10 @@ PICTURE_WIDTH: Final = 100
 GHOST_STYLE: Final = "dim italic"
 # Ghost text stands between these marks where the output has no colours.
 GHOST_MARKS: Final = ("«", "»")
+REAL_HINT: Final = (
+    "The same with a real code model, in Python, TypeScript, Go and Rust:\n"
+    "make demo-real, or tabcast demo --real (fetches 1.6 GB, once)"
+)
 
 
 @contextlib.contextmanager
@@ -36,12 +41,19 @@ def progress(*, as_json: bool) -> Iterator[None]:
             yield
 
 
-def save_picture(outcome: Outcome, path: Path) -> None:
-    """Write what a terminal would show as an SVG: the README's picture."""
+def save_picture(outcome: Outcome | RealOutcome, path: Path) -> None:
+    """Write what a terminal would show as an SVG: a picture of the README."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(file=nowhere, record=True, force_terminal=True, width=PICTURE_WIDTH, highlight=False)
-        _write(console, outcome)
-        console.save_svg(str(path), title="tabcast demo")
+        if isinstance(outcome, RealOutcome):
+            write_head(console, outcome.engine, outcome.start_seconds)
+            for shown in outcome.shown:
+                write_scene(console, shown)
+            write_figures(console, outcome)
+            console.save_svg(str(path), title="tabcast demo --real")
+        else:
+            _write(console, outcome)
+            console.save_svg(str(path), title="tabcast demo")
 
 
 def write(outcome: Outcome, *, as_json: bool) -> None:
@@ -57,19 +69,21 @@ def write(outcome: Outcome, *, as_json: bool) -> None:
 def _write(console: Console, outcome: Outcome) -> None:
     console.print(f"{outcome.engine.held} on {outcome.engine.device}, asked through the language server\n")
     for shown in outcome.shown:
-        _write_scene(console, shown)
+        write_scene(console, shown)
     console.print(_table(outcome))
+    console.print(REAL_HINT)
 
 
-def _write_scene(console: Console, shown: Shown) -> None:
-    console.print(f"[bold]{shown.scene.title}[/bold]  {shown.scene.file}, {shown.wait_ms:.0f} ms")
+def write_scene(console: Console, shown: Shown) -> None:
+    """Print the source around a cursor with the suggestion as ghost text."""
+    console.print(f"[bold]{shown.scene.title}[/bold]  {shown.scene.file}, {_as_time(shown.wait_ms)}")
     if shown.suggestion is None:
         console.print(f"       nothing suggested ({shown.reason})\n", markup=False)
         return
     before, ghost, after = shown.suggestion.before, shown.suggestion.ghost, shown.suggestion.after
-    if console.no_color or not console.is_terminal:
+    if not _has_styles(console):
         ghost = GHOST_MARKS[0] + ghost + GHOST_MARKS[1]
-    source = Syntax("", "python", theme="ansi_dark", background_color="default")
+    source = Syntax("", shown.scene.language or "text", theme="ansi_dark", background_color="default")
     # The whole text is highlighted, so that strings that begin further up are known; then lines are cut out.
     text = source.highlight(before + ghost + after)
     text.stylize(GHOST_STYLE, len(before), len(before) + len(ghost))
@@ -78,6 +92,14 @@ def _write_scene(console: Console, shown: Shown) -> None:
     for number, line in enumerate(text.split("\n", allow_blank=True)[first : last + 1], start=first + 1):
         console.print(Text(f"{number:>5}  ", style="bright_black") + line, soft_wrap=True)
     console.print()
+
+
+def _as_time(ms: float) -> str:
+    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.1f} s"
+
+
+def _has_styles(console: Console) -> bool:
+    return console.is_terminal and not console.no_color
 
 
 def _table(outcome: Outcome) -> Table:
@@ -99,3 +121,41 @@ def _table(outcome: Outcome) -> Table:
             "yes" if row.is_identical else "NO",
         )
     return table
+
+
+def write_head(console: Console, engine: Health, seconds: float) -> None:
+    """Print which engine answers, and how long it took to start."""
+    console.print(
+        f"{engine.model} on {engine.device}, ready after {seconds:.1f} s and asked through the language server"
+    )
+    console.print("Ghost text is what the editor would show, with the time from the request to the answer.\n")
+
+
+def write_figures(console: Console, outcome: RealOutcome) -> None:
+    """Print the table of methods, and how long all took."""
+    places = ", ".join(row.scene.file for row in outcome.measured)
+    console.print(f"Plain and speculative decoding of {len(outcome.measured)} of these prompts ({places}):")
+    table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table.add_column("method", no_wrap=True)
+    for heading in ("tokens\na second", "times\nplain", "tokens\na step"):
+        table.add_column(heading, justify="right", vertical="bottom", no_wrap=True)
+    table.add_column("drafted tokens\nthat were accepted", vertical="bottom", no_wrap=True)
+    table.add_column("same\ntext", vertical="bottom", no_wrap=True)
+    plain, *others = (outcome.figures(method) for method in outcome.methods)
+    for row in (plain, *others):
+        table.add_row(
+            row.method,
+            f"{row.tokens_per_second:.1f}",
+            f"{row.tokens_per_second / plain.tokens_per_second:.2f}" if plain.tokens_per_second else "",
+            f"{row.tokens_per_step:.2f}",
+            _shares(row),
+            "" if row is plain else "yes" if row.is_identical else "NO",
+        )
+    console.print(table)
+    for notice in outcome.notices:
+        console.print(notice, markup=False)
+    console.print(f"The demo took {outcome.seconds:.0f} s. Its engine and language server have ended.")
+
+
+def _shares(row: MethodFigures) -> str:
+    return ", ".join(f"{name} {counts.accepted} of {counts.drafted}" for name, counts in row.drafters.items())

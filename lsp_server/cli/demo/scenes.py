@@ -1,4 +1,4 @@
-"""Lists the places in the sample project where the demo asks: a cursor, and what is removed from the file after it.
+"""Describes the places where a demo asks: a cursor in a sample project, and what is removed from the file after it.
 
 Knows the sample project's text and nothing else.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from lsp_server.documents.languages import language_of
+from lsp_server.documents.store import Cursor, Snapshot, split_lines
 
 PROJECT: Final = Path(__file__).with_name("project")
 
@@ -20,17 +23,32 @@ class Scene:
     file: str
     before: str
     cut: str
+    project: Path = PROJECT
 
     @property
     def path(self) -> Path:
         """Return the file's path in the sample project."""
-        return PROJECT / self.file
+        return self.project / self.file
+
+    @property
+    def language(self) -> str:
+        """Return the language, by the name that editors give it."""
+        return language_of(self.path)
 
     def prefix_and_suffix(self) -> tuple[str, str]:
         """Return the text before and behind the cursor, as the editor has it open."""
         text = self.path.read_text(encoding="utf-8")
         head, tail = text.split(self.before + self.cut)
         return head + self.before, tail
+
+    def snapshot(self) -> tuple[Snapshot, Cursor]:
+        """Return the document as the language server would hold it, and the cursor in it."""
+        prefix, suffix = self.prefix_and_suffix()
+        lines = tuple(split_lines(prefix + suffix))
+        snapshot = Snapshot(
+            uri=self.path.as_uri(), version=None, revision=0, language=self.language, lines=lines, encoding="utf-32"
+        )
+        return snapshot, Cursor(prefix.count("\n"), len(prefix) - prefix.rfind("\n") - 1)
 
 
 # Each scene has a file of its own, so that what an engine remembers of one prompt is of no use for the next.
