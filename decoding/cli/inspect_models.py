@@ -21,6 +21,7 @@ from decoding.models.heads import FOLDER as HEADS
 from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
 from decoding.models.listed import listed_as
+from decoding.models.loading.better import better_model
 from decoding.models.loading.decoder_loading import held_as
 from decoding.models.loading.devices import choose_device
 from decoding.models.loading.memory import free_bytes
@@ -60,6 +61,9 @@ def doctor(config: EngineConfig) -> list[Row]:
     draft = f", draft {models.draft.num_parameters / 1e6:.1f} M" if models.draft else ", no draft model"
     size = f"{held}: target {models.target.num_parameters / 1e6:.1f} M parameters{draft}"
     rows.append(_row("models", True, f"{size}, {models.target.shape.max_len} tokens"))
+    better = better_model(config.model_path, models.num_code_weights, device, free_bytes(device))
+    if better is not None:
+        rows.append(_row("better model", True, f"{better.name} is on this machine", f"'{better.command}' chooses it"))
     if models.draft is not None:
         rows.append(_row("draft model", True, f"a step takes {models.draft_step_ms[1]:.2f} ms"))
     steps = ", ".join(f"{ms:.2f} ms at {width}" for width, ms in models.step_ms.items())

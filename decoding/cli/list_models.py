@@ -11,6 +11,7 @@ from decoding.errors import TabcastError
 from decoding.models.catalogue import CATALOGUE, KnownModel, known_model
 from decoding.models.folder.summary import ModelSummary
 from decoding.models.listed import file_of
+from decoding.models.loading.better import better_model, is_code_model
 from decoding.models.loading.devices import choose_device
 from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.parts import planned_bytes
@@ -24,7 +25,8 @@ Row = dict[str, Any]
 def list_models(config: EngineConfig) -> list[Row]:
     """Return the models at hand, those of other programs, then those of the catalogue that can be fetched.
 
-    All have `name`, `role`, `path`, `selected` and `note`. Those at hand also have `architecture`, `kind`, `megabytes`,
+    All have `name`, `role`, `path`, `selected` and `note`; `better` is the command that chooses one which is clearly
+    better than the one in use, "" of others. Those at hand also have `architecture`, `kind`, `called`, `megabytes`,
     `needs_gib` and whether that `fits`, or `ok` False and `error`. Those to fetch have what the catalogue says of them.
     """
     places = [("bundled", "target", BUNDLED / "target"), ("bundled", "draft", BUNDLED / "draft")]
@@ -46,12 +48,24 @@ def list_models(config: EngineConfig) -> list[Row]:
             rows.append(_row(model.name, "found", model.path, config) | {"ok": False, "error": model.problem})
         else:
             rows.append(_model_row(model.name, "found", model.path, config))
+    _mark_better(rows, config)
     at_hand = {name for name, _, _ in places}
     return rows + [_catalogue_row(model, config) for model in CATALOGUE if model.name not in at_hand]
 
 
+def _mark_better(rows: list[Row], config: EngineConfig) -> None:
+    device, _ = choose_device(config)
+    in_use = next((row for row in rows if row["path"] == str(config.model_path)), {})
+    is_for_code = in_use.get("role") == "bundled" or is_code_model(in_use.get("called", ""))
+    num_weights = in_use.get("num_weights", 0) if is_for_code else 0
+    better = better_model(config.model_path, num_weights, device, free_bytes(device))
+    for row in rows:
+        row["better"] = better.command if better is not None and row["name"] == better.name else ""
+
+
 def _row(name: str, role: str, path: Path, config: EngineConfig) -> Row:
-    return {"name": name, "role": role, "path": str(path), "selected": path in (config.model_path, config.draft_path)}
+    selected = path in (config.model_path, config.draft_path)
+    return {"name": name, "role": role, "path": str(path), "selected": selected, "better": ""}
 
 
 def _cut_off_row(name: str, path: Path, config: EngineConfig) -> Row:
@@ -75,6 +89,8 @@ def _model_row(name: str, role: str, path: Path, config: EngineConfig) -> Row:
         **row,
         "architecture": model.architecture,
         "kind": model.kind,
+        "called": model.title,
+        "num_weights": model.num_parameters,
         "megabytes": round(num_bytes / 1e6, 1),
         "needs_gib": round(needed / GIB, 1),
         "fits": fits,
@@ -101,6 +117,7 @@ def _catalogue_row(model: KnownModel, config: EngineConfig) -> Row:
         "role": "to pull",
         "path": "",
         "selected": False,
+        "better": "",
         "publisher": model.publisher,
         "licence": model.licence,
         "kind": model.kind,

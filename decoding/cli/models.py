@@ -105,6 +105,9 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
         print(json.dumps(value, indent=1))
     elif isinstance(value, list):
         print(_table(value))
+        for row in value:
+            if row.get("better"):
+                print(f"{row['name']} is better than the one in use: '{row['better']}' chooses it.", file=sys.stderr)
     else:
         print(
             "\n".join(

@@ -16,6 +16,8 @@ from decoding.completion.sessions import Session, SessionPool, cache_budget_byte
 from decoding.config import EngineConfig
 from decoding.drafters import registry
 from decoding.errors import TabcastError
+from decoding.models.loading.better import better_model
+from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.protocol import CompletionStats
 from decoding.service.jobs import ChoiceDone, EngineState, Job, JobDone, Mailbox
@@ -43,13 +45,16 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
         return
     if all(model.has_own_threads for model in models.language_models):
         torch.set_num_threads(1)
+    device = models.target.device
+    better = better_model(config.model_path, models.num_code_weights, device, free_bytes(device))
     state.update(
         status="ready",
         detail=probe.describe(),
         model=models.name,
         weights=models.weights,
         draft=models.draft_weights,
-        device=str(models.target.device),
+        better="" if better is None else str(better),
+        device=str(device),
         languages=models.languages,
         context_tokens=models.target.shape.max_len,
         searches_code=registry.SEARCHES_CODE in registry.choose("", models)[0],

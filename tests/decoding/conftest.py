@@ -17,7 +17,10 @@ from decoding.models.heads import DESCRIPTION_FILE, WEIGHTS_FILE, identity
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.speculation.drafting import PER_PROPOSAL, Chain, Draft, DraftRequest, Outcome
 from tests.conftest import MadeOnDemand
+from tests.decoding.other_programs import gguf_file, home
 from tests.tiny_models import FAMILIES, SETTINGS, make_model, make_tokenizer
+
+__all__ = ["gguf_file", "home"]
 
 # How a model's weights are kept and what computes them; all but our own architectures are computed by torch anyway.
 FORMS: dict[str, dict[str, str]] = {

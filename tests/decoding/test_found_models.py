@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,54 +12,12 @@ import pytest
 from decoding.__main__ import main
 from decoding.config import EngineConfig, load
 from decoding.errors import ModelError
-from decoding.models.catalogue import CATALOGUE
-from decoding.models.listed import resolved
 from decoding.models.loading.model_set import load_models
-from decoding.protocol import CATALOGUE_FILES, PROGRAMS, is_model_name
 from decoding.storage import discovery
 from decoding.storage.discovery import found
+from tests.decoding.other_programs import MEDIA_TYPE, add_to_ollama
 from tests.gguf_files import Gguf
-from tests.gguf_models import tiny_gguf
 from tests.tiny_models import make_model
-
-VARIABLES = ("OLLAMA_MODELS", "LLAMA_CACHE", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
-MEDIA_TYPE = "application/vnd.ollama.image."
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's home without anything in it, and nothing else in sight."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    folder = tmp_path / "home"
-    folder.mkdir()
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("USERPROFILE", str(folder))
-    monkeypatch.setenv("TABCAST_MODELS", str(folder / "pulled"))
-    monkeypatch.setattr(discovery.ollama, "SHARED", ())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model in one file, which calls its mixture of types Q4_K_M."""
-    folder = tmp_path_factory.mktemp("gguf")
-    return tiny_gguf(folder / "tiny.gguf", make_model(folder / "llama", "llama"), general__file_type=15)
-
-
-def add_to_ollama(store: Path, name: str, content: bytes | None, *kinds: str) -> Path:
-    """Put a model into a store as Ollama does, and return its blob's path; without content the blob is missing."""
-    digest = hashlib.sha256(content or b"gone").hexdigest()
-    model, _, tag = name.rpartition(":")
-    layers = [{"mediaType": f"{MEDIA_TYPE}{kind}", "digest": f"sha256:{digest}"} for kind in kinds or ("model",)]
-    manifest = store / "manifests" / model / tag
-    manifest.parent.mkdir(parents=True)
-    manifest.write_text(json.dumps({"schemaVersion": 2, "layers": layers}))
-    blob = store / "blobs" / f"sha256-{digest}"
-    blob.parent.mkdir(exist_ok=True)
-    if content is not None:
-        blob.write_bytes(content)
-    return blob
 
 
 def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
@@ -71,13 +27,13 @@ def listed(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
 
 
 def test_an_ollama_model_is_listed_chosen_and_loaded_where_it_lies(
-    home: Path, gguf: Path, capsys: pytest.CaptureFixture[str]
+    home: Path, gguf_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    blob = add_to_ollama(home / ".ollama" / "models", "registry.ollama.ai/library/tiny:1b", gguf.read_bytes())
+    blob = add_to_ollama(home / ".ollama" / "models", "registry.ollama.ai/library/tiny:1b", gguf_file.read_bytes())
     (row,) = listed(capsys).values()
     assert (row["name"], row["path"], row["selected"]) == ("ollama:tiny:1b", str(blob), False)
     assert (row["architecture"], row["kind"], row["fits"]) == ("llama", "Q4_K_M", True)
-    assert row["megabytes"] == round(gguf.stat().st_size / 1e6, 1)
+    assert row["megabytes"] == round(gguf_file.stat().st_size / 1e6, 1)
     assert main(["models", "show", "ollama:tiny:1b"]) == 0
     assert main(["models", "use", "ollama:tiny:1b", "--json"]) == 0
     capsys.readouterr()
@@ -92,9 +48,9 @@ def test_an_ollama_model_is_listed_chosen_and_loaded_where_it_lies(
 
 
 def test_all_of_ollamas_names_and_places_are_known(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], gguf: Path
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], gguf_file: Path
 ) -> None:
-    content = gguf.read_bytes()
+    content = gguf_file.read_bytes()
     named, shared, usual = (tmp_path / name for name in ("named", "shared", "home/.ollama/models"))
     monkeypatch.setenv("OLLAMA_MODELS", str(named))
     monkeypatch.setattr(discovery.ollama, "SHARED", (str(shared),))
@@ -146,10 +102,10 @@ def test_what_ollama_has_and_nobody_can_use_gets_one_line(
 
 
 def test_a_place_that_this_user_may_not_read_gets_one_line(
-    home: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, gguf_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = home / ".ollama" / "models"
-    add_to_ollama(store, "registry.ollama.ai/library/tiny:1b", gguf.read_bytes())
+    add_to_ollama(store, "registry.ollama.ai/library/tiny:1b", gguf_file.read_bytes())
     scandir = found.os.scandir
 
     def refuse(path: Path) -> Any:
@@ -163,7 +119,7 @@ def test_a_place_that_this_user_may_not_read_gets_one_line(
 
 
 def test_lm_studio_and_llama_cpp_keep_files(
-    home: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, gguf_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LLAMA_CACHE", str(tmp_path / "llama"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "windows"))
@@ -181,7 +137,7 @@ def test_lm_studio_and_llama_cpp_keep_files(
     for place in expected:
         path = home / place
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(gguf, path)
+        shutil.copy(gguf_file, path)
     beside = home / ".lmstudio/models/somebody/model-GGUF"
     (beside / "mmproj-model-f16.gguf").write_bytes(b"eyes")
     (beside / "\x1b[31mred.gguf").write_bytes(b"a name that paints the terminal")
@@ -196,7 +152,7 @@ def test_lm_studio_and_llama_cpp_keep_files(
 @pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", None])
 def test_the_cache_of_hugging_face_has_folders_and_files(
     home: Path,
-    gguf: Path,
+    gguf_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -216,7 +172,7 @@ def test_the_cache_of_hugging_face_has_folders_and_files(
     link = blob.parents[1] / "snapshots" / "ccc" / "model.gguf"
     for folder in (blob.parent, link.parent):
         folder.mkdir(parents=True)
-    shutil.copy(gguf, blob)
+    shutil.copy(gguf_file, blob)
     link.symlink_to(blob)
     (link.parent / "gone.gguf").symlink_to(blob.with_name("gone"))
     encoder = make_model(cache / "models--owner--encoder" / "snapshots" / "ddd", "llama")
@@ -233,70 +189,17 @@ def test_the_cache_of_hugging_face_has_folders_and_files(
 
 
 def test_a_file_or_a_folder_of_the_users_own_is_taken_as_it_lies(
-    home: Path, gguf: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    home: Path, gguf_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(gguf.parent)
+    monkeypatch.chdir(gguf_file.parent)
     assert main(["models", "use", "tiny.gguf", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["model"] == str(gguf)
+    assert json.loads(capsys.readouterr().out)["model"] == str(gguf_file)
     assert main(["models", "use", "./llama"]) == 0
-    assert load({}).model_path == gguf.parent / "llama"
+    assert load({}).model_path == gguf_file.parent / "llama"
     assert main(["models", "use", "bundled"]) == 0
 
 
-def test_a_listed_name_is_taken_wherever_a_model_is_named(
-    home: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = home / ".ollama" / "models" / "manifests"
-    blob = add_to_ollama(store.parent, "registry.ollama.ai/library/tiny:latest", gguf.read_bytes())
-    file = home / ".lmstudio/models/owner/repository/tiny.gguf"
-    file.parent.mkdir(parents=True)
-    shutil.copy(gguf, file)
-    assert resolved(load({"model": "ollama:tiny"})).model_path == blob
-    monkeypatch.setenv("TABCAST_DRAFT", "lmstudio:owner/repository/tiny.gguf")
-    Path(os.environ["TABCAST_CONFIG"]).write_text('[engine]\nmodel = "ollama:tiny:latest"\n', encoding="utf-8")
-    config = resolved(load({}))
-    assert (config.model_path, config.draft_path) == (blob, file)
-    models, _ = load_models(load({"device": "cpu"}))
-    assert models.draft is not None
-    Path(os.environ["TABCAST_CONFIG"]).unlink()
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("hf:someone/writer", "hf:someone/writer was not found .*: 'tabcast models' lists what there is"),
-        ("ollama:tiny:1.5b", "'tabcast models' lists ollama:tiny:1b"),
-        ("qwen2.5-coder-0.5b-q4", "'tabcast models pull qwen2.5-coder-0.5b-q4' fetches it"),
-        ("qwen2.5-coder-2b-q4", "'tabcast models' lists qwen2.5-coder"),
-        ("Qwen/Qwen2.5-Coder-15B", "'tabcast models' lists Qwen/Qwen2.5-Coder-1.5B"),
-        ("/models/qwen2.5-coder-1.5-q4", "there is no model at .*: 'tabcast models' lists qwen2.5-coder-1.5b-q4"),
-    ],
-)
-def test_a_name_that_stands_for_nothing_gets_the_nearest_ones(home: Path, gguf: Path, name: str, told: str) -> None:
-    add_to_ollama(home / ".ollama" / "models", "registry.ollama.ai/library/tiny:1b", gguf.read_bytes())
-    with pytest.raises(ModelError, match=told) as caught:
-        load_models(EngineConfig(model=name, device="cpu"))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_listed_name_is_never_a_path_of_the_working_directory(
-    home: Path, gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    workspace = tmp_path / "workspace"
-    for name in ("ollama:tiny:1b", *CATALOGUE_FILES):
-        shutil.copytree(gguf.parent / "llama", workspace / name)
-        monkeypatch.chdir(workspace)
-        with pytest.raises(ModelError, match="was not"):
-            load_models(EngineConfig(model=name, device="cpu"))
-
-
-def test_both_sides_know_the_same_names() -> None:
-    assert tuple(kind.PREFIX for kind in discovery.KINDS) == PROGRAMS
-    assert tuple(model.name for model in CATALOGUE if model.file) == CATALOGUE_FILES
-    assert all(is_model_name(model.name) for model in CATALOGUE)
-
-
-def test_a_tree_without_end_is_read_in_part(home: Path, monkeypatch: pytest.MonkeyPatch, gguf: Path) -> None:
+def test_a_tree_without_end_is_read_in_part(home: Path, monkeypatch: pytest.MonkeyPatch, gguf_file: Path) -> None:
     models = home / ".lmstudio" / "models"
     monkeypatch.setattr(found, "MAX_ENTRIES", 20)
     monkeypatch.setattr(discovery, "MAX_FOUND", 30)

@@ -27,6 +27,7 @@ MIB: Final = 2**20
 # chosen: so much is read at first. Published headers have up to 20 MiB, nearly all of it the tokenizer's.
 FIRST_BYTES: Final = 16 * MIB
 MAX_HEADER_BYTES: Final = 256 * MIB
+BEGINNING_BYTES: Final = 2**16
 MAX_KEYS: Final = 2**16
 MAX_KEY_BYTES: Final = 2**16 - 1
 MAX_ITEMS: Final = 2**21  # chosen: of a list; the longest are a tokenizer's, and published ones have half a million
@@ -82,6 +83,20 @@ def read_header(file: Path) -> Header:
         raise ModelError(f"{file} can't be read: {error.strerror}") from None
 
 
+def read_beginning(file: Path) -> dict[str, Value]:
+    """Read the settings before the first list, which tell the kind of model: a matter of a millisecond.
+
+    Raises `ModelError` if it is no GGUF file.
+    """
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(BEGINNING_BYTES)
+        _check_kind(data, file)
+        return _Reader(file, data, file.stat().st_size).beginning()
+    except OSError as error:
+        raise ModelError(f"{file} can't be read: {error.strerror}") from None
+
+
 def one_value(metadata: Mapping[str, Value], key: str, file: Path) -> bool | int | float | str | None:
     """Return a setting that is no list, None where there is none. Raises `ModelError`."""
     value = metadata.get(key)
@@ -132,6 +147,20 @@ class _Reader:
         described = [self._tensor() for _ in range(num_tensors)]
         start = -(-self._at // (alignment := self._alignment(metadata))) * alignment
         return Header(metadata=metadata, tensors=locate(self._file, described, start, alignment, self._size))
+
+    def beginning(self) -> dict[str, Value]:
+        """Return the settings before the first list or the end of what was read."""
+        metadata: dict[str, Value] = {}
+        try:
+            self._u64()
+            for _ in range(min(self._u64(), MAX_KEYS)):
+                key, kind = self._text(MAX_KEY_BYTES, "a setting's name", least=1), self._u32()
+                if kind == LIST:
+                    break
+                metadata[key] = self._text(MAX_KEY_BYTES, key) if kind == STRING else self._number(kind, key)
+        except _EndError:
+            pass
+        return metadata
 
     def _alignment(self, metadata: Mapping[str, Value]) -> int:
         alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)

@@ -67,6 +67,11 @@ class ModelSet:
         parallel = self.parallel.model if self.parallel else None
         return tuple(model for model in (self.target, self.draft, parallel) if model is not None)
 
+    @property
+    def num_code_weights(self) -> int:
+        """The target's number of weights; 0 if it doesn't fill in the middle, as a code model does."""
+        return self.target.num_parameters if self.layout.template is not None else 0
+
     def encode(self, text: str) -> list[int]:
         """Return token ids of plain text; a special token's name in it is text like any other."""
         return encode(self.tokenizer, text)
