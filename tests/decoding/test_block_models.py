@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import gguf
@@ -105,10 +106,10 @@ def make(mixture: dict[str, str], seed: int = 0) -> Pair:
     ]
     embedding = matrix(WIDTH, embedding=VOCABULARY)
     stored = StoredWeights(
-        embedding=embedding,
+        tables=[embedding, matrix(WIDTH, head=VOCABULARY)] if kind("head") else [embedding],
         layers=layers,
         norm=floats(WIDTH, around=1),
-        head=matrix(WIDTH, head=VOCABULARY) if kind("head") else embedding,
+        is_tied=not kind("head"),
         rotary=rotary_table(SHAPE.max_len + 128, 10_000.0 ** -(torch.arange(0, HEAD_DIM, 2) / HEAD_DIM)),
     )
     wide = [
@@ -123,7 +124,7 @@ def make(mixture: dict[str, str], seed: int = 0) -> Pair:
         embedding=exact_embedding,
         layers=wide,
         norm=stored.norm,
-        head=exact_embedding if stored.is_tied else widened(stored.head),
+        head=exact_embedding if stored.is_tied else widened([*stored.tables][1]),
         rotary=stored.rotary,
     )
     return Pair(stored, exact)
@@ -174,7 +175,7 @@ def _dense(exact: Weights, stored: StoredWeights) -> list[Tensor]:
     layers = [(wide, layer, name) for wide, layer in zip(exact.layers, stored.layers, strict=True)
               for name in ("qkv", "out", "gate_up", "down")]  # fmt: skip
     found = [getattr(wide, name) for wide, layer, name in layers if isinstance(getattr(layer, name), Tensor)]
-    return [*found, *([exact.head] if isinstance(stored.head, Tensor) else [])]
+    return [*found, *([exact.head] if isinstance([*stored.tables][-1], Tensor) else [])]
 
 
 def _rounded(x: Tensor) -> Tensor:
@@ -256,11 +257,28 @@ def test_layers_are_asked_for_once_and_one_by_one(tokens: list[int]) -> None:
     pair = make(Q4_K_M)
     wanted = load(pair.stored).step(tokens[:4], load(pair.stored).new_cache()).clone()
     once = StoredWeights(
-        embedding=pair.stored.embedding, layers=iter(pair.stored.layers), norm=pair.stored.norm,
-        head=pair.stored.head, rotary=pair.stored.rotary,
+        tables=iter(pair.stored.tables), layers=iter(pair.stored.layers), norm=pair.stored.norm,
+        rotary=pair.stored.rotary, is_tied=pair.stored.is_tied,
     )  # fmt: skip
     model = load(once)
     assert torch.equal(model.step(tokens[:4], model.new_cache()), wanted)
+
+
+def test_a_table_is_let_go_before_the_next_is_read() -> None:
+    stored = make(Q4_K_M).stored
+    seen = []
+
+    def tables() -> Iterator[Matrix]:
+        for table in stored.tables:
+            assert not isinstance(table, Tensor)
+            rows = table[0].rows.copy()
+            seen.append(weakref.ref(rows))
+            yield (replace(table[0], rows=rows),)
+            del rows
+            assert seen[-1]() is None
+
+    load(replace(stored, tables=tables()))
+    assert len(seen) == 2
 
 
 def test_what_the_kernels_can_not_multiply_with_is_known_before() -> None:

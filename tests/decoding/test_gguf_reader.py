@@ -16,6 +16,7 @@ from decoding.errors import ModelError
 from decoding.models.gguf import reader
 from decoding.models.gguf.blocks import widen
 from decoding.models.gguf.reader import read_header
+from decoding.models.gguf.room import LARGEST, Room
 from decoding.models.gguf.split_files import read_model
 from decoding.models.gguf.tensor_types import TYPES
 from tests.gguf_files import NUMBERS, Gguf, Stored, floats, random_tensor, text, value
@@ -229,3 +230,15 @@ def test_incomplete_or_mixed_up_splits_are_refused(tmp_path: Path) -> None:
     files = split(tmp_path, 2, **{"split.count": 70_000})
     with pytest.raises(ModelError, match="up to 1024"):
         read_model(files[0])
+
+
+def test_memory_is_lent_again_when_all_is_given_back() -> None:
+    room = Room()
+    first = [room.take(size) for size in (100, 1, 3000)]
+    for number, piece in enumerate(first):
+        piece[:] = number
+    assert [set(piece.tolist()) for piece in first] == [{0}, {1}, {2}], "pieces share bytes"
+    room.clear()
+    again = room.take(2000)
+    assert any(np.shares_memory(again, piece) for piece in first)
+    assert not np.shares_memory(room.take(LARGEST + 1), again)

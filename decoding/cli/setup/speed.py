@@ -125,7 +125,7 @@ def _in_blocks(shape: Shape, rotary: Tensor) -> StoredWeights:
     ones = torch.ones(shape.width)
     head = (draw(shape.vocabulary, shape.width),)
     layers = (layer() for _ in range(shape.layers))
-    return StoredWeights(embedding=head, layers=layers, norm=ones, head=head, rotary=rotary)
+    return StoredWeights(tables=[head], layers=layers, norm=ones, rotary=rotary, is_tied=True)
 
 
 def _dense(shape: Shape, rotary: Tensor, device: torch.device, dtype: torch.dtype) -> Weights:

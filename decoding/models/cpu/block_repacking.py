@@ -27,7 +27,7 @@ from decoding.models.cpu.quantized_rows import GROUP
 
 Bytes = npt.NDArray[np.uint8]
 
-_LOW = 0x0F0F0F0F
+_LOW = 0x0F0F0F0F0F0F0F0F
 _EXPONENT = 0x7C00  # of a half: all ones if it is not finite
 
 
@@ -134,7 +134,6 @@ def _repack(
     step,
 ):  # fmt: skip
     """Write panels `first` to `first + run`, then `step` panels on as many; tell whether all scales are finite."""
-    words = np.zeros(STEPS, np.int64)
     groups = inputs // GROUP
     num_blocks = groups // span_groups
     group_bytes, halves = LINE_BYTES * bits, span_bytes - num_halves * 2 * PANEL
@@ -152,25 +151,29 @@ def _repack(
                 if num_halves == 2:
                     write_short(span + halves + 2 * PANEL + 2 * lane, offset)
                 for group in range(span_groups):
-                    unpack_group(layout, bits, num_halves, block, group, words)
-                    _write_values(bits, words, target + group * group_bytes + lane * STEP)
+                    pairs = unpack_group(layout, bits, num_halves, block, group)
+                    _write_values(bits, pairs, target + group * group_bytes + lane * STEP)
     return is_finite
 
 
 @compiled
-def _write_values(bits, words, target):
-    """Write eight words of a lane to a group's lines."""
+def _write_values(bits, pairs, target):
+    """Write four pairs of words of a lane to a group's lines."""
+    a, b, c, d = pairs
     if bits == 8:
-        for step in range(STEPS):
-            write_word(target + step * LINE_BYTES, words[step])
+        for step, pair in enumerate((a, b, c, d)):
+            write_word(target + 2 * step * LINE_BYTES, pair)
+            write_word(target + (2 * step + 1) * LINE_BYTES, pair >> 32)
         return
-    for line in range(STEPS // 2):
-        write_word(target + line * LINE_BYTES, words[2 * line] & _LOW | (words[2 * line + 1] & _LOW) << 4)
-    width = bits - 4
-    for line in range(width):
-        word = 0
-        for place in range(STEPS // width):
-            word |= (
-                words[line * (STEPS // width) + place] >> 4 & (3 if width == 2 else 1) * 0x01010101
-            ) << width * place
-        write_word(target + (STEPS // 2 + line) * LINE_BYTES, word)
+    for line, pair in enumerate((a, b, c, d)):
+        low = pair & _LOW
+        write_word(target + line * LINE_BYTES, low | low >> 28)
+    above = target + STEPS // 2 * LINE_BYTES
+    a, b, c, d = a >> 4 & _LOW, b >> 4 & _LOW, c >> 4 & _LOW, d >> 4 & _LOW
+    if bits == 5:
+        fifths = a | b << 2 | c << 4 | d << 6
+        write_word(above, fifths | fifths >> 31)
+    if bits == 6:
+        first, second = a | b << 4, c | d << 4
+        write_word(above, first | first >> 30)
+        write_word(above + LINE_BYTES, second | second >> 30)

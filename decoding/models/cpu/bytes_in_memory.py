@@ -1,4 +1,4 @@
-"""Reads and writes whole numbers of one, two and four bytes by address, for compiled code; all are without a sign."""
+"""Reads and writes whole numbers of one to eight bytes by address, for compiled code; but for eight, without a sign."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from decoding.models.cpu.simd import INT8, INT16, INT32, INT64, at, load
 def _reader(kind: ir.Type) -> Any:
     def read(_typing: Any, address: Any) -> Any:
         def codegen(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> ir.Value:
-            return builder.zext(load(builder, arguments[0], INT64(0), kind), INT64)
+            value = load(builder, arguments[0], INT64(0), kind)
+            return value if kind == INT64 else builder.zext(value, INT64)
 
         return types.intp(types.intp), codegen
 
@@ -33,5 +34,5 @@ def _writer(kind: ir.Type) -> Any:
     return intrinsic(write)
 
 
-read_byte, read_short, read_word = (_reader(kind) for kind in (INT8, INT16, INT32))
+read_byte, read_short, read_word, read_long = (_reader(kind) for kind in (INT8, INT16, INT32, INT64))
 write_byte, write_short, write_word = (_writer(kind) for kind in (INT8, INT16, INT32))

@@ -95,12 +95,12 @@ def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Pa
     """
     packing = _Packing(is_int8=quantize == "int8", threads=threads)
     memory = packing.memory
-    head = packing.matrix(weights.head, None)
-    packing.take_form()  # all layers share the head
+    head, embedded, dtype = packing.tables(weights)
+    packing.take_form()  # all layers share the tables
     job = {
         job_layout.ROTARY: memory.hold(torch.view_as_real(weights.rotary).numpy()).ctypes.data,
         job_layout.FINAL_NORM: memory.floats(weights.norm),
-        **packing.embedding(weights, head),
+        **embedded,
     }
     packing.num_parameters += weights.norm.numel()
     widest = 0
@@ -116,7 +116,7 @@ def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Pa
         widest,
         packing.deepest,
         memory,
-        weights.embedding.dtype if isinstance(weights.embedding, Tensor) else torch.float32,
+        dtype,
         packing.num_parameters,
         frozenset(packing.kinds),
         forms,
@@ -134,28 +134,43 @@ class _Packing:
         self._last_panels: Sequence[Panels] = ()
         self._form: list[int] = []
 
-    def embedding(self, weights: Weights | StoredWeights, head: Table) -> dict[int, int]:
-        """Columns of the job: embeddings lie where the head does, if the two are one and not rounded; after `head`."""
-        embedding, is_tied = weights.embedding, weights.is_tied
-        if not is_tied:
-            self.num_parameters += prod(shape_of(embedding))
-        if not isinstance(embedding, Tensor):
-            panels = (
-                self._last_panels[0] if is_tied else pack_runs([embedding], self.memory.hold, self._threads).panels[0]
-            )
-            return {
-                job_layout.EMBEDDING: panels.values.ctypes.data,
-                job_layout.EMBEDDING_SCALES: panels.scales.ctypes.data,
-                job_layout.EMBEDDING_KIND: panels.kind,
-            }
-        if is_tied and not self._is_int8:
-            where, kind, lanes = head[job_layout.ADDRESS], head[job_layout.KIND], LANES
-        else:
-            where, kind, lanes = self.memory.hold(_stored(embedding)).ctypes.data, _kind(embedding.dtype), 1
+    def tables(self, weights: Weights | StoredWeights) -> tuple[Table, dict[int, int], torch.dtype]:
+        """Pack embedding and head; return the row that describes the head, the embedding's columns, and its dtype.
+
+        None of the two is held while the next is read.
+        """
+        stored = [weights.embedding, weights.head] if isinstance(weights, Weights) else weights.tables
+        tables = iter(stored)
+        if weights.is_tied:
+            return self._tied_tables(next(tables))
+        columns, dtype = self._embedding(next(tables))
+        return self.matrix(next(tables), None), columns, dtype
+
+    def _tied_tables(self, table: Matrix) -> tuple[Table, dict[int, int], torch.dtype]:
+        """Embeddings lie where the head does, if it isn't rounded."""
+        row = self.matrix(table, None)
+        if not isinstance(table, Tensor):
+            return row, _in_panels(self._last_panels[0]), torch.float32
+        if self._is_int8:
+            return row, self._in_rows(table), table.dtype
+        columns = {
+            job_layout.EMBEDDING: int(row[job_layout.ADDRESS]),
+            job_layout.EMBEDDING_KIND: int(row[job_layout.KIND]),
+            job_layout.EMBEDDING_LANES: LANES,
+        }
+        return row, columns, table.dtype
+
+    def _embedding(self, table: Matrix) -> tuple[dict[int, int], torch.dtype]:
+        self.num_parameters += prod(shape_of(table))
+        if isinstance(table, Tensor):
+            return self._in_rows(table), table.dtype
+        return _in_panels(pack_runs([table], self.memory.hold, self._threads).panels[0]), torch.float32
+
+    def _in_rows(self, table: Tensor) -> dict[int, int]:
         return {
-            job_layout.EMBEDDING: where,
-            job_layout.EMBEDDING_KIND: kind,
-            job_layout.EMBEDDING_LANES: lanes,
+            job_layout.EMBEDDING: self.memory.hold(_stored(table)).ctypes.data,
+            job_layout.EMBEDDING_KIND: _kind(table.dtype),
+            job_layout.EMBEDDING_LANES: 1,
         }
 
     def take_form(self) -> Form:
@@ -235,6 +250,14 @@ class _Packing:
         row[job_layout.KIND] = kind
         self.kinds.add(kind)
         self._form.append(kind)
+
+
+def _in_panels(panels: Panels) -> dict[int, int]:
+    return {
+        job_layout.EMBEDDING: panels.values.ctypes.data,
+        job_layout.EMBEDDING_SCALES: panels.scales.ctypes.data,
+        job_layout.EMBEDDING_KIND: panels.kind,
+    }
 
 
 def up(size: int, unit: int) -> int:

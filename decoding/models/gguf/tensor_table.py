@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from decoding.errors import ModelError
+from decoding.models.gguf.room import Room
 from decoding.models.gguf.tensor_types import OTHER_TYPES, TYPES, TensorType
 
 MAX_WEIGHTS: Final = 2**40  # chosen: the bound of one tensor, below which a file's numbers may be multiplied
@@ -50,16 +51,22 @@ class StoredTensor:
         """The bytes of the tensor in its file."""
         return self.num_rows * self.row_bytes
 
-    def read(self) -> NDArray[np.uint8]:
-        """Read (rows, bytes of a row), with the rows of a head in Hugging Face's order. Raises `ModelError`.
+    def read(self, room: Room | None = None) -> NDArray[np.uint8]:
+        """Read (rows, bytes of a row), with the rows of a head in Hugging Face's order, to `room` if there is one.
 
         The file is read and not mapped: touching the map of a file that was cut meanwhile would end the process.
+        Raises `ModelError`.
         """
+        data = np.empty(self.num_bytes, np.uint8) if room is None else room.take(self.num_bytes)
+        num_read = 0
         try:
-            data = np.fromfile(self.file, np.uint8, count=self.num_bytes, offset=self.offset)
+            with self.file.open("rb", buffering=0) as stream:
+                stream.seek(self.offset)
+                while num_read < self.num_bytes and (more := stream.readinto(data.data[num_read:])):
+                    num_read += more
         except OSError as error:
             raise ModelError(f"{self.file} can't be read: {error.strerror}") from None
-        if len(data) < self.num_bytes:
+        if num_read < self.num_bytes:
             raise ModelError(f"{self.file} was cut while it was read: load it again")
         rows = data.reshape(self.num_rows, self.row_bytes)
         if not self.head_size:

@@ -41,25 +41,26 @@ def read_layer(tensors: Tensors, number: int, sizes: DecoderSizes) -> Layer:
 def read_stored(
     tensors: Tensors, sizes: DecoderSizes, vocabulary: int, rotary: Tensor, can_pack: CanPack
 ) -> StoredWeights:
-    """Read weights as blocks where the file has blocks that the kernels can multiply with; layers are read later."""
+    """Read weights as blocks where the file has blocks that the kernels can multiply with; tables and layers later."""
 
     def table(name: str) -> Matrix:
+        tensors.reuse_memory()
         blocks = tensors.blocks(name)
         if blocks is not None and can_pack([blocks]):
             return (replace(blocks, rows=blocks.rows[:vocabulary]),)
         return tensors.take(name)[:vocabulary]
 
-    embedding = table(EMBEDDING)
     return StoredWeights(
-        embedding=embedding,
+        tables=map(table, [EMBEDDING] if sizes.is_tied else [EMBEDDING, HEAD]),
         layers=(_read_stored_layer(tensors, number, sizes, can_pack) for number in range(sizes.layers)),
         norm=tensors.take(NORM),
-        head=embedding if sizes.is_tied else table(HEAD),
         rotary=rotary,
+        is_tied=sizes.is_tied,
     )
 
 
 def _read_stored_layer(tensors: Tensors, number: int, sizes: DecoderSizes, can_pack: CanPack) -> StoredLayer:
+    tensors.reuse_memory()
     reader = _Reader(tensors, number, sizes)
 
     def matrix(*kinds: str) -> Matrix:

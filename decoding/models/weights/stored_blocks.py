@@ -72,18 +72,14 @@ class StoredLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredWeights:
-    """All weights, as in `torch/decoder.py`. Embedding and head may be one object.
+    """All weights, as in `torch/decoder.py`.
 
-    Layers may be read from the file as they are asked for, once, so that blocks and their copy are never all in memory.
+    Tables and layers may be read from the file as they are asked for, once and in order: the tables first, and each is
+    valid until the next is asked for, so that blocks and their copy are never all in memory.
     """
 
-    embedding: Matrix  # one part, if blocks
+    tables: Iterable[Matrix]  # the embedding, of one part if it is blocks, and the head unless it is the same
     layers: Iterable[StoredLayer]
     norm: Tensor
-    head: Matrix
     rotary: Tensor
-
-    @property
-    def is_tied(self) -> bool:
-        """Whether embedding and head are one."""
-        return self.head is self.embedding
+    is_tied: bool

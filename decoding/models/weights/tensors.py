@@ -17,6 +17,7 @@ from torch import Tensor
 from decoding.errors import ModelError
 from decoding.models.folder.safetensors_headers import Entry
 from decoding.models.gguf.blocks import widen
+from decoding.models.gguf.room import Room
 from decoding.models.gguf.tensor_table import StoredTensor
 from decoding.models.weights.int8_files import FACTORS, restore_rows
 from decoding.models.weights.stored_blocks import BlockRows, has_finite_scales
@@ -44,6 +45,7 @@ class Tensors:
         check(entries, schema, folder)
         self._entries, self._schema = entries, schema
         self._device, self._dtype = device, dtype
+        self._room = Room()
 
     @property
     def names(self) -> list[str]:
@@ -72,15 +74,22 @@ class Tensors:
             raise ModelError(f"{file}: tensor {name} holds numbers that are not finite, so the weights are damaged")
         return tensor
 
+    def reuse_memory(self) -> None:
+        """Let the next blocks be read to where the last ones are: the system takes longer to give memory than to copy.
+
+        Blocks that were read are not valid any more.
+        """
+        self._room.clear()
+
     def blocks(self, name: str) -> BlockRows | None:
         """Read a matrix of the schema as its GGUF file stores it; return None if it has no blocks.
 
-        Raises `ModelError` if the blocks hold no proper numbers.
+        The result is valid until `reuse_memory`. Raises `ModelError` if the blocks hold no proper numbers.
         """
         stored = self._entries[name].stored
         if stored is None or stored.kind.num_weights == 1:
             return None
-        matrix = BlockRows(type_name=stored.kind.name, inputs=stored.shape[-1], rows=stored.read())
+        matrix = BlockRows(type_name=stored.kind.name, inputs=stored.shape[-1], rows=stored.read(self._room))
         if not has_finite_scales(matrix, stored.kind.num_bytes):
             raise ModelError(
                 f"{stored.file}: tensor {name} holds numbers that are not finite, so the weights are damaged"
