@@ -14,15 +14,17 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from numba.core import caching
+from torch import Tensor
 
 from decoding.config import EngineConfig
 from decoding.models.cpu import compiling
 from decoding.models.cpu.compiling import tidy
 from decoding.models.cpu.decoder import PREFILL_WIDTH, STEP_WIDTH, CpuDecoder
-from decoding.models.cpu.simd import HAS_PAIRS
+from decoding.models.cpu.simd import FLOAT32, HAS_PAIRS
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.language_model import Cache, LanguageModel
 from decoding.models.loading.decoder_loading import load_decoder
+from decoding.models.torch import attention, row_placement
 from decoding.models.torch.decoder import Decoder
 from tests.tiny_models import FAMILIES, make_model
 
@@ -78,6 +80,7 @@ def test_logits_are_those_of_torch(
     if is_rounded:
         linear = F.linear
         monkeypatch.setattr(F, "linear", lambda x, *rest: linear(x.bfloat16().float(), *rest))
+        _round_attention(monkeypatch)
     exact_cache = read(exact, tokens[:192], [64])
     cache = read(model, tokens[:192], [PREFILL_WIDTH])
     expected, ours = exact.step(tokens[192:200], exact_cache), model.step(tokens[192:200], cache)
@@ -99,6 +102,37 @@ def test_without_dot_products_of_pairs_nothing_is_rounded(
     expected = exact.step(tokens[:8], exact.new_cache())
     ours = model.step(tokens[:8], model.new_cache())
     torch.testing.assert_close(ours, expected, rtol=2e-4, atol=2e-4 * float(expected.abs().max()))
+
+
+def _round_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch round queries that are scaled, keys, values and shares to bfloat16."""
+    attend, by_block = attention.attend, attention._by_block
+
+    def attending(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+        return attend(query * scale, keys, values, mask, 1.0)
+
+    monkeypatch.setattr(row_placement, "attend", attending)
+    monkeypatch.setattr(attention, "_by_block", lambda *both: by_block(*(x.bfloat16().float() for x in both)))
+
+
+@pytest.mark.parametrize("form", [{"dtype": torch.bfloat16}, {"quantize": "int8"}], ids=str)
+def test_keys_and_values_take_half_the_memory_where_weights_are_rounded(
+    folders: dict[str, Path], form: dict[str, object]
+) -> None:
+    exact = load(folders["llama"]).new_cache()
+    rounded = load(folders["llama"], **form).new_cache()  # type: ignore[arg-type]
+    assert rounded.num_bytes * (2 if HAS_PAIRS else 1) == exact.num_bytes
+
+
+@pytest.mark.skipif(not HAS_PAIRS, reason="this processor keeps float32")
+def test_rounded_keys_and_values_change_answers_little(folders: dict[str, Path], tokens: list[int]) -> None:
+    model = load(folders["qwen2"], quantize="int8")
+    assert isinstance(model, CpuDecoder)
+    packed = replace(model._packed, cache_kind=FLOAT32, kinds=model._packed.kinds | {FLOAT32})
+    exact = CpuDecoder(model.shape, packed, threads=1)
+    expected = exact.step(tokens[192:200], read(exact, tokens[:192], [64]))
+    error = (model.step(tokens[192:200], read(model, tokens[:192], [64])) - expected).norm() / expected.norm()
+    assert 0 < error < 0.03
 
 
 def _in_float32(model: Decoder) -> Decoder:

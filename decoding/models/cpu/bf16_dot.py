@@ -11,6 +11,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from decoding.models.cpu.bytes_in_memory import read_word
+from decoding.models.cpu.compiling import compiled
 from decoding.models.cpu.simd import FLOAT, HAS_PAIRS, INT16, INT32, INT64, LANES, Loop, load, store, vector_of
 
 
@@ -54,6 +56,15 @@ def round_to_pairs(_typing, x, num_vectors, out):
         return context.get_dummy_value()
 
     return types.void(*[types.intp] * 3), codegen
+
+
+@compiled
+def read_rounded(address):
+    """Return the bits of the float32 at an address rounded to bfloat16, halves to even."""
+    bits = read_word(address)
+    if bits & 0x7FFFFFFF > 0x7F800000:
+        return bits >> 16 | 0x40  # still not a number
+    return bits + 0x7FFF + (bits >> 16 & 1) >> 16
 
 
 def _halves(builder: ir.IRBuilder, vector: ir.Value) -> list[ir.Value]:

@@ -20,7 +20,7 @@ from decoding.kv_cache import KVCache
 from decoding.models.cpu import job_layout, matmul, quantized_matmul
 from decoding.models.cpu.packing import Memory, Packed, pack, up
 from decoding.models.cpu.quantized_forms import FORMS
-from decoding.models.cpu.simd import FLOAT32, LANES, MAX_ROWS
+from decoding.models.cpu.simd import LANES, MAX_ROWS, PAIRS
 from decoding.models.cpu.thread_team import Table, ThreadTeam, give_way_address
 from decoding.models.language_model import Capabilities
 from decoding.models.torch.decoder import Shape, Weights
@@ -31,14 +31,17 @@ PREFILL_WIDTH = 64
 
 
 class Slots:
-    """The keys and values of one sequence in float32. The system gives memory to pages only when they are written."""
+    """The keys and values of one sequence. The system gives memory to pages only when they are written."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, kind: int) -> None:
+        """`kind` is float32 or pairs of bfloat16."""
         self.capacity = up(shape.max_len, job_layout.SLOTS)
         stores = (shape.layers, shape.kv_heads, self.capacity)
-        # Keys lie in blocks of 64 slots, in which the same dimension of all slots is side by side.
-        self.keys = np.zeros((*stores, shape.head_dim), np.float32)
-        self.values = np.zeros((*stores, up(shape.head_dim, LANES)), np.float32)
+        stored = np.int16 if kind == PAIRS else np.float32
+        # Keys lie in blocks of 64 slots, in which the same dimension of all slots is side by side: one, or a pair.
+        # Values lie slot by slot, or panel by panel in pairs of slots.
+        self.keys = np.zeros((*stores, shape.head_dim), stored)
+        self.values = np.zeros((*stores, up(shape.head_dim, LANES)), stored)
         self.addresses = self.keys.ctypes.data, self.values.ctypes.data
 
     @property
@@ -89,7 +92,7 @@ class CpuDecoder:
 
     def new_cache(self) -> KVCache[Slots]:
         """Make an empty cache for one sequence."""
-        slots = Slots(self.shape)
+        slots = Slots(self.shape, self._packed.cache_kind)
         return KVCache(slots, capacity=slots.capacity)
 
     def step(self, token_ids: Sequence[int], cache: KVCache[Slots]) -> Tensor:
@@ -185,7 +188,8 @@ class CpuDecoder:
             job_layout.LOGITS: self._logits.ctypes.data,
             job_layout.COUNTERS: self._counters.ctypes.data,
             job_layout.GIVE_WAY: give_way_address(),
-            job_layout.MULTIPLY + FLOAT32: matmul.multiply_address(FLOAT32),
+            job_layout.CACHE_KIND: self._packed.cache_kind,
+            job_layout.THREADS: self._threads,
             **{job_layout.MULTIPLY + kind: _multiply_address(kind) for kind in self._packed.kinds},
         }.items():
             job[column] = value
@@ -198,7 +202,7 @@ class CpuDecoder:
         rounded = np.zeros((PREFILL_WIDTH, up(self._packed.deepest, LANES)), np.int16)
         mine[job_layout.ROUNDED] = memory.hold(rounded).ctypes.data
         mine[job_layout.SCORES] = memory.zeros(MAX_ROWS, up(shape.max_len, job_layout.SLOTS)).ctypes.data
-        mine[job_layout.QUERIES] = memory.zeros(MAX_ROWS, shape.head_dim).ctypes.data
+        mine[job_layout.QUERIES] = memory.zeros(MAX_ROWS, up(shape.head_dim, LANES)).ctypes.data
         tile = max(PREFILL_WIDTH * job_layout.TILE_PANELS * LANES, MAX_ROWS * up(shape.head_dim, LANES))
         mine[job_layout.TILE] = memory.zeros(tile).ctypes.data
         return mine

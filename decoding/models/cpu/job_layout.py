@@ -23,7 +23,8 @@ NUM_ROWS, START, NUM_LAYERS, WIDTH, HEADS, KV_HEADS, HEAD_DIM, CAPACITY, NUM_LOG
 TOKENS, KEYS, VALUES, ROTARY, FINAL_NORM, HIDDEN, BUFFER, MIXED, LOGITS, COUNTERS, GIVE_WAY = range(10, 21)
 # The place of a token's embedding: panel by panel in the head's matrix where the two are tied, else row by row.
 EMBEDDING, EMBEDDING_KIND, EMBEDDING_LANES, EMBEDDING_SCALES = range(21, 25)
-MULTIPLY = 25  # and on: the function for each kind of weights
+CACHE_KIND, THREADS = 25, 26  # how keys and values are stored: float32 or pairs
+MULTIPLY = 27  # and on: the function for each kind of weights
 JOB = MULTIPLY + NUM_KINDS
 # The scratch memory of each thread.
 NORMED, ROUNDED, SCORES, QUERIES, TILE, THREAD = range(6)
@@ -37,4 +38,3 @@ SPINS: Final = 200  # chosen: a thread looks so often at a counter before it let
 PHASES: Final = 6  # a layer has so many phases
 MAX_TASKS: Final = 64  # chosen: about so many tasks a phase
 TILE_PANELS: Final = 8  # chosen: a task whose result goes on from a thread's own memory has so many panels
-MANY_QUERIES: Final = 64  # chosen: from so many queries on, attention takes larger tiles

@@ -18,7 +18,7 @@ from torch import Tensor
 from decoding.models.cpu import job_layout
 from decoding.models.cpu.block_packing import alternating, pack_runs
 from decoding.models.cpu.block_repacking import Panels
-from decoding.models.cpu.quantized_forms import BLOCKS
+from decoding.models.cpu.quantized_forms import BLOCKS, FORMS
 from decoding.models.cpu.simd import AT_ONCE, BFLOAT16, FLOAT32, HAS_PAIRS, INT_8, LANES, PAIRS
 from decoding.models.cpu.thread_team import Table
 from decoding.models.torch.decoder import Layer, Weights
@@ -67,7 +67,8 @@ class Packed:
     memory: Memory
     dtype: torch.dtype
     num_parameters: int
-    kinds: frozenset[int]  # how matrices are stored
+    kinds: frozenset[int]  # how matrices are stored, and keys and values
+    cache_kind: int  # how keys and values are stored
     forms: Sequence[Form]  # (L,)
 
     def with_layers(self, kept: Sequence[int]) -> Packed:
@@ -109,6 +110,8 @@ def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Pa
         layers.append(packing.layer(layer))
         forms.append(packing.take_form())
         widest = max(widest, shape_of(layer.gate_up)[0])
+    # Where weights are rounded, keys and values are, too.
+    cache_kind = PAIRS if HAS_PAIRS and packing.kinds & {PAIRS, INT_8, *FORMS} else FLOAT32
     return Packed(
         np.stack(layers),
         head,
@@ -118,7 +121,8 @@ def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Pa
         memory,
         dtype,
         packing.num_parameters,
-        frozenset(packing.kinds),
+        frozenset({*packing.kinds, cache_kind}),
+        cache_kind,
         forms,
     )
 
