@@ -149,7 +149,8 @@ class RealOutcome:
                 accepted[name] += counts.accepted
         return MethodFigures(
             method=method,
-            tokens=sum(part.tokens for part in stats),
+            # The token by which the model ends an answer takes a step, too.
+            tokens=sum(part.tokens + (part.reason == "stop") for part in stats),
             steps=sum(part.steps for part in stats),
             seconds=sum(part.decode_ms for part in stats) / 1000,
             drafters={name: DrafterStats(drafted=drafted[name], accepted=accepted[name]) for name in drafted},

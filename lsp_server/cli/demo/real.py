@@ -26,7 +26,7 @@ from lsp_server.settings import Settings
 
 # `auto` goes first: on a GPU it has a drafter that remembers what the others wrote.
 METHODS: Final[tuple[Method, ...]] = (AUTO, PLAIN, "lookup", "draft")
-MEASURED_TOKENS: Final = 48
+MEASURED_TOKENS: Final = 40
 # So few tokens make the models read the prompt, and are all that is remembered of the answer before.
 SETTLING_TOKENS: Final = 2
 

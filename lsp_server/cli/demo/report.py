@@ -87,9 +87,14 @@ def write_scene(console: Console, shown: Shown) -> None:
     # The whole text is highlighted, so that strings that begin further up are known; then lines are cut out.
     text = source.highlight(before + ghost + after)
     text.stylize(GHOST_STYLE, len(before), len(before) + len(ghost))
+    lines = text.split("\n", allow_blank=True)
     first = max(0, before.count("\n") - LINES_BEFORE)
-    last = (before + ghost).count("\n") + LINES_AFTER
-    for number, line in enumerate(text.split("\n", allow_blank=True)[first : last + 1], start=first + 1):
+    last = min((before + ghost).count("\n") + LINES_AFTER, len(lines) - 1)
+    while not lines[first].plain.strip():
+        first += 1
+    while not lines[last].plain.strip():
+        last -= 1
+    for number, line in enumerate(lines[first : last + 1], start=first + 1):
         console.print(Text(f"{number:>5}  ", style="bright_black") + line, soft_wrap=True)
     console.print()
 
@@ -125,16 +130,17 @@ def _table(outcome: Outcome) -> Table:
 
 def write_head(console: Console, engine: Health, seconds: float) -> None:
     """Print which engine answers, and how long it took to start."""
-    console.print(
-        f"{engine.model} on {engine.device}, ready after {seconds:.1f} s and asked through the language server"
-    )
-    console.print("Ghost text is what the editor would show, with the time from the request to the answer.\n")
+    drafts = f"drafts by {engine.draft}; " if engine.draft else ""
+    console.print(engine.weights or engine.model, markup=False, soft_wrap=True)
+    console.print(f"{drafts}on {engine.device}, ready after {_as_time(1000 * seconds)}", markup=False, soft_wrap=True)
+    where = "is ghost text" if _has_styles(console) else f"stands between {' and '.join(GHOST_MARKS)}"
+    console.print(f"\nWhat an editor would show {where}, with the time that it took.\n")
 
 
 def write_figures(console: Console, outcome: RealOutcome) -> None:
     """Print the table of methods, and how long all took."""
     places = ", ".join(row.scene.file for row in outcome.measured)
-    console.print(f"Plain and speculative decoding of {len(outcome.measured)} of these prompts ({places}):")
+    console.print(f"{places}: the same prompts, decoded by each method:")
     table = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("method", no_wrap=True)
     for heading in ("tokens\na second", "times\nplain", "tokens\na step"):
@@ -154,7 +160,8 @@ def write_figures(console: Console, outcome: RealOutcome) -> None:
     console.print(table)
     for notice in outcome.notices:
         console.print(notice, markup=False)
-    console.print(f"The demo took {outcome.seconds:.0f} s. Its engine and language server have ended.")
+    console.print(f"The demo took {outcome.seconds:.0f} s. Its engine has ended, and no setting was changed.")
+    console.print("'tabcast setup' chooses a model for this machine, and for your editor.")
 
 
 def _shares(row: MethodFigures) -> str:

@@ -1,7 +1,5 @@
 //! The frames that a station sends: station number, kind, value, checksum.
 
-use std::fmt;
-
 #[derive(Debug, PartialEq)]
 pub struct Frame {
     pub station: u8,
@@ -14,18 +12,6 @@ pub enum FrameError {
     TooShort(usize),
     WrongChecksum { expected: u8, found: u8 },
     UnknownKind(u8),
-}
-
-impl fmt::Display for FrameError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FrameError::TooShort(length) => write!(f, "a frame has 5 bytes, not {length}"),
-            FrameError::WrongChecksum { expected, found } => {
-                write!(f, "the checksum is {found:#04x} instead of {expected:#04x}")
-            }
-            FrameError::UnknownKind(kind) => write!(f, "there is no kind {kind}"),
-        }
-    }
 }
 
 /// Adds all bytes; the sum wraps around.
