@@ -42,7 +42,7 @@ def provide(names: Sequence[str], config: EngineConfig) -> list[dict[str, Any]]:
     if missing:
         _check_memory(wanted, config)
         listed = " and ".join(f"{model.name} ({as_size(model.num_bytes)})" for model in missing)
-        _tell(f"Fetching {listed} into {models_directory()}; the next time they are there.")
+        _tell(f"Fetching {listed}, once,\ninto {models_directory()}")
     for model in missing:
         pulled = fetch(model.name, None, ProgressLine(), tell_another_source)
         at_hand[model.name] = Provided(name=model.name, path=str(file_of(pulled)), found_as=model.name)

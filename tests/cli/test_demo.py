@@ -106,7 +106,7 @@ def test_the_real_demo_fits_into_a_narrow_terminal(
     environment["COLUMNS"] = "80"
     result = tabcast("demo", "--real", "--model", tiny_model, "--draft", "none", "--device", "cpu")
     assert "\x1b" not in result.stdout + result.stderr
-    table = result.stdout[result.stdout.index("Plain and speculative") :].splitlines()
+    table = result.stdout[result.stdout.index("places.py, sensor.go, frame.rs: ") :].splitlines()
     assert max(map(len, table)) <= 80
     assert [line.split()[0] for line in table if "yes" in line] == ["lookup", "draft", "auto"]
     assert "there is no draft model" in result.stdout
@@ -128,7 +128,8 @@ def test_without_models_and_network_the_real_demo_says_what_to_do(
 ) -> None:
     result = tabcast("demo", "--real")
     assert (result.returncode, result.stdout) == (5, "")
-    fetching, why, advice = result.stderr.splitlines()
+    fetching, place, why, advice = result.stderr.splitlines()
+    assert str(empty_home) in place
     assert "qwen2.5-coder-1.5b-q4 (1.1 GB) and qwen2.5-coder-0.5b-q4 (0.5 GB)" in fetching
     assert "HF_HUB_OFFLINE is set" in why
     assert "'tabcast demo' shows the shipped ones" in advice

@@ -88,7 +88,7 @@ def test_what_is_missing_is_fetched_once(
 ) -> None:
     assert main(["models", "provide", NAME, "--json"]) == 0
     told = capsys.readouterr()
-    assert f"Fetching {NAME} ({gguf.stat().st_size / 1e6:.1f} MB) into" in told.err
+    assert f"Fetching {NAME} ({gguf.stat().st_size / 1e6:.1f} MB), once,\ninto " in told.err
     (found,) = json.loads(told.out)
     assert Path(found["path"]).read_bytes() == gguf.read_bytes()
     assert provide() == (0, [found])
