@@ -65,6 +65,7 @@ OPTIONS: Final = {types.TEXT_DOCUMENT_INLINE_COMPLETION: types.InlineCompletionO
 READERS: Final = {
     types.TEXT_DOCUMENT_INLINE_COMPLETION: "inline_completion.read",
     types.TEXT_DOCUMENT_COMPLETION: "completion.read",
+    types.WORKSPACE_EXECUTE_COMMAND: "setup.read",
 }
 COMMANDS: Final = {
     "tabcast.server.why": "commands.why",
@@ -72,6 +73,7 @@ COMMANDS: Final = {
     "tabcast.server.toggle": "commands.toggle",
     "tabcast.server.restartEngine": "commands.restart_engine",
     "tabcast.server.selectModel": "commands.select_model",
+    "tabcast.server.setup": "setup.set_up",
     "tabcast.server.acceptWord": "commands.accept_word",
     "tabcast.server.acceptLine": "commands.accept_line",
     "tabcast.server.accepted": "commands.accepted",
@@ -84,7 +86,7 @@ class Front:
     def __init__(self, make_client: ClientFactory) -> None:
         self.server = WireServer("tabcast", VERSION, protocol_cls=WireProtocol, notebook_document_sync=NOTEBOOKS)
         self.server.protocol.on_change_not_understood = partial(self._notify, "lifecycle.change_not_understood")
-        self.server.protocol.on_cancelled = partial(self._notify, "inline_completion.cancelled")
+        self.server.protocol.on_cancelled = self._cancelled
         self._make_client = make_client
         self._options: object = None
         self._client: types.ClientInfo | None = None
@@ -181,6 +183,10 @@ class Front:
             _handler(name)(self.session, params)
         except Exception as error:
             logger.error("%s failed: %s", name, without_values(error))
+
+    def _cancelled(self, params: Any) -> None:
+        is_command = isinstance(params, types.ExecuteCommandParams)
+        self._notify("setup.cancelled" if is_command else "inline_completion.cancelled", params)
 
     def _read(self, name: str, request_id: int | str, params: Any) -> object:
         return _handler(name)(self.session, request_id, params)

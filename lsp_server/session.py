@@ -25,6 +25,7 @@ from lsp_server.documents.store import DocumentStore
 from lsp_server.documents.views import View, view_of
 from lsp_server.engine.supervisor import EngineSupervisor
 from lsp_server.log import without_values
+from lsp_server.model_setup import ModelSetup
 from lsp_server.request_log import Entry, RequestLog
 from lsp_server.rpc.protocol import WireServer
 from lsp_server.settings import Settings
@@ -57,6 +58,7 @@ class Session:
     pending: dict[tuple[str, str], PendingRequest] = field(default_factory=dict)
     notebooks: Notebooks = field(default_factory=Notebooks)
     request_log: RequestLog = field(default_factory=RequestLog)
+    model_setup: ModelSetup = field(default_factory=ModelSetup)
     shown_items: ShownItems = field(init=False)
     context: ContextGatherer = field(init=False)
     workspace_index: WorkspaceIndexing = field(init=False)
@@ -140,6 +142,7 @@ class Session:
         """Stop all background work and disconnect from the engine."""
         self.in_flight.forget()
         self.context.close()
+        await self.model_setup.close()
         await self.workspace_index.close()
         await self.engine.close()
 

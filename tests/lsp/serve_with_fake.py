@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoding.protocol import Health
-from lsp_server import server
+from lsp_server import model_setup, server
 
 if TYPE_CHECKING:
     from lsp_server.engine.client import EngineClient
@@ -29,6 +29,7 @@ def make_client(on_health: Callable[[Health], None], model: str = "") -> EngineC
 
 
 if __name__ == "__main__":
+    model_setup.PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("fake_setup.py")))
     if len(sys.argv) > 2:
         server.run_tcp("127.0.0.1", int(sys.argv[2]), make_client)
     else:

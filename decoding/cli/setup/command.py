@@ -133,7 +133,8 @@ def _use(chosen: Recommendation, path: Path, front_end: list[str], report: Repor
     fetch_all(model, report)
     values = values_for(model.name, model.draft) if is_new else {}
     with written(path, values) if is_new else nullcontext():
-        report.tell("progress", stage="write", done=1, total=1, message=f"written: {path}")
+        if is_new:
+            report.tell("progress", stage="write", done=1, total=1, message=f"written: {path}")
         report.tell("progress", stage="check", done=0, total=1, message="loading the model, and completing a line")
         try:
             found = check.complete_a_line(front_end)
