@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from decoding.cli.setup.candidates import CODE, Candidate
+from decoding.cli.setup.candidate import Candidate
+from decoding.cli.setup.candidates import CODE
 from decoding.cli.setup.recommend import Estimate, recommend
 from decoding.cli.setup.speed import SHAPE, measure
 from decoding.cli.setup.writing import undo, written

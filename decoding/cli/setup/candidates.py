@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from decoding.cli.choosing import recommended_draft
 from decoding.cli.fetching import quieten_the_hub
+from decoding.cli.setup.candidate import Candidate, Source
 from decoding.config import EngineConfig, model_folder
 from decoding.errors import ModelError, TabcastError
 from decoding.models.catalogue import CATALOGUE, KnownModel, known_model
@@ -29,32 +30,9 @@ from decoding.storage import hub
 from decoding.storage.pulled import pulled_models
 from decoding.text.prompt_layout import find_layout
 
-Source = Literal["disk", "pull", "bundled", "in use"]
 BUNDLED: Final = "bundled"
 # A family that was trained on code says so in its name; tokens for filling in the middle alone don't tell.
 CODE: Final = re.compile(r"cod(e|ing|ist)|starcoder|granite|mellum|refact|santacoder", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A model that could be used.
-
-    `name` is what `tabcast models use` takes and `title` what people call it. `step_bytes` are the weights that a step
-    reads, `num_parameters` counts those, and `in_blocks` tells whether they stay in the blocks of their file. `is_code`
-    is true if its names say that it was trained on code. `draft` is what drafts for it, or "none".
-    """
-
-    name: str
-    title: str
-    kind: str
-    source: Source
-    num_parameters: int
-    step_bytes: int
-    memory_bytes: int
-    in_blocks: bool
-    is_code: bool
-    download_bytes: int = 0
-    draft: str = NO_MODEL
 
 
 def gather(config: EngineConfig, *, is_all: bool = False) -> list[Candidate]:

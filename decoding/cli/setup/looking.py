@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from decoding.cli.fetching import fetch
-from decoding.cli.setup.candidates import BUNDLED, Candidate, bundled, gather, named, why_unfit
+from decoding.cli.setup.candidate import Candidate
+from decoding.cli.setup.candidates import BUNDLED, bundled, gather, named, why_unfit
 from decoding.cli.setup.machine import Machine
 from decoding.cli.setup.recommend import Estimate, Recommendation, for_named, recommend
 from decoding.cli.setup.report import Report

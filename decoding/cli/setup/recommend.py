@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from decoding.cli.setup.candidates import Candidate
+from decoding.cli.setup.candidate import Candidate
 from decoding.storage.pulled import as_size
 
 # chosen: a line of twelve tokens within a second, and the thousand tokens of a small file within ten.
