@@ -17,7 +17,7 @@ from decoding.bench import live_commands
 from decoding.bench.gpu_checks import command as gpu_checks
 from decoding.bench.harness import data, recorded_session
 from decoding.bench.report import report
-from decoding.bench.suites import decode_command, infilling, lookup, passes, replay
+from decoding.bench.suites import decode_command, infilling, lookup, passes, replay, same_file
 from decoding.bench.suites.suggestions import CONTEXTS, MAX_BLOCK_TOKENS, FrontEnd, Suggester
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
@@ -44,6 +44,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         _add(suites, "decode", decode_command.run, "the same greedy continuations by every method and by others")
     )
     passes.add_options(_add(suites, "passes", passes.run, "each kind of pass beside the time that its bytes take"))
+    same_file.add_options(
+        _add(suites, "llama-cpp", same_file.run, "our text and perplexity beside llama.cpp's, from one file")
+    )
     gpu_checks.add_options(_add(suites, "gpu-check", gpu_checks.run, "whether a GPU computes what it should"))
     suite = _add(suites, "replay", _replay, "what commits inserted, typed again: the keys that suggestions save")
     suite.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE", help="rows of eval/replay's form")
