@@ -85,6 +85,7 @@ WANTED = {
     "tekken": "I|'ll| x|1|2|3|4| THEY|'D|  \n\n| | foo|Bar|_baz|" + END,
 }
 SAME = {"llama3": "llama-bpe", "llama-v3": "llama-bpe", "glm4": "llama-bpe", "chatglm-bpe": "llama-bpe"}
+SAME |= {"dbrx": "llama-bpe", "stablelm2": "qwen2"}
 SAME |= {"refact": "starcoder", "smollm": "starcoder", "codeshell": "starcoder", "mellum": "gpt-2"}
 
 
@@ -230,6 +231,20 @@ def test_sentence_pieces_lose_no_byte_and_make_no_control_token() -> None:
         ids = ids_of(tokenizer, text)
         assert b"".join(of_ids[token_id] for token_id in ids).decode() == text.replace("▁", " ")
         assert not {1, 2} & set(ids)
+
+
+@pytest.mark.parametrize("sign", ["▁", " "])
+def test_indentation_is_one_token_where_the_family_has_runs_of_spaces(sign: str) -> None:
+    """Gemma's converter has written them in both ways."""
+    metadata, _, _ = sentence_pieces()
+    run = sign * 4
+    metadata["tokenizer.ggml.tokens"] = [*metadata["tokenizer.ggml.tokens"], run]
+    metadata["tokenizer.ggml.token_type"] = np.append(metadata["tokenizer.ggml.token_type"], np.int32(USER_DEFINED))
+    metadata["tokenizer.ggml.scores"] = np.append(metadata["tokenizer.ggml.scores"], np.float32(0))
+    tokenizer = built(metadata)
+    last = len(metadata["tokenizer.ggml.tokens"]) - 1
+    assert ids_of(tokenizer, "    x\n    y").count(last) == 2
+    assert token_bytes(tokenizer)[last] == b"    "
 
 
 @pytest.mark.parametrize(

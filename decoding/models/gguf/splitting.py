@@ -57,7 +57,7 @@ _DIGITS: Final[Part] = {"type": "Digits", "individual_digits": True}
 _GPT2: Final = Splitting(parts=(_byte_level(splits=True),))
 _STARCODER: Final = Splitting(parts=(_DIGITS, _byte_level(splits=True)))
 _LLAMA3: Final = Splitting(parts=(_split(THREE_DIGITS), _byte_level(splits=False)), takes_whole_words=True, begins=True)
-_GLM: Final = Splitting(parts=(_split(THREE_DIGITS), _byte_level(splits=False)))
+_THREE_DIGITS: Final = Splitting(parts=(_split(THREE_DIGITS), _byte_level(splits=False)))
 SPLITTINGS: Final[Mapping[str, Splitting]] = {
     "qwen2": Splitting(parts=(_split(ONE_DIGIT), _byte_level(splits=False)), normalizer={"type": "NFC"}),
     "llama-bpe": _LLAMA3,
@@ -71,7 +71,9 @@ SPLITTINGS: Final[Mapping[str, Splitting]] = {
     "gpt-2": _GPT2,
     "mellum": _GPT2,
     "seed-coder": Splitting(parts=(_split(SIGNS_ALONE), _byte_level(splits=False))),
-    "glm4": _GLM,
-    "chatglm-bpe": _GLM,
+    "glm4": _THREE_DIGITS,
+    "chatglm-bpe": _THREE_DIGITS,
+    "dbrx": _THREE_DIGITS,  # also Granite 4
+    "stablelm2": Splitting(parts=(_split(ONE_DIGIT), _byte_level(splits=False))),
     "tekken": Splitting(parts=(_split(BY_CASE), _byte_level(splits=False)), takes_whole_words=True, begins=True),
 }

@@ -60,6 +60,7 @@ def describe_tokenizer(metadata: Mapping[str, Value], file: Path) -> dict[str, A
         described = _byte_pairs(metadata, file, tokens, types, splitting)
         begins = splitting.begins
     elif kind == SPM_MODEL:
+        tokens = _with_spaces(tokens, types)
         described, begins = _sentence_pieces(metadata, file, tokens, types), True
     else:
         raise ModelError(f"{file}: a tokenizer of the kind {kind!r} is not read; {ADVICE}")
@@ -83,6 +84,14 @@ def _tokens(metadata: Mapping[str, Value], file: Path) -> tuple[list[str], Seque
     if not isinstance(types, np.ndarray) or types.dtype.kind not in "iu" or len(types) != len(tokens):
         raise ModelError(f"{file}: tokenizer.ggml.token_type must be a list of {len(tokens):,} numbers")
     return tokens, types.tolist()
+
+
+def _with_spaces(tokens: Sequence[str], types: Sequence[int]) -> list[str]:
+    """Write runs of spaces as such where they are matched in the text itself; older files of Gemma have `▁▁` there."""
+    return [
+        " " * len(token) if kind == TokenType.USER_DEFINED and len(token) > 1 and not token.strip(SPACE) else token
+        for token, kind in zip(tokens, types, strict=True)
+    ]
 
 
 def _vocabulary(tokens: Sequence[str], types: Sequence[int], file: Path) -> dict[str, int]:
