@@ -120,7 +120,7 @@ def show_model(name: str, config: EngineConfig) -> Row:
     reason = read.why_not_ours(config.context_tokens)
     computed_by = "our own forward pass"
     if reason:
-        computed_by = f"nothing here ({reason} in a GGUF file)" if read.is_file else f"transformers ({reason})"
+        computed_by = f"transformers ({reason})" if read.is_wrapped else f"nothing here ({reason} in a GGUF file)"
     return {
         "name": listed_as(folder) or name or "bundled",
         "called": f"{read.title}, {held_as(read, config, device, dtype)}",
@@ -137,7 +137,7 @@ def show_model(name: str, config: EngineConfig) -> Row:
         "computed_by": computed_by,
         "device": _describe_device(device),
         "memory": f"{needed / GIB:.2f} GiB needed" + ("" if free is None else f", {free / GIB:.1f} GiB free"),
-        "ok": (free is None or needed <= free) and not (reason and read.is_file),
+        "ok": (free is None or needed <= free) and not (reason and not read.is_wrapped),
     }
 
 

@@ -167,6 +167,22 @@ def test_padding_has_no_id() -> None:
     assert max(tokenizer.get_vocab(with_added_tokens=True).values()) == len(VOCABULARY) + len(ADDED) - 1
 
 
+def test_an_unused_id_in_the_middle_has_no_text_and_moves_no_other(tmp_path: Path) -> None:
+    plain = table("qwen2")
+    at = len(VOCABULARY)
+    names, kinds = plain["tokenizer.ggml.tokens"], plain["tokenizer.ggml.token_type"]
+    gap = {
+        "tokenizer.ggml.tokens": [*names[:at], "<unused0>", *names[at:]],
+        "tokenizer.ggml.token_type": np.insert(kinds, at, np.int32(UNUSED)),
+    }
+    ours, whole = built(plain | gap), built(plain)
+    assert ours.token_to_id("<unused0>") is None
+    assert token_bytes(ours)[at] == b""
+    assert {name: ours.token_to_id(name) for name in ADDED} == {name: whole.token_to_id(name) + 1 for name in ADDED}
+    for text in (*CORPUS, "<unused0>"):
+        assert ids_of(ours, text) == [i + (i >= at) for i in ids_of(whole, text)], text
+
+
 def test_whole_words_are_taken_where_the_family_does_so() -> None:
     """Llama 3 has tokens that no merges lead to."""
     names = [*table("qwen2")["tokenizer.ggml.tokens"], "ĠZyzzyva"]

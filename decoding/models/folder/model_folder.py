@@ -18,6 +18,7 @@ from decoding.models.folder.safetensors_headers import Entry, entries_of, read_h
 from decoding.models.folder.tokenizer_files import Vocabulary, load_with_vocabulary, tokenizer_of
 from decoding.models.gguf.split_files import is_gguf, read_model
 from decoding.models.gguf.tokenizer import tokenizer_digest
+from decoding.models.gguf.wrapped import FORMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,8 +87,13 @@ class ModelFolder:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is one GGUF file, which only our own forward pass computes."""
+        """Whether it is one GGUF file."""
         return is_gguf(self.path)
+
+    @property
+    def is_wrapped(self) -> bool:
+        """Whether transformers can compute it where our own forward pass can't."""
+        return not self.is_file or self.config["model_type"] in FORMS
 
     @property
     def stored_as(self) -> str:

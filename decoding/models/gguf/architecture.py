@@ -17,9 +17,11 @@ import numpy as np
 from decoding.errors import ModelError
 from decoding.models.gguf.blocks import widen
 from decoding.models.gguf.reader import Value, one_value
+from decoding.models.gguf.settings import Settings
 from decoding.models.gguf.split_files import GgufModel
 from decoding.models.gguf.tensor_table import StoredTensor
 from decoding.models.gguf.tokenizer import TokenType
+from decoding.models.gguf.wrapped import FORMS, Form
 
 # In GGUF files, Mistral's models have the architecture of Llama.
 ARCHITECTURES: Final = ("llama", "qwen2", "qwen3")
@@ -40,6 +42,7 @@ NAMES: Final[Mapping[str, str]] = {
     EMBEDDING: "model.embed_tokens.weight",
     HEAD: "lm_head.weight",
     "output_norm.weight": "model.norm.weight",
+    "output_norm.bias": "model.norm.bias",
 }
 IN_LAYER: Final[Mapping[str, str]] = {
     "attn_norm": "input_layernorm",
@@ -75,13 +78,14 @@ def describe_model(model: GgufModel) -> dict[str, Any]:
     """Return the table of a config.json. Raises `ModelError` for another kind of model, or a missing key."""
     file, metadata = model.file, model.metadata
     kind = _kind(metadata, file)
-    told = _Told(metadata, kind, file)
+    told = Settings(metadata, kind, file)
     heads = told.needed("attention.head_count")
     width = told.needed("embedding_length")
     head_dim = told.number("attention.key_length") or width // max(heads, 1)
     if told.number("attention.value_length", head_dim) != head_dim:
         raise ModelError(f"{file}: keys and values of different sizes are not computed")
-    _refuse_other_forms(told, file)
+    form = FORMS.get(kind)
+    _refuse_other_forms(model, told, form)
     if EMBEDDING not in model.tensors:
         raise ModelError(f"{file} holds no whole model: tensor {EMBEDDING} is missing")
     window = told.number("attention.sliding_window")
@@ -103,19 +107,24 @@ def describe_model(model: GgufModel) -> dict[str, Any]:
         "sliding_window": window or None,
         "eos_token_id": _end_ids(metadata),
         "tabcast": {"weights": _mixture(metadata), "name": _title(metadata)},
+        **(form.describe(told, model.tensors) if form else {}),
     }
 
 
 def named_tensors(model: GgufModel) -> dict[str, StoredTensor]:
     """Return the tensors by their names in a Hugging Face folder; one without a name there keeps its own."""
     named: dict[str, StoredTensor] = {}  # the two naming schemes don't overlap, so no name can occur twice
+    form = FORMS.get(str(model.metadata["general.architecture"]))
+    in_layer = {**IN_LAYER, **(form.names if form else {})}
     for name, tensor in model.tensors.items():
         if name == FACTORS:
             continue  # the configuration has it
         found = _LAYER.fullmatch(name)
         known = NAMES.get(name)
-        if found and found[2] in IN_LAYER:
-            known = f"model.layers.{int(found[1])}.{IN_LAYER[found[2]]}.{found[3]}"
+        if form and form.adds_one_to_norms and name.endswith("norm.weight"):
+            tensor = replace(tensor, minus=1)  # noqa: PLW2901 - the same tensor, as a folder would have it
+        if found and found[2] in in_layer:
+            known = f"model.layers.{int(found[1])}.{in_layer[found[2]]}.{found[3]}"
             if found[2] in ("attn_q", "attn_k"):
                 named[known] = _unpaired(model, tensor, found[2])
                 continue
@@ -126,43 +135,16 @@ def named_tensors(model: GgufModel) -> dict[str, StoredTensor]:
 def _unpaired(model: GgufModel, tensor: StoredTensor, part: str) -> StoredTensor:
     """Undo the order of rotary pairs: files of Llama have a pair's two rows side by side, others half a head apart."""
     kind = str(model.metadata["general.architecture"])
-    if kind != "llama" or len(tensor.shape) != 2:
+    form = FORMS.get(kind)
+    if not (form.pairs_rows if form else kind == "llama") or len(tensor.shape) != 2:
         return tensor
-    told = _Told(model.metadata, kind, model.file)
+    told = Settings(model.metadata, kind, model.file)
     heads = told.needed("attention.head_count")
     heads = heads if part == "attn_q" else told.number("attention.head_count_kv", heads)
     size = tensor.num_rows // heads if heads else 0
     if not size or tensor.num_rows % heads or size % 2:
         raise ModelError(f"{model.file}: {part} has {tensor.num_rows} rows, which are no {heads} heads")
     return replace(tensor, head_size=size)
-
-
-class _Told:
-    """The settings of one architecture in a file's metadata."""
-
-    def __init__(self, metadata: Mapping[str, Value], kind: str, file: Path) -> None:
-        self._metadata, self._kind, self._file = metadata, kind, file
-
-    def value(self, key: str) -> bool | int | float | str | None:
-        """Return a setting, None where the file has none."""
-        return one_value(self._metadata, f"{self._kind}.{key}", self._file)
-
-    def number(self, key: str, default: int = 0) -> int:
-        """Return a whole number; some files give one for each layer, which have to be equal."""
-        value = self._metadata.get(f"{self._kind}.{key}")
-        if isinstance(value, np.ndarray) and len(value) and (value == value[0]).all():
-            value = value[0].item()
-        if value is None:
-            return default
-        if type(value) is not int or value < 0:
-            raise ModelError(f"{self._file}: {self._kind}.{key} must be one whole number, the same in all layers")
-        return value
-
-    def needed(self, key: str) -> int:
-        """Return a number that has no default."""
-        if f"{self._kind}.{key}" not in self._metadata:
-            raise ModelError(f"{self._file} holds no whole model: {self._kind}.{key} is missing")
-        return self.number(key)
 
 
 def _kind(metadata: Mapping[str, Value], file: Path) -> str:
@@ -172,24 +154,29 @@ def _kind(metadata: Mapping[str, Value], file: Path) -> str:
     other = OTHER_KINDS.get(kind) or TYPES.get(str(metadata.get("general.type")))
     if other or one_value(metadata, f"{kind}.pooling_type", file):
         raise ModelError(f"{file} holds {other or 'a model for embeddings'} and no language model that completes text")
-    if kind not in ARCHITECTURES:
+    if kind not in ARCHITECTURES and kind not in FORMS:
         shown = kind if kind.isprintable() else repr(kind)
+        known = ", ".join((*ARCHITECTURES, *FORMS))
         raise ModelError(
-            f"{file}: the architecture {shown[:40]} is not computed from GGUF files (only {', '.join(ARCHITECTURES)});"
-            " its Hugging Face folder may be"
+            f"{file}: the architecture {shown[:40]} is not computed from GGUF files (only {known}); its Hugging Face"
+            " folder may be"
         )
     return kind
 
 
-def _refuse_other_forms(told: _Told, file: Path) -> None:
+def _refuse_other_forms(model: GgufModel, told: Settings, form: Form | None) -> None:
     if told.number("expert_count"):
-        raise ModelError(f"{file}: a mixture of experts is not computed from GGUF files")
+        raise ModelError(f"{model.file}: a mixture of experts is not computed from GGUF files")
+    if form:
+        if name := next((name for name in model.tensors for part in form.refused if part in name), ""):
+            raise ModelError(f"{model.file}: a model with the tensor {name} is not computed from GGUF files")
+        return
     for key in MULTIPLIERS:
         if told.value(key) not in (None, 0.0, 1.0):
-            raise ModelError(f"{file}: a model with {key} is not computed from GGUF files")
+            raise ModelError(f"{model.file}: a model with {key} is not computed from GGUF files")
 
 
-def _rope(model: GgufModel, told: _Told, head_dim: int) -> dict[str, Any]:
+def _rope(model: GgufModel, told: Settings, head_dim: int) -> dict[str, Any]:
     theta = told.value("rope.freq_base")
     kind = told.value("rope.scaling.type") or "none"
     factor = told.value("rope.scaling.factor") or told.value("rope.scale_linear")

@@ -34,7 +34,8 @@ def widen(tensor: StoredTensor) -> Iterator[Floats]:
     step = max(1, CHUNK_WEIGHTS // tensor.shape[-1])
     for first in range(0, len(rows), step):
         blocks = rows[first : first + step].reshape(-1, kind.num_bytes)
-        yield widen_blocks(kind.name, blocks).reshape(-1)
+        values = widen_blocks(kind.name, blocks).reshape(-1)
+        yield values - np.float32(tensor.minus) if tensor.minus else values
 
 
 def widen_blocks(name: str, blocks: Bytes) -> Floats:

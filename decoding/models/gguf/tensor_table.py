@@ -28,6 +28,7 @@ class StoredTensor:
     """A tensor as its file holds it: rows of blocks of one type.
 
     `head_size` is more than 0 where rows belong to heads of so many, with the two of a rotary pair side by side.
+    `minus` is how much more each number is than a Hugging Face folder has.
     """
 
     file: Path
@@ -35,6 +36,7 @@ class StoredTensor:
     shape: tuple[int, ...]  # as Hugging Face writes it: the row's length last
     offset: int
     head_size: int = 0
+    minus: float = 0
 
     @property
     def num_rows(self) -> int:

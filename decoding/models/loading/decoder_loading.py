@@ -23,6 +23,7 @@ from decoding.models.cuda.factory import rounded_product
 from decoding.models.folder.model_config import DecoderSizes
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.summary import Described
+from decoding.models.gguf.wrapped import FORMS
 from decoding.models.language_model import LanguageModel
 from decoding.models.loading.layer_reading import EMBEDDING, HEAD, NORM, read_layer, read_stored
 from decoding.models.quantize import quantize_layer, quantize_weights
@@ -113,7 +114,8 @@ def _read_weights(
 
 def keeps_blocks(folder: Described, engine: EngineConfig, device: torch.device) -> bool:
     """Tell whether the kernels multiply with the blocks of a GGUF file as they are."""
-    return folder.is_file and engine.quantize == "none" and _packs_itself(engine, device)
+    is_ours = folder.config["model_type"] not in FORMS
+    return folder.is_file and is_ours and engine.quantize == "none" and _packs_itself(engine, device)
 
 
 def held_as(folder: Described, engine: EngineConfig, device: torch.device, dtype: torch.dtype) -> str:

@@ -207,7 +207,7 @@ def load_model(
     if reason := folder.why_not_ours(max_len):
         from decoding.models.transformers.loading import load_generic  # noqa: PLC0415 - brings transformers
 
-        if folder.is_file:
+        if not folder.is_wrapped:
             raise ModelError(f"{folder.path}: {reason} is not computed from GGUF files; its Hugging Face folder may be")
         if config.quantize != "none":
             raise ModelError(

@@ -18,7 +18,7 @@ from decoding.models.folder.model_config import CONFIG_FILE
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.transformers.failures import in_words
 from decoding.models.transformers.model import GenericModel
-from decoding.models.weights.tensors import is_finite
+from decoding.models.weights.tensors import Tensors, is_finite
 from decoding.models.weights.weight_schema import FLOATS
 
 log = logging.getLogger(__name__)
@@ -26,12 +26,13 @@ log = logging.getLogger(__name__)
 # chosen: if a model describes so many times the parameters in its files, or so many more, each one is counted.
 MAX_LACKING: Final = 1.5
 LITTLE: Final = 10_000_000
+NOT_OF_TRANSFORMERS: Final = ("model_type", "tabcast", "_name_or_path")
 
 
 def load_generic(
     folder: ModelFolder, *, vocabulary: int, max_len: int, device: torch.device, dtype: torch.dtype
 ) -> GenericModel:
-    """Read a model folder with transformers; nothing is fetched, and no code that lies beside the weights is run.
+    """Read a model folder or a GGUF file for transformers; nothing is fetched, and no code beside the weights is run.
 
     Raises:
         ModelError: transformers doesn't know the architecture, or weights are missing, misshapen or not safetensors.
@@ -40,18 +41,13 @@ def load_generic(
     if config.get("model_type") not in CONFIG_MAPPING:
         code = ", and code that lies beside the weights is never run" if "auto_map" in config else ""
         raise ModelError(f"{path}: transformers knows no model_type {shown(config.get('model_type'))}{code}")
-    _check_weights(folder)
+    if not folder.is_file:
+        _check_weights(folder)
     transformers_logging.disable_progress_bar()  # the engine shows its own
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are then listed, and refused below
-        )
+        loaded: Any = _of_file(folder, dtype) if folder.is_file else _of_folder(folder, dtype)
+    except ModelError:
+        raise
     except Exception as error:  # each architecture raises its own kinds of errors
         raise ModelError(f"{path} can't be read by transformers: {in_words(error)}") from None
     model, found = loaded
@@ -63,12 +59,43 @@ def load_generic(
     for name, parameter in model.named_parameters():
         if not is_finite(parameter.detach()):
             raise ModelError(f"{path}: tensor {name} holds numbers that are not finite, so the weights are damaged")
-    if device.type == "cpu":  # elsewhere they are copied anyway
+    if device.type == "cpu" and not folder.is_file:  # elsewhere they are copied anyway
         _unmap(model)
     try:
         return GenericModel(model.to(device), vocabulary=vocabulary, max_len=max_len)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
+
+
+def _of_folder(folder: ModelFolder, dtype: torch.dtype) -> Any:
+    return AutoModelForCausalLM.from_pretrained(
+        folder.path,
+        dtype=dtype,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are then listed, and refused by the caller
+    )
+
+
+def _of_file(folder: ModelFolder, dtype: torch.dtype) -> Any:
+    """Read a GGUF file's tensors with our own reader, so that none is missing, left over or of another shape."""
+    told = {key: value for key, value in folder.config.items() if key not in NOT_OF_TRANSFORMERS}
+    # The defaults are ids of one published vocabulary.
+    told |= {"pad_token_id": None, "bos_token_id": None}
+    config: Any = CONFIG_MAPPING[folder.config["model_type"]](**told)
+    with torch.device("meta"):
+        bare = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    schema = {name: tuple(parameter.shape) for name, parameter in bare.named_parameters()}
+    tensors = Tensors(folder.path, folder.entries, schema, torch.device("cpu"), dtype)
+    return type(bare).from_pretrained(
+        None,
+        config=config,
+        state_dict={name: tensors.take(name) for name in tensors.names},
+        dtype=dtype,
+        output_loading_info=True,
+    )
 
 
 def _unmap(model: Any) -> None:
