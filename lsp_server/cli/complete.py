@@ -18,12 +18,12 @@ from lsp_server.cli.errors import CommandError
 from lsp_server.cli.parser import engine_arguments
 from lsp_server.completion.build_request import build_request
 from lsp_server.completion.trigger import decide
-from lsp_server.documents.languages import language_of
 from lsp_server.documents.store import Cursor, Place, Snapshot, split_lines, without_end
 from lsp_server.engine.client import EngineClient
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.rewriting import rewrite
 from lsp_server.filters.surroundings import Mode
+from lsp_server.languages.file_names import language_of
 from lsp_server.settings import Settings
 
 
@@ -140,5 +140,5 @@ async def _ask(client: EngineClient, request: CompletionRequest, place: Place, m
     ms = (time.perf_counter() - started) * 1000
     language, is_cut_short = request.tabcast.language or "", stats.reason == "length"
     around = Surroundings(place=place, mode=mode, is_cut_short=is_cut_short, language=language)
-    kept, dropped_by = filter_text(rewrite(text, place), around)
+    kept, dropped_by = filter_text(rewrite(text, place, language), around)
     return Answer(text=kept, stats=stats, ms=ms, reason=f"filter: {dropped_by}" if dropped_by else stats.reason)

@@ -18,8 +18,8 @@ from decoding.protocol import ContextFile
 from lsp_server.context.ranking import room_for, room_in
 from lsp_server.context.snippets import SOURCES, EditorState, OpenDocument
 from lsp_server.context.worker import ContextWorker
-from lsp_server.documents.languages import language_of
 from lsp_server.documents.store import split_lines
+from lsp_server.languages.file_names import language_of
 
 
 def run(_options: argparse.Namespace) -> int:

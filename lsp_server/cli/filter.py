@@ -44,12 +44,12 @@ def shown(
     if decision.mode is None:
         return ""
     around = Surroundings(place=place, mode=decision.mode, language=language)
-    left = filter_text(rewrite(text, place), around).text
+    left = filter_text(rewrite(text, place, language), around).text
     bound = Settings().min_confidence if min_confidence is None else min_confidence
     if not confidence or bound <= 0:
         return left
-    likely = tuple(rewrite_spans(text, confidence, place))
-    left = cut_unlikely(left, likely, 0, bound, parse_checker(left, place, language))
+    likely = tuple(rewrite_spans(text, confidence, place, language))
+    left = cut_unlikely(left, likely, 0, bound, parse_checker(left, place, language), has_tail=bool(place.tail.strip()))
     return left if is_worth_showing(left) else ""
 
 

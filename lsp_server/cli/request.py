@@ -18,7 +18,7 @@ from decoding.protocol import CompletionRequest
 from lsp_server.cli.filter import read_place
 from lsp_server.completion.build_request import build_request
 from lsp_server.completion.trigger import decide
-from lsp_server.documents.languages import language_of
+from lsp_server.languages.file_names import language_of
 from lsp_server.settings import Settings
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from decoding.protocol import CompletionOptions, CompletionRequest
 from lsp_server.completion.build_request import build_request
-from lsp_server.completion.cache import accepted, cursor_context
+from lsp_server.completion.cache import CursorContext, accepted, cursor_context
 from lsp_server.completion.in_flight import Generation
 from lsp_server.completion.services import CompletionServices
 from lsp_server.completion.trigger import decide
@@ -31,7 +31,10 @@ def start_generation(services: CompletionServices, snapshot: Snapshot, cursor: C
     spot = cursor_context(snapshot, cursor)
     request = request_for(services, snapshot, cursor, mode, services.in_flight.hints(snapshot.uri))
     return services.in_flight.start(
-        spot, mode, services.engine.complete(request), lambda text: find_end(text, spot.place, mode) is not None
+        spot,
+        mode,
+        services.engine.complete(request),
+        lambda text: find_end(text, spot.place, mode, spot.language) is not None,
     )
 
 
@@ -51,19 +54,20 @@ def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText)
         return
     request = request_for(services, snapshot, cursor, "block", is_idle=True)
     services.in_flight.start_prefetch(
-        spot, mode, services.engine.complete(request), lambda text: _is_enough_ahead(text, spot.place, mode)
+        spot, mode, services.engine.complete(request), lambda text: _is_enough_ahead(text, spot, mode)
     )
 
 
-def _is_enough_ahead(text: str, place: Place, mode: Mode) -> bool:
+def _is_enough_ahead(text: str, spot: CursorContext, mode: Mode) -> bool:
     """Return whether a text reaches the end of its block, or of the statement or block behind its line."""
+    place = spot.place
     if mode == "block":
-        return find_end(text, place, mode) is not None
+        return find_end(text, place, mode, spot.language) is not None
     line, _, after = text.partition("\n")
     body = after.lstrip()
     head = after[: len(after) - len(body)].rpartition("\n")[2]
     next_place = Place(above=(*place.above, place.head + line), head=head, below=place.below)
-    return bool(body) and find_end(body, next_place, "block") is not None
+    return bool(body) and find_end(body, next_place, "block", spot.language) is not None
 
 
 def request_for(
@@ -84,5 +88,12 @@ def request_for(
         priority="idle" if is_idle else "normal",
     )
     return build_request(
-        snapshot, cursor, mode, services.settings, services.folder_uris(), num_choices=num_choices, options=options
+        snapshot,
+        cursor,
+        mode,
+        services.settings,
+        services.folder_uris(),
+        num_choices=num_choices,
+        options=options,
+        reads_on=True,
     )

@@ -33,6 +33,7 @@ def build_request(
     *,
     num_choices: int = 1,
     options: CompletionOptions | None = None,
+    reads_on: bool = False,
 ) -> CompletionRequest:
     """Build the request for a text at a cursor.
 
@@ -46,12 +47,15 @@ def build_request(
         folder_uris: the folders that are open; the document's path is given relative to one of them.
         num_choices: how many different texts are wanted.
         options: what only the caller knows: context, session, draft texts, priority, method.
+        reads_on: whether the caller ends the stream itself, so that a line that opens a bracket may go on to its end.
     """
+    may_go_on = reads_on and num_choices == 1 and not snapshot.place(cursor).tail.strip()
+    ends: Mode = "block" if may_go_on else mode
     cut, location = text_around(snapshot, cursor, settings), locate(snapshot.uri, folder_uris)
     return CompletionRequest(
         prompt=cut.prefix,
         suffix=cut.suffix,
-        max_tokens=settings.max_line_tokens if mode == "line" or num_choices > 1 else settings.max_block_tokens,
+        max_tokens=settings.max_line_tokens if ends == "line" or num_choices > 1 else settings.max_block_tokens,
         n=num_choices,
         stream=True,
         tabcast=replace(
@@ -59,7 +63,7 @@ def build_request(
             path=location.path,
             repo=location.repo,
             language=snapshot.language,
-            line_mode=mode,
+            line_mode=ends,
             confidence=True,
         ),
     )

@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 
 from decoding.protocol import CompletionStats
 from lsp_server.documents.store import Cursor, Place, Snapshot, split_lines
-from lsp_server.documents.syntax import is_only_closers
 from lsp_server.filters import Surroundings, filter_text, fit_tail
 from lsp_server.filters.confidence import ScoredSpan
 from lsp_server.filters.end import find_end
 from lsp_server.filters.surroundings import Mode
+from lsp_server.languages.syntax import is_only_closers
 
 NUM_LINES_COMPARED: Final = 20
 MAX_LINES_TYPED: Final = 30
@@ -107,13 +107,13 @@ def remainder_at(suggestion: Suggestion, spot: CursorContext, mode: Mode) -> Rem
     if typed is None or not suggestion.generated.startswith(typed):
         return None
     if len(typed) < len(suggestion.text):
-        around = Surroundings(place=spot.place, mode=suggestion.mode)
+        around = Surroundings(place=spot.place, mode=suggestion.mode, language=spot.language)
         text, dropped_by = fit_tail(suggestion.text[len(typed) :], around)
         return Remainder(suggestion, text, len(typed), dropped_by)
     if not typed and suggestion.mode == mode:
         return Remainder(suggestion, "", 0, suggestion.dropped_by)
     more = suggestion.generated[len(typed) :]
-    if not suggestion.is_finished and find_end(more, spot.place, mode) is None:
+    if not suggestion.is_finished and find_end(more, spot.place, mode, spot.language) is None:
         return None
     text, dropped_by = filter_text(more, Surroundings(place=spot.place, mode=mode, language=spot.language))
     return Remainder(suggestion, text, len(typed), dropped_by)

@@ -26,7 +26,7 @@ from lsp_server.completion.trigger import debounce_s, decide
 from lsp_server.documents.read_only import is_read_only
 from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.engine.client import EngineUnavailable
-from lsp_server.filters import Surroundings, filter_text
+from lsp_server.filters import NOTHING, Surroundings, filter_text
 from lsp_server.filters.confidence import cut_unlikely, is_worth_showing
 from lsp_server.filters.deleted import drop_deleted
 from lsp_server.filters.parsing import parse_checker
@@ -143,8 +143,8 @@ class CompletionTask:
                 choices = await collect_choices(services.engine.complete(task))
         self._request.engine_s += time.perf_counter() - sent_s
         for written in choices:
-            text = self._replaceable(filter_text(rewrite(written, self.spot.place), around).text)
-            if text and not any(known.startswith(text) or text.startswith(known) for known in texts):
+            text = self._replaceable(filter_text(rewrite(written, spot.place, spot.language), around).text)
+            if text and not any(_says_the_same(text, known) for known in texts):
                 texts.append(text)
         if services.documents.revision(self._snapshot.uri) != self._snapshot.revision:
             return CompletionResult(reason="stale", detail="the document changed meanwhile")
@@ -181,18 +181,18 @@ class CompletionTask:
         """Return the result for a text if it still fits the document and is worth showing."""
         services, snapshot, stats = self._services, self._snapshot, rest.suggestion.stats
         if not rest.text:
-            return CompletionResult(
-                reason="filtered", detail=f"the filter '{rest.dropped_by}' left nothing", engine=stats
-            )
+            is_dropped = rest.dropped_by != NOTHING
+            detail = f"the filter '{rest.dropped_by}' left nothing" if is_dropped else "the model wrote nothing here"
+            return CompletionResult(reason="filtered", detail=detail, engine=stats)
         deleted = services.keystrokes.deleted_at(snapshot.uri, self._in_document, self._read_s)
-        around = Surroundings(place=self.spot.place, mode=rest.suggestion.mode, deleted=deleted)
-        if not drop_deleted(rest.text, around):
-            return CompletionResult(reason="filtered", detail="the filter 'deleted' left nothing", engine=stats)
         text = self._probable(rest)
         if not text:
             return CompletionResult(
                 reason="below confidence", detail="too little is probable, or it ends within a statement", engine=stats
             )
+        around = Surroundings(place=self.spot.place, mode=rest.suggestion.mode, deleted=deleted)
+        if not drop_deleted(text, around):
+            return CompletionResult(reason="filtered", detail="the filter 'deleted' left nothing", engine=stats)
         if not (text := self._replaceable(text)).strip():
             return CompletionResult(
                 reason="filtered", detail="the editor can't replace the closers behind the cursor", engine=stats
@@ -216,7 +216,9 @@ class CompletionTask:
             return rest.text
         min_confidence = self._services.settings.min_confidence
         stands = parse_checker(rest.text, self.spot.place, self.spot.language)
-        text = cut_unlikely(rest.text, rest.suggestion.spans, rest.num_typed, min_confidence, stands)
+        has_tail = bool(self.spot.place.tail.strip())
+        spans = rest.suggestion.spans
+        text = cut_unlikely(rest.text, spans, rest.num_typed, min_confidence, stands, has_tail=has_tail)
         shown = rest.text[: max(0, rest.num_shown - rest.num_typed)]
         text = max(text, shown, key=len)
         is_enough = bool(shown.strip()) or min_confidence <= 0 or is_worth_showing(text)
@@ -264,3 +266,9 @@ class CompletionTask:
         if pause_s:
             self._request.paused_s += pause_s  # the planned time: a sleep that takes longer counts as latency
             await asyncio.sleep(pause_s)
+
+
+def _says_the_same(text: str, other: str) -> bool:
+    """Return whether one of two texts begins with the other, blanks aside."""
+    short, long = sorted(("".join(text.split()), "".join(other.split())), key=len)
+    return long.startswith(short)

@@ -56,7 +56,7 @@ class Generation:
         self._raw = ""
         self._confidence: Confidence = ()
         self._stats: CompletionStats | None = None
-        self._rewriter = Rewriter(spot.place)
+        self._rewriter = Rewriter(spot.place, spot.language)
         self._num_waiting = 0
         self._letting_go: asyncio.TimerHandle | None = None
         self._grown = asyncio.Event()
@@ -139,6 +139,7 @@ class Generation:
             return
         if reason == "line" and "\n" not in self.generated:
             self._take(Delta("\n"))  # the engine stops in front of the line end
+        self.generated += self._rewriter.finish()
         suggestion = self._suggestion(is_cut_short=reason == "length", is_finished=reason in _FINISHED)
         self._keep(suggestion, time.perf_counter() - self.began_s)
 
@@ -158,7 +159,7 @@ class Generation:
             generated=self.generated,
             text=text,
             dropped_by=dropped_by,
-            spans=tuple(rewrite_spans(self._raw, self._confidence, self.spot.place)),
+            spans=tuple(rewrite_spans(self._raw, self._confidence, spot.place, spot.language)),
             stats=self._stats,
             is_finished=is_finished,
         )

@@ -9,8 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from lsp_server.documents.store import Place
-from lsp_server.documents.syntax import indentation, inside, is_header, is_only_closers, takes_statements
 from lsp_server.filters.surroundings import Mode
+from lsp_server.languages.syntax import (
+    indentation,
+    inside,
+    is_between_braces,
+    is_header,
+    is_only_closers,
+    takes_statements,
+)
 
 MAX_DEBOUNCE_S: Final = 0.075
 OVERDUE: Final = 1.5
@@ -18,7 +25,6 @@ OVERDUE: Final = 1.5
 # may have a million characters.
 MAX_READ_CHARS: Final = 20_000
 _BEGINS: Final = "(.[{,= "
-_HEADER_ENDS: Final = ":{"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +44,8 @@ def decide(place: Place, *, is_invoked: bool, language: str = "") -> Decision:
         return Decision(mode=None, reason="the document is empty")
     if is_inside_word(place):
         return Decision(mode="line" if is_invoked else None, reason="the cursor is inside a word")
+    if is_between_braces(place.head, place.tail) and is_header(_nearest((*place.above, place.head)), language):
+        return Decision(mode="block", reason="an empty body between braces")
     if place.tail.strip():
         reason = "closers follow" if is_only_closers(place.tail) else "code follows on the line"
         return Decision(mode="line", reason=reason)
@@ -50,7 +58,7 @@ def _decide_at_line_end(place: Place, language: str) -> Decision:
         if takes_statements(inside(lines, language), language):
             return Decision(mode="block", reason="an empty line")
         return Decision(mode="line", reason="an empty line inside brackets or a string")
-    if place.head.rstrip()[-1] in _HEADER_ENDS and is_header(lines, language) and not _has_body(place):
+    if is_header(lines, language) and not _has_body(place):
         return Decision(mode="block", reason="an empty body")
     return Decision(mode="line", reason="the end of a line")
 

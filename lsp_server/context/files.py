@@ -17,6 +17,10 @@ from lsp_server.context.ignore import IgnoreRules, secret_reason
 
 MAX_FILE_BYTES: Final = 256 * 1024
 MAX_FOLDER_DEPTH: Final = 32
+# What git asks an editor to write, in `.git/`.
+MESSAGE_FILES: Final = frozenset(
+    {"COMMIT_EDITMSG", "MERGE_MSG", "SQUASH_MSG", "TAG_EDITMSG", "EDIT_DESCRIPTION", "NOTES_EDITMSG"}
+)
 OUTSIDE: Final = "it lies outside of the workspace"
 
 
@@ -63,6 +67,8 @@ class Workspace:
         """Return the pattern that excludes an open document, or "". The document may lie outside of the workspace."""
         names = dict.fromkeys(filter(None, (path, _resolve(path))))
         for name in names:
+            if _is_message(name):
+                continue
             rules = self._rules_around(name)
             if why := rules.reason(name) if rules else secret_reason(name):
                 return why
@@ -138,6 +144,11 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
     except OSError:
         return [], []
     return sorted(files), sorted(folders)
+
+
+def _is_message(path: Path) -> bool:
+    """Return whether git gave this file to an editor, so that a message is written in it."""
+    return path.name in MESSAGE_FILES and ".git" in path.parts
 
 
 def _resolve(path: Path) -> Path | None:

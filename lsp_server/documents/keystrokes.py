@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from lsprotocol import types
@@ -26,11 +26,15 @@ MAX_DELETED_CHARS: Final = 2000
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """A deleted text, the cursor afterwards, and the time."""
+    """A deleted text, the cursor afterwards, and the time.
+
+    `whole` is the text that this and the deletions right before it removed together, key by key.
+    """
 
     text: str
     cursor: Cursor
     at_s: float
+    whole: str = ""
 
     @property
     def is_by_key(self) -> bool:
@@ -60,6 +64,8 @@ class Keystrokes:
             known.gap_s += _WEIGHT * (gap_s - known.gap_s)
         known.changed_s = now_s
         deleted = None if before is None else _deletion(before, params.content_changes, now_s)
+        if deleted and known.was_deletion and known.deletion:
+            deleted = _joined(known.deletion, deleted)
         known.was_deletion = deleted is not None
         known.deletion = deleted or known.deletion
 
@@ -81,7 +87,7 @@ class Keystrokes:
         deletion = known.deletion if known else None
         if deletion is None or deletion.cursor.line != cursor.line or now_s - deletion.at_s > A_MOMENT_S:
             return ""
-        return deletion.text
+        return deletion.whole or deletion.text
 
     def since_change_s(self, uri: str, now_s: float) -> float:
         """Return how many seconds ago the document changed."""
@@ -123,6 +129,25 @@ def _deletion(
     head = before.lines[cursor.line][: cursor.column]
     is_indentation = "\n" not in text and not text.strip() and not head.strip()
     return None if not text or is_indentation else Deletion(text[:MAX_DELETED_CHARS], cursor, now_s)
+
+
+def _joined(earlier: Deletion, latest: Deletion) -> Deletion:
+    """Return the latest deletion with what the one before it removed at the same place, by Backspace or by Delete."""
+    before = earlier.whole or earlier.text
+    if latest.at_s - earlier.at_s > A_MOMENT_S:
+        return latest
+    if latest.cursor == earlier.cursor:
+        return replace(latest, whole=(before + latest.text)[:MAX_DELETED_CHARS])
+    if _behind(latest) == earlier.cursor:
+        return replace(latest, whole=(latest.text + before)[:MAX_DELETED_CHARS])
+    return latest
+
+
+def _behind(deletion: Deletion) -> Cursor:
+    """Return the cursor behind the text before it was deleted."""
+    above, _, last = deletion.text.rpartition("\n")
+    column = len(last) if "\n" in deletion.text else deletion.cursor.column + len(last)
+    return Cursor(deletion.cursor.line + (above.count("\n") + 1 if "\n" in deletion.text else 0), column)
 
 
 def _shrunk(before: str, after: str) -> tuple[int, str]:

@@ -11,13 +11,19 @@ from typing import Final
 
 from pygls.uris import to_fs_path
 
-# The schemes of URIs under which editors show version control, the output of programs and the like.
-_VIEWS: Final = frozenset({"git", "gitfs", "output", "debug", "search-editor", "vscode-scm", "diff", "help", "man"})
+# The schemes of URIs under which editors show version control, archives, terminals, the output of programs and more.
+_VIEWS: Final = frozenset(
+    (
+        *("git", "gitfs", "gitlens", "gitlens-git", "gitsigns", "neogit", "fugitive", "diffview", "diff", "review"),
+        *("output", "debug", "search-editor", "term", "vscode-terminal", "quickfix", "help", "man", "info"),
+        *("walkthrough", "zipfile", "tarfile", "jar", "jdt", "oil", "dired", "octo", "vscode-local-history"),
+    )
+)
 
 
 def is_read_only(uri: str) -> bool:
     """Return whether the user can't edit this document. A document that isn't a file yet can be edited."""
-    scheme = uri.partition(":")[0]
+    scheme = uri.partition(":")[0].lower()
     if scheme in _VIEWS:
         return True
     path = to_fs_path(uri) if scheme == "file" else None

@@ -12,9 +12,9 @@ from lsprotocol import types
 
 from lsp_server.completion.acceptance import ShownItem
 from lsp_server.documents.store import Cursor, Snapshot, without_end
-from lsp_server.documents.syntax import is_only_closers
 from lsp_server.engine.model_choice import offered_models
 from lsp_server.features.status import status_of
+from lsp_server.languages.syntax import is_only_closers
 from lsp_server.session import Session
 
 

@@ -13,9 +13,11 @@ from typing import Final, NamedTuple
 
 from lsp_server.filters.blank import drop_blank
 from lsp_server.filters.broken import cut_broken
+from lsp_server.filters.chat import cut_chat
 from lsp_server.filters.closers import cut_closers
 from lsp_server.filters.deleted import drop_deleted
 from lsp_server.filters.end import cut_at_end
+from lsp_server.filters.invisible import cut_invisible
 from lsp_server.filters.next_lines import cut_next_lines
 from lsp_server.filters.repetition import cut_repetition
 from lsp_server.filters.special_tokens import cut_special_tokens
@@ -23,14 +25,16 @@ from lsp_server.filters.surroundings import Surroundings
 from lsp_server.filters.trailing import cut_trailing
 from lsp_server.filters.unfinished import cut_unfinished
 
-__all__ = ["FILTERS", "Filtered", "Surroundings", "filter_text", "fit_tail"]
+__all__ = ["FILTERS", "NOTHING", "Filtered", "Surroundings", "filter_text", "fit_tail"]
 
 Filter = Callable[[str, Surroundings], str]
 
 FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
     ("special tokens", cut_special_tokens),
+    ("invisible", cut_invisible),
     ("unfinished", cut_unfinished),
     ("end", cut_at_end),
+    ("chat", cut_chat),
     ("repetition", cut_repetition),
     ("next lines", cut_next_lines),
     ("closers", cut_closers),
@@ -39,6 +43,10 @@ FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
     ("trailing", cut_trailing),
     ("blank", drop_blank),
 )
+
+
+# The name for a text in which the model wrote nothing itself.
+NOTHING: Final = "nothing written"
 
 
 class Filtered(NamedTuple):
@@ -50,6 +58,8 @@ class Filtered(NamedTuple):
 
 def filter_text(text: str, around: Surroundings) -> Filtered:
     """Send a text through all filters in order."""
+    if not text.strip():
+        return Filtered("", NOTHING)
     for name, apply in FILTERS:
         text = apply(text, around)
         if not text:

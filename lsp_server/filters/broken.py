@@ -7,12 +7,8 @@ from lsp_server.filters.surroundings import Surroundings
 
 
 def cut_broken(text: str, around: Surroundings) -> str:
-    """Return the longest beginning with which the code parses. If there is none, the text if it may go on, else "".
-
-    For languages other than Python too little is known to judge a whole text; `confidence.py` says how sure its end
-    must be.
-    """
-    stands = parse_checker(text, around.place, around.language) if around.language == "python" else None
+    """Return the longest beginning with which the code parses. If there is none, the text if it may go on, else ""."""
+    stands = parse_checker(text, around.place, around.language)
     if stands is None or stands(text):
         return text
-    return longest_standing(text, stands) or (text if is_open(text, around.place, stands) else "")
+    return longest_standing(text, stands) or (text if is_open(text, around.place, around.language, stands) else "")

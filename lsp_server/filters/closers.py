@@ -6,26 +6,29 @@ that ends with just them leaves them where they are.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-from lsp_server.documents.syntax import CLOSERS, is_only_closers
 from lsp_server.filters.surroundings import Surroundings
+from lsp_server.languages.syntax import CLOSERS, is_only_closers
 
 _OPENER_OF: Final = {")": "(", "]": "[", "}": "{"}
+_TERMINATORS: Final = frozenset(";,:")
+# What can be told from other code by chance no more: two letters in a row, or a closer with a letter.
+_TELLING: Final = re.compile(r"\w\w|[)\]}\"'`]\W*\w|\w\W*[)\]}\"'`]")
 
 
 def cut_closers(text: str, around: Surroundings) -> str:
-    """Return the text without its end, if that is the rest of the line or closers that stand there."""
-    rest = around.place.tail.strip()
-    if rest and not is_only_closers(rest) and text.endswith(rest):
-        return text.removesuffix(rest)
-    tail = around.place.tail
-    unopened = {index for index, _ in _unopened(text)}
+    """Return the text without its end, if that is the beginning of what stands behind the cursor."""
+    tail = around.place.tail.rstrip()
+    if not tail.strip() or not text.strip():
+        return text
+    text = _before_restated(text, tail)
     for length in range(min(len(tail), len(text)), 0, -1):
-        is_end = text.endswith(tail[:length]) and tail[0] in CLOSERS and is_only_closers(tail[:length])
-        if is_end and len(text) - length in unopened:
+        if text.endswith(tail[:length]) and _is_repeated(text, tail[:length], tail):
             return text[: len(text) - length]
-    return text
+    left = tail[num_replaced(text, tail) :].strip()
+    return text.removesuffix(left) if left and all(char in _TERMINATORS for char in left) else text
 
 
 def num_replaced(text: str, tail: str) -> int:
@@ -37,6 +40,29 @@ def num_replaced(text: str, tail: str) -> int:
             break
         count += 1
     return count
+
+
+def _before_restated(text: str, tail: str) -> str:
+    """Return the part of a text in front of the rest of the cursor's line, where it writes that again and goes on."""
+    rest = tail.rstrip("".join(_TERMINATORS) + " \t")
+    index = text.find(rest) if _TELLING.search(rest) else -1
+    if index > 0 and rest[0].isalnum() and text[index - 1].isalnum():
+        return text
+    return text[:index] if index >= 0 and text[:index].strip() else text
+
+
+def _is_repeated(text: str, end: str, tail: str) -> bool:
+    """Return whether the end of a text, which stands behind the cursor too, is the same thing and no likeness."""
+    start = len(text) - len(end)
+    if not end.strip() or (_is_word(end[0]) and _is_word(text[start - 1 : start])):
+        return False
+    if end[0] in CLOSERS and is_only_closers(end):
+        return start in {index for index, _ in _unopened(text)}
+    return end == tail or end.strip()[0] in _TERMINATORS or bool(_TELLING.search(end))
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 def _unopened(text: str) -> list[tuple[int, str]]:

@@ -35,12 +35,15 @@ def cut_unlikely(
     num_typed: int,
     min_confidence: float,
     stands: Callable[[str], bool] | None = None,
+    *,
+    has_tail: bool = False,
 ) -> str:
     """Return the beginning of `text` that has at least this probability; all of it if no probabilities are given.
 
     `likely` counts from `num_typed` characters before `text`. Those are in the document, and so certain by now, and so
     is the token that they break off in. `stands` tells whether the code parses with a text: an earlier end where it
-    does is preferred, and without one the text must be surer.
+    does is preferred. Without one the text must be surer; and where code follows on the line (`has_tail`) nothing is
+    left of it.
     """
     if min_confidence <= 0:
         return text
@@ -51,7 +54,7 @@ def cut_unlikely(
         part = shown[:end].rstrip()
         if is_worth_showing(part) and stands(part):
             return part
-    return _cut(text, likely, num_typed, min_confidence**OPEN_EXPONENT)
+    return "" if has_tail else _cut(text, likely, num_typed, min_confidence**OPEN_EXPONENT)
 
 
 def is_worth_showing(text: str) -> bool:

@@ -1,8 +1,8 @@
 """Tells whether the code around a cursor parses with a text at it.
 
 Python is parsed, and nothing of it is run: only the cursor's statement and the neighbours that belong to it, so that it
-takes a fraction of a millisecond in a file of any length. For languages with braces, the brackets and quotes of the
-line are counted. Closers that a text brings along itself count once.
+takes a fraction of a millisecond in a file of any length. Of other languages, brackets and quotes are counted
+(`brackets.py`). Closers that a text brings along itself count once.
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import lru_cache, partial
 from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 from lsp_server.documents.store import NUM_LINES_AROUND, Place
-from lsp_server.documents.syntax import LONG_QUOTES, Unclosed, ends_string, indentation, inside, unclosed
-from lsp_server.filters.closers import num_replaced
-
-ParsesWith = Callable[[str], bool]
-"""Whether the code parses with such a text at the cursor."""
+from lsp_server.filters.brackets import ParsesWith, bracket_checker, left_of
+from lsp_server.languages.syntax import LONG_QUOTES, ends_string, indentation, inside, unclosed
 
 # Ways in which an unfinished line may go on; `{}` stands for what closes its brackets and its string.
 _CONTINUATIONS: Final = (
@@ -28,17 +25,14 @@ _CONTINUATIONS: Final = (
     *("(): pass", " _(): pass", " def _(): pass", "\ndef _(): pass", "\n_{}: pass"),
     *(" _ in _: pass", " in _: pass", " _ in _{}", " in _{}", " else _{}", ": _{}", " _ import _", " import _"),
 )
+# What may stand for the text where code follows on the line: a value, an argument, a parameter, a target.
+_STAND_INS: Final = ("_", "_, ", ", _", " _ ", "_ = _", "_: _")
 # How much of the block above is parsed too: nothing, the statement before, or all, which helps behind a long string.
 _Look = Literal["none", "statement", "block"]
 _LOOKS: Final[tuple[_Look, ...]] = ("none", "statement", "block")
 MAX_SCANNED_CHARS: Final = 20_000
 MAX_PARSED_CHARS: Final = 4_000
 MAX_TRIES: Final = 24
-MAX_LINES_ENTERED: Final = 2
-_BRACE_LANGUAGES: Final = frozenset(
-    {"javascript", "javascriptreact", "typescript", "typescriptreact", "java", "c", "cpp", "csharp", "go", "json"}
-    | {"jsonc", "kotlin", "swift", "scala", "dart", "php"}
-)
 # A line that continues the statement that began above it at the same indentation.
 _GOES_ON: Final = re.compile(r"\s*(?:(?:else|elif|except|finally)\b|[)\]}])")
 _CLOSER_OF: Final = {"(": ")", "[": "]", "{": "}"}
@@ -46,33 +40,42 @@ _END: Final = re.compile(r"\w+|[^\w\s]")
 
 
 def parse_checker(text: str, place: Place, language: str) -> ParsesWith | None:
-    """Return a function that judges a text and its beginnings; None where the code doesn't parse without the text."""
-    if len(place.head) + len(place.tail) > MAX_PARSED_CHARS:
+    """Return a function that judges a text and its beginnings; None where nothing is known of the code around."""
+    if len(place.head) + len(place.tail) > MAX_PARSED_CHARS or not language:
         return None
-    if language == "python":
-        return _judge_python(text, place)
-    if language in _BRACE_LANGUAGES and (before := unclosed(place.head + place.tail, language)).is_closed:
-        return partial(_is_balanced, place, language, before)
-    return None
+    return _judge_python(text, place) if language == "python" else bracket_checker(place, language)
 
 
-def is_open(text: str, place: Place, stands: ParsesWith) -> bool:
-    """Return whether a text that doesn't parse may still: it ends within a statement, or with a header."""
-    found = unclosed(place.head + text, "python")
-    closing = (found.text if found.text != "#" else "") + "".join(_CLOSER_OF[opener] for opener in found.openers[::-1])
-    line = next((line for line in reversed((place.head + text).split("\n")) if line.strip()), "")
+def is_open(text: str, place: Place, language: str, stands: ParsesWith) -> bool:
+    """Return whether a text that doesn't parse may still: it ends within a statement, or with a header.
+
+    With code behind the cursor on its line, nothing can go on there.
+    """
+    if place.tail.strip():
+        return False
+    if language != "python":
+        return not unclosed(place.head + text, language).text and bool(text.strip())
+    return any(stands(text + end) for end in _continuations(place.head + text))
+
+
+def _continuations(code: str) -> Iterator[str]:
+    """Yield the ways in which unfinished Python may go on, its brackets and its string closed."""
+    found = unclosed(code, "python")
+    closing = found.text + "".join(_CLOSER_OF[opener] for opener in found.openers[::-1])
+    line = next((line for line in reversed(code.split("\n")) if line.strip()), "")
     blanks = line[: len(line) - len(line.lstrip())]
-    ends = (form.format(closing).replace("\n", "\n" + blanks) for form in _CONTINUATIONS)
-    return any(stands(text + end) for end in ends)
+    return (form.format(closing).replace("\n", "\n" + blanks) for form in _CONTINUATIONS)
 
 
 def longest_standing(text: str, stands: ParsesWith) -> str:
-    """Return the longest beginning that parses: whole lines, then words of the next few lines; "" if there is none."""
+    """Return the longest beginning that parses: whole lines, else words of the first line; "" if there is none."""
     lines = [found.start() for found in re.finditer(r"\n|\Z", text)]
     last = next((end for end in islice(reversed(lines), MAX_TRIES) if text[:end].strip() and stands(text[:end])), 0)
-    limit = next(islice((end for end in lines if text[last:end].strip()), MAX_LINES_ENTERED - 1, None), len(text))
-    words = [found.end() for found in _END.finditer(text, last, limit)]
-    return text[: next((end for end in islice(reversed(words), MAX_TRIES) if stands(text[:end])), last)]
+    if last:
+        return text[:last]
+    limit = next((end for end in lines if text[:end].strip()), len(text))
+    words = [found.end() for found in _END.finditer(text, 0, limit)]
+    return text[: next((end for end in islice(reversed(words), MAX_TRIES) if stands(text[:end])), 0)]
 
 
 class _Above(NamedTuple):
@@ -113,9 +116,18 @@ def _code_around(place: Place, number: int, blanks: str, goes_on: bool) -> tuple
     is_joined = goes_on or next_width > width or (next_width == width and bool(_GOES_ON.match(following)))
     for look in _LOOKS[is_joined:]:
         before, after = _around(place, _above(place.above, number, blanks, look))
-        if len(before) + len(after) <= MAX_PARSED_CHARS and _parses(before + place.tail + after):
+        if len(before) + len(after) <= MAX_PARSED_CHARS and _may_parse(before, place, after):
             return before, after
     return None
+
+
+def _may_parse(before: str, place: Place, after: str) -> bool:
+    """Return whether the code parses as it is, or with something at the cursor that its statement waits for."""
+    if _parses(before + place.tail + after):
+        return True
+    if place.tail.strip():
+        return any(_parses(before + part + place.tail + after) for part in _STAND_INS)
+    return any(_parses(before + part + after) for part in _continuations(place.head))
 
 
 def _above(lines: tuple[str, ...], number: int, blanks: str, look: _Look) -> _Above:
@@ -154,18 +166,8 @@ def _around(place: Place, above: _Above) -> tuple[str, str]:
     return "\n".join((*wrapper, *above.lines, place.head)), "\n".join(("", *below))
 
 
-def _is_balanced(place: Place, language: str, before: Unclosed, part: str) -> bool:
-    """Return whether a text leaves nothing open except a body at its end."""
-    line = place.head + part.rstrip().removesuffix("{") + _left_of(place.tail, part)
-    return unclosed(line, language) == before
-
-
 def _stands(before: str, tail: str, after: str, part: str) -> bool:
-    return _parses(before + part + _left_of(tail, part) + after)
-
-
-def _left_of(tail: str, part: str) -> str:
-    return tail[num_replaced(part, tail) :]
+    return _parses(before + part + left_of(tail, part) + after)
 
 
 @lru_cache(maxsize=64)

@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import Final
 
 from lsp_server.documents.store import Place
-from lsp_server.documents.syntax import indentation
 from lsp_server.filters.confidence import ScoredSpan
+from lsp_server.languages.syntax import indentation, is_between_braces, opens_block
 
 DEFAULT_WIDTH: Final = 4
 _RUNS: Final = re.compile(r"\n|[ \t]+|[^ \t\n]+")
@@ -24,7 +24,7 @@ _OPENS: Final = re.compile(r"[:{(\[]\s*\Z")
 
 @dataclass(frozen=True, slots=True)
 class IndentStyle:
-    """A document's style of indentation; `width` is the number of columns of one level."""
+    """A document's style of indentation; `width` is the number of columns of one level, or 0 if nothing tells."""
 
     uses_tabs: bool
     width: int
@@ -32,28 +32,31 @@ class IndentStyle:
 
 def style_of(place: Place) -> IndentStyle | None:
     """Return the style of the lines around a cursor; None where none is indented."""
-    lines = [line for line in (*place.above, *place.below) if line.strip()]
-    lines.append(place.head)
+    lines = [line for line in (*place.above, place.head + "." if place.head else "", *place.below) if line.strip()]
     num_tabs = sum(line.startswith("\t") for line in lines)
     num_spaces = sum(line.startswith("  ") for line in lines)
     if not num_tabs and not num_spaces:
         return None
     if num_tabs > num_spaces:
         return IndentStyle(uses_tabs=True, width=DEFAULT_WIDTH)
-    return IndentStyle(uses_tabs=False, width=_commonest_step(lines) or DEFAULT_WIDTH)
+    return IndentStyle(uses_tabs=False, width=_own_step(place) or _commonest_step(lines))
 
 
 class Rewriter:
     """Rewrites one text for its place in a document."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, language: str = "") -> None:
+        self._language = language
         self._style = style_of(place)
         self._line = place.head
+        self._is_first = True
+        self._is_before_brace = is_between_braces(place.head, place.tail)
         self._held = ""
         nearest = next((line for line in reversed(place.above) if line.strip()), "")
         begins = place.head or nearest
         self._base = self._columns(begins[: len(begins) - len(begins.lstrip())])
         self._previous = nearest
+        self._has_level = self._is_level(place.head, nearest)
         self._step: int | None = None
 
     def feed(self, piece: str) -> str:
@@ -65,6 +68,7 @@ class Rewriter:
                 if self._line.strip():
                     self._previous = self._line
                 self._line = ""
+                self._is_first = False
                 told += run
             elif not run.strip():
                 self._held += run
@@ -75,9 +79,15 @@ class Rewriter:
                 told += written + run
         return told
 
+    def finish(self) -> str:
+        """Return the blanks at the end of the text that lead to a brace behind the cursor; "" where none does."""
+        return self._indented(self._held) if self._is_before_brace and not self._line else ""
+
     def _indented(self, blanks: str) -> str:
-        if self._style is None or self._line:
-            # The line has blanks already, so the rest of its indentation stays as the model generated it.
+        if self._line and self._is_first:
+            # Blanks behind those that are there are the rest of the indentation, unless it has its level already.
+            return "" if self._has_level else blanks
+        if self._style is None:
             return blanks
         columns = self._scaled(self._columns(blanks))
         if not self._style.uses_tabs:
@@ -87,29 +97,52 @@ class Rewriter:
 
     def _scaled(self, columns: int) -> int:
         """Return the columns in the document's width of a level, where the model indents by another width."""
-        width, deeper = self._style.width if self._style else DEFAULT_WIDTH, columns - self._base
-        if deeper <= 0:
+        width, deeper = self._style.width if self._style else 0, columns - self._base
+        if deeper <= 0 or not width:
             return columns
-        if self._step is None and _OPENS.search(self._previous):
+        if self._step is None and self._opens(self._previous):
             self._step = deeper if deeper in (2, 4, 8) else width
         step = self._step or width
         return self._base + deeper // step * width + deeper % step
 
+    def _is_level(self, head: str, nearest: str) -> bool:
+        """Return whether the blanks in front of the cursor are all that a line here can have."""
+        if not head or head.strip():
+            return False
+        deeper = self._columns(head) - self._columns(nearest[: len(nearest) - len(nearest.lstrip())])
+        if self._opens(nearest):
+            return deeper >= ((self._style.width if self._style else 0) or 1)
+        return deeper >= 0
+
+    def _opens(self, line: str) -> bool:
+        return bool(_OPENS.search(line)) or opens_block(line, self._language)
+
     def _columns(self, blanks: str) -> int:
-        return len(blanks.expandtabs(self._style.width if self._style else DEFAULT_WIDTH))
+        return len(blanks.expandtabs((self._style.width if self._style else 0) or DEFAULT_WIDTH))
 
 
-def rewrite(text: str, place: Place) -> str:
+def rewrite(text: str, place: Place, language: str = "") -> str:
     """Rewrite a whole text at once."""
-    return Rewriter(place).feed(text)
+    rewriter = Rewriter(place, language)
+    return rewriter.feed(text) + rewriter.finish()
 
 
-def rewrite_spans(text: str, likely: Iterable[tuple[int, float]], place: Place) -> Iterator[ScoredSpan]:
+def rewrite_spans(
+    text: str, likely: Iterable[tuple[int, float]], place: Place, language: str = ""
+) -> Iterator[ScoredSpan]:
     """Yield the pieces of a text, by their lengths after rewriting, with their log-probabilities."""
-    rewriter, start = Rewriter(place), 0
+    rewriter, start = Rewriter(place, language), 0
     for num_chars, log_prob in likely:
         yield ScoredSpan(len(rewriter.feed(text[start : start + num_chars])), log_prob)
         start += num_chars
+
+
+def _own_step(place: Place) -> int:
+    """Return the step from the line that opens the cursor's block to the cursor, which tells more than all others."""
+    nearest = next((line for line in reversed(place.above) if line.strip()), "")
+    step = len(place.head) - indentation(nearest)
+    is_step = place.head.isspace() and "\t" not in place.head and _OPENS.search(nearest)
+    return step if is_step and 1 < step <= 8 else 0
 
 
 def _commonest_step(lines: Iterable[str]) -> int:

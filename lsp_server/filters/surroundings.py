@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lsp_server.documents.store import Place
+from lsp_server.languages.syntax import is_between_braces
 
 # The amount of text that is asked for: the rest of a line, or a block.
 Mode = Literal["line", "block"]
@@ -24,3 +25,14 @@ class Surroundings:
     is_cut_short: bool = False
     deleted: str = ""
     language: str = ""
+
+    @property
+    def final_line(self) -> str:
+        """Return the line end and indentation that a body needs before a brace right behind the cursor; mostly ""."""
+        return final_line(self.place)
+
+
+def final_line(place: Place) -> str:
+    """Return what leads from the end of a body to the brace behind the cursor, in `{|}`; "" elsewhere."""
+    head = place.head
+    return "\n" + head[: len(head) - len(head.lstrip())] if is_between_braces(head, place.tail) else ""

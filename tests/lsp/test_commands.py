@@ -153,7 +153,7 @@ async def test_an_edit_that_the_editor_refuses_is_no_acceptance(client: RawClien
 async def test_another_model_of_the_users_own(client: RawClient, runtime: FakeRuntime) -> None:
     other = FakeRuntime(runtime.directory.with_name("other"))
     other.directory.mkdir(mode=0o700)
-    other.script("from the other")
+    other.script("from_the_other")
     try:
         assert (await run(client, "selectModel", "/evil/model"))["problem"]
         assert (await run(client, "selectModel", ["other"]))["problem"]
@@ -162,7 +162,7 @@ async def test_another_model_of_the_users_own(client: RawClient, runtime: FakeRu
         await until(lambda: other.events("start"), "the other engine")
         await client.until_engine("ready")
         client.send(did_open("x = \n"), inline(1, 0, 4))
-        assert (await client.items(1))[0]["insertText"] == "x = from the other"
+        assert (await client.items(1))[0]["insertText"] == "x = from_the_other"
         assert len(runtime.events("start")) == 1
     finally:
         other.kill()

@@ -105,6 +105,14 @@ def test_git_agrees(tmp_path: Path, rules: dict[str, str], name: str, expected: 
     assert (code == 0) == bool(expected)
 
 
+def test_a_message_for_git_is_a_document_and_no_context(tmp_path: Path) -> None:
+    tree(tmp_path, {".git/COMMIT_EDITMSG": "Add ", ".git/config": "", "COMMIT_EDITMSG.py": ""})
+    workspace = Workspace([tmp_path])
+    assert workspace.document_reason(tmp_path / ".git" / "COMMIT_EDITMSG") == ""
+    assert workspace.document_reason(tmp_path / ".git" / "config") == ".git/ (built in)"
+    assert workspace.read(tmp_path / ".git" / "COMMIT_EDITMSG") is None
+
+
 def test_the_rules_of_the_repository_around_a_root_hold(tmp_path: Path) -> None:
     tree(tmp_path, {".git/HEAD": "", ".gitignore": "gen.py\n", "inner/gen.py": "", "inner/app.py": ""})
     workspace = Workspace([tmp_path / "inner"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lsp_server.filters import FILTERS, Surroundings, end, filter_text
+from lsp_server.filters import FILTERS, NOTHING, Surroundings, end, filter_text
 from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.end import find_end
 from lsp_server.filters.parsing import parse_checker
@@ -67,6 +67,30 @@ SPECIAL_TOKEN_CASES = [
     ("TOKENS = ['[SUFFIX]', |]", "'[SUFFIX]'", "'[SUFFIX]'"),
 ]
 
+INVISIBLE_CASES = [
+    (EMPTY, "a = '\u202e'", "a = '"),
+    (EMPTY, "a\u200bb = 1", "a"),
+    (EMPTY, "a = 1\x1b[0m", "a = 1"),
+    (EMPTY, "a\tb\nc", "a\tb\nc"),
+    ("s = 'a\u200bb'\n|", "t = 'a\u200bb'", "t = 'a\u200bb'"),
+    (EMPTY, "'\U0001f469\u200d\U0001f4bb'", "'\U0001f469\u200d\U0001f4bb'"),
+    (EMPTY, "'\u0645\u06cc\u200c\u062e'", "'\u0645\u06cc\u200c\u062e'"),
+]
+
+CHAT_CASES = [
+    ("|", "const b = 2;\n```\nIn this code we add.", "javascript", "const b = 2;"),
+    ("|", "```python\nx = 1\n```", "python", ""),
+    ("|", "Sure! Here is the code:\nx = 1", "javascript", ""),
+    ("|", "x = 1\n\nThis function adds two numbers.", "python", "x = 1"),
+    ("|", "Here's the updated function:", "go", ""),
+    ("|", "# Sure! Here is what it does.", "python", "# Sure! Here is what it does."),
+    ("|", '"""Return the sum of two numbers.\n\n    Both must be positive numbers here.\n    """', "python", None),
+    ("// |", "Returns the sum of both numbers.", "javascript", "Returns the sum of both numbers."),
+    ("|", "```sh\nmake\n```", "markdown", "```sh\nmake\n```"),
+    ("|", "Point p = new Point(1, 2)", "java", "Point p = new Point(1, 2)"),
+    ("|", "SELECT name FROM users WHERE id", "sql", "SELECT name FROM users WHERE id"),
+]
+
 UNFINISHED_CASES: list[tuple[Mode, str, str]] = [
     ("block", "a = 1\n    b = unfini", "a = 1\n"),
     ("block", "a = unfini", ""),
@@ -118,6 +142,15 @@ NEXT_LINE_CASES = [
     ("if a:\n    |\nelse:\n    c", "b\nelse:\n    c", "b"),
     ("x = |\nx = 1", "1", ""),
     ("x = |\ny = 1", "1", "1"),
+    # From the first line that stands below on, also where the text goes another way from there.
+    ("a = 1\n|\nb = 2\nc = 3\nd = 4", "x = 0\nb = 2\nc = 30", "x = 0"),
+    ("import os\n|\nimport json\nimport sys", "import sys", ""),
+    ("def f():\n    |\n\ndef g():\n    return 1", "return 1", "return 1"),
+    # A line that ends a block is the text's own if the text began the block.
+    ("function f(a) {\n  |\n}", "for (const x of a) {\n    g(x);\n  }", "for (const x of a) {\n    g(x);\n  }"),
+    ("function f(a) {\n  |\n}", "return 1;\n}", "return 1;"),
+    ("<ul>\n  |\n</ul>", "<li>\n    a\n  </li>\n</ul>", "<li>\n    a\n  </li>"),
+    ("def a\n  |\nend", "if b\n    c\n  end\nend", "if b\n    c\n  end"),
 ]
 
 CLOSER_CASES = [
@@ -132,6 +165,15 @@ CLOSER_CASES = [
     ("x = [|],", "1, 2],", "1, 2"),
     ("foo(|, bar)", "a, bar)", "a"),
     ("foo(|, bar)", "a", "a"),
+    ("return |;", "a + b;", "a + b"),
+    ("use std::|;", "collections::HashMap;", "collections::HashMap"),
+    ("d[|] = 3", "key] = 3", "key"),
+    ("if (|) {", "a > b) {", "a > b"),
+    ("f(|);", "x) + (y);", "x) + (y)"),
+    ("import a from './l/|.js';", "other.js'", "other"),
+    ("foo(a, |, c)", "b, c)  # all", "b"),
+    ("for (let i = 0; |; i++) {", "i < n; i++) {", "i < n"),
+    ("x |= 3", "y", "y"),
 ]
 
 IN_F = "def f(x):\n    |\n    return x\n"
@@ -145,14 +187,14 @@ BROKEN_CASES = [
     ("class A:\n    |\n    def f(self): pass\n", "@property", "@property"),
     ("print(|)\n", '"a")', '"a")'),
     ('x = "|"\n', 'abc" + "', 'abc" + "'),
-    # Else the longest beginning that does: lines, and words.
+    # Else the longest beginning that does: lines, or words of the first one.
     (IN_F, "y = foo(x, ", "y = foo"),
-    (IN_F, "y = foo(x)\n    z = bar(", "y = foo(x)\n    z = bar"),
-    (IN_F, "y = 1\n    return x[a for a in x)\n    z = 2", "y = 1\n    return x"),
-    (IN_F, "if x:\n        return (x\n    else:\n        y", "if x:\n        return"),
+    (IN_F, "y = foo(x)\n    z = bar(", "y = foo(x)"),
+    (IN_F, "y = 1\n    return x[a for a in x)\n    z = 2", "y = 1"),
+    (IN_F, "if x:\n        return (x\n    else:\n        y", ""),
     (DOCSTRING, "return foo(", "return foo"),
     ("\tdef f():\n\t\tx\n\t\t|\n\t\ty\n", "foo(", "foo"),
-    ("x = foo(|)\n", "a, b)\ny = (", "a, b)\ny"),
+    ("x = foo(|)\n", "a, b)\ny = (", "a, b)"),
     ("|", "x = {", "x"),
     # Else all, if it may still become something: confidence decides.
     (IN_F, "if x:", "if x:"),
@@ -170,8 +212,12 @@ BROKEN_CASES = [
     ("def f(x):\n    y = x\n|\n\nf(1)\n", "  return y", ""),
     ("if a:\n    b\n|\nelse:\n    c\n", "x = 1", ""),
     ("|\nimport os\n", "    x", ""),
-    # Nothing can be told where the code doesn't parse yet.
-    ("x = foo(|\n", "a, b)\ny = (", "a, b)\ny = ("),
+    # Where the code doesn't parse yet, it is judged by what would make it parse.
+    ("x = |\n", "1 2 3 )) ]]", "1"),
+    ("foo(a, |, c)\n", "b)) ]", "b"),
+    ("for x in |:\n    pass\n", "range(3", "range"),
+    ("x = foo(|\n", "a, b)\ny = (", "a, b)"),
+    # Nothing can be told where the end of the statement is missing.
     ("x = foo(\n    a,\n    |\n", "b, (", "b, ("),
     ('def f():\n    """Say: |\n', "foo(", "foo("),
     # Nor within a long string, whose beginning may be far above.
@@ -228,6 +274,7 @@ def test_the_stream_is_stopped_at_the_first_letter_of_a_dedent() -> None:
         *(("repetition", *case) for case in REPETITION_CASES),
         *(("next lines", *case) for case in NEXT_LINE_CASES),
         *(("closers", *case) for case in CLOSER_CASES),
+        *(("invisible", *case) for case in INVISIBLE_CASES),
         *(("trailing", *case) for case in TRAILING_CASES),
         *(("blank", *case) for case in BLANK_CASES),
     ],
@@ -236,11 +283,16 @@ def test_filter(name: str, place: str, text: str, expected: str) -> None:
     assert apply(name, text, place) == expected
 
 
+@pytest.mark.parametrize(("place", "text", "language", "expected"), CHAT_CASES)
+def test_chat(place: str, text: str, language: str, expected: str | None) -> None:
+    assert apply("chat", text, place, language=language) == (text if expected is None else expected)
+
+
 @pytest.mark.parametrize(("place", "text", "expected"), BROKEN_CASES)
 def test_broken(place: str, text: str, expected: str) -> None:
     assert apply("broken", text, place, language="python") == expected
     assert apply("broken", text, place) == text
-    assert apply("broken", text, place, language="typescript") == text
+    assert apply("broken", text, place, language="markdown") == text
 
 
 @pytest.mark.parametrize(("place", "text", "expected"), BROKEN_CASES)
@@ -282,7 +334,17 @@ BALANCE_CASES = [
     ("  |", "if (x) {\n    y(1);\n  }", True),
     ("  |", "return x;\n  }", False),
     ("|", 'let s = "a', False),
-    ("foo(a, |", "b, c[", None),
+    ("foo(a, |", "b, c[", False),
+    ("foo(a, |", "b);", True),
+    ("foo(|);", '"Hello,', False),
+    ("function f() {\n|\n", "  return 1;\n}", True),
+    ("function f() {|}", "\n  return 1;\n", True),
+    ("function f() {|}", "\n  return 1;", False),
+    ("  x = |", "y +", False),
+    ("  |", "// Adds two numbers.", True),
+    ("/* what |", "f(", None),
+    ("const s = `a |", "f(", None),
+    ("const s = `a ${b|}`", "(", None),
 ]
 
 
@@ -322,7 +384,8 @@ def test_the_filter_that_dropped_a_text_is_named() -> None:
         around = Surroundings(place=place_at(place), mode=mode, language="python")
         return filter_text(text, around).dropped_by
 
-    assert dropped_by("\n", "x = |", "line") == "end"
+    assert dropped_by("\n", "x = |", "line") == NOTHING
+    assert dropped_by("\ny = 1", "x = |", "line") == "end"
     assert dropped_by("return x", "def f():\n    |\n    return x", "block") == "next lines"
     assert dropped_by("for i in range(len(1):", IN_F, "block") == "broken"
     assert filter_text("1", Surroundings(place=place_at("x = |"), mode="line")) == ("1", "")

@@ -67,6 +67,28 @@ def test_a_deletion_is_past_after_a_moment_elsewhere_and_behind_typing() -> None
     assert keystrokes.deleted_at(URI, Cursor(1, 11), 10.2) == ""
 
 
+def deleted_by_keys(places: list[int]) -> str:
+    """Delete one character of "one + two" at each of these columns, one key after the other."""
+    keystrokes, text = Keystrokes(), "\n    return one + two\n"
+    for number, column in enumerate(places):
+        keystrokes.note(snapshot_of(text), change((1, column), (1, column + 1)), 10.0 + number / 10)
+        text = text[: column + 1] + text[column + 2 :]
+    return keystrokes.deleted_at(URI, Cursor(1, places[-1]), 12.0)
+
+
+def test_a_text_that_several_keys_deleted_is_one() -> None:
+    assert deleted_by_keys([19, 18, 17, 16]) == " two"
+    assert deleted_by_keys([11, 11, 11]) == "one"
+    assert deleted_by_keys([19, 11]) == "o"
+
+
+def test_a_deletion_over_lines_joins_those_before_it() -> None:
+    keystrokes = Keystrokes()
+    keystrokes.note(snapshot_of("a\nbc\n"), change((1, 0), (1, 1)), 10.0)
+    keystrokes.note(snapshot_of("a\nc\n"), change((0, 1), (1, 0)), 10.1)
+    assert keystrokes.deleted_at(URI, Cursor(0, 1), 10.2) == "\nb"
+
+
 def test_the_rhythm_follows_the_keys_and_not_the_pauses() -> None:
     keystrokes, now = Keystrokes(), 0.0
     for _ in range(20):
@@ -83,6 +105,10 @@ def test_the_rhythm_follows_the_keys_and_not_the_pauses() -> None:
     [
         ("git:/a.py", True),
         ("output:tasks", True),
+        ("fugitive:///a/.git//0/a.py", True),
+        ("walkThrough:/a", True),
+        ("zipfile:///a.zip::a.py", True),
+        ("vscode-scm:git/scm0/input", False),
         ("untitled:Untitled-1", False),
         ("file:///nowhere/new.py", False),
         ("vscode-notebook-cell:/a.ipynb#x", False),

@@ -21,7 +21,7 @@ from lsprotocol import types
 from pygls.lsp.client import LanguageClient
 
 from decoding.protocol import VERSION
-from lsp_server.documents.languages import language_of
+from lsp_server.languages.file_names import language_of
 
 READY_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.05

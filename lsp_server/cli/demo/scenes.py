@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from lsp_server.documents.languages import language_of
 from lsp_server.documents.store import Cursor, Snapshot, split_lines
+from lsp_server.languages.file_names import language_of
 
 PROJECT: Final = Path(__file__).with_name("project")
 
