@@ -106,7 +106,7 @@ def test_the_real_demo_fits_into_a_narrow_terminal(
     environment["COLUMNS"] = "80"
     result = tabcast("demo", "--real", "--model", tiny_model, "--draft", "none", "--device", "cpu")
     assert "\x1b" not in result.stdout + result.stderr
-    table = result.stdout[result.stdout.index("places.py, sensor.go, frame.rs: ") :].splitlines()
+    table = result.stdout[result.stdout.index("places.py, sensor.go, line.rs: ") :].splitlines()
     assert max(map(len, table)) <= 80
     assert [line.split()[0] for line in table if "yes" in line] == ["lookup", "draft", "auto"]
     assert "there is no draft model" in result.stdout

@@ -89,6 +89,8 @@ async def editor(
 ) -> AsyncIterator[Editor]:
     """Yield an editor with this project open and these settings; the language server ends with the block."""
     client = LanguageClient("tabcast-demo", VERSION)
+    # What the server tells the user stands in the reasons of its answers, too.
+    client.feature(types.WINDOW_SHOW_MESSAGE)(lambda _params: None)
     command = ["-P", "-m", "lsp_server", "lsp", *engine_arguments]
     await client.start_io(sys.executable, *command, cwd=working_directory, start_new_session=True)
     try:

@@ -51,9 +51,9 @@ REAL_SCENES: Final = (
     Scene(
         title="Rust: a test of the function above",
         project=STATIONS,
-        file="frame.rs",
-        before="    fn refuses_a_short_frame() {\n        ",
-        cut="assert_eq!(parse(&[7, 1, 0]), Err(FrameError::TooShort(3)));",
+        file="line.rs",
+        before="    fn refuses_a_line_without_humidity() {\n        ",
+        cut='assert_eq!(parse_line("harbour;4.5"), Err(LineError::MissingField("humidity")));',
     ),
 )
 # These are decoded by each method: long answers, in which a difference shows.

@@ -16,7 +16,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from decoding.protocol import Health
+from decoding.protocol import PLAIN, Health
 from lsp_server.cli.demo.outcome import MethodFigures, Outcome, RealOutcome, Shown
 
 LINES_BEFORE: Final = 4
@@ -165,4 +165,5 @@ def write_figures(console: Console, outcome: RealOutcome) -> None:
 
 
 def _shares(row: MethodFigures) -> str:
-    return ", ".join(f"{name} {counts.accepted} of {counts.drafted}" for name, counts in row.drafters.items())
+    shares = ", ".join(f"{name} {counts.accepted} of {counts.drafted}" for name, counts in row.drafters.items())
+    return shares or ("" if row.method == PLAIN else "none: it would not pay")
