@@ -99,7 +99,7 @@ def _parser(named: str) -> argparse.ArgumentParser:
         command.add_argument("--device", help="auto, cpu, cuda, cuda:1, …", default=default)
         command.add_argument("--devices", help="spread the target over cuda:0,cuda:1,… or all", default=default)
         command.add_argument("--dtype", help="auto, float32, bfloat16, float16", default=default)
-        command.add_argument("--quantize", help="store weights as none, int8, int4 or fp8", default=default)
+        command.add_argument("--quantize", help="round weights: auto, none, int8, int4 or fp8", default=default)
         command.add_argument("--draft-quantize", help="the same of the draft's", default=default)
     doctor.add_argument("--json", action="store_true", help="print JSON")
     if named == "train":

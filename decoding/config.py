@@ -31,7 +31,9 @@ BUNDLED = Path(__file__).parent / "bundled"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 KERNELS = ("auto", "torch", "rehearsed")
-QUANTIZATIONS = ("none", "int8", "int4", "fp8")
+AUTO_ROUNDING = "auto"
+NO_ROUNDING = "none"
+QUANTIZATIONS = (AUTO_ROUNDING, NO_ROUNDING, "int8", "int4", "fp8")
 AS_TARGET = "as target"
 ALL_DEVICES = "all"
 
@@ -44,12 +46,12 @@ class EngineConfig:
     `parallel` and `heads` are folders of a parallel draft and of heads, "" for those beside the target if it has any.
     `draft`, `parallel` and `heads` may be "none". `fim` has fields of `fim_templates.Template` that override the
     table's. `method` is the drafting method for requests that name none. `devices` "cuda:0,cuda:1", or "all", spreads
-    the target's layers over these devices; the draft goes to the first. `quantize` stores weights in eight or four
-    bits, and `draft_quantize` those of the draft. `kernels` "torch" does without compiled kernels; "rehearsed" computes
-    as on a GPU, on any device and slowly. `context_tokens` bounds prompt and answer together; `threads` 0 leaves the
-    choice to torch. At most `sessions` requests take turns, and as many token sequences are kept in `cache_mb`
-    megabytes, 0 for a share of the memory. `online` keeps the last answers on this machine and lets the draft learn
-    from them while the engine is idle.
+    the target's layers over these devices; the draft goes to the first. `quantize` rounds weights to eight or four
+    bits, "auto" those of a large model on a CPU, and `draft_quantize` those of the draft. `kernels` "torch" does
+    without compiled kernels; "rehearsed" computes as on a GPU, on any device and slowly. `context_tokens` bounds
+    prompt and answer together; `threads` 0 leaves the choice to torch. At most `sessions` requests take turns, and as
+    many token sequences are kept in `cache_mb` megabytes, 0 for a share of the memory. `online` keeps the last answers
+    on this machine and lets the draft learn from them while the engine is idle.
     """
 
     model: str = ""
@@ -59,7 +61,7 @@ class EngineConfig:
     device: str = "auto"
     devices: str = ""
     dtype: str = "auto"
-    quantize: str = "none"
+    quantize: str = AUTO_ROUNDING
     draft_quantize: str = AS_TARGET
     kernels: str = "auto"
     context_tokens: int = 4096

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 
-from decoding.config import BUNDLED, EngineConfig, model_folder
+from decoding.config import AUTO_ROUNDING, BUNDLED, NO_ROUNDING, EngineConfig, model_folder
 from decoding.datastore import command as datastores
 from decoding.errors import TabcastError
 from decoding.models import cuda
@@ -22,16 +22,18 @@ from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
 from decoding.models.listed import listed_as
 from decoding.models.loading.better import better_model
-from decoding.models.loading.decoder_loading import held_as
 from decoding.models.loading.devices import choose_device
 from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.models.loading.parts import planned_bytes
+from decoding.models.loading.rounded_file import is_kept, kept_file, wanted_for
+from decoding.models.loading.weight_forms import held_as, keeps_blocks, rounds_matrices, with_rounding
 from decoding.models.parallel import FOLDER as PARALLEL
 from decoding.models.parallel import mask_form
 from decoding.models.probing.agreement import choices, percent_alike
 from decoding.models.sharding.layer_split import GIB
 from decoding.models.sharding.pipeline import Pipeline
+from decoding.storage.pulled import as_size
 from decoding.text.prompt_layout import find_layout
 
 Row = dict[str, Any]
@@ -71,8 +73,8 @@ def doctor(config: EngineConfig) -> list[Row]:
     rows += [_row("draft model", False, notice, "name another with --draft, or none") for notice in models.notices]
     rows.append(_row("folders of code", True, datastores.describe()))
     rows.append(_row("keys and values", True, _describe_cache(models.target)))
-    if config.quantize != "none":
-        rows.append(_row("rounded weights", True, _describe_agreement(config, models)))
+    if models.rounding != NO_ROUNDING:
+        rows.append(_row("rounded weights", True, _describe_rounding(config, models)))
     if probe.notice:
         advice = "a model that verifies drafts is faster: 'tabcast models' lists some"
     else:
@@ -110,6 +112,24 @@ def _describe_agreement(config: EngineConfig, models: ModelSet) -> str:
     return f"{config.quantize}, chooses what the full ones do at {alike:.1f} % of {len(sample)} tokens"
 
 
+def _describe_rounding(config: EngineConfig, models: ModelSet) -> str:
+    """Describe how the target is rounded, and how near that is where the user asked for it."""
+    if config.quantize != AUTO_ROUNDING:
+        return _describe_agreement(config, models)
+    size = f"{models.target.num_parameters / 1e6:.0f} M parameters"
+    return f'{models.rounding}, because it has {size}; quantize = "none" keeps them whole, at a third of the speed'
+
+
+def _rounding_of(folder: ModelFolder, config: EngineConfig, device: torch.device) -> str:
+    """Say what a model's weights would be rounded to, and where they are kept, "" if they stay as they are."""
+    config = with_rounding(config, folder, device)
+    if not rounds_matrices(folder, config, device):
+        return "" if config.quantize == NO_ROUNDING or keeps_blocks(folder, config, device) else config.quantize
+    file = kept_file(wanted_for(folder, config.quantize))
+    kept = "not done yet" if file is None else f"kept in {file} ({as_size(file.stat().st_size)})"
+    return f"to {config.quantize}, {kept if is_kept(folder) else 'at each start'}"
+
+
 def show_model(name: str, config: EngineConfig) -> Row:
     """Describe a model, what it needs, and how this machine would run it. Raises `ModelError`."""
     folder = model_folder(name, "target")
@@ -127,6 +147,7 @@ def show_model(name: str, config: EngineConfig) -> Row:
         "path": str(folder),
         "architecture": read.config["model_type"],
         "weights": read.stored_as,
+        "rounded": _rounding_of(read, config, device),
         "parameters": f"{read.num_parameters / 1e6:.1f} M",
         "tokens": read.num_token_ids,
         "context": read.config.get("max_position_embeddings", ""),

@@ -22,6 +22,7 @@ from decoding.errors import ModelError, TabcastError
 from decoding.models.listed import file_of, find_model
 from decoding.protocol import user_config_path
 from decoding.storage.pulled import Pulled, as_size, pulled_models, remove
+from decoding.storage.rounded_files import remove_rounded
 from decoding.storage.user_config import set_engine_values
 
 EPILOG: Final = """\
@@ -172,6 +173,7 @@ def _remove(options: argparse.Namespace, config: EngineConfig) -> Value:
             raise TabcastError("nothing was removed (--yes does without the question)")
     if file_of(pulled) in (config.model_path, config.draft_path) and not options.json:
         print("It was the chosen one; 'tabcast models use' chooses another.", file=sys.stderr)
+    remove_rounded(file_of(pulled))
     remove(pulled)
     return _describe(pulled)
 

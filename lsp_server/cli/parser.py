@@ -173,7 +173,7 @@ def _add_engine_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--draft", metavar="NAME", help="the draft model, or none")
     group.add_argument("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps")
     group.add_argument("--dtype", metavar="NAME", help="auto, float32, bfloat16, float16")
-    group.add_argument("--quantize", metavar="NAME", help="store weights as none, int8, int4 or fp8")
+    group.add_argument("--quantize", metavar="NAME", help="round weights: auto, none, int8, int4 or fp8")
 
 
 def engine_arguments(options: argparse.Namespace) -> tuple[str, ...]:

@@ -33,8 +33,8 @@ FORMS: dict[str, dict[str, str]] = {
     "bfloat16, torch": {"dtype": "bfloat16", "kernels": "torch"},
     "float32, rehearsed": {"dtype": "float32", "kernels": "rehearsed"},  # a GPU's way
 }
-ONLY_OURS = ("int8", "float32, torch", "bfloat16, torch", "float32, rehearsed")
-SLOW = ("int4", "fp8")  # for one family alone
+ONLY_OURS = ("int8", "int4", "float32, torch", "bfloat16, torch", "float32, rehearsed")
+SLOW = ("fp8",)  # for one family alone
 
 
 def is_tried(family: str, form: str) -> bool:

@@ -16,10 +16,10 @@ from decoding.models.cpu.quantized_forms import FORMS
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.gguf.tensor_types import TYPES
 from decoding.models.language_model import LanguageModel
-from decoding.models.loading.decoder_loading import keeps_blocks
 from decoding.models.loading.memory import block_bytes, needed_bytes
 from decoding.models.loading.model_set import load_model
 from decoding.models.loading.parts import planned_bytes
+from decoding.models.loading.weight_forms import keeps_blocks
 from decoding.models.weights.stored_blocks import KEPT_TYPES
 from tests.gguf_files import Gguf, Stored
 from tests.gguf_models import quantised, settings_of, tensors_of
@@ -116,8 +116,8 @@ def test_memory_is_planned_for_what_is_kept(folders: dict[str, Path], tmp_path: 
         assert keeps_blocks(folder, config, CPU)
         needs[kind] = planned_bytes(folder, config, CPU, torch.bfloat16)
         assert block_bytes(folder, torch.bfloat16) <= 2 * folder.num_parameters
-        for other in (EngineConfig(quantize="int8"), EngineConfig(kernels="torch")):
-            assert not keeps_blocks(folder, other, CPU)
+        assert keeps_blocks(folder, EngineConfig(quantize="int8"), CPU)
+        assert not keeps_blocks(folder, EngineConfig(kernels="torch"), CPU)
         assert not keeps_blocks(folder, config, torch.device("cuda"))
     whole = needed_bytes(ModelFolder.read(plain), torch.bfloat16, EngineConfig().context_tokens)
     assert needs["Q4_K"] < needs["IQ4_NL"] < needs["Q2_K"] == needs["F32"]

@@ -131,7 +131,7 @@ def make(mixture: dict[str, str], seed: int = 0) -> Pair:
 
 
 def load(stored: StoredWeights, threads: int = 1) -> CpuDecoder:
-    return build(SHAPE, stored, threads=threads, quantize="none")
+    return build(SHAPE, stored, threads=threads)
 
 
 def read(model: LanguageModel, token_ids: list[int], sizes: list[int]) -> Cache:
@@ -236,7 +236,7 @@ def test_one_layer_of_each_form_is_probed(monkeypatch: pytest.MonkeyPatch) -> No
     """Layers of equal kinds and sizes are computed alike, and a large model takes seconds for all of them."""
     coarse, fine = make(Q4_K_M).stored, make({**Q4_K_M, "down": "Q4_K"}).stored
     layers = [*coarse.layers, *fine.layers, *coarse.layers]
-    model = build(replace(SHAPE, layers=9), replace(coarse, layers=layers), threads=1, quantize="none")
+    model = build(replace(SHAPE, layers=9), replace(coarse, layers=layers), threads=1)
     probed = model.of_each_form()
     assert probed.num_layers == 2
     counted = 0

@@ -17,7 +17,7 @@ from decoding.bench.harness.decode_prompts import MIN_PROMPT_TOKENS, DecodePromp
 from decoding.bench.metrics import bandwidth, likelihood, memory
 from decoding.bench.report import report
 from decoding.bench.suites import decode, decode_rows
-from decoding.config import EngineConfig
+from decoding.config import NO_ROUNDING, EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.models.probing.agreement import choices, percent_alike
@@ -164,14 +164,14 @@ def _floor_ms(models: ModelSet, num_live: int, copied: float) -> float | None:
 
 def _agreement(config: EngineConfig, models: ModelSet, prompts: Sequence[list[int]]) -> list[str]:
     """Return how often a rounded target chooses what the full one does, over all of the prompts' tokens."""
-    if config.quantize == "none":
+    if models.rounding == NO_ROUNDING:
         return []
     try:
         full = load_models(replace(config, quantize="none", draft="none"))[0]
     except TabcastError as error:
-        return [f"{config.quantize}, not compared with full weights: {error}"]
+        return [f"{models.rounding}, not compared with full weights: {error}"]
     alike = percent_alike(*([choices(one.target, prompt) for prompt in prompts] for one in (models, full)))
-    return [f"{config.quantize}: {alike:g} % of choices as with full weights"]
+    return [f"{models.rounding}: {alike:g} % of choices as with full weights"]
 
 
 def _invented(options: argparse.Namespace) -> list[str]:

@@ -20,11 +20,11 @@ from decoding.models.catalogue import CATALOGUE, KnownModel, known_model
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.summary import ModelSummary
 from decoding.models.listed import at_other_programs, file_of, find_model
-from decoding.models.loading.decoder_loading import keeps_blocks
 from decoding.models.loading.devices import choose_device
 from decoding.models.loading.layer_reading import EMBEDDING, HEAD
 from decoding.models.loading.memory import block_bytes
 from decoding.models.loading.parts import planned_bytes
+from decoding.models.loading.weight_forms import are_in_blocks, with_rounding
 from decoding.protocol import BUNDLED_NAMES, NO_MODEL, is_hub_name, is_listed_name
 from decoding.storage import hub
 from decoding.storage.pulled import pulled_models
@@ -116,7 +116,8 @@ def _readable(name: str, path: Path, config: EngineConfig, source: Source) -> It
 def _at_hand(name: str, path: Path, config: EngineConfig, source: Source) -> Candidate:
     model = ModelSummary.read(path)
     device, dtype = choose_device(config)
-    in_blocks = keeps_blocks(model, config, device)
+    settings = with_rounding(config, model, device)
+    in_blocks = are_in_blocks(model, settings, device)
     read = model
     if HEAD in model.entries:  # of an embedding that is not the head as well, a step looks up one row
         read = replace(model, entries={name: entry for name, entry in model.entries.items() if name != EMBEDDING})
@@ -129,7 +130,7 @@ def _at_hand(name: str, path: Path, config: EngineConfig, source: Source) -> Can
         kind=model.kind,
         source=source,
         num_parameters=read.num_parameters,
-        step_bytes=block_bytes(read, dtype) if in_blocks else read.num_parameters * dtype.itemsize,
+        step_bytes=block_bytes(read, dtype, settings.quantize) if in_blocks else read.num_parameters * dtype.itemsize,
         memory_bytes=planned_bytes(model, config, device, dtype) + _draft_bytes(draft, config),
         in_blocks=in_blocks,
         is_code=known is not None or CODE.search(names) is not None,

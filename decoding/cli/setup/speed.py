@@ -74,7 +74,7 @@ def measure(config: EngineConfig, *, in_blocks: bool, shape: Shape = SHAPE) -> S
         from decoding.models.cpu import decoder  # noqa: PLC0415 - brings numba
 
         threads = config.threads or torch.get_num_threads()
-        model: LanguageModel = decoder.build(shape, _in_blocks(shape, rotary), threads=threads, quantize="none")
+        model: LanguageModel = decoder.build(shape, _in_blocks(shape, rotary), threads=threads)
         weight_bytes = BLOCK_BYTES / BLOCK_WEIGHTS
     else:
         model = assemble(shape, _dense(shape, rotary, device, dtype), settings)

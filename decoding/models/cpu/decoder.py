@@ -212,6 +212,6 @@ def _multiply_address(kind: int) -> int:
     return quantized_matmul.multiply_address(kind) if kind in FORMS else matmul.multiply_address(kind)
 
 
-def build(shape: Shape, weights: Weights | StoredWeights, *, threads: int, quantize: str) -> CpuDecoder:
-    """Make the model of these weights; `quantize` "int8" stores all matrices but the embedding in int8."""
-    return CpuDecoder(shape, pack(weights, quantize, threads=threads), threads=threads)
+def build(shape: Shape, weights: Weights | StoredWeights, *, threads: int) -> CpuDecoder:
+    """Make the model of these weights."""
+    return CpuDecoder(shape, pack(weights, threads=threads), threads=threads)

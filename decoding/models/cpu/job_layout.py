@@ -9,9 +9,9 @@ from typing import Final
 
 from decoding.models.cpu.quantized_forms import NUM_KINDS
 
-# A matrix: the address of its panels, how its weights are stored; factors and biases of its outputs, 0 for none.
+# A matrix: the address of its panels, how its weights are stored; biases of its outputs, 0 for none.
 # Of one that is stored in blocks the address is that of its runs.
-ADDRESS, KIND, FACTORS, BIAS, INPUTS, OUTPUTS, MATRIX = range(7)
+ADDRESS, KIND, BIAS, INPUTS, OUTPUTS, MATRIX = range(6)
 # A run of panels of one kind of blocks: the panel behind its last one, the kind, the addresses of values and scales,
 # and how far it is from panel to panel in each.
 RUN_END, RUN_KIND, RUN_VALUES, RUN_SCALES, RUN_VALUES_STRIDE, RUN_SCALES_STRIDE, RUN = range(7)

@@ -15,7 +15,6 @@ from decoding.models.cpu.intrinsics import call_matmul, multiply_tile, read_floa
 from decoding.models.cpu.job_layout import (
     ADDRESS,
     BIAS,
-    FACTORS,
     INPUTS,
     KIND,
     MAX_TASKS,
@@ -130,7 +129,7 @@ def project_blocks(job, run, inputs, x, x_stride, num_rows, first, num_panels, o
 
 @compiled
 def project(job, matrix, x, x_stride, num_rows, first, num_panels, out, out_stride):
-    """Compute x, as `taken_by` gave it, times panels `first` to `first + num_panels`, with factors and biases."""
+    """Compute x, as `taken_by` gave it, times panels `first` to `first + num_panels`, with biases."""
     kind = matrix[KIND]
     if kind == BLOCKS:
         project_blocks(job, matrix[ADDRESS], matrix[INPUTS], x, x_stride, num_rows, first, num_panels, out, out_stride)
@@ -142,17 +141,11 @@ def project(job, matrix, x, x_stride, num_rows, first, num_panels, out, out_stri
             job[MULTIPLY + kind], x, x_stride, num_rows, matrix[ADDRESS] + first * panel_stride, depth_stride,
             panel_stride, depth, num_panels, out, out_stride,
         )  # fmt: skip
-    if matrix[FACTORS] or matrix[BIAS]:
+    if matrix[BIAS]:
         for row in range(num_rows):
             for lane in range(num_panels * LANES):
                 at = out + row * out_stride + lane * 4
-                value = read_float(at)
-                offset = (first * LANES + lane) * 4
-                if matrix[FACTORS]:
-                    value *= read_float(matrix[FACTORS] + offset)
-                if matrix[BIAS]:
-                    value += read_float(matrix[BIAS] + offset)
-                write_float(at, value)
+                write_float(at, read_float(at) + read_float(matrix[BIAS] + (first * LANES + lane) * 4))
 
 
 @compiled

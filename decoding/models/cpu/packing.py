@@ -19,7 +19,7 @@ from decoding.models.cpu import job_layout
 from decoding.models.cpu.block_packing import alternating, pack_runs
 from decoding.models.cpu.block_repacking import Panels
 from decoding.models.cpu.quantized_forms import BLOCKS, FORMS
-from decoding.models.cpu.simd import AT_ONCE, BFLOAT16, FLOAT32, HAS_PAIRS, INT_8, LANES, PAIRS
+from decoding.models.cpu.simd import AT_ONCE, BFLOAT16, FLOAT32, HAS_PAIRS, LANES, PAIRS
 from decoding.models.cpu.thread_team import Table
 from decoding.models.torch.decoder import Layer, Weights
 from decoding.models.weights.stored_blocks import BlockRows, Matrix, StoredLayer, StoredWeights, shape_of
@@ -89,12 +89,9 @@ class Packed:
         )
 
 
-def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Packed:
-    """Copy weights into panels; `quantize` "int8" stores all but the embedding in int8, a factor for each output.
-
-    Matrices that are blocks stay what they are.
-    """
-    packing = _Packing(is_int8=quantize == "int8", threads=threads)
+def pack(weights: Weights | StoredWeights, *, threads: int) -> Packed:
+    """Copy weights into panels; matrices that are blocks stay what they are."""
+    packing = _Packing(threads=threads)
     memory = packing.memory
     head, embedded, dtype = packing.tables(weights)
     packing.take_form()  # all layers share the tables
@@ -111,7 +108,7 @@ def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Pa
         forms.append(packing.take_form())
         widest = max(widest, shape_of(layer.gate_up)[0])
     # Where weights are rounded, keys and values are, too.
-    cache_kind = PAIRS if HAS_PAIRS and packing.kinds & {PAIRS, INT_8, *FORMS} else FLOAT32
+    cache_kind = PAIRS if HAS_PAIRS and packing.kinds & {PAIRS, *FORMS} else FLOAT32
     return Packed(
         np.stack(layers),
         head,
@@ -130,11 +127,11 @@ def pack(weights: Weights | StoredWeights, quantize: str, *, threads: int) -> Pa
 class _Packing:
     """Packs matrix after matrix, and notes what the kernels need to know of all."""
 
-    def __init__(self, *, is_int8: bool, threads: int) -> None:
+    def __init__(self, *, threads: int) -> None:
         self.memory = Memory()
         self.kinds: set[int] = set()
         self.num_parameters = self.deepest = 0
-        self._is_int8, self._threads = is_int8, threads
+        self._threads = threads
         self._last_panels: Sequence[Panels] = ()
         self._form: list[int] = []
 
@@ -151,12 +148,10 @@ class _Packing:
         return self.matrix(next(tables), None), columns, dtype
 
     def _tied_tables(self, table: Matrix) -> tuple[Table, dict[int, int], torch.dtype]:
-        """Embeddings lie where the head does, if it isn't rounded."""
+        """Embeddings lie where the head does."""
         row = self.matrix(table, None)
         if not isinstance(table, Tensor):
             return row, _in_panels(self._last_panels[0]), torch.float32
-        if self._is_int8:
-            return row, self._in_rows(table), table.dtype
         columns = {
             job_layout.EMBEDDING: int(row[job_layout.ADDRESS]),
             job_layout.EMBEDDING_KIND: int(row[job_layout.KIND]),
@@ -239,11 +234,7 @@ class _Packing:
 
     def _dense(self, row: Table, weights: Tensor) -> None:
         outputs, inputs = weights.shape
-        kind = INT_8 if self._is_int8 else _kind(weights.dtype)
-        if self._is_int8:
-            factors = (weights.float().abs().amax(dim=1) / 127).clamp_min(1e-12)
-            weights = (weights.float() / factors.unsqueeze(1)).round().to(torch.int8)
-            row[job_layout.FACTORS] = self.memory.floats(factors)
+        kind = _kind(weights.dtype)
         if kind == BFLOAT16 and HAS_PAIRS:
             kind = PAIRS
         side = AT_ONCE[kind]

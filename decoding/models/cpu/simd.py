@@ -14,12 +14,12 @@ from llvmlite import ir
 
 FLOAT, INT8, INT16, INT32, INT64 = ir.FloatType(), ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
-# The kinds of stored weights. Each stored number is exact in float32; int8 has a factor for each output.
+# The kinds of stored weights. Each stored number is exact in float32.
 # Pairs are bfloat16, two inputs of an output side by side, as the processor's dot product of such pairs takes them.
-FLOAT32, BFLOAT16, INT_8, PAIRS = range(4)
-ITEM_BYTES = (4, 2, 1, 2)
-AT_ONCE = (1, 1, 1, 2)  # inputs of an output side by side
-STORED = (FLOAT, INT16, INT8, INT16)
+FLOAT32, BFLOAT16, PAIRS = range(3)
+ITEM_BYTES = (4, 2, 2)
+AT_ONCE = (1, 1, 2)  # inputs of an output side by side
+STORED = (FLOAT, INT16, INT16)
 
 _FEATURES = llvm.get_host_cpu_features()
 _HAS_AVX512 = bool(_FEATURES.get("avx512f"))
@@ -78,8 +78,6 @@ def as_float(builder: ir.IRBuilder, stored: ir.Value, kind: int) -> ir.Value:
     if kind in (BFLOAT16, PAIRS):
         high_half = splat(INT32, 16, lanes) if lanes else INT32(16)
         return builder.bitcast(builder.shl(builder.zext(stored, like(INT32)), high_half), like(FLOAT))
-    if kind == INT_8:
-        return builder.sitofp(builder.sext(stored, like(INT32)), like(FLOAT))
     return stored
 
 

@@ -10,27 +10,35 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from decoding.config import EngineConfig
+from decoding.config import AUTO_ROUNDING, NO_ROUNDING, EngineConfig
 from decoding.errors import ModelError
 from decoding.models.cuda.factory import build as build_recorded
 from decoding.models.cuda.factory import rounded_product
 from decoding.models.folder.model_config import DecoderSizes
 from decoding.models.folder.model_folder import ModelFolder
-from decoding.models.folder.summary import Described
-from decoding.models.gguf.wrapped import FORMS
 from decoding.models.language_model import LanguageModel
 from decoding.models.loading.layer_reading import EMBEDDING, HEAD, NORM, read_layer, read_stored
+from decoding.models.loading.memory import block_bytes
+from decoding.models.loading.rounded_file import Tell, is_kept, kept_entries, wanted_for
+from decoding.models.loading.rounding import KINDS, RoundedTensors, round_weights
+from decoding.models.loading.weight_forms import (
+    are_in_blocks,
+    cpu_kernels,
+    packs_itself,
+    rounds_matrices,
+    with_rounding,
+)
 from decoding.models.quantize import quantize_layer, quantize_weights
 from decoding.models.sharding.pipeline import Pipeline, split
 from decoding.models.torch.decoder import Decoder, Shape, Weights, rotary_table
 from decoding.models.torch.rope import inverse_frequencies
-from decoding.models.weights.tensors import Tensors
+from decoding.models.weights.stored_blocks import StoredWeights
+from decoding.models.weights.tensors import StoredTensors, Tensors
 from decoding.models.weights.weight_schema import decoder_schema
 
 if TYPE_CHECKING:
@@ -40,8 +48,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Places = Sequence[tuple[torch.device, int]]
-# The compiled CPU kernels support these; other kinds are computed by plain torch there, slowly, to compare with.
-PACKED_KINDS = ("none", "int8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,7 @@ def load_decoder(
     device: torch.device,
     dtype: torch.dtype,
     places: Places = (),
+    tell: Tell = log.info,
 ) -> Pipeline | Decoder | CpuDecoder | CudaDecoder:
     """Read the weights of a folder into the quickest model for where they go.
 
@@ -72,6 +79,7 @@ def load_decoder(
         device: where the weights go.
         dtype: of the stored weights.
         places: of several devices, each with its number of layers; the first is `device`.
+        tell: is called with a sentence before what is done once and takes time.
 
     Raises:
         ModelError: the folder is missing, incomplete, of another format or of another architecture.
@@ -82,10 +90,12 @@ def load_decoder(
     shape = _shape(sizes, vocabulary, max_len)
     frequencies = inverse_frequencies(folder.config, shape.head_dim)
     tensors = Tensors(folder.path, folder.entries, decoder_schema(sizes), device, dtype)
-    if len(places) < 2 and keeps_blocks(folder, engine, device):
-        return _from_blocks(tensors, sizes, shape, rotary_table(shape.max_len + 128, frequencies), engine)
+    engine = with_rounding(engine, folder, device)
+    is_packed = len(places) < 2 and packs_itself(engine, device)
+    if len(places) < 2 and are_in_blocks(folder, engine, device):
+        table = rotary_table(shape.max_len + 128, frequencies)
+        return _from_blocks(_blocks_of(folder, tensors, engine, dtype, tell), sizes, shape, table, engine)
     # Layers are rounded one by one, so that only one of them is ever in memory in full.
-    is_packed = len(places) < 2 and _packs_itself(engine, device)
     rounding = "" if is_packed or engine.quantize == "none" else engine.quantize
     rotary = rotary_table(shape.max_len + 128, frequencies).to(device)
     weights = _read_weights(tensors, sizes, shape, rotary, places or [(device, shape.layers)], rounding)
@@ -112,38 +122,48 @@ def _read_weights(
     )
 
 
-def keeps_blocks(folder: Described, engine: EngineConfig, device: torch.device) -> bool:
-    """Tell whether the kernels multiply with the blocks of a GGUF file as they are."""
-    is_ours = folder.config["model_type"] not in FORMS
-    return folder.is_file and is_ours and engine.quantize == "none" and _packs_itself(engine, device)
+def _blocks_of(
+    folder: ModelFolder, tensors: Tensors, engine: EngineConfig, dtype: torch.dtype, tell: Tell
+) -> StoredTensors:
+    """Return what reads the model's matrices as blocks: those of its own file, or rounded ones, kept or not."""
+    device = torch.device("cpu")
+    if not rounds_matrices(folder, engine, device):
+        return tensors
+    from decoding.models.cpu.block_rounding import round_rows  # noqa: PLC0415 - brings numba
 
-
-def held_as(folder: Described, engine: EngineConfig, device: torch.device, dtype: torch.dtype) -> str:
-    """Return how an engine holds a model's weights, for people: Q4_K_M, bfloat16, int8, Q4_K_M in bfloat16."""
-    if keeps_blocks(folder, engine, device):
-        return folder.kind
-    held = engine.quantize if engine.quantize != "none" else str(dtype).removeprefix("torch.")
-    return f"{folder.kind} in {held}" if folder.is_file else held
+    rounded = RoundedTensors(tensors, engine.quantize, round_rows, _threads(engine))
+    if not is_kept(folder):
+        return rounded
+    wanted = wanted_for(folder, engine.quantize)
+    kept = kept_entries(wanted, rounded, block_bytes(folder, dtype, engine.quantize), tell)
+    return rounded if kept is None else Tensors(folder.path, kept, wanted.schema, device, dtype)
 
 
 def _from_blocks(
-    tensors: Tensors, sizes: DecoderSizes, shape: Shape, rotary: Tensor, engine: EngineConfig
+    tensors: StoredTensors, sizes: DecoderSizes, shape: Shape, rotary: Tensor, engine: EngineConfig
 ) -> CpuDecoder:
-    from decoding.models.cpu import decoder  # noqa: PLC0415 - as in `_cpu_kernels`
+    from decoding.models.cpu import decoder  # noqa: PLC0415 - brings numba, which some machines don't have
     from decoding.models.cpu.block_packing import can_pack  # noqa: PLC0415
 
     weights = read_stored(tensors, sizes, shape.vocabulary, rotary, can_pack)
-    threads = engine.threads or torch.get_num_threads()
-    return decoder.build(shape, weights, threads=threads, quantize=engine.quantize)
+    return decoder.build(shape, weights, threads=_threads(engine))
+
+
+def _threads(engine: EngineConfig) -> int:
+    return engine.threads or torch.get_num_threads()
 
 
 def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | CpuDecoder | CudaDecoder:
     """Make the model of these weights in the quickest form for their device; round those that are not rounded yet."""
-    if _packs_itself(engine, weights.embedding.device) and (kernels := _cpu_kernels(engine)):
-        threads = engine.threads or torch.get_num_threads()
-        model: CpuDecoder = kernels.build(shape, weights, threads=threads, quantize=engine.quantize)
+    if packs_itself(engine, weights.embedding.device) and (kernels := cpu_kernels(engine)):
+        stored: Weights | StoredWeights = weights
+        if engine.quantize in KINDS:
+            from decoding.models.cpu.block_rounding import round_rows  # noqa: PLC0415 - as in `_blocks_of`
+
+            stored = round_weights(weights, shape, engine.quantize, round_rows, _threads(engine))
+        model: CpuDecoder = kernels.build(shape, stored, threads=_threads(engine))
         return model
-    if engine.quantize != "none":
+    if engine.quantize not in (AUTO_ROUNDING, NO_ROUNDING):
         weights = quantize_weights(weights, engine.quantize, rounded_product(weights.embedding.device))
     return _unpacked(engine, shape, weights)
 
@@ -151,23 +171,6 @@ def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | 
 def _unpacked(engine: EngineConfig, shape: Shape, weights: Weights) -> Decoder | CudaDecoder:
     """Make a model of recorded passes where the device can, of torch's operations otherwise."""
     return build_recorded(shape, weights, engine.kernels) or Decoder(shape, weights)
-
-
-def _packs_itself(engine: EngineConfig, device: torch.device) -> bool:
-    """Return whether the compiled kernels compute it, which store weights in a form of their own."""
-    return device.type == "cpu" and engine.quantize in PACKED_KINDS and _cpu_kernels(engine) is not None
-
-
-def _cpu_kernels(engine: EngineConfig) -> ModuleType | None:
-    """Return the compiled kernels, or None if the settings or the machine are against them."""
-    if engine.kernels != "auto":
-        return None
-    try:
-        from decoding.models.cpu import decoder  # noqa: PLC0415 - brings numba, which some machines don't have
-    except ImportError as error:
-        log.info("no compiled kernels: %s", error)
-        return None
-    return decoder
 
 
 def _shape(sizes: DecoderSizes, vocabulary: int, max_len: int) -> Shape:

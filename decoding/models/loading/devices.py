@@ -11,6 +11,7 @@ from decoding.errors import ConfigError, ModelError
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.loading.decoder_loading import LoadedModel, Places, load_decoder
 from decoding.models.loading.memory import free_bytes, spreading_needs
+from decoding.models.loading.weight_forms import with_rounding
 from decoding.models.probing.row_invariance import check_finite
 from decoding.models.sharding.layer_split import spread
 
@@ -69,7 +70,8 @@ def plan(
     """
     if reason := folder.why_not_ours(config.context_tokens):
         raise ModelError(f"{folder.path}: only models of our own forward pass are spread over devices; {reason}")
-    needs = spreading_needs(folder.config, folder.num_parameters, dtype, config.context_tokens, config.quantize)
+    quantize = with_rounding(config, folder, devices[0]).quantize
+    needs = spreading_needs(folder.config, folder.num_parameters, dtype, config.context_tokens, quantize)
     free = [free_bytes(device) for device in devices]
     free[0] = None if free[0] is None else free[0] - beside
     return list(zip(devices, spread(needs, free), strict=True))

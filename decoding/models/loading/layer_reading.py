@@ -14,7 +14,7 @@ from torch import Tensor
 from decoding.models.folder.model_config import DecoderSizes
 from decoding.models.torch.decoder import Layer
 from decoding.models.weights.stored_blocks import BlockRows, Matrix, StoredLayer, StoredWeights
-from decoding.models.weights.tensors import Tensors
+from decoding.models.weights.tensors import StoredTensors, Tensors
 
 EMBEDDING, NORM, HEAD = "model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"
 
@@ -39,7 +39,7 @@ def read_layer(tensors: Tensors, number: int, sizes: DecoderSizes) -> Layer:
 
 
 def read_stored(
-    tensors: Tensors, sizes: DecoderSizes, vocabulary: int, rotary: Tensor, can_pack: CanPack
+    tensors: StoredTensors, sizes: DecoderSizes, vocabulary: int, rotary: Tensor, can_pack: CanPack
 ) -> StoredWeights:
     """Read weights as blocks where the file has blocks that the kernels can multiply with; tables and layers later."""
 
@@ -59,7 +59,7 @@ def read_stored(
     )
 
 
-def _read_stored_layer(tensors: Tensors, number: int, sizes: DecoderSizes, can_pack: CanPack) -> StoredLayer:
+def _read_stored_layer(tensors: StoredTensors, number: int, sizes: DecoderSizes, can_pack: CanPack) -> StoredLayer:
     tensors.reuse_memory()
     reader = _Reader(tensors, number, sizes)
 
@@ -88,7 +88,7 @@ _GATE_UP = ("mlp.gate_proj", "mlp.up_proj")
 class _Reader:
     """Reads the tensors of one layer."""
 
-    def __init__(self, tensors: Tensors, number: int, sizes: DecoderSizes) -> None:
+    def __init__(self, tensors: StoredTensors, number: int, sizes: DecoderSizes) -> None:
         self._tensors, self._name, self._sizes = tensors, f"model.layers.{number}", sizes
         # Hugging Face turns dimension i with i + D/2; side by side they are one complex number.
         self._order = torch.arange(sizes.head_dim).view(2, -1).T.flatten()

@@ -12,6 +12,7 @@ import torch
 from decoding.errors import ModelError
 from decoding.models.folder.model_config import size_of
 from decoding.models.folder.summary import Described
+from decoding.models.loading.rounding import BYTES_OF, KINDS, type_for
 from decoding.models.quantize import BYTES_PER_WEIGHT, HEAD_KIND
 from decoding.models.recommended import largest_that_fits
 from decoding.models.sharding.layer_split import GIB, Needs
@@ -31,26 +32,28 @@ CONTROL_GROUPS: Final = (
 
 
 def needed_bytes(
-    folder: Described, dtype: torch.dtype, num_tokens: int, quantize: str = "none", *, keeps_blocks: bool = False
+    folder: Described, dtype: torch.dtype, num_tokens: int, quantize: str = "none", *, in_blocks: bool = False
 ) -> int:
     """Return the bytes of weights in `dtype`, rounded or in blocks, and of one sequence's keys and values."""
-    if keeps_blocks:
-        weights = block_bytes(folder, dtype)
+    if in_blocks:
+        weights = block_bytes(folder, dtype, quantize)
     else:
         weights = weight_bytes(folder.num_parameters, folder.config, dtype, quantize)
     return int(OVERHEAD * weights) + cache_bytes(folder.config, dtype, num_tokens)
 
 
-def block_bytes(folder: Described, dtype: torch.dtype) -> int:
-    """Return the bytes of all weights of a GGUF file where kernels keep its blocks, and widen the others."""
+def block_bytes(folder: Described, dtype: torch.dtype, quantize: str = "none") -> int:
+    """Return the bytes of all weights where kernels keep a file's blocks, round to blocks, and widen the others."""
     total = 0
-    for entry in folder.entries.values():
-        if entry.stored is None or entry.stored.kind.name not in KEPT_TYPES:
-            total += math.prod(entry.shape) * dtype.itemsize
-        elif entry.stored.kind.name == "IQ4_NL":  # its sixteen values become bytes
-            total += math.prod(entry.shape) + entry.stored.num_bytes // 9
+    for name, entry in folder.entries.items():
+        count, kept = math.prod(entry.shape), entry.stored
+        rounded = type_for(quantize, name, entry.shape) if quantize in KINDS else ""
+        if kept is not None and kept.kind.name == "IQ4_NL":  # its sixteen values become bytes
+            total += count + kept.num_bytes // 9
+        elif kept is not None and kept.kind.name in KEPT_TYPES:
+            total += kept.num_bytes
         else:
-            total += entry.stored.num_bytes
+            total += int(count * BYTES_OF[rounded]) if rounded else count * dtype.itemsize
     return total
 
 

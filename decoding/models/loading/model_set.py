@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from tokenizers import Tokenizer
 
-from decoding.config import EngineConfig
+from decoding.config import AUTO_ROUNDING, NO_ROUNDING, EngineConfig
 from decoding.errors import ModelError
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.tokenizer_files import encode
@@ -21,6 +21,8 @@ from decoding.models.listed import resolved
 from decoding.models.loading.decoder_loading import LoadedModel, Places, load_decoder
 from decoding.models.loading.devices import choose_device, load_spread
 from decoding.models.loading.parts import Parts, choose_parts, draft_config, named_weights, plan_memory
+from decoding.models.loading.rounded_file import Tell
+from decoding.models.loading.weight_forms import with_rounding
 from decoding.models.parallel import ParallelModel, mask_form
 from decoding.models.probing.row_invariance import Probe, check_finite, probe, probe_plain
 from decoding.models.probing.step_times import measure_draft_times, measure_step_times
@@ -41,8 +43,9 @@ class ModelSet:
     """The models that an engine decodes with: the target, its tokenizer and layout, and the drafts.
 
     `name` is what chose the target; `weights` and `draft_weights` are what people call what is held. `notices` say
-    which settings could not be used, and why; `method` is the drafting method for requests that name none. `step_ms`
-    and `draft_step_ms` are the times of a pass of each on this machine, by its number of rows.
+    which settings could not be used, and why; `method` is the drafting method for requests that name none. `rounding`
+    says what the target's weights are rounded to. `step_ms` and `draft_step_ms` are the times of a pass of each on this
+    machine, by its number of rows.
     """
 
     name: str
@@ -56,6 +59,7 @@ class ModelSet:
     languages: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     method: Method = AUTO
+    rounding: str = NO_ROUNDING
     step_ms: Mapping[int, float] = field(default_factory=dict)
     draft_step_ms: Mapping[int, float] = field(default_factory=dict)
     weights: str = ""
@@ -101,14 +105,22 @@ def _load_parts(
 ) -> tuple[ModelSet, Probe]:
     folder, notices = parts.target, list(parts.notices)
     progress(0.2, "reading the target model")
-    loaded = load_spread(folder, config, dtype, places) if places else load_model(folder, config, device, dtype)
+
+    def tell(what: str) -> None:
+        log.info("%s", what)
+        progress(0.2, what)
+
+    if places:
+        loaded = load_spread(folder, config, dtype, places)
+    else:
+        loaded = load_model(folder, config, device, dtype, tell=tell)
     target = loaded.model
     progress(0.7, "trying its rows (the first start of a version compiles its kernels)")
     found = probe_plain(loaded.notice) if loaded.notice else probe(target)
     draft = None
     if parts.draft is not None:
         progress(0.8, "reading the draft model")
-        draft = _load_draft(parts.draft, config, device, dtype, notices)
+        draft = _load_draft(parts.draft, config, device, dtype, notices, tell)
     parallel = _if_usable(config.parallel_path, lambda path: _load_parallel(path, folder, config), notices)
     heads = _if_usable(config.heads_path, lambda path: _load_heads(path, folder, target), notices)
     for notice in (*([loaded.notice] if loaded.notice else []), *notices):
@@ -134,6 +146,7 @@ def _load_parts(
         languages=tuple(folder.own.get("languages") or ()),
         notices=tuple(notices),
         method=config.method,
+        rounding=with_rounding(config, folder, device).quantize,
         index=TokenIndex(token_bytes(folder.tokenizer, folder.vocabulary)),
         step_ms=measure_step_times(target),
         draft_step_ms={} if draft is None else measure_draft_times(draft),
@@ -144,10 +157,15 @@ def _load_parts(
 
 
 def _load_draft(
-    folder: ModelFolder, config: EngineConfig, device: torch.device, dtype: torch.dtype, notices: list[str]
+    folder: ModelFolder,
+    config: EngineConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    notices: list[str],
+    tell: Tell,
 ) -> LanguageModel | None:
     """Load the draft model; return None, with a notice, if it can't be rolled back."""
-    loaded = load_model(folder, draft_config(config), device, dtype)
+    loaded = load_model(folder, draft_config(config), device, dtype, tell=tell)
     if loaded.notice:
         notices.append(f"the draft {folder.path} is left out: {loaded.notice}")
     return None if loaded.notice else loaded.model
@@ -189,7 +207,13 @@ def _load_heads(path: Path, folder: ModelFolder, target: LanguageModel) -> Heads
 
 
 def load_model(
-    folder: ModelFolder, config: EngineConfig, device: torch.device, dtype: torch.dtype, *, mask_id: int = 0
+    folder: ModelFolder,
+    config: EngineConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    mask_id: int = 0,
+    tell: Tell = log.info,
 ) -> LoadedModel:
     """Read the weights for the quickest forward pass that computes them right.
 
@@ -199,6 +223,7 @@ def load_model(
         device: where the weights go.
         dtype: of the stored weights.
         mask_id: one of the model's ids, be it a token or not.
+        tell: is called with a sentence before what is done once and takes time.
 
     Raises:
         ModelError: the weights aren't what config.json says, or nothing here computes them.
@@ -209,13 +234,14 @@ def load_model(
 
         if not folder.is_wrapped:
             raise ModelError(f"{folder.path}: {reason} is not computed from GGUF files; its Hugging Face folder may be")
-        if config.quantize != "none":
+        if config.quantize not in (AUTO_ROUNDING, NO_ROUNDING):
             raise ModelError(
                 f"{folder.path}: quantize {config.quantize} is for models of our own forward pass; {reason}"
             )
         log.info("%s is computed by transformers: %s", folder.path.name, reason)
         generic = load_generic(folder, vocabulary=vocabulary, max_len=max_len, device=device, dtype=dtype)
         return LoadedModel(model=generic, notice=generic.notice)
-    own = load_decoder(folder, config, vocabulary=vocabulary, max_len=max_len, device=device, dtype=dtype)
+    sizes = {"vocabulary": vocabulary, "max_len": max_len}
+    own = load_decoder(folder, config, **sizes, device=device, dtype=dtype, tell=tell)
     check_finite(own, folder.path)
     return LoadedModel(model=own)

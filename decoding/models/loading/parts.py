@@ -7,14 +7,15 @@ from pathlib import Path
 
 import torch
 
-from decoding.config import AS_TARGET, EngineConfig
+from decoding.config import AS_TARGET, NO_ROUNDING, EngineConfig
 from decoding.errors import ModelError
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.naming import SHIPPED_DRAFT, SHIPPED_PAIR
 from decoding.models.folder.summary import Described
-from decoding.models.loading.decoder_loading import Places, held_as, keeps_blocks
+from decoding.models.loading.decoder_loading import Places
 from decoding.models.loading.devices import choose_devices, plan
 from decoding.models.loading.memory import check_fit, free_bytes, needed_bytes
+from decoding.models.loading.weight_forms import are_in_blocks, held_as, with_rounding
 from decoding.storage.adaptation import AdaptationFolder
 
 
@@ -49,10 +50,7 @@ def plan_memory(parts: Parts, config: EngineConfig, device: torch.device, dtype:
     folders = [(parts.target, config)]
     if parts.draft is not None:
         folders.append((parts.draft, draft_config(config)))
-    needs = [
-        (folder.path.name, planned_bytes(folder, settings, device, dtype, stored_as(settings, device)))
-        for folder, settings in folders
-    ]
+    needs = [(folder.path.name, planned_bytes(folder, settings, device, dtype)) for folder, settings in folders]
     devices = choose_devices(config, device)
     if len(devices) > 1:
         return plan(parts.target, config, devices, dtype, beside=sum(num_bytes for _, num_bytes in needs[1:]))
@@ -60,12 +58,13 @@ def plan_memory(parts: Parts, config: EngineConfig, device: torch.device, dtype:
     return ()
 
 
-def planned_bytes(
-    folder: Described, config: EngineConfig, device: torch.device, dtype: torch.dtype, quantize: str = "none"
-) -> int:
+def planned_bytes(folder: Described, config: EngineConfig, device: torch.device, dtype: torch.dtype) -> int:
     """Return the bytes that a model takes with these settings."""
-    kept = keeps_blocks(folder, config, device)
-    return needed_bytes(folder, dtype, config.context_tokens, quantize, keeps_blocks=kept)
+    config = with_rounding(config, folder, device)
+    in_blocks = are_in_blocks(folder, config, device)
+    # What torch computes on a CPU is read in full and then rounded.
+    quantize = config.quantize if in_blocks or device.type != "cpu" else NO_ROUNDING
+    return needed_bytes(folder, dtype, config.context_tokens, quantize, in_blocks=in_blocks)
 
 
 def named_weights(parts: Parts, config: EngineConfig, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
@@ -87,11 +86,6 @@ def named_weights(parts: Parts, config: EngineConfig, device: torch.device, dtyp
 def draft_config(config: EngineConfig) -> EngineConfig:
     """Return the settings that the draft is loaded with."""
     return config if config.draft_quantize == AS_TARGET else replace(config, quantize=config.draft_quantize)
-
-
-def stored_as(config: EngineConfig, device: torch.device) -> str:
-    """Return how weights are stored when they arrive; on a CPU they are read in full and then rounded."""
-    return config.quantize if device.type != "cpu" else "none"
 
 
 def _adapted(target: ModelFolder, draft: Path, notices: list[str]) -> ModelFolder | None:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from copy import copy
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
@@ -35,6 +35,22 @@ DTYPES: Final[Mapping[str, torch.dtype]] = {
 COMMON: Final = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
+class StoredTensors(Protocol):
+    """Reads tensors by name, matrices as blocks where there are some."""
+
+    def take(self, name: str) -> Tensor:
+        """Read a tensor. Raises `ModelError`."""
+        ...
+
+    def blocks(self, name: str) -> BlockRows | None:
+        """Read a matrix as blocks; return None if it has none. Raises `ModelError`."""
+        ...
+
+    def reuse_memory(self) -> None:
+        """Let the next blocks be read to where the last ones are, which are not valid any more."""
+        ...
+
+
 class Tensors:
     """Reads tensors from disk as they are asked for, onto a device and into a dtype."""
 
@@ -52,6 +68,10 @@ class Tensors:
         """The names of all tensors of the schema."""
         return list(self._schema)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a tensor of the schema."""
+        return self._entries[name].shape
+
     def on(self, device: torch.device) -> Tensors:
         """Return a reader of the folder's tensors onto another device."""
         other = copy(self)
@@ -61,6 +81,12 @@ class Tensors:
     def to_device(self, tensor: Tensor) -> Tensor:
         """Move a tensor that was read onto another device."""
         return tensor.to(self._device)
+
+    def in_own_dtype(self, name: str) -> Tensor:
+        """Read a tensor as its file holds it: in bfloat16 if it does, else in float32. Raises `ModelError` likewise."""
+        own = copy(self)
+        own._dtype = torch.bfloat16 if self._entries[name].dtype == "BF16" else torch.float32
+        return own.take(name)
 
     def take(self, name: str) -> Tensor:
         """Read a tensor of the schema onto the device. Raises `ModelError` if it holds numbers that aren't finite."""
