@@ -27,7 +27,7 @@ from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.models.loading.parts import planned_bytes
 from decoding.models.loading.rounded_file import is_kept, kept_file, wanted_for
-from decoding.models.loading.weight_forms import held_as, keeps_blocks, rounds_matrices, with_rounding
+from decoding.models.loading.weight_forms import held_as, rounded_to, rounds_matrices, with_rounding
 from decoding.models.parallel import FOLDER as PARALLEL
 from decoding.models.parallel import mask_form
 from decoding.models.probing.agreement import choices, percent_alike
@@ -117,17 +117,18 @@ def _describe_rounding(config: EngineConfig, models: ModelSet) -> str:
     if config.quantize != AUTO_ROUNDING:
         return _describe_agreement(config, models)
     size = f"{models.target.num_parameters / 1e6:.0f} M parameters"
-    return f'{models.rounding}, because it has {size}; quantize = "none" keeps them whole, at a third of the speed'
+    return f'{models.rounding}, because it has {size}; quantize = "none" keeps them whole'
 
 
 def _rounding_of(folder: ModelFolder, config: EngineConfig, device: torch.device) -> str:
     """Say what a model's weights would be rounded to, and where they are kept, "" if they stay as they are."""
-    config = with_rounding(config, folder, device)
-    if not rounds_matrices(folder, config, device):
-        return "" if config.quantize == NO_ROUNDING or keeps_blocks(folder, config, device) else config.quantize
-    file = kept_file(wanted_for(folder, config.quantize))
-    kept = "not done yet" if file is None else f"kept in {file} ({as_size(file.stat().st_size)})"
-    return f"to {config.quantize}, {kept if is_kept(folder) else 'at each start'}"
+    kind = rounded_to(folder, config, device)
+    if kind == NO_ROUNDING or folder.why_not_ours(config.context_tokens):
+        return ""
+    if not is_kept(folder) or not rounds_matrices(folder, with_rounding(config, folder, device), device):
+        return f"to {kind}, at each start"
+    file = kept_file(wanted_for(folder, kind))
+    return f"to {kind}, " + (f"kept in {file} ({as_size(file.stat().st_size)})" if file else "not done yet")
 
 
 def show_model(name: str, config: EngineConfig) -> Row:

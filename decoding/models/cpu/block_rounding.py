@@ -105,7 +105,8 @@ def _for_each(units: Floats, count: int) -> Floats:
 def _factors(scales: Floats, unit: Floats, most: int, least: int = 0) -> npt.NDArray[np.int64]:
     """Return the whole factors of `unit` that are nearest to scales."""
     shares = np.where(unit != 0, scales.reshape(-1) / np.where(unit != 0, unit, 1), 0)
-    return np.rint(np.clip(np.nan_to_num(shares), least, most)).astype(np.int64)
+    whole: npt.NDArray[np.int64] = np.rint(np.clip(np.nan_to_num(shares), least, most)).astype(np.int64)
+    return whole
 
 
 def _six_bits(factors: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> Bytes:

@@ -79,7 +79,14 @@ def plan(
 
 def load_spread(folder: ModelFolder, config: EngineConfig, dtype: torch.dtype, places: Places) -> LoadedModel:
     """Read the weights layer by layer onto their devices. Raises `ModelError`."""
-    sizes = {"vocabulary": folder.num_token_ids, "max_len": config.context_tokens}
-    model = load_decoder(folder, config, **sizes, device=places[0][0], dtype=dtype, places=places)
+    model = load_decoder(
+        folder,
+        config,
+        vocabulary=folder.num_token_ids,
+        max_len=config.context_tokens,
+        device=places[0][0],
+        dtype=dtype,
+        places=places,
+    )
     check_finite(model, folder.path)
     return LoadedModel(model=model)

@@ -22,7 +22,7 @@ from decoding.models.loading.decoder_loading import LoadedModel, Places, load_de
 from decoding.models.loading.devices import choose_device, load_spread
 from decoding.models.loading.parts import Parts, choose_parts, draft_config, named_weights, plan_memory
 from decoding.models.loading.rounded_file import Tell
-from decoding.models.loading.weight_forms import with_rounding
+from decoding.models.loading.weight_forms import rounded_to
 from decoding.models.parallel import ParallelModel, mask_form
 from decoding.models.probing.row_invariance import Probe, check_finite, probe, probe_plain
 from decoding.models.probing.step_times import measure_draft_times, measure_step_times
@@ -146,7 +146,7 @@ def _load_parts(
         languages=tuple(folder.own.get("languages") or ()),
         notices=tuple(notices),
         method=config.method,
-        rounding=with_rounding(config, folder, device).quantize,
+        rounding=rounded_to(folder, config, device),
         index=TokenIndex(token_bytes(folder.tokenizer, folder.vocabulary)),
         step_ms=measure_step_times(target),
         draft_step_ms={} if draft is None else measure_draft_times(draft),
@@ -241,7 +241,6 @@ def load_model(
         log.info("%s is computed by transformers: %s", folder.path.name, reason)
         generic = load_generic(folder, vocabulary=vocabulary, max_len=max_len, device=device, dtype=dtype)
         return LoadedModel(model=generic, notice=generic.notice)
-    sizes = {"vocabulary": vocabulary, "max_len": max_len}
-    own = load_decoder(folder, config, **sizes, device=device, dtype=dtype, tell=tell)
+    own = load_decoder(folder, config, vocabulary=vocabulary, max_len=max_len, device=device, dtype=dtype, tell=tell)
     check_finite(own, folder.path)
     return LoadedModel(model=own)

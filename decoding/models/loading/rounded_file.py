@@ -45,7 +45,7 @@ ARCHITECTURE: Final = "tabcast-rounded"  # no program computes it, so none takes
 VERSION: Final = 1  # of the rounding: its types, its search and the file's form
 READ_BYTES: Final = 2**22
 WAIT_S: Final = 600.0  # for another engine that rounds the same weights
-LEAST_KEPT: Final = 50_000_000  # chosen: a smaller model is rounded in half a second
+LEAST_KEPT: Final = 50_000_000  # chosen: a smaller model is rounded within a second
 LEFT_OVER_S: Final = 3600.0  # an unfinished file of that age belongs to a process that ended
 
 Tell = Callable[[str], None]

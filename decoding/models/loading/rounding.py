@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from decoding.models.gguf.tensor_types import TYPES
 from decoding.models.loading.layer_reading import EMBEDDING, HEAD
-from decoding.models.torch.decoder import Shape, Weights
+from decoding.models.torch.decoder import Layer, Shape, Weights
 from decoding.models.weights.stored_blocks import KEPT_TYPES, BlockRows, Matrix, StoredLayer, StoredWeights
 from decoding.models.weights.tensors import Tensors
 
@@ -27,32 +28,46 @@ CHUNK_WEIGHTS: Final = 2**20  # chosen: a thread rounds so many at a time, so th
 # chosen: a matrix that rounding would take more of than this share of its norm stays as it is. Four bits take about
 # 0.07 of a trained one's; more means numbers too small or too large for a block's scales.
 MAX_SHARE: Final = 0.2
+_SENSITIVE: Final = re.compile(r"model\.layers\.(\d+)\.(?:self_attn\.v|mlp\.down)_proj\.weight")
 BYTES_OF: Final[Mapping[str, float]] = {kind.name: kind.num_bytes / kind.num_weights for kind in TYPES.values()}
 
 
-def type_for(kind: str, name: str, shape: tuple[int, ...]) -> str:
+def type_for(kind: str, name: str, shape: tuple[int, ...], layers: int) -> str:
     """Return the type of blocks that a tensor is rounded to, "" if it stays as it is.
+
+    Four bits are a mixture like llama.cpp's Q4_K_M: the head, and in half of the layers the matrices that choices
+    depend on most, get six or eight.
 
     Args:
         kind: one of `KINDS`.
         name: of the tensor, as in a Hugging Face folder.
         shape: of the tensor; the blocks lie along its last dimension.
+        layers: the model's number of layers.
     """
     if len(shape) != 2 or shape[1] % GROUP:
         return ""
-    has_spans = shape[1] % SPAN == 0
     if kind == "int8":
         return "Q8_0"
-    if name in (EMBEDDING, HEAD):
+    has_spans = shape[1] % SPAN == 0
+    if name in (EMBEDDING, HEAD) or _is_sensitive(name, layers):
         return "Q6_K" if has_spans else "Q8_0"
     return "Q4_K" if has_spans else "Q4_1"
+
+
+def _is_sensitive(name: str, layers: int) -> bool:
+    """Tell whether a matrix is one of values or of a layer's way out, in the first or last eighth or a third."""
+    if (found := _SENSITIVE.fullmatch(name)) is None:
+        return False
+    number, eighth = int(found[1]), layers // 8
+    return number < eighth or number >= layers - eighth or (number - eighth) % 3 == 2
 
 
 class RoundedTensors:
     """Reads tensors like `weights.tensors.Tensors`; its matrices are rounded to blocks whenever they are read."""
 
-    def __init__(self, tensors: Tensors, kind: str, round_rows: RoundRows, threads: int) -> None:
-        self._tensors, self._kind, self._round_rows, self._threads = tensors, kind, round_rows, threads
+    def __init__(self, tensors: Tensors, kind: str, layers: int, round_rows: RoundRows, threads: int) -> None:
+        self._tensors, self._kind, self._layers = tensors, kind, layers
+        self._round_rows, self._threads = round_rows, threads
 
     @property
     def names(self) -> list[str]:
@@ -72,7 +87,7 @@ class RoundedTensors:
         kept = self._tensors.blocks(name)
         if kept is not None and kept.type_name in KEPT_TYPES:
             return kept
-        type_name = type_for(self._kind, name, self._tensors.shape(name))
+        type_name = type_for(self._kind, name, self._tensors.shape(name), self._layers)
         if not type_name:
             return None
         matrix = self._tensors.in_own_dtype(name)
@@ -100,10 +115,11 @@ def round_matrix(matrix: Tensor, type_name: str, round_rows: RoundRows, threads:
 def round_weights(weights: Weights, shape: Shape, kind: str, round_rows: RoundRows, threads: int) -> StoredWeights:
     """Round weights that are in memory; their layers are rounded as they are asked for."""
 
-    def matrix(name: str, whole: Tensor, *sizes: int) -> Matrix:
+    def matrix(whole: Tensor, **sizes: int) -> Matrix:
+        """Round a matrix in its parts, which have names and numbers of outputs."""
         parts = []
-        for part in whole.split(sizes) if sizes else (whole,):
-            type_name = type_for(kind, name, tuple(part.shape))
+        for name, part in zip(sizes, whole.split(list(sizes.values())), strict=True):
+            type_name = type_for(kind, name, tuple(part.shape), shape.layers)
             rounded = round_matrix(part, type_name, round_rows, threads) if type_name else None
             if rounded is None:
                 return whole
@@ -111,25 +127,27 @@ def round_weights(weights: Weights, shape: Shape, kind: str, round_rows: RoundRo
         return tuple(parts)
 
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    layers = (
-        StoredLayer(
+
+    def rounded_layer(number: int, layer: Layer) -> StoredLayer:
+        values, down = (f"model.layers.{number}.{part}_proj.weight" for part in ("self_attn.v", "mlp.down"))
+        half = len(layer.gate_up) // 2
+        return StoredLayer(
             input_norm=layer.input_norm,
-            qkv=matrix("qkv", layer.qkv, queries, keys, keys),
+            qkv=matrix(layer.qkv, **{"q": queries, "k": keys, values: keys}),
             qkv_bias=layer.qkv_bias,
             query_norm=layer.query_norm,
             key_norm=layer.key_norm,
-            out=matrix("out", layer.out),
+            out=matrix(layer.out, out=len(layer.out)),
             post_norm=layer.post_norm,
-            gate_up=matrix("gate_up", layer.gate_up, *[len(layer.gate_up) // 2] * 2),
-            down=matrix("down", layer.down),
+            gate_up=matrix(layer.gate_up, gate=half, up=half),
+            down=matrix(layer.down, **{down: len(layer.down)}),
         )
-        for layer in weights.layers
-    )
-    embedding = matrix(EMBEDDING, weights.embedding)
+
+    embedding = matrix(weights.embedding, **{EMBEDDING: len(weights.embedding)})
     return StoredWeights(
         embedding=embedding,
-        layers=layers,
+        layers=(rounded_layer(number, layer) for number, layer in enumerate(weights.layers)),
         norm=weights.norm,
-        head=embedding if weights.is_tied else matrix(HEAD, weights.head),
+        head=embedding if weights.is_tied else matrix(weights.head, **{HEAD: len(weights.head)}),
         rotary=weights.rotary,
     )

@@ -45,7 +45,7 @@ def rounds_matrices(folder: Described, config: EngineConfig, device: torch.devic
     if config.quantize not in KINDS or not packs_itself(config, device):
         return False
     return any(
-        entry.dtype not in KEPT_TYPES and type_for(config.quantize, name, entry.shape)
+        entry.dtype not in KEPT_TYPES and type_for(config.quantize, name, entry.shape, layers=0)
         for name, entry in folder.entries.items()
     )
 
@@ -60,13 +60,19 @@ def are_in_blocks(folder: Described, config: EngineConfig, device: torch.device)
     return keeps_blocks(folder, config, device) or rounds_matrices(folder, config, device)
 
 
+def rounded_to(folder: Described, config: EngineConfig, device: torch.device) -> str:
+    """Return what a model's weights are rounded to, "none" if all stay what they are."""
+    config = with_rounding(config, folder, device)
+    stays = keeps_blocks(folder, config, device) and not rounds_matrices(folder, config, device)
+    return NO_ROUNDING if stays else config.quantize
+
+
 def held_as(folder: Described, config: EngineConfig, device: torch.device, dtype: torch.dtype) -> str:
     """Return how an engine holds a model's weights, for people: Q4_K_M, bfloat16, int8, Q4_K_M in bfloat16."""
-    config = with_rounding(config, folder, device)
-    is_rounded = config.quantize != NO_ROUNDING
-    if keeps_blocks(folder, config, device) and not rounds_matrices(folder, config, device):
+    rounded = rounded_to(folder, config, device)
+    if rounded == NO_ROUNDING and keeps_blocks(folder, config, device):
         return folder.kind
-    held = config.quantize if is_rounded else str(dtype).removeprefix("torch.")
+    held = rounded if rounded != NO_ROUNDING else str(dtype).removeprefix("torch.")
     return f"{folder.kind} in {held}" if folder.is_file else held
 
 
