@@ -115,18 +115,25 @@ def _round_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "_by_block", lambda *both: by_block(*(x.bfloat16().float() for x in both)))
 
 
+@pytest.fixture(scope="module")
+def roundable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose rows have whole groups of blocks, and otherwise odd sizes."""
+    sizes = {**ODD, "hidden_size": 96, "intermediate_size": 160, "head_dim": 16}
+    return make_model(tmp_path_factory.mktemp("roundable") / "qwen2", "qwen2", **sizes)
+
+
 @pytest.mark.parametrize("form", [{"dtype": torch.bfloat16}, {"quantize": "int8"}], ids=str)
 def test_keys_and_values_take_half_the_memory_where_weights_are_rounded(
-    folders: dict[str, Path], form: dict[str, object]
+    roundable: Path, form: dict[str, object]
 ) -> None:
-    exact = load(folders["llama"]).new_cache()
-    rounded = load(folders["llama"], **form).new_cache()  # type: ignore[arg-type]
+    exact = load(roundable).new_cache()
+    rounded = load(roundable, **form).new_cache()  # type: ignore[arg-type]
     assert rounded.num_bytes * (2 if HAS_PAIRS else 1) == exact.num_bytes
 
 
 @pytest.mark.skipif(not HAS_PAIRS, reason="this processor keeps float32")
-def test_rounded_keys_and_values_change_answers_little(folders: dict[str, Path], tokens: list[int]) -> None:
-    model = load(folders["qwen2"], quantize="int8")
+def test_rounded_keys_and_values_change_answers_little(roundable: Path, tokens: list[int]) -> None:
+    model = load(roundable, quantize="int8")
     assert isinstance(model, CpuDecoder)
     packed = replace(model._packed, cache_kind=FLOAT32, kinds=model._packed.kinds | {FLOAT32})
     exact = CpuDecoder(model.shape, packed, threads=1)

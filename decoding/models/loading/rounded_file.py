@@ -223,6 +223,7 @@ def _write(stream: IO[bytes], wanted: Wanted, identity: str, rounded: RoundedTen
     start = stream.write(_header(identity, described, checksums))
     offset = 0
     for number, (name, _, shape, _) in enumerate(described):
+        rounded.reuse_memory()
         type_name, data = _stored(rounded, name)
         described[number] = (name, type_name, shape, offset)
         checksums[number] = zlib.crc32(data)

@@ -82,6 +82,10 @@ class RoundedTensors:
         """Read a tensor in the dtype that its file has, or in float32. Raises `ModelError`."""
         return self._tensors.in_own_dtype(name)
 
+    def reuse_memory(self) -> None:
+        """Let the next blocks of the file be read to where the last ones are."""
+        self._tensors.reuse_memory()
+
     def blocks(self, name: str) -> BlockRows | None:
         """Read a matrix and round it; return None if it stays as it is. Blocks of a file stay the same."""
         kept = self._tensors.blocks(name)
@@ -143,11 +147,11 @@ def round_weights(weights: Weights, shape: Shape, kind: str, round_rows: RoundRo
             down=matrix(layer.down, **{down: len(layer.down)}),
         )
 
-    embedding = matrix(weights.embedding, **{EMBEDDING: len(weights.embedding)})
+    tables = {EMBEDDING: weights.embedding} if weights.is_tied else {EMBEDDING: weights.embedding, HEAD: weights.head}
     return StoredWeights(
-        embedding=embedding,
+        tables=(matrix(table, **{name: len(table)}) for name, table in tables.items()),
         layers=(rounded_layer(number, layer) for number, layer in enumerate(weights.layers)),
         norm=weights.norm,
-        head=embedding if weights.is_tied else matrix(weights.head, **{HEAD: len(weights.head)}),
         rotary=weights.rotary,
+        is_tied=weights.is_tied,
     )
