@@ -13,6 +13,7 @@ import torch
 from decoding.config import AUTO_ROUNDING, NO_ROUNDING, EngineConfig
 from decoding.models.folder.model_config import why_not_ours
 from decoding.models.folder.summary import Described
+from decoding.models.gguf.wrapped import FORMS
 from decoding.models.loading.rounding import KINDS, type_for
 from decoding.models.weights.stored_blocks import KEPT_TYPES
 from decoding.models.weights.weight_schema import FLOATS
@@ -35,14 +36,14 @@ def with_rounding(config: EngineConfig, folder: Described, device: torch.device)
         and not config.devices
         and _mostly_floats(folder)
         and rounds_matrices(folder, rounded, device)
-        and not why_not_ours(folder.config, config.context_tokens)
     )
     return rounded if is_rounded else replace(config, quantize=NO_ROUNDING)
 
 
 def rounds_matrices(folder: Described, config: EngineConfig, device: torch.device) -> bool:
     """Tell whether the kernels multiply with matrices of this model that are rounded to blocks."""
-    if config.quantize not in KINDS or not packs_itself(config, device):
+    is_ours = not why_not_ours(folder.config, config.context_tokens)
+    if not is_ours or config.quantize not in KINDS or not packs_itself(config, device):
         return False
     return any(
         entry.dtype not in KEPT_TYPES and type_for(config.quantize, name, entry.shape, layers=0)
@@ -52,7 +53,8 @@ def rounds_matrices(folder: Described, config: EngineConfig, device: torch.devic
 
 def keeps_blocks(folder: Described, config: EngineConfig, device: torch.device) -> bool:
     """Tell whether the kernels multiply with the blocks of a GGUF file as they are."""
-    return folder.is_file and packs_itself(config, device)
+    is_ours = folder.config["model_type"] not in FORMS
+    return folder.is_file and is_ours and packs_itself(config, device)
 
 
 def are_in_blocks(folder: Described, config: EngineConfig, device: torch.device) -> bool:
