@@ -29,24 +29,29 @@ def main(arguments: list[str] | None = None) -> int:
             options.run(options)
             return 0
         overrides = {name: getattr(options, name, None) for name in configuration.EngineConfig.__slots__}
+        if options.command == "setup":  # undoes also what can't be read any more, and so reads it later
+            return setup_command.run(options, lambda: resolved(configuration.load(overrides)))
         config = resolved(configuration.load(overrides))
-        if options.command == "serve":
-            return _serve(config, options)
-        if options.command == "bench":
-            from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
-
-            return bench.run(options, config)
-        if options.command in ("setup", "models"):
-            run = setup_command.run if options.command == "setup" else model_commands.run
-            return run(options, config)
-        from decoding.cli import inspect_models  # noqa: PLC0415 - brings torch
-
-        report = inspect_models.doctor(config)
-        print(json.dumps(report, indent=1) if options.json else inspect_models.as_text(report))  # noqa: T201
-        return 0 if all(row.get("ok", True) for row in report) else 1
+        return _run(options, config)
     except TabcastError as error:
         print(f"tabcast: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_MODEL if isinstance(error, ModelError) else EXIT_USAGE
+
+
+def _run(options: argparse.Namespace, config: configuration.EngineConfig) -> int:
+    if options.command == "serve":
+        return _serve(config, options)
+    if options.command == "bench":
+        from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
+
+        return bench.run(options, config)
+    if options.command == "models":
+        return model_commands.run(options, config)
+    from decoding.cli import inspect_models  # noqa: PLC0415 - brings torch
+
+    report = inspect_models.doctor(config)
+    print(json.dumps(report, indent=1) if options.json else inspect_models.as_text(report))  # noqa: T201
+    return 0 if all(row.get("ok", True) for row in report) else 1
 
 
 def _serve(config: configuration.EngineConfig, options: argparse.Namespace) -> int:

@@ -13,12 +13,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from decoding.cli.setup.alone import LOCK_FILE
 from decoding.config import load
 from decoding.models.catalogue import CATALOGUE
 from decoding.storage.setup_record import record_path
@@ -134,7 +135,9 @@ class Setup:
         """Run it for a program, and return what it tells."""
         return [json.loads(line) for line in self.run("--json", *arguments, **variables).stdout.splitlines()]
 
-    def interrupted(self, at: str, number: signal.Signals) -> tuple[int, str]:
+    def interrupted(
+        self, at: str, number: signal.Signals, meanwhile: Callable[[], None] | None = None
+    ) -> tuple[int, str]:
         """Run it to a pause, send a signal there, and return the exit code and what it said."""
         self.paused.unlink(missing_ok=True)
         with subprocess.Popen(
@@ -145,14 +148,19 @@ class Setup:
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            end = time.monotonic() + PATIENCE_S
-            while not self.paused.exists():
-                assert process.poll() is None, process.communicate()[1]
-                assert time.monotonic() < end
-                time.sleep(0.02)
+            self.until_paused(process)
+            if meanwhile is not None:
+                meanwhile()
             process.send_signal(number)
             told = process.communicate(timeout=PATIENCE_S)[1]
         return process.returncode, told
+
+    def until_paused(self, process: subprocess.Popen[str]) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while not self.paused.exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
     def in_a_terminal(self, *arguments: str, answer: bytes) -> tuple[int, str]:
         """Run it in a terminal and answer its question; return the exit code and all that was on the screen."""
@@ -182,7 +190,7 @@ class Setup:
         return process.returncode, screen.decode().replace("\r\n", "\n")
 
     def files(self) -> set[str]:
-        return {path.name for path in self.models.rglob("*") if path.is_file()}
+        return {path.name for path in self.models.rglob("*") if path.is_file()} - {LOCK_FILE}
 
 
 @pytest.fixture
@@ -272,7 +280,12 @@ def test_a_fetch_that_was_interrupted_goes_on(setup: Setup, stand_in: StandIn, n
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_interrupted_check_leaves_the_configuration_as_it_was(setup: Setup) -> None:
     setup.config.write_text("[engine]\nthreads = 1\n")
-    code, _ = setup.interrupted("check", signal.SIGINT)
+
+    def another() -> None:
+        events = setup.events("--yes")
+        assert "another 'tabcast setup'" in events[-1]["message"]
+
+    code, _ = setup.interrupted("check", signal.SIGINT, another)
     assert code == 130
     assert setup.config.read_text() == "[engine]\nthreads = 1\n"
     assert not record_path(setup.config).exists()
@@ -318,6 +331,33 @@ def test_what_stands_in_the_way_is_said_before_anything_is_fetched(setup: Setup,
     assert stand_in.fetched == []
 
 
+def test_a_broken_configuration_can_be_undone(setup: Setup) -> None:
+    setup.config.write_text("[engine]\nthreads = 1\n")
+    assert setup.run("--yes").returncode == 0
+    text = setup.config.read_text()
+    setup.config.write_text(text + "[engine\n")
+    events = setup.events("--yes")
+    assert [event["event"] for event in events] == ["error"]
+    assert str(setup.config) in events[0]["message"]
+    assert str(setup.config) in setup.events("--undo")[-1]["message"]
+    assert setup.config.read_text() == text + "[engine\n"
+    setup.config.write_text(text)
+    assert setup.run("--undo").returncode == 0
+    assert setup.config.read_text() == "[engine]\nthreads = 1\n"
+
+
+def test_a_name_that_nobody_knows_is_refused_before_anything(setup: Setup, stand_in: StandIn) -> None:
+    for name, told in (
+        ("./nowhere.gguf", "no folder and no GGUF file"),
+        ("ollama:never:1", "was not found on this machine"),
+        ("somebody/tiny", "no weights in safetensors"),
+    ):
+        result = setup.run("--yes", "--model", name)
+        assert result.returncode == 5
+        assert told in result.stderr.splitlines()[-1]
+    assert stand_in.fetched == []
+
+
 def test_without_a_network_it_says_what_was_tried(setup: Setup) -> None:
     events = setup.events("--yes", HF_ENDPOINT=NOWHERE)
     assert events[-1]["event"] == "error"
@@ -330,3 +370,32 @@ def test_a_slow_machine_is_offered_the_shipped_pair(setup: Setup) -> None:
     recommendation = next(e for e in setup.events("--dry-run", SPEED="1") if e["event"] == "recommendation")
     assert (recommendation["name"], recommendation["source"]) == ("bundled", "in use")
     assert "too slow" in recommendation["reason"]
+
+
+REAL = Path(os.environ.get("TABCAST_REAL_MODELS", "") or "absent")
+REAL_FILES = sorted(REAL.glob("*.gguf"), key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.skipif(not REAL_FILES, reason="TABCAST_REAL_MODELS names no folder with GGUF files")
+def test_a_real_model_completes_a_line_where_it_lies(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    link = home / ".lmstudio" / "models" / "Qwen" / "coder" / REAL_FILES[0].name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(REAL_FILES[0])
+    name = f"lmstudio:Qwen/coder/{link.name}"
+    environment = {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("XDG_DATA", "OLLAMA", "LLAMA_"))},
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")),
+        "TABCAST_MODELS": str(home / "pulled"),
+    }
+    command = [sys.executable, "-P", "-m", "lsp_server", "setup", "--yes", "--json", "--model", name]
+    result = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    done = json.loads(result.stdout.splitlines()[-1])
+    assert done["event"] == "done", result.stdout
+    assert done["model"] == name
+    assert "fibonacci(n - 1)" in done["completion"]
+    assert [path.name for path in (home / "pulled").rglob("*") if path.is_file() and path.name != LOCK_FILE] == []
+    assert load({}).model_path == link

@@ -112,6 +112,15 @@ def test_what_was_edited_since_stays(tmp_path: Path) -> None:
     assert path.read_text() == '[engine]\nmodel = "mine"\nthreads = 3\n'
 
 
+def test_what_can_not_be_read_any_more_stays(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    write(path, "one")
+    path.write_text("[engine\n")
+    with pytest.raises(ConfigError, match=r"config\.toml"):
+        undo(path)
+    assert path.read_text() == "[engine\n"
+
+
 def test_another_model_that_was_chosen_since_stays(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     write(path, "one")

@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -55,8 +56,11 @@ def add_parser(commands: Any) -> None:
     setup.add_argument("--front-end", type=shlex.split, default=[], help=argparse.SUPPRESS)
 
 
-def run(options: argparse.Namespace, config: EngineConfig) -> int:
-    """Run it and return the exit code. Whatever goes wrong is one line, or the last of the JSON objects."""
+def run(options: argparse.Namespace, load: Callable[[], EngineConfig]) -> int:
+    """Run it and return the exit code; `load` reads the settings.
+
+    Whatever goes wrong is one line, or the last of the JSON objects.
+    """
     from decoding.cli.setup.report import JsonReport, TextReport  # noqa: PLC0415 - as all below: only setup needs it
 
     report: Report = JsonReport() if options.json else TextReport()
@@ -64,7 +68,7 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
-        return _undo(report) if options.undo else _set_up(options, config, report)
+        return _undo(report) if options.undo else _set_up(options, load(), report)
     except KeyboardInterrupt:
         report.tell("error", message="interrupted: config.toml is unchanged, and 'tabcast setup' goes on from here")
         return EXIT_INTERRUPTED
@@ -85,6 +89,7 @@ def _undo(report: Report) -> int:
 
 
 def _set_up(options: argparse.Namespace, config: EngineConfig, report: Report) -> int:
+    from decoding.cli.setup.alone import alone  # noqa: PLC0415
     from decoding.cli.setup.looking import recommended  # noqa: PLC0415 - brings torch
 
     path = user_config_path(os.environ)
@@ -99,7 +104,8 @@ def _set_up(options: argparse.Namespace, config: EngineConfig, report: Report) -
         if not _agrees(chosen):
             report.tell("error", message="nothing was changed; 'tabcast setup --model NAME' takes another model")
             return EXIT_NOT_DONE
-    return _use(chosen, path, options.front_end, report)
+    with alone(models_directory()):
+        return _use(chosen, path, options.front_end, report)
 
 
 def _check_settings(path: Path) -> None:

@@ -52,8 +52,8 @@ def undo(path: Path) -> str:
         write_config(path, last.before)
         write_replaced(path, entries)
         return "is as it was before" if last.before is not None else "is removed, as there was none before"
-    told, meant = _models(now), _models(last.written)
-    if told != meant:
+    with_engine_values(path, {})  # refuses a file that can't be read any more
+    if _models(now) != _models(last.written):
         raise ConfigError(
             f"nothing is undone: {path} was edited since, and names another model; 'tabcast models use' chooses one"
         )
