@@ -128,7 +128,10 @@ def _project(file: Path) -> list[str]:
 
 
 async def _ask(client: EngineClient, request: CompletionRequest, place: Place, mode: Mode) -> Answer:
-    """Ask the engine and read to the end, because the figures come last. An editor would stop at the block's end."""
+    """Ask the engine and read to the end, because the figures come last.
+
+    An editor would stop at the block's end, and would read on where a line opens a call.
+    """
     started = time.perf_counter()
     text, stats = "", CompletionStats()
     async with aclosing(client.complete(request)) as parts:
