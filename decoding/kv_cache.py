@@ -7,7 +7,7 @@ bookkeeping is equal for every model; each model's own store decides how keys an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ class Store(Protocol):
     @property
     def num_bytes(self) -> int:
         """The memory of the store in bytes."""
+
+    def copy_blocks(self, other: Any, first: int, end: int) -> None:
+        """Take over blocks of 64 slots, from `first` up to `end`, of another store of the same model."""
 
 
 StoreT = TypeVar("StoreT", bound=Store)
@@ -46,6 +49,12 @@ class Blocks:
     def num_bytes(self) -> int:
         """The memory of keys and values in bytes."""
         return 2 * self.keys.numel() * self.keys.element_size()
+
+    @torch.inference_mode()
+    def copy_blocks(self, other: Blocks, first: int, end: int) -> None:
+        """Take over blocks, from `first` up to `end`, of another store of the same model."""
+        self.keys[:, first:end] = other.keys[:, first:end]
+        self.values[:, first:end] = other.values[:, first:end]
 
 
 class KVCache(Generic[StoreT]):
@@ -74,10 +83,15 @@ class KVCache(Generic[StoreT]):
 
     def common_prefix_len(self, token_ids: Sequence[int]) -> int:
         """Return how many tokens of this sequence begin `token_ids`."""
-        length = min(len(self.token_ids), len(token_ids))
-        if self.token_ids[:length] == list(token_ids[:length]):
-            return length
-        return next(i for i in range(length) if self.token_ids[i] != token_ids[i])
+        ours, theirs = self.token_ids, list(token_ids)
+        equal, end = 0, min(len(ours), len(theirs))
+        while equal < end:  # by halves, because comparing lists is quicker than looking at each of their items
+            middle = (equal + end + 1) // 2
+            if ours[equal:middle] == theirs[equal:middle]:
+                equal = middle
+            else:
+                end = middle - 1
+        return equal
 
     def reuse(self, prompt_ids: Sequence[int], chunk: int) -> int:
         """Roll back to what a cold run over `prompt_ids` would hold; return how many tokens that is.
@@ -94,6 +108,22 @@ class KVCache(Generic[StoreT]):
             kept = 0
         self.roll_back(kept)
         return kept
+
+    def copy_beginning(self, other: KVCache[StoreT], length: int) -> None:
+        """Hold the first `length` tokens of another cache of the same model: what is missing here is copied.
+
+        The slots stay those that were computed, to the bit, and so does by which way each was.
+        """
+        assert self.can_roll_back and length <= len(other)  # noqa: PT018 - one condition
+        start = min(self.common_prefix_len(other.token_ids), length)
+        if self.num_chunked < min(start, other.num_chunked):
+            start = self.num_chunked  # by steps here and by chunks there: theirs are worth more
+        start = start // BLOCK * BLOCK
+        self.roll_back(start)
+        self.store.copy_blocks(other.store, start // BLOCK, -(-length // BLOCK))
+        self.token_ids += other.token_ids[start:length]
+        if self.num_chunked == start:
+            self.num_chunked = max(start, min(other.num_chunked, length))
 
     def roll_back(self, length: int) -> None:
         """Forget the tokens from `length` on."""

@@ -24,6 +24,8 @@ from decoding.text.prompt_layout import build_prompt
 from decoding.text.token_healing import Healing, heal_prompt
 
 MIN_PROMPT_TOKENS = 32
+# chosen: room that is kept free for any answer, so that prompts of lines and of blocks are cut alike and share a cache.
+ANSWER_TOKENS, ANSWER_SHARE = 256, 0.125
 # chosen: hints are only advice, so tokenising them should not take longer than a step.
 MAX_HINT_CHARACTERS = 20_000
 MAX_HINTS = 32
@@ -53,12 +55,13 @@ class HealedPrompt(NamedTuple):
 
 def prompt_tokens(models: ModelSet, request: CompletionRequest) -> HealedPrompt:
     """Lay the prompt out and heal its end. Raises `RequestError` if the wanted answer leaves no room for it."""
-    budget = models.target.shape.max_len - request.max_tokens
+    max_len = models.target.shape.max_len
+    budget = max_len - request.max_tokens
     if budget < MIN_PROMPT_TOKENS:
         raise RequestError(
-            f"max_tokens {request.max_tokens} leaves no room for the prompt: "
-            f"this model holds {models.target.shape.max_len} tokens"
+            f"max_tokens {request.max_tokens} leaves no room for the prompt: this model holds {max_len} tokens"
         )
+    budget = min(budget, max_len - min(ANSWER_TOKENS, int(max_len * ANSWER_SHARE)))
     ids, num_typed, cursor = build_prompt(request, models.layout, models.encode, budget)
     rest = heal_prompt(ids[:cursor], num_typed, models.index) if request.tabcast.heal else b""
     return HealedPrompt([*ids[: cursor - 1], *ids[cursor:]] if rest else ids, rest)
@@ -75,7 +78,7 @@ def with_seed(request: CompletionRequest) -> CompletionRequest:
 
 
 def complete_choices(
-    models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt
+    models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt, prefill_width: int = 0
 ) -> Iterator[tuple[int, Chunk]]:
     """Yield pieces of up to `n` different answers, one after the other, each with its number.
 
@@ -86,7 +89,7 @@ def complete_choices(
     for attempt in range(request.n * MAX_TRIES if request.n > 1 else 1):
         held = Chunk()
         shown = ""
-        for piece in complete(models, session, request, prompt, attempt):
+        for piece in complete(models, session, request, prompt, attempt, prefill_width):
             held = replace(held, text=held.text + piece.text, tokens=held.tokens + piece.tokens)
             shown += piece.text
             is_new = not any(text.startswith(shown) for text in finished)
@@ -102,7 +105,12 @@ def complete_choices(
 
 
 def complete(
-    models: ModelSet, session: Session, request: CompletionRequest, prompt: HealedPrompt, attempt: int = 0
+    models: ModelSet,
+    session: Session,
+    request: CompletionRequest,
+    prompt: HealedPrompt,
+    attempt: int = 0,
+    prefill_width: int = 0,
 ) -> Iterator[Chunk]:
     """Yield a piece after each prefill chunk and each step; the last has the statistics.
 
@@ -112,6 +120,7 @@ def complete(
         request: what is asked, with a seed if it is to be sampled.
         prompt: the request's `prompt_tokens`.
         attempt: sampled, the number of its noise; greedy, the rank of its first token among the likeliest.
+        prefill_width: how many tokens of the prompt a pass reads, 0 for as many as the target can.
     """
     clock = _Clock()
     prompt_ids = prompt.ids
@@ -124,7 +133,7 @@ def complete(
     hints = _hints(models, request)
     drafter.begin(_draft_request(request, prompt_ids, [*hints, old_text], sampling, healing))
     answer = Answer(models, request, num_skipped=len(prompt.rest))
-    rounds = speculate(models.target, session.cache, prompt_ids, drafter, sampling, healing)
+    rounds = speculate(models.target, session.cache, prompt_ids, drafter, sampling, healing, prefill_width)
     with closing(rounds), closing(drafter):  # type: ignore[type-var]
         try:
             for outcome in rounds:

@@ -6,7 +6,7 @@ Knows no request's text and no thread; one session is used by one request at a t
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,8 +23,10 @@ from decoding.speculation.drafting import Drafter
 from decoding.storage import policy_state
 
 MAX_OLD_TOKENS = 512
-# chosen: with fewer tokens in common another document's cache isn't worth taking.
+# chosen: with fewer tokens in common another cache isn't worth taking or copying from.
 MIN_SHARED = 64
+# chosen: so many places of a document keep a cache, the least recently used goes first.
+MAX_BRANCHES = 3
 KEEP_EVERY = 64  # chosen: the policy's state is saved after so many requests, and at the end
 SHARE_OF_MEMORY = 0.1
 SHARE_OF_DEVICE = 0.25  # chosen: of the device's memory that is free once the models are loaded
@@ -34,12 +36,15 @@ MEMORY_IF_UNKNOWN = 4 << 30
 class Session:
     """The caches of one token sequence, kept for the next request that begins with the same tokens.
 
-    `document` names whose text it holds.
+    `document` names whose text it holds. `is_trunk` tells that this is the document itself, read ahead from its first
+    line, from which requests branch off. `num_wanted` tokens of the cache were asked for; those behind are an answer.
     """
 
     def __init__(self, models: ModelSet, policy: Policy | None = None, shared: dict[str, Any] | None = None) -> None:
         """`policy` and `shared` (see `SessionState`) belong to the engine; without them the session makes its own."""
         self.document = ""
+        self.is_trunk = False
+        self.num_wanted = 0
         self.cache: Cache = models.target.new_cache()
         self._models = models
         self._policy = policy or new_policy(models)
@@ -54,6 +59,20 @@ class Session:
     def num_bytes(self) -> int:
         """The memory of its keys and values in bytes, the drafters' included."""
         return self.cache.num_bytes + sum(getattr(drafter, "num_bytes", 0) for drafter in self._made.values())
+
+    def num_lost(self, num_shared: int) -> int:
+        """Return how many tokens that were asked for once are lost if only so many are kept."""
+        return max(0, min(len(self.cache), self.num_wanted) - num_shared)
+
+    def branch_from(self, other: Session, prompt_ids: Sequence[int]) -> None:
+        """Take over what another session has read of this prompt, which stays there, too."""
+        self.cache.copy_beginning(other.cache, other.cache.common_prefix_len(prompt_ids))
+        for name, drafter in self._made.items():
+            known = other._made.get(name)
+            if known is not None and hasattr(drafter, "branch_from"):
+                drafter.branch_from(known, prompt_ids)
+        if other.document == self.document:
+            self._last_ids, self._last_prompt_len, self._is_taken = other._last_ids, other._last_prompt_len, True
 
     def drafters(self, method: Method) -> list[Drafter]:
         """Return the drafters of a method, "" being the engine's own; each is made at first use, and kept."""
@@ -152,14 +171,31 @@ class SessionPool:
         """The memory of all keys and values in bytes."""
         return sum(session.num_bytes for session in (*self._idle, *self._leased))
 
-    def lease(self, document: str, prompt_ids: Sequence[int]) -> Session:
-        """Return the idle session with the longest common beginning, else the document's own, else a new one.
+    def num_shared(self, prompt_ids: Sequence[int]) -> int:
+        """Return how many tokens of this prompt need not be computed, because a session holds them."""
+        return max((s.cache.common_prefix_len(prompt_ids) for s in (*self._idle, *self._leased)), default=0)
 
-        Another document's session is taken only if most of its cache is shared, or if there is no room for one more:
-        two documents with the same context files shall not take turns in one cache.
+    def lease(self, document: str, prompt_ids: Sequence[int], *, is_trunk: bool = False) -> Session:
+        """Return an idle session that goes on where it was, else another, with what any session holds of the prompt.
+
+        A session goes on if next to nothing in it is lost: at a new place a document gets another cache, and the last
+        ones are kept. What sessions share is copied, so that a jump takes nothing from the place where it began, nor
+        from the trunk, nor from another document with the same context files.
         """
-        session = self._find(document, prompt_ids) or self._new()
-        session.document = document
+        shared = {session: session.cache.common_prefix_len(prompt_ids) for session in (*self._idle, *self._leased)}
+        source = max(shared, key=lambda session: shared[session], default=None)
+        if source in self._idle and shared[source] >= MIN_SHARED:
+            self._idle.remove(source)
+            self._idle.append(source)  # it is in use, so it is not the next to go
+        session = self._take(document, shared, len(prompt_ids), is_trunk=is_trunk)
+        session.document, session.is_trunk, session.num_wanted = document, is_trunk, len(prompt_ids)
+        if (
+            source is not None
+            and source is not session
+            and session.cache.can_roll_back
+            and shared[source] >= shared.get(session, 0) + MIN_SHARED
+        ):
+            session.branch_from(source, prompt_ids)
         self._leased.append(session)
         return session
 
@@ -187,19 +223,24 @@ class SessionPool:
         self._idle.clear()
         return num_freed
 
-    def _find(self, document: str, prompt_ids: Sequence[int]) -> Session | None:
-        shared = [session.cache.common_prefix_len(prompt_ids) for session in self._idle]
+    def _take(self, document: str, shared: Mapping[Session, int], prompt_len: int, *, is_trunk: bool) -> Session:
+        """Take the session that goes on here, else the document's oldest if it has enough, else a new one."""
+        best = max(shared.values(), default=0)
+        mine = [s for s in self._idle if s.is_trunk == is_trunk and document and s.document == document]
+        going_on = []
+        for session in mine if is_trunk else (s for s in self._idle if not s.is_trunk):
+            is_own, enough = session in mine, min(MIN_SHARED, prompt_len - 1)
+            loses_little = is_trunk or session.num_lost(shared[session]) <= MIN_SHARED
+            if loses_little and shared[session] > best - MIN_SHARED and (is_own or shared[session] >= enough):
+                going_on.append((shared[session], is_own, self._idle.index(session), session))
         # Among equals the document's own session wins, then the most recently used.
-        order = [(shared[i], session.document == document, i) for i, session in enumerate(self._idle)]
-        num_shared, is_own, best = max(order, default=(0, False, -1))
-        if best < 0:
-            return None
-        enough = min(MIN_SHARED, len(prompt_ids) - 1)
-        is_mostly_shared = 2 * num_shared >= len(self._idle[best].cache)
-        if num_shared >= enough and (is_own or is_mostly_shared or not self._has_room()):
-            return self._idle.pop(best)
-        own = next((i for i, session in enumerate(self._idle) if document and session.document == document), None)
-        return None if own is None else self._idle.pop(own)
+        found = max(going_on, key=lambda item: item[:3])[-1] if going_on else None
+        if found is None and len(mine) >= (1 if is_trunk else MAX_BRANCHES):
+            found = mine[0]
+        if found is None:
+            return self._new()
+        self._idle.remove(found)
+        return found
 
     def _has_room(self) -> bool:
         sizes = [session.num_bytes for session in (*self._idle, *self._leased)]

@@ -14,7 +14,7 @@ from decoding.drafters.chain_selection import Candidate, choose_chains, merge
 from decoding.drafters.roster import Roster
 from decoding.drafters.stopwatch import Stopwatch
 from decoding.policy.accounts import AnswerAccount
-from decoding.policy.policy import Policy
+from decoding.policy.policy import FEW_TOKENS, Policy
 from decoding.speculation.drafting import (
     EMPTY,
     NO_TOKENS,
@@ -174,6 +174,8 @@ class Combined:
             return None
         num_unread, name = drafter.num_unread, drafter.name
         policy = self._policy
+        if num_unread > FEW_TOKENS and not self._answer.num_emitted:
+            return None  # reading the prompt would stand between the user and the first token
         wanted, promised = policy.ask(self._answer, name, budget, num_unread=num_unread, best_rate=best_rate)
         if not wanted or (promised and promised <= best_rate):
             return None

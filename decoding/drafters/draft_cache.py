@@ -47,6 +47,12 @@ class DraftCache:
         self.ids = list(request.prompt_ids)
         self.cache.roll_back(min(self.cache.common_prefix_len(self.ids), len(self.ids) - 1))
 
+    def copy_beginning(self, other: DraftCache, prompt_ids: Sequence[int]) -> None:
+        """Hold what another drafter's cache of the same model has of this prompt, if that is more than is held here."""
+        length = other.cache.common_prefix_len(prompt_ids)
+        if length > self.cache.common_prefix_len(prompt_ids) and self.cache.can_roll_back:
+            self.cache.copy_beginning(other.cache, length)
+
     def append(self, emitted_ids: Sequence[int]) -> None:
         """Append emitted tokens; keys and values of refused draft tokens are dropped."""
         start = len(self.ids)

@@ -50,6 +50,10 @@ class DraftModel:
         """The number of tokens that the cache doesn't hold yet."""
         return self._text.num_unread
 
+    def branch_from(self, other: DraftModel, prompt_ids: Sequence[int]) -> None:
+        """Take over what the same drafter of another session has read of this prompt."""
+        self._text.copy_beginning(other._text, prompt_ids)
+
     def begin(self, request: DraftRequest) -> None:
         """Keep the part of the cache that the new prompt begins with."""
         self._text.begin(request)

@@ -6,6 +6,7 @@ of one step, which predict k tokens. The masks' slots are never kept, so the cac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from torch import Tensor
@@ -43,6 +44,10 @@ class ParallelDrafter:
     def num_unread(self) -> int:
         """The number of tokens that the cache doesn't hold yet."""
         return self._text.num_unread
+
+    def branch_from(self, other: ParallelDrafter, prompt_ids: Sequence[int]) -> None:
+        """Take over what the same drafter of another session has read of this prompt."""
+        self._text.copy_beginning(other._text, prompt_ids)
 
     def begin(self, request: DraftRequest) -> None:
         """Keep the part of the cache that the new prompt begins with."""

@@ -25,7 +25,10 @@ EXIT_MODEL: Final = 5
 
 LineMode = Literal["line", "block", "free"]
 Priority = Literal["normal", "idle"]
+Prepare = Literal["", "place", "trunk"]
 Status = Literal["absent", "loading", "ready", "failed"]
 
 LINE_MODES: Final[tuple[LineMode, ...]] = ("line", "block", "free")
 PRIORITIES: Final[tuple[Priority, ...]] = ("normal", "idle")
+PREPARES: Final[tuple[Prepare, ...]] = ("", "place", "trunk")
+MAX_LATENCY_MS: Final = 600_000

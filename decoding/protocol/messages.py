@@ -8,10 +8,14 @@ from typing import Any
 from decoding.protocol.constants import (
     LINE_MODES,
     MAX_CHOICES,
+    MAX_LATENCY_MS,
     MAX_LOGPROBS,
     MAX_NEW_TOKENS,
+    MAX_REQUEST_BYTES,
+    PREPARES,
     PRIORITIES,
     LineMode,
+    Prepare,
     Priority,
 )
 from decoding.protocol.fields import Fields, ProtocolError
@@ -37,7 +41,10 @@ class CompletionOptions:
     `methods.py`), "" leaves that to the engine; every method gives the same text. `heal` asks for token healing: a
     token that the cursor cuts is generated again; the answer has only its new part. `confidence` asks for the
     probability of each token of a piece (see `Confidence`). `priority` "idle" is for prefetches: such a request waits
-    while any other runs, and is dropped first.
+    while any other runs, and is dropped first. `prepare` asks for no text: the prompt is only read, at idle priority,
+    for a request at this "place", or as the "trunk": the file from its first line, from which requests branch off.
+    Where the prompt can't be read in `latency_ms`, it may be cut, down to the `least_prefix` last characters of the
+    prefix without context, and the `least_suffix` first ones of the suffix; with 0 milliseconds it is never cut.
     """
 
     path: str = ""
@@ -51,6 +58,10 @@ class CompletionOptions:
     heal: bool = True
     confidence: bool = False
     priority: Priority = "normal"
+    prepare: Prepare = ""
+    latency_ms: int = 0
+    least_prefix: int = 0
+    least_suffix: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +135,10 @@ def _options_from_json(value: object) -> CompletionOptions:
         heal=body.value.get("heal") is None or body.flag("heal"),
         confidence=body.flag("confidence"),
         priority=body.one_of("priority", PRIORITIES, "normal"),
+        prepare=body.one_of("prepare", PREPARES, ""),
+        latency_ms=body.integer("latency_ms", low=0, high=MAX_LATENCY_MS),
+        least_prefix=body.integer("least_prefix", low=0, high=MAX_REQUEST_BYTES),
+        least_suffix=body.integer("least_suffix", low=0, high=MAX_REQUEST_BYTES),
     )
 
 

@@ -7,9 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final, Literal
 
 from decoding.protocol import CompletionRequest, CompletionStats, Health, ScoredToken
+
+Kind = Literal["key", "ahead", "place", "trunk"]
+KINDS: Final[tuple[Kind, ...]] = ("key", "ahead", "place", "trunk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,23 @@ class Job:
 
     @property
     def is_idle_work(self) -> bool:
-        """Whether the job is a prefetch, which waits for all others and is dropped first."""
-        return self.request.tabcast.priority == "idle"
+        """Whether the job is a prefetch or reads ahead; such a job waits for all others and is dropped first."""
+        return self.request.tabcast.priority == "idle" or bool(self.request.tabcast.prepare)
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of work the job is: the most urgent first in `KINDS`."""
+        return self.request.tabcast.prepare or ("ahead" if self.is_idle_work else "key")
+
+    def supersedes(self, older: Job) -> bool:
+        """Return whether an older job is no longer wanted once this one has come.
+
+        Of one document, a key's request supersedes all but the reading of the trunk; idle work only its own kind.
+        """
+        options, others = self.request.tabcast, older.request.tabcast
+        if not options.session or options.session != others.session:
+            return False
+        return older.kind == self.kind or (self.kind == "key" and older.kind != "trunk")
 
 
 class EngineState:

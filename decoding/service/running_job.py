@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from decoding.completion.completion import Chunk, complete_choices, prompt_tokens, with_seed
-from decoding.completion.sessions import SessionPool
+from decoding.completion.completion import Chunk, complete_choices, with_seed
+from decoding.completion.reading import ReadingSpeed, fit, read_ahead
+from decoding.completion.sessions import Session, SessionPool
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionStats
 from decoding.service.jobs import ChoiceDone, Delta, EngineState, Job
@@ -19,16 +20,17 @@ class RunningJob:
     Raises `RequestError` for a request that can't be answered.
     """
 
-    def __init__(self, models: ModelSet, pool: SessionPool, job: Job, *, queue_ms: float) -> None:
+    def __init__(self, models: ModelSet, pool: SessionPool, job: Job, speed: ReadingSpeed, *, queue_ms: float) -> None:
         began = time.perf_counter()
+        self._speed = speed
         self.job = job
         self.is_retry = False
         self._queue_ms = queue_ms
-        self._request = with_seed(job.request)
-        self._prompt = prompt_tokens(models, self._request)
-        self.session = pool.lease(job.request.tabcast.session, self._prompt.ids)
+        fitted = fit(models, with_seed(job.request), pool.num_shared, speed.token_ms)
+        self._request, self._prompt, self.is_cut = fitted.request, fitted.prompt, fitted.is_cut
+        self.session = self._lease(pool)
         self.layout_s = time.perf_counter() - began
-        self._pieces: Iterator[tuple[int, Chunk]] = complete_choices(models, self.session, self._request, self._prompt)
+        self._pieces = self._begin(models)
         self._sent: dict[int, _Sent] = {}
 
     def again(self, models: ModelSet, pool: SessionPool) -> RunningJob:
@@ -36,8 +38,8 @@ class RunningJob:
 
         Equal seeds give equal text, so that an answer may be broken off at any place.
         """
-        self.session = pool.lease(self.job.request.tabcast.session, self._prompt.ids)
-        self._pieces = complete_choices(models, self.session, self._request, self._prompt)
+        self.session = self._lease(pool)
+        self._pieces = self._begin(models)
         self.is_retry = True
         for sent in self._sent.values():
             sent.repeat()
@@ -50,7 +52,10 @@ class RunningJob:
             choice, piece = next(self._pieces)
         except StopIteration:
             return True
-        _count_turn(state, piece, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        _count_turn(state, piece, seconds)
+        if not piece.num_steps:
+            self._speed.learn(piece.num_prefilled, seconds * 1e3)
         sent = self._sent.setdefault(choice, _Sent())
         delta = sent.unsent(Delta(choice, piece.text, piece.tokens))
         if delta.text or delta.tokens:
@@ -60,6 +65,16 @@ class RunningJob:
             _count_choice(state, piece.stats)
             self.job.deliver(ChoiceDone(choice, replace(piece.stats, queue_ms=round(self._queue_ms, 3))))
         return False
+
+    def _lease(self, pool: SessionPool) -> Session:
+        is_trunk = self.job.kind == "trunk"
+        return pool.lease(self.job.request.tabcast.session, self._prompt.ids, is_trunk=is_trunk)
+
+    def _begin(self, models: ModelSet) -> Iterator[tuple[int, Chunk]]:
+        width = self._speed.idle_width if self.job.is_idle_work else 0
+        if self.job.request.tabcast.prepare:
+            return read_ahead(models, self.session, self._prompt, width)
+        return complete_choices(models, self.session, self._request, self._prompt, width)
 
     def close(self) -> None:
         """End the job between two turns: the session's caches stay valid."""

@@ -9,9 +9,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
+from decoding.completion.reading import ReadingSpeed
 from decoding.completion.sessions import Session, SessionPool, cache_budget_bytes
 from decoding.config import EngineConfig
 from decoding.drafters import registry
@@ -20,7 +22,7 @@ from decoding.models.loading.better import better_model
 from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.protocol import CompletionStats
-from decoding.service.jobs import ChoiceDone, EngineState, Job, JobDone, Mailbox
+from decoding.service.jobs import KINDS, ChoiceDone, EngineState, Job, JobDone, Kind, Mailbox
 from decoding.service.running_job import RunningJob
 from decoding.storage.adaptation import AdaptationFolder, AnswerLog
 
@@ -81,7 +83,8 @@ def _fail(state: EngineState, detail: str) -> None:
 class Worker:
     """Owns the models and the sessions; each turn of a running job is one step or one chunk.
 
-    Jobs take turns in round-robin order. Idle work, one job at a time, has a turn only when nothing else is waiting.
+    Jobs take turns in round-robin order. Idle work, one job of a kind at a time, has a turn only when nothing more
+    urgent is waiting.
     """
 
     def __init__(
@@ -100,13 +103,21 @@ class Worker:
         self._max_running = max_running
         self._running: deque[RunningJob] = deque()
         self._waiting: deque[Job] = deque()
-        self._idle_running: deque[RunningJob] = deque()
-        self._idle_waiting: deque[Job] = deque()
+        self._speed = ReadingSpeed(models)
+        # Idle work by its kind, the most urgent first.
+        self._idle_running: dict[Kind, deque[RunningJob]] = {kind: deque() for kind in KINDS[1:]}
+        self._idle_waiting: dict[Kind, deque[Job]] = {kind: deque() for kind in KINDS[1:]}
 
     @property
     def num_jobs(self) -> int:
         """Return the number of running and waiting jobs, idle work included."""
-        return len(self._running) + len(self._waiting) + len(self._idle_running) + len(self._idle_waiting)
+        return sum(len(circle) for circle in self._circles()) + sum(len(queue) for queue in self._queues())
+
+    def _circles(self) -> list[deque[RunningJob]]:
+        return [self._running, *self._idle_running.values()]
+
+    def _queues(self) -> list[deque[Job]]:
+        return [self._waiting, *self._idle_waiting.values()]
 
     def serve(self, mailbox: Mailbox) -> None:
         """Serve jobs until `None` arrives."""
@@ -124,22 +135,23 @@ class Worker:
             self._start(self._waiting.popleft(), self._running)
         if self._running:
             self._take_turn(self._running)
-        elif self._idle_running:
-            self._take_turn(self._idle_running)
-        elif self._idle_waiting:
-            self._start(self._idle_waiting.popleft(), self._idle_running)
+            return
+        for kind, circle in self._idle_running.items():
+            if circle:
+                self._take_turn(circle)
+                return
+            if self._idle_waiting[kind]:
+                self._start(self._idle_waiting[kind].popleft(), circle)
+                return
 
     def _admit(self, job: Job) -> None:
-        """Queue a job, which supersedes older ones of its document; excess jobs are dropped.
-
-        A prefetch never supersedes the request of a key.
-        """
-        name = job.request.tabcast.session
-        jobs = (*self._waiting, *self._idle_waiting, *(r.job for r in (*self._running, *self._idle_running)))
-        for older in jobs:
-            if name and older.request.tabcast.session == name and (older.is_idle_work or not job.is_idle_work):
+        """Queue a job, which supersedes older ones of its document; excess jobs are dropped."""
+        waiting = [older for queue in self._queues() for older in queue]
+        for older in (*waiting, *(running.job for circle in self._circles() for running in circle)):
+            if job.supersedes(older):
                 older.is_superseded = True
-        queue, most = (self._idle_waiting, MAX_WAITING_IDLE) if job.is_idle_work else (self._waiting, MAX_WAITING)
+        queue = self._idle_waiting[job.kind] if job.is_idle_work else self._waiting
+        most = MAX_WAITING_IDLE if job.is_idle_work else MAX_WAITING
         if len(queue) >= most:
             queue[0].is_dropped = True
             self._end(queue.popleft())
@@ -147,11 +159,11 @@ class Worker:
 
     def _end_flagged(self) -> None:
         """End all jobs that were cancelled, superseded or dropped, so that their caches are free at once."""
-        for queue in (self._waiting, self._idle_waiting):
+        for queue in self._queues():
             for job in [job for job in queue if self._is_flagged(job)]:
                 queue.remove(job)
                 self._end(job)
-        for circle in (self._running, self._idle_running):
+        for circle in self._circles():
             for running in [running for running in circle if self._is_flagged(running.job)]:
                 circle.remove(running)
                 running.close()
@@ -172,7 +184,7 @@ class Worker:
     def _start(self, job: Job, circle: deque[RunningJob], *, is_retry: bool = False) -> None:
         queue_s = time.perf_counter() - job.created
         try:
-            running = RunningJob(self._models, self._pool, job, queue_ms=queue_s * 1e3)
+            running = RunningJob(self._models, self._pool, job, self._speed, queue_ms=queue_s * 1e3)
         except TabcastError as error:
             job.deliver(JobDone(str(error), status=400))
             return
@@ -184,6 +196,8 @@ class Worker:
             self._state.count("queue_seconds_total", queue_s)
             self._state.count("layout_seconds_total", running.layout_s)
             circle.append(running)
+            if running.is_cut and not job.is_idle_work:
+                self._admit(rest_of(job))
             return
         self._free_memory()
         self._start(job, circle, is_retry=True)
@@ -228,6 +242,12 @@ class Worker:
         self._state.count("out_of_memory_total")
         if self._models.target.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def rest_of(job: Job) -> Job:
+    """Return the idle work that reads the whole prompt of a request that was answered with less, for the next one."""
+    options = replace(job.request.tabcast, prepare="place", latency_ms=0)
+    return Job(replace(job.request, tabcast=options), lambda _: None)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -40,12 +40,16 @@ class Round:
     logits: Tensor | None = None
 
 
-def read_prompt(target: LanguageModel, cache: Cache, prompt_ids: Sequence[int]) -> Iterator[Round]:
-    """Prefill: fill the cache up to where one step reads the rest, by whole chunks first, then by steps."""
+def read_prompt(target: LanguageModel, cache: Cache, prompt_ids: Sequence[int], width: int = 0) -> Iterator[Round]:
+    """Prefill: fill the cache up to where one step reads the rest, by whole chunks first, then by steps.
+
+    A pass reads at most `width` tokens, a multiple of the chunk, or 0 for as many as the target can.
+    """
+    width = width or target.prefill_width
     cache.reuse(prompt_ids, target.chunk)
     end = num_prefill_tokens(len(prompt_ids), target.chunk)
     while len(cache) < end:
-        target.prefill(prompt_ids[len(cache) : min(end, len(cache) + target.prefill_width)], cache)
+        target.prefill(prompt_ids[len(cache) : min(end, len(cache) + width)], cache)
         yield Round()
     step_width = target.capabilities.step_width
     while len(prompt_ids) - len(cache) > step_width:
@@ -62,6 +66,7 @@ def speculate(
     drafter: Drafter,
     sampling: Sampling,
     healing: Healing | None = None,
+    prefill_width: int = 0,
 ) -> Iterator[Round]:
     """Yield rounds until the model's length is reached; the caller ends it earlier by closing it.
 
@@ -72,8 +77,9 @@ def speculate(
         drafter: has been told of the request by `begin`.
         sampling: how the target chooses.
         healing: what it may choose from at first, a function of the tokens emitted so far.
+        prefill_width: how many tokens of the prompt a pass reads, 0 for as many as it can.
     """
-    yield from read_prompt(target, cache, prompt_ids)
+    yield from read_prompt(target, cache, prompt_ids, prefill_width)
     pending = list(prompt_ids[len(cache) :])
     path: list[int] = []
     while (room := target.shape.max_len - len(cache) - len(pending)) > 0:

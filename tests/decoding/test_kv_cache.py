@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from decoding.kv_cache import BLOCK, num_prefill_tokens
+from decoding.models.language_model import Cache, LanguageModel
 from decoding.models.loading.model_set import ModelSet
 from decoding.models.probing import row_invariance
 from decoding.models.torch.attention import attend, block_mask
+from decoding.speculation.speculate import read_prompt
 from tests.tiny_models import FAMILIES
 
 
@@ -37,6 +39,45 @@ def test_keys_and_values_equal_a_recomputation(torch_llama: ModelSet, data: st.D
     for ours, theirs in ((cache.store.keys, fresh.store.keys), (cache.store.values, fresh.store.values)):
         by_slot = [store.transpose(2, 3).flatten(1, 2)[:, :live] for store in (ours, theirs)]
         assert torch.equal(*by_slot)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+@pytest.mark.parametrize("form", ["bfloat16", "bfloat16, torch"])
+def test_a_beginning_that_was_copied_goes_on_as_the_original(
+    pairs: dict[tuple[str, str], ModelSet], form: str, data: st.DataObject
+) -> None:
+    """Whatever the two caches held and however they computed it, a prompt's choices are those of a cold run."""
+    model = pairs["llama", form].target
+    rng = random.Random(data.draw(st.integers(0, 99)))
+    text = [rng.randrange(8, 500) for _ in range(260)]
+    caches = []
+    for _ in range(2):
+        cache = model.new_cache()
+        prompt = text[: data.draw(st.integers(1, 260))]
+        decode_prompt(model, prompt[: data.draw(st.integers(1, len(prompt)))], cache)
+        decode_prompt(model, prompt, cache)
+        other = [*text[: data.draw(st.integers(0, len(cache)))], *data.draw(st.sampled_from([[], [9, 9, 9]]))]
+        if other:
+            decode_prompt(model, other, cache)
+        caches.append(cache)
+    mine, theirs = caches
+    before = list(theirs.token_ids)
+    mine.copy_beginning(theirs, data.draw(st.integers(0, len(theirs))))
+    assert theirs.token_ids == before
+    prompt = [*text[: data.draw(st.integers(1, 250))], 11, 12]
+    warm = decode_prompt(model, prompt, mine).clone()
+    assert torch.equal(warm, decode_prompt(model, prompt, model.new_cache()))
+
+
+def decode_prompt(model: LanguageModel, prompt: list[int], cache: Cache) -> torch.Tensor:
+    """Return the logits behind a prompt that a cache now holds."""
+    for _ in read_prompt(model, cache, prompt):
+        pass
+    rest = prompt[len(cache) :]
+    logits = model.step(rest, cache)[len(rest) - 1]
+    cache.commit(rest)
+    return logits
 
 
 def test_only_what_a_cold_run_would_compute_alike_is_reused(torch_llama: ModelSet) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from decoding.completion.completion import complete, prompt_tokens
-from decoding.completion.sessions import MIN_SHARED, Session, SessionPool, cache_budget_bytes
+from decoding.completion.sessions import MAX_BRANCHES, MIN_SHARED, Session, SessionPool, cache_budget_bytes
 from decoding.drafters import registry
 from decoding.models.loading.model_set import ModelSet
 from decoding.policy.policy import Policy
@@ -65,10 +65,62 @@ def test_a_document_finds_its_cache_and_leaves_others_theirs(llama: ModelSet) ->
     assert a is not b
     assert use(pool, "a", [*shared, *text(1, 110), 5]) is a
     assert use(pool, "b", [*shared, *text(2, 110), 5]) is b
-    # A document that was changed at its beginning goes on in its own cache.
-    assert use(pool, "a", text(3, 150)) is a
     # Nearly all is shared: another name for the same text.
-    assert use(pool, "c", [*shared, *text(2, 100)]) is b
+    assert use(pool, "c", [*shared, *text(2, 105)]) is b
+
+
+def test_a_place_that_is_left_keeps_its_cache_and_what_it_shares_is_copied(llama: ModelSet) -> None:
+    pool = SessionPool(llama, max_sessions=9, budget_bytes=1 << 40)
+    above = text(9, 200)
+    one = use(pool, "a", [*above, *text(1, 90)])
+    leased = pool.lease("a", [*above, *text(2, 90)])
+    assert leased is not one
+    assert len(leased.cache) == 200
+    assert len(one.cache) == 290
+    pool.give_back(leased)
+    two = use(pool, "a", [*above, *text(2, 95)])
+    assert two is leased
+    assert use(pool, "a", [*above, *text(1, 91)]) is one
+    third = use(pool, "a", [*above, *text(3, 90)])
+    assert len(pool) == MAX_BRANCHES
+    # From now on the place goes that was left longest ago.
+    assert use(pool, "a", [*above, *text(4, 90)]) is two
+    assert [session.document for session in pool._idle] == ["a"] * MAX_BRANCHES
+    assert third in pool._idle
+
+
+def test_requests_branch_off_the_trunk_and_never_take_it(llama: ModelSet) -> None:
+    pool = SessionPool(llama, max_sessions=9, budget_bytes=1 << 40)
+    file = [*text(1, 100), *text(2, 100), *text(3, 100)]
+    trunk = pool.lease("a", file, is_trunk=True)
+    trunk.cache.commit(file[:250])  # still being read, by idle work
+    branch = pool.lease("a", [*file[:230], *text(7, 80)])
+    assert branch is not trunk
+    assert len(branch.cache) == 230
+    pool.give_back(trunk)
+    pool.give_back(branch)
+    changed = [*file[:150], *text(8, 100)]
+    again = pool.lease("a", changed, is_trunk=True)
+    assert again is trunk
+    assert again.cache.reuse(changed, 1) <= 150
+    pool.give_back(again)
+    assert not use(pool, "a", changed[:149]).is_trunk
+    assert pool.num_shared(file) == 230  # the branch's, which holds more of the old text than the trunk
+
+
+def test_the_draft_models_cache_comes_along(llama: ModelSet) -> None:
+    models = replace(llama, method="draft")
+    prompt = models.encode("def area(width, height):\n    return width\n" * 9)
+    one, two = Session(models), Session(models)
+    for session in (one, two):
+        (drafter,) = session.drafters("")
+        drafter.begin(DraftRequest(prompt_ids=prompt))
+        if session is one:
+            drafter.propose(2)
+            one.cache.commit(prompt)
+    assert two.drafters("")[0].num_unread == len(prompt)
+    two.branch_from(one, prompt)
+    assert two.drafters("")[0].num_unread < 4
 
 
 def test_memory_can_be_freed(llama: ModelSet) -> None:

@@ -49,6 +49,12 @@ class Slots:
         """The memory in bytes that keys and values can take."""
         return self.keys.nbytes + self.values.nbytes
 
+    def copy_blocks(self, other: Slots, first: int, end: int) -> None:
+        """Take over blocks of slots, from `first` up to `end`, of another store of the same model."""
+        slots = slice(first * job_layout.SLOTS, end * job_layout.SLOTS)
+        self.keys[:, :, slots] = other.keys[:, :, slots]
+        self.values[:, :, slots] = other.values[:, :, slots]
+
 
 class CpuDecoder:
     """A model that computes 1 to `prefill_width` rows at a time into a cache."""

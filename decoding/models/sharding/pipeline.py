@@ -31,6 +31,11 @@ class Parts:
         """The memory on all devices in bytes."""
         return sum(store.num_bytes for store in self.stores)
 
+    def copy_blocks(self, other: Parts, first: int, end: int) -> None:
+        """Take over blocks of slots, from `first` up to `end`, of another store of the same model."""
+        for store, others in zip(self.stores, other.stores, strict=True):
+            store.copy_blocks(others, first, end)
+
 
 class Pipeline:
     """A `LanguageModel` of several stages, each with a stretch of the layers."""

@@ -72,6 +72,16 @@ class BlockStore:
         for layer in self.layers:
             layer.length = length
 
+    def copy_blocks(self, other: BlockStore, first: int, end: int) -> None:
+        """Take over blocks of slots, from `first` up to `end`, of another store of the same model."""
+        slots = slice(first * BLOCK, end * BLOCK)
+        for layer, others in zip(self.layers, other.layers, strict=True):
+            if others.is_initialized:
+                if not layer.is_initialized:
+                    layer.lazy_initialization(others.keys, others.values)
+                layer.keys[:, :, slots] = others.keys[:, :, slots]
+                layer.values[:, :, slots] = others.values[:, :, slots]
+
     @property
     def num_bytes(self) -> int:
         """The memory in bytes; 0 before the first row."""

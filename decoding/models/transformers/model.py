@@ -67,6 +67,10 @@ class ForwardStore:
         parts = [part for value in held for part in (value.values() if isinstance(value, dict) else [value])]
         return sum(part.numel() * part.element_size() for part in parts if isinstance(part, Tensor))
 
+    def copy_blocks(self, other: Any, first: int, end: int) -> None:
+        """Is never called: what can't roll back can't take over a beginning either."""
+        raise NotImplementedError
+
     def reset(self) -> None:
         """Drop all tokens, so that the cache is as good as new."""
         self.cache = DynamicCache(config=self._config)

@@ -1,0 +1,97 @@
+"""Decides how much of a prompt is read before an answer, and reads prompts ahead of requests.
+
+The engine knows how long reading takes and what its caches hold; the front end asks with more text than may be read.
+Whatever is chosen, the answer is the model's own for that prompt, warm or cold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from decoding.completion.completion import Chunk, HealedPrompt, prompt_tokens
+from decoding.completion.sessions import Session
+from decoding.models.loading.model_set import ModelSet
+from decoding.protocol import CompletionRequest, CompletionStats
+from decoding.speculation.speculate import read_prompt
+
+WEIGHT = 0.2
+FEW_TOKENS = 8  # a pass over fewer tokens says little of the reading of many
+IDLE_MS = 20.0  # chosen: a request waits for a pass of idle work for so long at the most, about
+MIN_IDLE_TOKENS = 8
+
+
+class ReadingSpeed:
+    """The time that the target takes to read a token, as measured lately."""
+
+    def __init__(self, models: ModelSet) -> None:
+        """Start from the times of the target's steps on this machine."""
+        self._target = models.target
+        widest = max(models.step_ms, default=1)
+        self.token_ms = models.step_ms.get(widest, 1.0) / widest
+
+    def learn(self, num_tokens: int, ms: float) -> None:
+        """Learn from a pass that read so many tokens."""
+        if num_tokens >= FEW_TOKENS:
+            self.token_ms += WEIGHT * (ms / num_tokens - self.token_ms)
+
+    @property
+    def idle_width(self) -> int:
+        """The tokens that idle work reads in one pass: few, so that a request need not wait for long."""
+        chunk, widest = self._target.chunk, self._target.prefill_width
+        wanted = max(MIN_IDLE_TOKENS, int(IDLE_MS / max(self.token_ms, 1e-6)))
+        return min(widest, max(chunk, wanted // chunk * chunk))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A request as far as it is read, with its prompt; `is_cut` tells that there is more to it."""
+
+    request: CompletionRequest
+    prompt: HealedPrompt
+    is_cut: bool = False
+
+
+def fit(
+    models: ModelSet, request: CompletionRequest, num_shared: Callable[[Sequence[int]], int], token_ms: float
+) -> Fitted:
+    """Return the first of a request's forms, the fullest first, that can be read in its time; else the shortest.
+
+    Args:
+        models: whose prompts these are.
+        request: with all that is worth reading.
+        num_shared: tells how many tokens of a prompt need not be read any more.
+        token_ms: the time to read one.
+    """
+    options = request.tabcast
+    whole = Fitted(request=request, prompt=prompt_tokens(models, request))
+    fitted = whole
+    for number, form in enumerate(_forms(request)):
+        fitted = whole if number == 0 else Fitted(request=form, prompt=prompt_tokens(models, form), is_cut=True)
+        ids = fitted.prompt.ids
+        if (len(ids) - num_shared(ids)) * token_ms <= options.latency_ms:
+            break
+    return fitted
+
+
+def _forms(request: CompletionRequest) -> Iterator[CompletionRequest]:
+    """Yield a request with less and less text, as far as its options allow."""
+    options = request.tabcast
+    yield request
+    if not options.latency_ms:
+        return
+    suffix = request.suffix[: options.least_suffix]
+    if len(suffix) < len(request.suffix):
+        yield replace(request, suffix=suffix)
+    prefix = request.prompt[max(0, len(request.prompt) - options.least_prefix) :]
+    if len(prefix) < len(request.prompt) or options.context:
+        yield replace(request, prompt=prefix, suffix=suffix, tabcast=replace(options, context=()))
+
+
+def read_ahead(models: ModelSet, session: Session, prompt: HealedPrompt, width: int) -> Iterator[tuple[int, Chunk]]:
+    """Read a prompt into a session, `width` tokens at a time, as far as a request can use it; yield after each pass."""
+    num_cached = num_read = session.cache.reuse(prompt.ids, models.target.chunk)
+    for _ in read_prompt(models.target, session.cache, prompt.ids, width):
+        num_before, num_read = num_read, len(session.cache)
+        yield 0, Chunk(num_prefilled=num_read - num_before)
+    yield 0, Chunk(stats=CompletionStats(prompt_tokens=len(prompt.ids), cached_tokens=num_cached, reason="prepared"))
