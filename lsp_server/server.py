@@ -24,7 +24,7 @@ from decoding.protocol import VERSION, Health
 from lsp_server.log import set_up_logging, without_values
 from lsp_server.rpc.client_process import is_loopback, watch_process
 from lsp_server.rpc.client_quirks import replaces_behind_cursor
-from lsp_server.rpc.protocol import DID_ACCEPT_PART, DID_FOCUS, DID_SHOW, WireProtocol, WireServer
+from lsp_server.rpc.protocol import DID_ACCEPT_PART, DID_FOCUS, DID_REST, DID_SHOW, WireProtocol, WireServer
 from lsp_server.rpc.transport import Frames, StreamFrames, dispatch_frames, standard_input
 from lsp_server.settings import read_settings
 
@@ -50,6 +50,7 @@ NOTIFICATIONS: Final = {
     DID_SHOW: "copilot.did_show",
     DID_ACCEPT_PART: "copilot.did_accept_part",
     DID_FOCUS: "copilot.did_focus",
+    DID_REST: "resting.did_rest",
 }
 REQUESTS: Final = {
     types.TEXT_DOCUMENT_INLINE_COMPLETION: "inline_completion.answer",

@@ -18,6 +18,8 @@ from pygls.uris import to_fs_path
 from lsp_server.completion.acceptance import ShownItem, ShownItems
 from lsp_server.completion.in_flight import InFlight
 from lsp_server.completion.pending import CLOSED, CompletionResult, PendingRequest
+from lsp_server.completion.reading_ahead import ReadingAhead
+from lsp_server.completion.steady_context import SteadyContext
 from lsp_server.context.gather import ContextGatherer
 from lsp_server.documents.keystrokes import Keystrokes
 from lsp_server.documents.notebooks import Notebooks
@@ -59,7 +61,9 @@ class Session:
     notebooks: Notebooks = field(default_factory=Notebooks)
     request_log: RequestLog = field(default_factory=RequestLog)
     model_setup: ModelSetup = field(default_factory=ModelSetup)
+    steady_context: SteadyContext = field(default_factory=SteadyContext)
     shown_items: ShownItems = field(init=False)
+    reading_ahead: ReadingAhead = field(init=False)
     context: ContextGatherer = field(init=False)
     workspace_index: WorkspaceIndexing = field(init=False)
     name: str = field(default_factory=lambda: secrets.token_hex(4))
@@ -74,6 +78,7 @@ class Session:
         self.shown_items = ShownItems(self.name)
         self.context = ContextGatherer(self.documents, self.folder_uris)
         self.workspace_index = WorkspaceIndexing(self._to_index, self._last_request_s)
+        self.reading_ahead = ReadingAhead(self, self.in_background)
         self.engine.on_change = self.tell_observers
 
     def view(
@@ -117,6 +122,7 @@ class Session:
         """Use new settings. What the user toggled stays until `enabled` itself changes."""
         if settings.enabled != self._was_enabled:
             self._was_enabled, self.toggled = settings.enabled, None
+        self.steady_context.forget()
         self.settings = settings if self.toggled is None else replace(settings, enabled=self.toggled)
         self.tell_observers()
 
@@ -131,16 +137,19 @@ class Session:
         for observer in self.observers:
             observer(self)
         self.workspace_index.follow()
+        self.reading_ahead.follow()
 
-    def in_background(self, work: Coroutine[Any, Any, None]) -> None:
+    def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run work that no request waits for, such as a question to the editor. If it fails, that is only logged."""
         task = asyncio.create_task(_guarded(work))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     async def close(self) -> None:
         """Stop all background work and disconnect from the engine."""
         self.in_flight.forget()
+        self.reading_ahead.close()
         self.context.close()
         await self.model_setup.close()
         await self.workspace_index.close()
@@ -166,6 +175,8 @@ class Session:
             request = self.pending.pop(key)
             if not request.outcome.done():
                 request.outcome.set_result(CLOSED)
+        self.reading_ahead.forget(uri)
+        self.steady_context.forget(uri)
         self.context.closing(uri)
         self.documents.close(uri)
         self.shown_items.forget(uri)

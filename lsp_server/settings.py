@@ -58,6 +58,12 @@ class Settings:
     suffix_chars: Annotated[
         int, Within(0, 100_000), "How many characters below the cursor the model sees at the most."
     ] = 2000
+    latency_ms: Annotated[
+        int,
+        Within(0, 60_000),
+        "How soon a suggestion should begin to come: where a model can't read all the text by then, it reads what is"
+        " nearest to the cursor, and the rest while nobody types. 0 always reads all.",
+    ] = 300
     index_workspace: Annotated[
         bool,
         "Index the workspace's code in the background, if the engine drafts from such an index. It stays on this"

@@ -25,15 +25,22 @@ class ReadingSpeed:
     """The time that the target takes to read a token, as measured lately."""
 
     def __init__(self, models: ModelSet) -> None:
-        """Start from the times of the target's steps on this machine."""
+        """Start from the times of the target's steps on this machine; a chunk is guessed to take as long as two."""
         self._target = models.target
         widest = max(models.step_ms, default=1)
-        self.token_ms = models.step_ms.get(widest, 1.0) / widest
+        self.token_ms = models.step_ms.get(widest, 1.0) / max(widest, models.target.chunk // 2)
+        self._is_guessed = True
 
     def learn(self, num_tokens: int, ms: float) -> None:
         """Learn from a pass that read so many tokens."""
-        if num_tokens >= FEW_TOKENS:
-            self.token_ms += WEIGHT * (ms / num_tokens - self.token_ms)
+        if num_tokens >= max(FEW_TOKENS, self._target.chunk):
+            self.token_ms += (1.0 if self._is_guessed else WEIGHT) * (ms / num_tokens - self.token_ms)
+            self._is_guessed = False
+
+    @property
+    def tokens_per_s(self) -> float:
+        """The tokens that are read in a second, rounded."""
+        return float(f"{1e3 / max(self.token_ms, 1e-6):.2g}")
 
     @property
     def idle_width(self) -> int:

@@ -129,7 +129,8 @@ class Health:
     chose the model; `weights` and `draft` are what people call the weights that are held, with their kinds, and
     `better` is a line about a better model on this machine, "" where there is none. `context_tokens` is the
     length of the model's window, prompt and answer together; 0 where that isn't known. `searches_code` says that its
-    drafts may come from datastores of code, so that one of the workspace is useful. `proof` is `prove(token, nonce,
+    drafts may come from datastores of code, so that one of the workspace is useful. `read_tokens_per_s` is how fast it
+    reads prompts, about; 0 where that isn't known. `proof` is `prove(token, nonce,
     port)`: the engine shows that it knows the token before the client sends it.
     """
 
@@ -144,6 +145,7 @@ class Health:
     languages: tuple[str, ...] = ()
     context_tokens: int = 0
     searches_code: bool = False
+    read_tokens_per_s: float = 0.0
     version: str = VERSION
     protocol: int = PROTOCOL_VERSION
     pid: int = 0
@@ -178,6 +180,7 @@ class Health:
             languages=body.texts("languages"),
             context_tokens=body.integer("context_tokens"),
             searches_code=body.flag("searches_code"),
+            read_tokens_per_s=body.number("read_tokens_per_s"),
             version=body.text("version"),
             protocol=body.integer("protocol"),
             pid=body.integer("pid"),

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 # chosen: more than ten busy editors send. A request behind so many others would come too late to be of use.
 MAX_WAITING = 64
 MAX_WAITING_IDLE = 4
+TOLD_CHANGE = 0.3  # chosen: only so large a change of the reading speed is told
 
 
 def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
@@ -49,6 +50,9 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
         torch.set_num_threads(1)
     device = models.target.device
     better = better_model(config.model_path, models.num_code_weights, device, free_bytes(device))
+    budget_bytes = cache_budget_bytes(config.cache_mb, device)
+    pool = SessionPool(models, max_sessions=config.sessions, budget_bytes=budget_bytes, remembers=True)
+    worker = Worker(models, pool, state, max_running=config.sessions, ring=_ring(config))
     state.update(
         status="ready",
         detail=probe.describe(),
@@ -62,9 +66,7 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
         searches_code=registry.SEARCHES_CODE in registry.choose("", models)[0],
     )
     log.info("ready in %.1f s: %s", time.perf_counter() - began, probe.describe())
-    budget_bytes = cache_budget_bytes(config.cache_mb, models.target.device)
-    pool = SessionPool(models, max_sessions=config.sessions, budget_bytes=budget_bytes, remembers=True)
-    Worker(models, pool, state, max_running=config.sessions, ring=_ring(config)).serve(mailbox)
+    worker.serve(mailbox)
     pool.keep_experience()
 
 
@@ -104,6 +106,7 @@ class Worker:
         self._running: deque[RunningJob] = deque()
         self._waiting: deque[Job] = deque()
         self._speed = ReadingSpeed(models)
+        state.update(read_tokens_per_s=self._speed.tokens_per_s)
         # Idle work by its kind, the most urgent first.
         self._idle_running: dict[Kind, deque[RunningJob]] = {kind: deque() for kind in KINDS[1:]}
         self._idle_waiting: dict[Kind, deque[Job]] = {kind: deque() for kind in KINDS[1:]}
@@ -196,7 +199,7 @@ class Worker:
             self._state.count("queue_seconds_total", queue_s)
             self._state.count("layout_seconds_total", running.layout_s)
             circle.append(running)
-            if running.is_cut and not job.is_idle_work:
+            if running.is_cut and job.kind == "key":
                 self._admit(rest_of(job))
             return
         self._free_memory()
@@ -216,6 +219,9 @@ class Worker:
             if is_over:
                 self._give_back(running.session)
                 running.job.deliver(JobDone())
+                if running.is_cut and running.job.kind == "place":
+                    self._admit(rest_of(running.job))
+                self._tell_speed()
             else:
                 circle.append(running)
             return
@@ -225,6 +231,12 @@ class Worker:
             circle.append(running.again(self._models, self._pool))
         except Exception as error:
             self._failed(running.job, error)
+
+    def _tell_speed(self) -> None:
+        """Report how fast prompts are read, if that has changed much."""
+        told, now = self._state.health.read_tokens_per_s, self._speed.tokens_per_s
+        if abs(now - told) > TOLD_CHANGE * told:
+            self._state.update(read_tokens_per_s=now)
 
     def _give_back(self, session: Session) -> None:
         self._pool.give_back(session)

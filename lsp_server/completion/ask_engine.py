@@ -13,6 +13,7 @@ from lsp_server.completion.cache import CursorContext, accepted, cursor_context
 from lsp_server.completion.in_flight import Generation
 from lsp_server.completion.services import CompletionServices
 from lsp_server.completion.trigger import decide
+from lsp_server.context.budget import least_around
 from lsp_server.documents.store import Cursor, Place, Snapshot
 from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.end import find_end
@@ -70,6 +71,11 @@ def _is_enough_ahead(text: str, spot: CursorContext, mode: Mode) -> bool:
     return bool(body) and find_end(body, next_place, "block", spot.language) is not None
 
 
+def session_name(services: CompletionServices, uri: str) -> str:
+    """Return the name of a document for the engine, which other windows don't share."""
+    return f"{services.name}:{uri}"
+
+
 def request_for(
     services: CompletionServices,
     snapshot: Snapshot,
@@ -81,11 +87,15 @@ def request_for(
     is_idle: bool = False,
 ) -> CompletionRequest:
     """Build the engine's request for an editor, with the context, session and hints that only this window knows."""
+    least = least_around(snapshot, cursor)
     options = CompletionOptions(
-        context=services.context.files(snapshot.uri),
-        session=f"{services.name}:{snapshot.uri}",
+        context=services.steady_context.files(snapshot.uri, services.context.files(snapshot.uri), services),
+        session=session_name(services, snapshot.uri),
         draft_texts=hints,
         priority="idle" if is_idle else "normal",
+        latency_ms=services.settings.latency_ms,
+        least_prefix=least.prefix_chars,
+        least_suffix=least.suffix_chars,
     )
     return build_request(
         snapshot,

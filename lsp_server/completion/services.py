@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lsp_server.completion.in_flight import InFlight
+from lsp_server.completion.steady_context import SteadyContext
 from lsp_server.context.gather import ContextGatherer
 from lsp_server.documents.keystrokes import Keystrokes
 from lsp_server.documents.store import DocumentStore
@@ -34,6 +35,8 @@ class CompletionServices(Protocol):
     def keystrokes(self) -> Keystrokes: ...  # noqa: D102
     @property
     def context(self) -> ContextGatherer: ...  # noqa: D102
+    @property
+    def steady_context(self) -> SteadyContext: ...  # noqa: D102
     @property
     def folder_uris(self) -> Callable[[], list[str]]: ...  # noqa: D102
     @property

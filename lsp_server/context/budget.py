@@ -6,9 +6,13 @@ prefix keeps its beginning, so that the engine can reuse what it computed. It mu
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from lsp_server.documents.store import Cursor, Snapshot, without_end
+
+LEAST_LINES: Final = 10
+LEAST_STEP: Final = 8
+MAX_BLOCK_LINES: Final = 30
 
 
 class Cut(NamedTuple):
@@ -16,6 +20,13 @@ class Cut(NamedTuple):
 
     prefix: str
     suffix: str
+
+
+class Least(NamedTuple):
+    """How many characters of a cut's end and beginning are nearest to the cursor."""
+
+    prefix_chars: int
+    suffix_chars: int
 
 
 def cut_around(snapshot: Snapshot, cursor: Cursor, *, prefix_chars: int, suffix_chars: int) -> Cut:
@@ -34,8 +45,51 @@ def cut_around(snapshot: Snapshot, cursor: Cursor, *, prefix_chars: int, suffix_
     )
 
 
+def least_around(snapshot: Snapshot, cursor: Cursor) -> Least:
+    """Return how much of a cut is worth reading in any case: the block around the cursor, ten lines on each side.
+
+    It begins where it did while lines are typed, but for a step now and then.
+    """
+    lines, line = snapshot.lines, cursor.line
+    first = max(0, min(_block_start(lines, line), (line - LEAST_LINES) // LEAST_STEP * LEAST_STEP))
+    above = sum(len(without_end(text)) + 1 for text in lines[first:line])
+    tail = len(without_end(lines[line])) - cursor.column
+    below = sum(len(without_end(text)) + 1 for text in lines[line + 1 : line + 1 + LEAST_LINES])
+    return Least(prefix_chars=above + cursor.column, suffix_chars=tail + below)
+
+
+def window_end(lines: tuple[str, ...], line: int, budget: int) -> int:
+    """Return the last line, or nearly, at which the prefix still begins where it does at this line."""
+    first, end = _first_line(lines, line, budget), line
+    for later in range(line, len(lines), LEAST_STEP):
+        if _first_line(lines, later, budget) != first:
+            return end
+        end = later
+    return len(lines) - 1 if _first_line(lines, len(lines) - 1, budget) == first else end
+
+
+def _block_start(lines: tuple[str, ...], line: int) -> int:
+    """Return the line of the header around this one, as far out as MAX_BLOCK_LINES reach."""
+    start, depth = line, _depth(lines[line])
+    for number in range(line - 1, max(-1, line - MAX_BLOCK_LINES - 1), -1):
+        if not lines[number].strip():
+            continue
+        here = _depth(lines[number])
+        if depth < 0:
+            depth = here
+        elif here < depth:
+            start, depth = number, here
+    return start
+
+
+def _depth(line: str) -> int:
+    """Return how far a line is indented, -1 for an empty one."""
+    text = without_end(line)
+    return len(text) - len(text.lstrip()) if text else -1
+
+
 def _first_line(lines: tuple[str, ...], cursor_line: int, budget: int) -> int:
-    """Return the first line to send: a multiple of a step of up to a quarter of the lines that the budget holds."""
+    """Return the first line to send: a multiple of a step of up to half of the lines that the budget holds."""
     first = cursor_line
     while first > 0 and len(lines[first - 1]) <= budget:
         first -= 1
@@ -43,7 +97,7 @@ def _first_line(lines: tuple[str, ...], cursor_line: int, budget: int) -> int:
     if first == 0:
         return 0
     # A power of two changes seldom as the cursor moves, and then its multiples mostly stay where they were.
-    step = 1 << (max(4, cursor_line - first) // 4).bit_length() - 1
+    step = 1 << (max(4, cursor_line - first) // 2).bit_length() - 1
     return min(-(-first // step) * step, cursor_line)
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Final
 
-from decoding.protocol import CompletionRequest, Health
+from decoding.protocol import CompletionRequest, CompletionStats, Health
 from lsp_server.engine.client import EngineClient, EngineUnavailable
 from lsp_server.engine.model_choice import EngineSpec
 from lsp_server.engine.quiet import Quiet
@@ -70,6 +70,20 @@ class EngineSupervisor:
                     if self.problem:  # a problem from before this answer is over now
                         self._note(self.health, "")
                     yield part
+
+    async def read_ahead(self, request: CompletionRequest) -> bool:
+        """Have the engine read a prompt while it is idle; return whether it did.
+
+        Nobody waits for that, so however long it takes the engine isn't suspected.
+        """
+        if self._client is None or self._is_closed:
+            return False
+        with suppress(EngineUnavailable):
+            async with aclosing(self._client.complete(request)) as parts:
+                async for part in parts:
+                    if isinstance(part, CompletionStats):
+                        return part.reason == "prepared"
+        return False
 
     def note_deadline(self) -> None:
         """Note that a request reached its deadline, and find out whether the engine is slow, stuck or gone."""

@@ -36,6 +36,7 @@ def did_focus(session: Session, params: Any) -> None:
     uri = document.get("uri") if isinstance(document, dict) else None
     if isinstance(uri, str) and session.documents.lines(uri) is not None:
         session.context.opened(uri)
+        session.reading_ahead.opened(uri)
 
 
 def _offer(session: Session, params: Any) -> ShownItem | None:

@@ -47,6 +47,7 @@ def read(
     )
     if view is not None:  # a document that isn't open is never closed, which is when its requests are forgotten
         session.pending[uri, method] = request
+        session.reading_ahead.asked(uri, params.position.line)
     return request
 
 

@@ -9,9 +9,11 @@ import asyncio
 import gc
 import importlib
 import time
+from collections.abc import Sequence
 
 from lsprotocol import types
 
+from lsp_server.context.ignore import RULE_FILES
 from lsp_server.documents.keystrokes import may_delete
 from lsp_server.features import configuration, watching
 from lsp_server.session import Session
@@ -37,6 +39,7 @@ def did_open(session: Session, params: types.DidOpenTextDocumentParams) -> None:
     """Add the document, and tell all who follow documents."""
     session.documents.open(params.text_document)
     session.context.opened(params.text_document.uri)
+    session.reading_ahead.opened(params.text_document.uri)
 
 
 def did_change(session: Session, params: types.DidChangeTextDocumentParams) -> None:
@@ -45,6 +48,7 @@ def did_change(session: Session, params: types.DidChangeTextDocumentParams) -> N
     session.keystrokes.note(session.documents.snapshot(uri) if may_delete(params) else None, params, time.monotonic())
     session.documents.change(params)
     session.context.changed(params)
+    session.reading_ahead.changed(uri)
     lines = session.documents.lines(params.text_document.uri)
     if lines is not None and (taken := session.shown_items.changed(params.text_document.uri, lines)):
         session.watch(taken)
@@ -57,12 +61,18 @@ def change_not_understood(session: Session, uri: str) -> None:
 
 def did_save(session: Session, params: types.DidSaveTextDocumentParams) -> None:
     """Read a saved file again for other documents' context; it may hold ignore rules, too."""
-    session.context.changed_on_disk([params.text_document.uri])
+    _changed_on_disk(session, [params.text_document.uri])
 
 
 def did_change_watched_files(session: Session, params: types.DidChangeWatchedFilesParams) -> None:
     """Read files again that other programs have changed; they may hold ignore rules, too."""
-    session.context.changed_on_disk([change.uri for change in params.changes])
+    _changed_on_disk(session, [change.uri for change in params.changes])
+
+
+def _changed_on_disk(session: Session, uris: Sequence[str]) -> None:
+    session.context.changed_on_disk(uris)
+    if any(uri.rpartition("/")[2] in RULE_FILES for uri in uris):
+        session.steady_context.forget()  # it may hold what is ignored from now on
 
 
 def did_close(session: Session, params: types.DidCloseTextDocumentParams) -> None:

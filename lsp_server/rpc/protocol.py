@@ -44,7 +44,9 @@ _DOCUMENT_METHODS: Final = (
 DID_SHOW: Final = "textDocument/didShowCompletion"
 DID_ACCEPT_PART: Final = "textDocument/didPartiallyAcceptCompletion"
 DID_FOCUS: Final = "textDocument/didFocus"
-_UNTYPED: Final = (DID_SHOW, DID_ACCEPT_PART, DID_FOCUS)
+# Our own: the cursor rests at a place, where the next request may be for.
+DID_REST: Final = "tabcast/didRest"
+_UNTYPED: Final = (DID_SHOW, DID_ACCEPT_PART, DID_FOCUS, DID_REST)
 
 Reader = Callable[[int | str, Any], object]
 

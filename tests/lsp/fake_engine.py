@@ -63,6 +63,7 @@ class Script:
     languages: tuple[str, ...] = ()
     context_tokens: int = 0
     searches_code: bool = False
+    read_tokens_per_s: float = 0.0
     raw: str | None = None
     computes: bool = False
     mute_pid: int = 0
@@ -110,6 +111,7 @@ class FakeEngine:
             languages=tuple(script.languages),
             context_tokens=script.context_tokens,
             searches_code=script.searches_code,
+            read_tokens_per_s=script.read_tokens_per_s,
             pid=os.getpid(),
             protocol=script.protocol,
             proof=prove(self.address.token, request.query["nonce"], self.address.port),
@@ -138,6 +140,10 @@ class FakeEngine:
     async def stream(self, response: web.StreamResponse, script: Script, body: CompletionRequest) -> None:
         if script.raw is not None:
             await response.write(script.raw.encode("latin-1"))
+            return
+        if body.tabcast.prepare:
+            stats = CompletionStats(reason="prepared").to_json()
+            await send(response, {"index": 0, "text": "", "finish_reason": "stop", "tabcast": stats})
             return
         is_gold = bool(script.gold) and script.gold.startswith(body.prompt)
         text = script.gold[len(body.prompt) :] if is_gold else script.text

@@ -177,6 +177,8 @@ class _Visit:
 
     def _rest(self, line: int, column: int) -> None:
         """Tell the server what an editor tells it of a cursor that rests."""
+        place = {"textDocument": {"uri": self._uri}, "position": {"line": line, "character": column}}
+        self._server.notify("tabcast/didRest", place)
 
     async def _type(self, line: int, column: int, code: str) -> float | None:
         """Type keys until a suggestion is shown; return when it came, None if it never did."""

@@ -1,0 +1,158 @@
+"""Has the engine read ahead, while nobody types: a document from its first line, and the place where the cursor rests.
+
+Then a request after a jump finds nearly all of its prompt read. An engine that reads any prompt in no time is left
+alone. It must not know how requests are answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any, Final
+
+from decoding.protocol import CompletionOptions, CompletionRequest
+from lsp_server.completion.ask_engine import request_for, session_name
+from lsp_server.completion.build_request import build_request
+from lsp_server.completion.cache import cursor_context
+from lsp_server.completion.services import CompletionServices
+from lsp_server.completion.steady_context import is_read_quickly
+from lsp_server.completion.trigger import decide
+from lsp_server.context.budget import window_end
+from lsp_server.documents.read_only import is_read_only
+from lsp_server.documents.store import Cursor, Snapshot
+
+# chosen: so long after a document was opened, after its last change, and until the first context is gathered.
+OPENED_S: Final = 0.2
+CHANGED_S: Final = 1.5
+GATHER_S: Final = 0.5
+
+InBackground = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+class ReadingAhead:
+    """Reads ahead for the document that was opened, changed or asked for last, and for the last place of the cursor."""
+
+    def __init__(self, services: CompletionServices, in_background: InBackground) -> None:
+        self._services = services
+        self._in_background = in_background
+        self._uri = ""
+        self._lines: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._was_ready = False
+        self._read: CompletionRequest | None = None
+        self._place: asyncio.Task[None] | None = None
+
+    def opened(self, uri: str) -> None:
+        """Read a document from its first line soon."""
+        self._later(uri, OPENED_S)
+
+    def changed(self, uri: str) -> None:
+        """Read a document again from its change on, as soon as nobody types."""
+        self._leave_place()
+        self._later(uri, CHANGED_S)
+
+    def asked(self, uri: str, line: int) -> None:
+        """Note where a document is worked in; of a long one, that part is read."""
+        self._leave_place()
+        self._lines[uri] = line
+        if uri != self._uri or self._timer is None:
+            self._later(uri, CHANGED_S)
+
+    def rested(self, uri: str, snapshot: Snapshot, cursor: Cursor) -> None:
+        """Read what a request at this place would need, in place of the last one."""
+        self._leave_place()
+        self._lines[uri] = cursor.line
+        self._place = self._in_background(self._read_place(snapshot, cursor))
+        if uri != self._uri or self._timer is None:
+            self._later(uri, CHANGED_S)
+
+    def follow(self) -> None:
+        """Begin when the engine becomes ready."""
+        is_ready = self._services.engine.health.status == "ready"
+        if is_ready and not self._was_ready and self._uri:
+            self._later(self._uri, OPENED_S)
+        self._was_ready = is_ready
+        if not is_ready:
+            self._read = None
+
+    def forget(self, uri: str) -> None:
+        """Forget a document that was closed."""
+        self._lines.pop(uri, None)
+        if uri == self._uri:
+            self.close()
+            self._uri, self._read = "", None
+
+    def close(self) -> None:
+        """Read nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._leave_place()
+
+    def _leave_place(self) -> None:
+        if self._place is not None:
+            self._place.cancel()  # which closes its stream, so that the engine stops
+            self._place = None
+
+    def _later(self, uri: str, delay_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._uri = uri
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._begin, uri)
+
+    def _begin(self, uri: str) -> None:
+        self._timer = None
+        if (snapshot := self._services.documents.snapshot(uri)) is not None:
+            self._in_background(self._read_trunk(snapshot))
+
+    async def _read_trunk(self, snapshot: Snapshot) -> None:
+        services, uri = self._services, snapshot.uri
+        line = min(self._lines.get(uri, 0), len(snapshot.lines) - 1)
+        if not await self._is_worth_it(snapshot) or not await self._gather(snapshot, line):
+            return
+        files = services.steady_context.to_read(uri, services.context.files(uri))
+        end = window_end(snapshot.lines, line, services.settings.prefix_chars)
+        options = CompletionOptions(
+            context=files, session=session_name(services, uri), priority="idle", prepare="trunk"
+        )
+        request = build_request(
+            snapshot, Cursor(end, 0), "line", services.settings, services.folder_uris(), options=options
+        )
+        request = replace(request, suffix="")
+        if request != self._read and await services.engine.read_ahead(request):
+            self._read = request
+            services.steady_context.hold(uri, files)
+
+    async def _read_place(self, snapshot: Snapshot, cursor: Cursor) -> None:
+        services = self._services
+        mode = decide(cursor_context(snapshot, cursor).place, is_invoked=True, language=snapshot.language).mode
+        if mode is None or not await self._is_worth_it(snapshot):
+            return
+        settings, tokens = services.settings, services.engine.health.context_tokens
+        await services.context.prepare(snapshot, cursor.line, settings.context, tokens)
+        request = request_for(services, snapshot, cursor, mode, is_idle=True)
+        await services.engine.read_ahead(replace(request, tabcast=replace(request.tabcast, prepare="place")))
+
+    async def _gather(self, snapshot: Snapshot, line: int) -> bool:
+        """Gather the first context of a document, without haste; return whether it is still the same document."""
+        services = self._services
+        for _ in range(2):
+            settings, tokens = services.settings, services.engine.health.context_tokens
+            await services.context.prepare(snapshot, line, settings.context, tokens)
+            if services.context.files(snapshot.uri):
+                break
+            await asyncio.sleep(GATHER_S)
+        return services.documents.revision(snapshot.uri) == snapshot.revision
+
+    async def _is_worth_it(self, snapshot: Snapshot) -> bool:
+        """Return whether suggestions may come here, and from an engine that needs time to read."""
+        services, health, language = self._services, self._services.engine.health, snapshot.language
+        settings = services.settings
+        if not settings.enabled or language in settings.disabled_languages or is_read_only(snapshot.uri):
+            return False
+        if health.status != "ready" or (health.languages and language not in health.languages):
+            return False
+        if is_read_quickly(services.context.files(snapshot.uri), services):
+            return False
+        return not await services.context.ignored_by(snapshot.uri)
