@@ -48,10 +48,10 @@ class SteadyContext:
     def files(self, uri: str, fresh: Files, reader: Reader) -> Files:
         """Return the context for a document's next request; `fresh` is what is best now."""
         held = self._held.get(uri)
-        if held is None or is_read_quickly(fresh, reader):
-            self.hold(uri, fresh)
-            return fresh
-        return held.files
+        if held is not None and not is_read_quickly(fresh, reader):
+            return held.files
+        self.hold(uri, fresh)
+        return fresh
 
     def to_read(self, uri: str, fresh: Files) -> Files:
         """Return the context that is worth reading ahead: the held one, or `fresh` if that was held for long."""
@@ -60,9 +60,11 @@ class SteadyContext:
         return fresh if held is None or is_old else held.files
 
     def hold(self, uri: str, files: Files) -> None:
-        """Let requests of a document have this context from now on."""
+        """Let requests of a document have this context from now on; none may only mean that it isn't gathered yet."""
         held = self._held.get(uri)
-        if held is None or held.files != files:
+        if not files:
+            self._held.pop(uri, None)
+        elif held is None or held.files != files:
             self._held[uri] = _Held(files, self._clock())
 
     def forget(self, uri: str | None = None) -> None:

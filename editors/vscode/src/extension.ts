@@ -5,6 +5,7 @@ import * as vscode from "vscode";
 import { registerCommands } from "./commands";
 import { Finder } from "./finder";
 import { EngineNotice, GRACE_MS } from "./notice";
+import { RestingCursor } from "./rest";
 import { Server } from "./server";
 import { StatusItem } from "./status";
 
@@ -53,6 +54,9 @@ export function activate(context: vscode.ExtensionContext): void {
     status,
     notice,
     running,
+    new RestingCursor((document, position) => {
+      running.rested(document, position);
+    }),
     ...registerCommands(running, output, () => finder.install(restart), contributes.commands),
     vscode.workspace.onDidGrantWorkspaceTrust(restart),
     vscode.workspace.onDidChangeConfiguration((event) => {

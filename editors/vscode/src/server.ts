@@ -57,6 +57,16 @@ export class Server implements vscode.Disposable {
     void this.stop();
   }
 
+  /** Tells the server where the cursor rests; documents that it doesn't know are nothing to it. */
+  rested(document: vscode.TextDocument, position: vscode.Position): void {
+    const client = this.#client;
+    if (client?.state === State.Running) {
+      const convert = client.code2ProtocolConverter;
+      const place = convert.asTextDocumentPositionParams(document, position);
+      void client.sendNotification("tabcast/didRest", place).catch(() => undefined);
+    }
+  }
+
   stop(): Promise<void> {
     this.#generation += 1;
     return this.#enqueue(() => this.#stop());

@@ -10,6 +10,8 @@ local suggestion = require("tabcast.suggestion")
 
 local METHOD = "textDocument/inlineCompletion"
 local INVOKED, AUTOMATIC = 1, 2
+-- A cursor that goes on within this time has not come to rest.
+local REST_MS = 100
 
 ---@class tabcast.Completor
 ---@field buf integer
@@ -22,6 +24,7 @@ local INVOKED, AUTOMATIC = 1, 2
 ---@field serial integer number of the newest request
 ---@field seen string what the buffer and the cursor were when last looked at
 ---@field timer? uv.uv_timer_t
+---@field resting? uv.uv_timer_t runs while the cursor may have come to rest
 local Completor = {}
 Completor.__index = Completor
 
@@ -246,6 +249,21 @@ function Completor:accept(cut)
   return true
 end
 
+---Tells the server where the cursor rests, once it has stayed for a moment: a slow model then reads that place ahead.
+function Completor:rest()
+  if self.resting then
+    self.resting:stop()
+    self.resting:close()
+  end
+  self.resting = vim.defer_fn(function()
+    self.resting = nil
+    local client = vim.lsp.get_client_by_id(self.client_id)
+    if client and active[self.buf] == self and vim.api.nvim_get_current_buf() == self.buf then
+      client:notify("tabcast/didRest", vim.lsp.util.make_position_params(0, client.offset_encoding))
+    end
+  end, REST_MS)
+end
+
 ---@param buf integer
 ---@param client_id integer
 function M.attach(buf, client_id)
@@ -267,6 +285,7 @@ function M.attach(buf, client_id)
   -- stylua: ignore start
   on({ "TextChangedI", "TextChangedP", "CursorMovedI" }, function() self:update() end)
   on("InsertEnter", function() self:look_again() end)
+  on({ "CursorMoved", "BufEnter" }, function() self:rest() end)
   on({ "InsertLeave", "BufLeave" }, function() self:clear() end)
   on("BufWipeout", function() M.detach(buf) end)
   -- stylua: ignore end
