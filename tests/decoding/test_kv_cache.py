@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from decoding.config import EngineConfig
 from decoding.kv_cache import BLOCK, num_prefill_tokens
 from decoding.models.language_model import Cache, LanguageModel
-from decoding.models.loading.model_set import ModelSet
+from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.models.probing import row_invariance
 from decoding.models.torch.attention import attend, block_mask
 from decoding.speculation.speculate import read_prompt
-from tests.tiny_models import FAMILIES
+from tests.tiny_models import FAMILIES, make_model
 
 
 @settings(max_examples=40, deadline=None)
@@ -120,3 +122,19 @@ def test_attention_ignores_leftovers_and_longer_caches() -> None:
         live = start + row % 3 + 1
         weights = (query[:, row : row + 1] @ flat_keys[:, :live].transpose(1, 2) * 0.25).softmax(-1)
         torch.testing.assert_close(ours[:, row : row + 1], weights @ flat_values[:, :live])
+
+
+@pytest.mark.parametrize("form", ["bfloat16", "float32"])
+def test_of_heads_of_several_panels_every_number_is_copied(form: str, tmp_path: Path) -> None:
+    """Values of wide heads may lie panel by panel, each over all slots."""
+    folder = make_model(tmp_path / "wide", "llama", head_dim=40)
+    model = load_models(EngineConfig(model=str(folder), draft="none", dtype=form, device="cpu"))[0].target
+    rng = random.Random(3)
+    text = [rng.randrange(8, 500) for _ in range(200)]
+    theirs, mine = model.new_cache(), model.new_cache()
+    decode_prompt(model, text, theirs)
+    decode_prompt(model, [*text[:70], 9, 9], mine)
+    mine.copy_beginning(theirs, 180)
+    prompt = [*text[:180], 11, 12]
+    warm = decode_prompt(model, prompt, mine).clone()
+    assert torch.equal(warm, decode_prompt(model, prompt, model.new_cache()))

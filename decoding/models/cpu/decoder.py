@@ -43,6 +43,9 @@ class Slots:
         self.keys = np.zeros((*stores, shape.head_dim), stored)
         self.values = np.zeros((*stores, up(shape.head_dim, LANES)), stored)
         self.addresses = self.keys.ctypes.data, self.values.ctypes.data
+        # (L, H, panels, slots, numbers of a panel): the same memory, in its order.
+        panel = LANES if kind == PAIRS else self.values.shape[-1]
+        self._values_by_slot = self.values.reshape(*stores[:2], -1, self.capacity, panel)
 
     @property
     def num_bytes(self) -> int:
@@ -53,7 +56,7 @@ class Slots:
         """Take over blocks of slots, from `first` up to `end`, of another store of the same model."""
         slots = slice(first * job_layout.SLOTS, end * job_layout.SLOTS)
         self.keys[:, :, slots] = other.keys[:, :, slots]
-        self.values[:, :, slots] = other.values[:, :, slots]
+        self._values_by_slot[:, :, :, slots] = other._values_by_slot[:, :, :, slots]
 
 
 class CpuDecoder:
