@@ -19,11 +19,11 @@ PROMPT = list(range(20, 60)) * 2
 NUM_TOKENS = 24
 
 
-def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_told(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with (
         pytest.raises(TabcastError, match=r"tabcast\[bench\]"),
-        llama_cpp.generators(Path(), None, llama_cpp.NAMES, num_tokens=8, max_len=256),
+        llama_cpp.generators(tiny_model, None, llama_cpp.NAMES, num_tokens=8, max_len=256),
     ):
         pass
 
@@ -38,7 +38,9 @@ def test_float32_gives_our_tokens(pair: ModelSet, tiny_model: Path, tmp_path: Pa
     need_packages()
     file = tmp_path / "model.gguf"
     gguf_export.export(tiny_model, file, "f32", has_stops=False)
-    theirs, first_s, rest_s = llama_cpp.Server(file, max_len=256).complete(PROMPT, NUM_TOKENS)
+    setting = llama_cpp.Setting(file=file, draft=None, speculation="", max_len=256)
+    servers: list[object] = []
+    theirs, first_s, rest_s = llama_cpp.package_server(setting, servers)[0].complete(PROMPT, NUM_TOKENS)
     ours = decode.methods(pair, ["plain"], NUM_TOKENS)[decode.PLAIN](PROMPT).token_ids
     assert len(theirs) == NUM_TOKENS
     assert first_s > 0
@@ -51,16 +53,16 @@ def test_every_row_gives_its_tokens(tiny_model: Path, tmp_path: Path) -> None:
     need_packages()
     draft = make_model(tmp_path / "draft", "llama", seed=1, layers=1)
     with llama_cpp.generators(tiny_model, draft, llama_cpp.NAMES, num_tokens=NUM_TOKENS, max_len=256) as found:
-        answers = {name: generate(PROMPT)[0] for name, generate in found.items()}
+        answers = {name: row.generate(PROMPT)[0] for name, row in found.items()}
+        assert all("threads" in row.settings and "AVX" in row.settings for row in found.values())
     assert {len(token_ids) for token_ids in answers.values()} == {NUM_TOKENS}
-    assert answers[llama_cpp.DRAFT] == answers[llama_cpp.NGRAM] == answers["llama.cpp-q8_0"]
-    assert all("threads" in llama_cpp.describe(name) for name in answers)
+    assert answers["llama.cpp-q8_0-draft"] == answers["llama.cpp-q8_0-ngram"] == answers["llama.cpp-q8_0"]
 
 
 def test_without_a_draft_model_its_row_is_left_out(tiny_model: Path) -> None:
     need_packages()
     with llama_cpp.generators(tiny_model, None, llama_cpp.NAMES, num_tokens=4, max_len=256) as found:
-        assert set(found) == set(llama_cpp.NAMES) - {llama_cpp.DRAFT}
+        assert set(found) == set(llama_cpp.EXPORTED) - {"llama.cpp-q8_0-draft"}
 
 
 def need_packages() -> None:

@@ -1,7 +1,8 @@
-"""Runs llama.cpp as a baseline: equal weights, exported to GGUF, by its own server (the `xllamacpp` package).
+"""Runs llama.cpp as a baseline: a GGUF file as it is, or a folder's weights exported to one, by its own server.
 
-Prompts go in as token ids and tokens come back, since llama.cpp can't know our tokenizer's split pattern. Times are its
-own: up to the first token, and from there to the last; the transport is not counted.
+The server is that of the `xllamacpp` package, or a program that the user names (`llama_program.py`). Prompts go in as
+token ids and tokens come back, since llama.cpp can't know our tokenizer's split pattern. Times are its own: up to the
+first token, and from there to the last; the transport is not counted.
 """
 
 from __future__ import annotations
@@ -10,23 +11,33 @@ import http.client
 import json
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from decoding.bench.harness import llama_program
 from decoding.bench.harness.baselines import Generate
 from decoding.drafters.draft_model import MAX_DRAFT, MIN_PROBABILITY
 from decoding.errors import TabcastError
 from decoding.models import gguf_export
+from decoding.models.gguf.split_files import is_gguf
 
 SELECTOR = "llama.cpp"
-PLAIN = {f"{SELECTOR}-bf16": "bf16", f"{SELECTOR}-q8_0": "q8_0"}
-DRAFT = f"{SELECTOR}-q8_0-draft"
-NGRAM = f"{SELECTOR}-q8_0-ngram"
-NAMES = (*PLAIN, DRAFT, NGRAM)
+# Rows of a folder's weights, by the type that they are exported in.
+EXPORTED = {
+    f"{SELECTOR}-bf16": "bf16",
+    f"{SELECTOR}-q8_0": "q8_0",
+    f"{SELECTOR}-q8_0-draft": "q8_0",
+    f"{SELECTOR}-q8_0-ngram": "q8_0",
+}
+# Rows of a GGUF file as it is.
+PLAIN = f"{SELECTOR}-plain"
+OF_FILE = (PLAIN, f"{SELECTOR}-draft", f"{SELECTOR}-ngram")
+NAMES = (*EXPORTED, *OF_FILE)
 ADVICE = "the llama.cpp baseline needs the `xllamacpp` package: pip install 'tabcast[bench]'"
 
 # measured: the best of the n-gram modes and sizes on our own prompts; llama.cpp's defaults seldom find a match there.
@@ -35,64 +46,93 @@ NGRAM_MATCH = 2
 NGRAM_DRAFT = 3
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """A row's function, as in `baselines.generators`, and its settings for the report."""
+
+    generate: Generate
+    settings: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How llama.cpp is run; `draft` is a file, and `speculation` is "draft", "ngram" or ""."""
+
+    file: Path
+    draft: Path | None
+    speculation: str
+    max_len: int
+
+    @property
+    def threads(self) -> int:
+        """The number of threads, which is torch's."""
+        return torch.get_num_threads()
+
+    def describe(self, weights: str, built_for: str) -> str:
+        """Return the settings of a row, for the report."""
+        mode = {
+            "draft": f", draft model, draft-max {MAX_DRAFT}, draft-p-min {MIN_PROBABILITY}",
+            "ngram": f", ngram-simple, size-n {NGRAM_MATCH}, size-m {NGRAM_DRAFT}",
+        }.get(self.speculation, "")
+        return f"{weights}{mode}, {self.threads} threads, one slot, only top-k 1; build: {built_for or 'not told'}"
+
+
 @contextmanager
 def generators(
-    target: Path, draft: Path | None, names: Sequence[str], *, num_tokens: int, max_len: int
-) -> Iterator[dict[str, Generate]]:
-    """Yield, for each name, a function as in `baselines.generators`; models and servers are gone when the context ends.
+    target: Path,
+    draft: Path | None,
+    names: Sequence[str],
+    *,
+    num_tokens: int,
+    max_len: int,
+    program: Path | None = None,
+) -> Iterator[dict[str, Baseline]]:
+    """Yield the rows of these names that fit the target; models and servers are gone when the context ends.
+
+    Args:
+        target: a GGUF file, which is read as it is, or a folder, which is exported.
+        draft: the same; without one, its row is left out.
+        names: of `NAMES`.
+        num_tokens: of an answer.
+        max_len: of prompt and answer.
+        program: llama-server; None takes the package's.
 
     Raises:
-        TabcastError: a package is missing, or llama.cpp refuses the model.
+        TabcastError: a package or the program is missing, or llama.cpp refuses the model.
     """
-    xllamacpp = _package()
-    with tempfile.TemporaryDirectory(prefix="tabcast-gguf-") as folder:
-        files = {}
-        for kind in sorted({_kind(name) for name in names}):
-            files[kind] = Path(folder) / f"target-{kind}.gguf"
-            gguf_export.export(target, files[kind], kind, has_stops=False)
-        draft_file = None
-        if draft is not None and DRAFT in names:
-            draft_file = Path(folder) / "draft.gguf"
-            gguf_export.export(draft, draft_file, "q8_0", has_stops=False)
-        servers = {
-            name: Server(files[_kind(name)], max_len=max_len, speculation=_speculation(xllamacpp, name, draft_file))
-            for name in names
-            if name != DRAFT or draft_file is not None
-        }
-        yield {name: _generator(server, num_tokens) for name, server in servers.items()}
-        servers.clear()
+    fitting = [name for name in names if (name in OF_FILE) == is_gguf(target)]
+    if not fitting:
+        known = ", ".join(OF_FILE if is_gguf(target) else EXPORTED)
+        raise TabcastError(f"{', '.join(names)} can't run {target}: its rows are {known}")
+    with tempfile.TemporaryDirectory(prefix="tabcast-gguf-") as folder, ExitStack() as stack:
+        servers = stack.enter_context(_held_servers())
+        found: dict[str, Baseline] = {}
+        for name in fitting:
+            if (speculation := _speculation(name)) == "draft" and draft is None:
+                continue
+            setting = Setting(
+                file=_as_file(target, EXPORTED.get(name, ""), Path(folder)),
+                draft=_as_file(draft, "q8_0", Path(folder)) if draft and speculation == "draft" else None,
+                speculation=speculation,
+                max_len=max_len,
+            )
+            if program is None:
+                client, built_for = package_server(setting, servers)
+            else:
+                client, built_for = stack.enter_context(_program_server(program, setting))
+            weights = f"{EXPORTED[name]} weights" if name in EXPORTED else "the same file"
+            found[name] = Baseline(
+                generate=_generator(client, num_tokens), settings=setting.describe(weights, built_for)
+            )
+        yield found
 
 
-def describe(name: str) -> str:
-    """Return the settings of a baseline, for the report."""
-    modes = {
-        DRAFT: f", draft model in q8_0, draft-max {MAX_DRAFT}, draft-p-min {MIN_PROBABILITY}",
-        NGRAM: f", ngram-simple, size-n {NGRAM_MATCH}, size-m {NGRAM_DRAFT}",
-    }
-    built = " ".join(_package().get_system_info().replace(" = 1", "").replace("|", "").replace(" :", "").split())
-    threads = torch.get_num_threads()
-    return f"{_kind(name)} weights{modes.get(name, '')}, {threads} threads, one slot, only top-k 1; build: {built}"
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Asks a server on the loopback that knows the key."""
 
-
-class Server:
-    """Runs llama.cpp's server for one model in this process, on a port of the loopback, with a random key."""
-
-    def __init__(self, file: Path, *, max_len: int, speculation: Callable[[Any], None] = lambda _: None) -> None:
-        xllamacpp = _package()
-        settings = xllamacpp.CommonParams()
-        settings.model.path = str(file)
-        settings.n_ctx = max_len
-        settings.n_parallel = 1
-        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = torch.get_num_threads()
-        settings.verbosity = -1
-        self._key = secrets.token_hex(16)
-        settings.api_keys = [self._key]
-        speculation(settings.speculative)
-        try:
-            self._server = xllamacpp.Server(settings)
-        except RuntimeError as error:
-            raise TabcastError(f"llama.cpp can't load {file.name}: {error}") from None
-        self._address = self._server.listening_address.removeprefix("http://")
+    address: str
+    key: str
 
     def complete(self, prompt_ids: Sequence[int], num_tokens: int) -> tuple[list[int], float, float]:
         """Return (new ids, seconds to the first, seconds for the others), greedy and from an empty cache."""
@@ -106,16 +146,105 @@ class Server:
             "cache_prompt": False,
             "return_tokens": True,
         }
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
-        connection = http.client.HTTPConnection(self._address)
-        connection.request("POST", "/completion", json.dumps(request), headers)
-        with connection.getresponse() as response:
-            answer = json.load(response)
-        connection.close()
-        if "tokens" not in answer:
-            raise TabcastError(f"llama.cpp answers: {answer.get('error', answer)}")
-        timings = answer["timings"]
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
+        try:
+            answer = self._ask(json.dumps(request), headers)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise TabcastError(f"llama.cpp's server doesn't answer: {type(error).__name__} {error}") from None
+        timings = answer.get("timings") if isinstance(answer, dict) else None
+        if not isinstance(timings, dict) or not answer.get("tokens"):
+            told = answer.get("error", answer) if isinstance(answer, dict) else answer
+            raise TabcastError(f"llama.cpp answers: {str(told)[: llama_program.MAX_SHOWN]}")
         return answer["tokens"], timings["prompt_ms"] / 1e3, max(1e-9, timings["predicted_ms"] / 1e3)
+
+    def _ask(self, body: str, headers: Mapping[str, str]) -> Any:
+        connection = http.client.HTTPConnection(self.address)
+        try:
+            connection.request("POST", "/completion", body, dict(headers))
+            with connection.getresponse() as response:
+                return json.load(response)
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _held_servers() -> Iterator[list[object]]:
+    """Keep the package's servers; they end in the order in which they started, since in another one they wait."""
+    servers: list[object] = []
+    try:
+        yield servers
+    finally:
+        while servers:
+            del servers[0]
+
+
+def package_server(setting: Setting, servers: list[object]) -> tuple[Client, str]:
+    """Run the package's server in this process as long as `servers` holds it.
+
+    Returns:
+        Who asks it, and what it was built for.
+    """
+    xllamacpp = _package()
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(setting.file)
+    settings.n_ctx = setting.max_len
+    settings.n_parallel = 1
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = setting.threads
+    settings.verbosity = -1
+    key = secrets.token_hex(16)
+    settings.api_keys = [key]
+    _set_speculation(xllamacpp, settings.speculative, setting)
+    try:
+        server = xllamacpp.Server(settings)
+    except RuntimeError as error:
+        raise TabcastError(f"llama.cpp can't load {setting.file.name}: {error}") from None
+    built_for = " ".join(xllamacpp.get_system_info().replace(" = 1", "").replace("|", "").replace(" :", "").split())
+    servers.append(server)
+    return Client(server.listening_address.removeprefix("http://"), key), built_for
+
+
+@contextmanager
+def _program_server(program: Path, setting: Setting) -> Iterator[tuple[Client, str]]:
+    threads = str(setting.threads)
+    options = [
+        *("-m", str(setting.file), "-c", str(setting.max_len), "-np", "1", "-t", threads, "-tb", threads),
+        *("-lv", "4"),  # at this level it tells its instruction sets
+    ]
+    if setting.speculation == "draft":
+        options += ["-md", str(setting.draft), "--spec-type", "draft-simple", "-td", threads, "-tbd", threads]
+        options += ["--spec-draft-n-max", str(MAX_DRAFT), "--spec-draft-p-min", str(MIN_PROBABILITY)]
+    if setting.speculation == "ngram":
+        options += ["--spec-type", "ngram-simple", "--spec-ngram-simple-size-n", str(NGRAM_MATCH)]
+        options += ["--spec-ngram-simple-size-m", str(NGRAM_DRAFT)]
+    with llama_program.running(program, options) as (address, key, built_for):
+        yield Client(address, key), built_for
+
+
+def _as_file(model: Path, kind: str, folder: Path) -> Path:
+    """Return the GGUF file of a model; a folder's is made in `folder`, once for each type."""
+    if is_gguf(model):
+        return model.resolve()
+    file = folder / f"{model.name}-{kind}.gguf"
+    if not file.exists():
+        gguf_export.export(model, file, kind, has_stops=False)
+    return file
+
+
+def _speculation(name: str) -> str:
+    last = name.rpartition("-")[2]
+    return last if last in ("draft", "ngram") else ""
+
+
+def _set_speculation(xllamacpp: Any, settings: Any, setting: Setting) -> None:
+    kinds = xllamacpp.common_speculative_type
+    if setting.speculation == "draft":
+        settings.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        settings.draft.mparams.path = str(setting.draft)
+        settings.draft.n_max, settings.draft.p_min = MAX_DRAFT, MIN_PROBABILITY
+        settings.draft.cpuparams.n_threads = settings.draft.cpuparams_batch.n_threads = setting.threads
+    elif setting.speculation == "ngram":
+        settings.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        settings.ngram_simple.size_n, settings.ngram_simple.size_m = NGRAM_MATCH, NGRAM_DRAFT
 
 
 def _package() -> Any:
@@ -126,27 +255,5 @@ def _package() -> Any:
     return xllamacpp
 
 
-def _kind(name: str) -> str:
-    return PLAIN.get(name, "q8_0")
-
-
-def _speculation(xllamacpp: Any, name: str, draft_file: Path | None) -> Callable[[Any], None]:
-    """Return the function that sets llama.cpp's `speculative` parameters for a row's name."""
-    kinds = xllamacpp.common_speculative_type
-
-    def draft(settings: Any) -> None:
-        settings.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
-        settings.draft.mparams.path = str(draft_file)
-        settings.draft.n_max, settings.draft.p_min = MAX_DRAFT, MIN_PROBABILITY
-        threads = torch.get_num_threads()
-        settings.draft.cpuparams.n_threads = settings.draft.cpuparams_batch.n_threads = threads
-
-    def ngram(settings: Any) -> None:
-        settings.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
-        settings.ngram_simple.size_n, settings.ngram_simple.size_m = NGRAM_MATCH, NGRAM_DRAFT
-
-    return {DRAFT: draft, NGRAM: ngram}.get(name, lambda _: None)
-
-
-def _generator(server: Server, num_tokens: int) -> Generate:
-    return lambda prompt_ids: server.complete(prompt_ids, num_tokens)
+def _generator(client: Client, num_tokens: int) -> Generate:
+    return lambda prompt_ids: client.complete(prompt_ids, num_tokens)

@@ -17,6 +17,7 @@ from decoding.models.language_model import LanguageModel
 
 COPIED_BYTES = {"cuda": 4 << 30, "cpu": 64 << 20}
 NUM_COPIES = 9
+READ_BYTES = 256 << 20
 
 
 def copy_bytes_per_s(device: torch.device) -> float:
@@ -25,6 +26,17 @@ def copy_bytes_per_s(device: torch.device) -> float:
     source = torch.empty(num_bytes, dtype=torch.uint8, device=device).random_()
     target = torch.empty_like(source)
     return 2 * num_bytes / (1e-3 * pass_ms(lambda: target.copy_(source), device, repeats=NUM_COPIES))
+
+
+def read_bytes_per_s(device: torch.device) -> float:
+    """Return the bytes a second that are read alone: the best of several, since that is what a pass is held against.
+
+    On a GPU it is what a copy moves, which reads as fast as it writes.
+    """
+    if device.type == "cuda":
+        return copy_bytes_per_s(device)
+    source = torch.ones(READ_BYTES // 4, dtype=torch.float32)
+    return READ_BYTES / (1e-3 * min(_host_ms(source.sum) for _ in range(NUM_COPIES)))
 
 
 def pass_ms(call: Callable[[], object], device: torch.device, *, repeats: int = 20) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,7 @@ def add_options(suite: argparse.ArgumentParser) -> None:
     suite.add_argument(
         "--methods", type=_parse_methods, default=list(decode.USUAL_METHODS), metavar="A,B+C", help=METHODS_HELP
     )
-    suite.add_argument("--baselines", type=parse_baselines, default=[], metavar="A,B")
+    add_baseline_options(suite)
     add_shape_options(suite)
     suite.add_argument("--prompt-tokens", type=int, default=512, metavar="N", help="with --shape: of random prompts")
     suite.add_argument(
@@ -55,6 +55,17 @@ def add_options(suite: argparse.ArgumentParser) -> None:
     )
 
 
+def add_baseline_options(suite: argparse.ArgumentParser) -> None:
+    """Add the choice of programs that are compared with."""
+    suite.add_argument("--baselines", type=parse_baselines, default=[], metavar="A,B")
+    suite.add_argument(
+        "--llama-server",
+        type=Path,
+        metavar="PATH",
+        help="llama.cpp's llama-server, for its baselines; else the package xllamacpp, which knows fewer instructions",
+    )
+
+
 def add_shape_options(suite: argparse.ArgumentParser) -> None:
     """Add options for models of random weights, for suites that time and don't judge."""
     suite.add_argument(
@@ -62,7 +73,7 @@ def add_shape_options(suite: argparse.ArgumentParser) -> None:
     )
     suite.add_argument("--draft-shape", choices=random_models.SHAPES, help="with --shape: a draft model, random too")
     suite.add_argument(
-        "--context", type=_parse_counts, default=[], metavar="N,M", help="with --shape: lengths of random prompts"
+        "--context", type=parse_counts, default=[], metavar="N,M", help="with --shape: lengths of random prompts"
     )
 
 
@@ -91,14 +102,14 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
     lengths: list[int | None] = [*options.context] if options.shape is not None else []
     copied = bandwidth.copy_bytes_per_s(models.target.device) if models.target.device.type == "cuda" else None
     with ExitStack() as stack:
-        theirs = _baselines(options, models, stack)
+        theirs, told = _baselines(options, models, stack)
         for number, length in enumerate(lengths or [None]):
             found = _prompts(options, models, length)
             prompts = [task.prompt_ids for task in found]
             given = {tuple(task.prompt_ids): task.answer_ids for task in found if task.answer_ids}
             # The baselines' time with longer contexts is not of interest, and takes long.
             decoders = _decoders(options, models, {} if number or given else theirs, given)
-            for row in _measured(options, models, prompts, decoders, progress):
+            for row in _measured(options, models, prompts, decoders, progress, told):
                 if length is not None and len(lengths) > 1:
                     row["method"] += f", {length} tokens"
                 if copied is None:
@@ -134,6 +145,7 @@ def _measured(
     prompts: list[list[int]],
     decoders: dict[str, decode.Decode],
     progress: Progress,
+    told: Mapping[str, str],
 ) -> Iterable[report.Row]:
     task = progress.add_task("decoding", total=len(prompts) * len(decoders) * decode.REPEATS)
     peaks: dict[str, float | None] = {}
@@ -148,7 +160,7 @@ def _measured(
     rounded = _agreement(options.selected, models, prompts) if options.shape is None else []
     for row in decode_rows.rows(runs, prompts, gap):
         row["peak_growth_mb"] = peaks[row["method"]]
-        notes = [*_invented(options), *rounded, *([text] if (text := _settings(row["method"])) else [])]
+        notes = [*_invented(options), *rounded, *([told[row["method"]]] if row["method"] in told else [])]
         # Equal tokens can't be expected: transformers draws other weights, and a decree makes other text.
         if options.synthetic_acceptance or (options.shape and row["method"] in baselines.NAMES):
             row |= {"identical_percent": None, "divergence": None}
@@ -192,9 +204,13 @@ def _prompts(options: argparse.Namespace, models: ModelSet, length: int | None =
     return decode_prompts.read(options, models)
 
 
-def _baselines(options: argparse.Namespace, models: ModelSet, stack: ExitStack) -> dict[str, baselines.Generate]:
+def _baselines(
+    options: argparse.Namespace, models: ModelSet, stack: ExitStack
+) -> tuple[dict[str, baselines.Generate], dict[str, str]]:
+    """Return the functions of the baselines by name, and what the report tells of each."""
     config: EngineConfig = options.selected
     found: dict[str, baselines.Generate] = {}
+    told: dict[str, str] = {}
     if of_transformers := [name for name in options.baselines if name in baselines.NAMES]:
         device, dtype = models.target.device, models.target.dtype
         if options.shape is None:
@@ -204,30 +220,35 @@ def _baselines(options: argparse.Namespace, models: ModelSet, stack: ExitStack) 
             target = random_models.transformers_config(random_models.SHAPES[options.shape])
             theirs = baselines.load_random(target, draft, device, dtype)
         found |= baselines.generators(of_transformers, theirs, options.max_tokens)
+        told |= {name: baselines.describe(name) for name in of_transformers}
     if of_llama_cpp := [name for name in options.baselines if name in llama_cpp.NAMES]:
-        found |= stack.enter_context(
-            llama_cpp.generators(
-                config.model_path,
-                config.draft_path,
-                of_llama_cpp,
-                num_tokens=options.max_tokens,
-                max_len=models.target.shape.max_len,
-            )
-        )
-    return found
+        rows = stack.enter_context(start_llama_cpp(options, models, of_llama_cpp))
+        found |= {name: row.generate for name, row in rows.items()}
+        told |= {name: row.settings for name, row in rows.items()}
+    return found, told
 
 
-def _settings(method: str) -> str:
-    if method in baselines.NAMES:
-        return baselines.describe(method)
-    return llama_cpp.describe(method) if method in llama_cpp.NAMES else ""
+def start_llama_cpp(
+    options: argparse.Namespace, models: ModelSet, names: Sequence[str]
+) -> AbstractContextManager[dict[str, llama_cpp.Baseline]]:
+    """Start llama.cpp with the models that the options name."""
+    config: EngineConfig = options.selected
+    return llama_cpp.generators(
+        config.model_path,
+        config.draft_path,
+        names,
+        num_tokens=options.max_tokens,
+        max_len=models.target.shape.max_len,
+        program=options.llama_server,
+    )
 
 
 def _parse_shares(text: str) -> list[float]:
     return [_parse_share(word) for word in text.split(",")]
 
 
-def _parse_counts(text: str) -> list[int]:
+def parse_counts(text: str) -> list[int]:
+    """Return the numbers in a list of an option."""
     return [int(word) for word in text.split(",")]
 
 

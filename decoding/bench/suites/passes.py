@@ -1,6 +1,7 @@
 """Runs `tabcast bench passes`: the time of each kind of pass beside the time that memory needs for its bytes.
 
-The rounds of `bench decode` are made of these; where they are slow, this says which part is.
+The rounds of `bench decode` are made of these; where they are slow, this says which part is. `roofline_percent` is the
+share that a pass reaches of what the memory can do: the bytes that it has to read, over the machine's measured speed.
 """
 
 from __future__ import annotations
@@ -13,19 +14,28 @@ from rich.progress import Progress
 
 from decoding.bench.metrics import bandwidth
 from decoding.bench.report import report
-from decoding.bench.suites import decode_command
+from decoding.bench.suites import decode_command, prompt_passes
 from decoding.models.language_model import Cache, LanguageModel, drafts_ahead
 from decoding.models.loading.model_set import ModelSet
 
 AHEAD = 8
+STEP_ROWS = (2, 4, 8)
 NUM_PROFILED = 10
 PART_CHARACTERS = 70
 
 
 def add_options(suite: argparse.ArgumentParser) -> None:
     """Add the options of this suite alone."""
+    decode_command.add_baseline_options(suite)
     decode_command.add_shape_options(suite)
-    suite.set_defaults(max_tokens=64, baselines=[], prompt_tokens=512)
+    suite.set_defaults(max_tokens=64, prompt_tokens=512)
+    suite.add_argument(
+        "--prompts",
+        type=decode_command.parse_counts,
+        metavar="N,M",
+        help="lengths of prompts that are read whole, also by llama.cpp as a baseline (default: 128,512,2048; with"
+        " --shape none)",
+    )
     suite.add_argument(
         "--profile", type=int, default=0, metavar="N", help="also the N largest parts of a step and of a drafted token"
     )
@@ -35,15 +45,16 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
     """Yield a row for each pass and context."""
     contexts = decode_command.contexts(options)
     task = progress.add_task("timing", total=len(contexts))
-    copied = bandwidth.copy_bytes_per_s(models.target.device)
-    note = f"random tokens; a copy moves {copied / 1e9:.0f} GB/s, read and written"
+    speed = bandwidth.read_bytes_per_s(models.target.device)
+    note = f"random tokens; memory is read at {speed / 1e9:.1f} GB/s"
     for context in contexts:
-        for row in _of_target(models.target, context, copied):
+        for row in _of_target(models.target, context, speed):
             yield {**row, "settings": note}
         if models.draft is not None:
-            for row in _of_draft(models.draft, context, copied):
+            for row in _of_draft(models.draft, context, speed):
                 yield {**row, "settings": note}
         progress.advance(task)
+    yield from prompt_passes.rows(options, models, note)
     if options.profile:
         yield from _parts_of_passes(models, contexts[0], options.profile)
 
@@ -83,19 +94,21 @@ def _parts(name: str, device: torch.device, most: int, call: Callable[[], object
         }
 
 
-def _of_target(model: LanguageModel, context: int, copied: float) -> Iterator[report.Row]:
+def _of_target(model: LanguageModel, context: int, speed: float) -> Iterator[report.Row]:
     cache = _filled(model, context)
     found = model.capabilities
     width = found.step_width
-    for rows in sorted({1, width}, reverse=True):
+    # Where fewer rows are padded to the widest step, only the two ends differ.
+    between = {rows for rows in STEP_ROWS if rows < width} if model.chunk == 1 else set()
+    for rows in sorted({1, width} | between, reverse=True):
         model.capabilities = found.at_width(rows)
 
         def step(rows: int = rows) -> object:
             return model.step([1] * rows, cache)
 
-        yield _row(f"target, step of {rows}", model, context, copied, step)
+        yield _row(f"target, step of {rows}", model, context, speed, step)
     model.capabilities = found
-    yield _row("target, step and choice", model, context, copied, lambda: _chosen(model, width, cache))
+    yield _row("target, step and choice", model, context, speed, lambda: _chosen(model, width, cache))
     if len(cache) % model.chunk == 0 and context >= model.chunk:
         cache.roll_back(len(cache) - model.chunk)
         cache.num_chunked = len(cache)
@@ -105,10 +118,10 @@ def _of_target(model: LanguageModel, context: int, copied: float) -> Iterator[re
             model.prefill(chunk, cache)
             cache.roll_back(len(cache) - model.chunk)
 
-        yield _row(f"target, chunk of {model.chunk}", model, context, copied, prefill)
+        yield _row(f"target, chunk of {model.chunk}", model, context, speed, prefill)
 
 
-def _of_draft(model: LanguageModel, context: int, copied: float) -> Iterator[report.Row]:
+def _of_draft(model: LanguageModel, context: int, speed: float) -> Iterator[report.Row]:
     cache = _filled(model, context)
     end = len(cache)
 
@@ -116,7 +129,7 @@ def _of_draft(model: LanguageModel, context: int, copied: float) -> Iterator[rep
         model.advance([1], cache)
         cache.roll_back(end)
 
-    yield _row("draft, a token", model, context, copied, one)
+    yield _row("draft, a token", model, context, speed, one)
     if drafts_ahead(model):
         ahead = model
 
@@ -124,14 +137,14 @@ def _of_draft(model: LanguageModel, context: int, copied: float) -> Iterator[rep
             ahead.draft_ahead([1], cache, AHEAD)
             cache.roll_back(end)
 
-        row = _row(f"draft, {AHEAD} tokens ahead, each", model, context, copied, several, count=AHEAD)
+        row = _row(f"draft, {AHEAD} tokens ahead, each", model, context, speed, several, count=AHEAD)
         yield row
     if model.capabilities.verifies_drafts:
         yield _row(
             f"draft, {model.capabilities.step_width} rows at once",
             model,
             context,
-            copied,
+            speed,
             lambda: _chosen(model, model.capabilities.step_width, cache),
         )
 
@@ -155,15 +168,16 @@ def _filled(model: LanguageModel, context: int) -> Cache:
 
 
 def _row(
-    name: str, model: LanguageModel, context: int, copied: float, call: Callable[[], object], *, count: int = 1
+    name: str, model: LanguageModel, context: int, speed: float, call: Callable[[], object], *, count: int = 1
 ) -> report.Row:
     ms = bandwidth.pass_ms(call, model.device) / count
     floor_bytes = bandwidth.floor_bytes(model, context)
-    floor_ms = None if floor_bytes is None else 1e3 * floor_bytes / copied
+    floor_ms = None if floor_bytes is None else 1e3 * floor_bytes / speed
     return {
         "method": f"{name}, {context} tokens",
         "ms": round(ms, 4),
         "floor_ms": None if floor_ms is None else round(floor_ms, 4),
         "times_floor": None if floor_ms is None else round(ms / floor_ms, 3),
+        "roofline_percent": None if floor_ms is None else round(100 * floor_ms / ms, 1),
         "read_mb": None if floor_bytes is None else round(floor_bytes / 1e6, 1),
     }

@@ -73,6 +73,7 @@ class CpuDecoder:
         self.device = torch.device("cpu")
         self.dtype = packed.dtype
         self.num_parameters = packed.num_parameters
+        self.num_read_bytes = packed.head_bytes + sum(packed.layer_bytes)
         self._packed = packed
         self._threads = threads
         self._memory = Memory()

@@ -70,6 +70,8 @@ class Packed:
     kinds: frozenset[int]  # how matrices are stored, and keys and values
     cache_kind: int  # how keys and values are stored
     forms: Sequence[Form]  # (L,)
+    layer_bytes: Sequence[int]  # (L,) of a layer's matrices
+    head_bytes: int
 
     def with_layers(self, kept: Sequence[int]) -> Packed:
         """Return the packed weights of the kept layers only."""
@@ -86,6 +88,7 @@ class Packed:
             layers=self.layers[list(kept)],
             num_parameters=self.num_parameters - left_out,
             forms=[self.forms[i] for i in kept],
+            layer_bytes=[self.layer_bytes[i] for i in kept],
         )
 
 
@@ -94,7 +97,7 @@ def pack(weights: Weights | StoredWeights, *, threads: int) -> Packed:
     packing = _Packing(threads=threads)
     memory = packing.memory
     head, embedded, dtype = packing.tables(weights)
-    packing.take_form()  # all layers share the tables
+    _, head_bytes = packing.take_form()  # all layers share the tables
     job = {
         job_layout.ROTARY: memory.hold(torch.view_as_real(weights.rotary).numpy()).ctypes.data,
         job_layout.FINAL_NORM: memory.floats(weights.norm),
@@ -120,7 +123,9 @@ def pack(weights: Weights | StoredWeights, *, threads: int) -> Packed:
         packing.num_parameters,
         frozenset({*packing.kinds, cache_kind}),
         cache_kind,
-        forms,
+        [form for form, _ in forms],
+        [num_bytes for _, num_bytes in forms],
+        head_bytes,
     )
 
 
@@ -134,6 +139,7 @@ class _Packing:
         self._threads = threads
         self._last_panels: Sequence[Panels] = ()
         self._form: list[int] = []
+        self._num_bytes = 0
 
     def tables(self, weights: Weights | StoredWeights) -> tuple[Table, dict[int, int], torch.dtype]:
         """Pack embedding and head; return the row that describes the head, the embedding's columns, and its dtype.
@@ -172,10 +178,11 @@ class _Packing:
             job_layout.EMBEDDING_LANES: 1,
         }
 
-    def take_form(self) -> Form:
-        """Return the form of what was packed since the last call."""
-        form, self._form = tuple(self._form), []
-        return form
+    def take_form(self) -> tuple[Form, int]:
+        """Return the form of what was packed since the last call, and the size of its matrices."""
+        form, num_bytes = tuple(self._form), self._num_bytes
+        self._form, self._num_bytes = [], 0
+        return form, num_bytes
 
     def layer(self, layer: Layer | StoredLayer) -> Table:
         """Return the row that describes a layer."""
@@ -230,6 +237,7 @@ class _Packing:
         row[job_layout.ADDRESS], row[job_layout.KIND] = runs.address, BLOCKS
         self.kinds.update(panels.kind for panels in runs.panels)
         self._form += [number for panels in runs.panels for number in (panels.kind, panels.num_panels)]
+        self._num_bytes += sum(panels.values.nbytes + panels.scales.nbytes for panels in runs.panels)
         self._last_panels = runs.panels
 
     def _dense(self, row: Table, weights: Tensor) -> None:
@@ -241,8 +249,9 @@ class _Packing:
         wide = torch.zeros(up(outputs, LANES), up(inputs, side), dtype=weights.dtype)
         wide[:outputs, :inputs] = weights
         panels = wide.view(-1, LANES, wide.shape[1] // side, side).transpose(1, 2).contiguous()
-        row[job_layout.ADDRESS] = self.memory.hold(_stored(panels)).ctypes.data
-        row[job_layout.KIND] = kind
+        stored = self.memory.hold(_stored(panels))
+        self._num_bytes += stored.nbytes
+        row[job_layout.ADDRESS], row[job_layout.KIND] = stored.ctypes.data, kind
         self.kinds.add(kind)
         self._form.append(kind)
 
