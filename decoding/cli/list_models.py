@@ -103,7 +103,7 @@ def _catalogue_row(model: KnownModel, config: EngineConfig) -> Row:
     draft = known_model(model.draft)
     needs = {
         length: sum(
-            item.needed_bytes(length, dtype.itemsize, keeps_blocks=device.type == "cpu")
+            item.needed_bytes(length, dtype.itemsize, on_cpu=device.type == "cpu", is_draft=item is draft)
             for item in (model, draft)
             if item is not None
         )

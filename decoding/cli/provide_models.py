@@ -91,9 +91,9 @@ def _check_memory(models: Sequence[KnownModel], config: EngineConfig) -> None:
     from decoding.models.loading.memory import free_bytes  # noqa: PLC0415 - brings torch
 
     device, dtype = choose_device(config)
-    keeps_blocks = device.type == "cpu"
     needed = sum(
-        model.needed_bytes(config.context_tokens, dtype.itemsize, keeps_blocks=keeps_blocks) for model in models
+        model.needed_bytes(config.context_tokens, dtype.itemsize, on_cpu=device.type == "cpu", is_draft=number > 0)
+        for number, model in enumerate(models)
     )
     free = free_bytes(device)
     if free is not None and needed > free:

@@ -17,7 +17,11 @@ from decoding.storage.package_index import Wheel
 
 PIECES: Final = Path(__file__).with_name("pieces.txt")
 GIB: Final = 2**30
-OVERHEAD: Final = 1.1  # activations, and what a layer takes twice while it is read
+OVERHEAD: Final = 1.1  # on a device: activations, and what a layer takes twice while it is read
+# measured on Linux: what an engine takes before it has a model, and its tables for each token of a tokenizer.
+ENGINE_BYTES: Final = 390_000_000
+BYTES_OF_A_TOKEN: Final = 450
+USUAL_TOKENS: Final = 152_000
 BFLOAT16_BYTES: Final = 2
 FAMILY: Final = "Qwen2.5-Coder"
 
@@ -58,16 +62,38 @@ class KnownModel:
         """Return the size of what is fetched."""
         return self.num_bytes or self.num_parameters * BFLOAT16_BYTES
 
-    def needed_bytes(self, num_tokens: int, number_bytes: int = BFLOAT16_BYTES, *, keeps_blocks: bool = True) -> int:
+    def needed_bytes(
+        self, num_tokens: int, number_bytes: int = BFLOAT16_BYTES, *, on_cpu: bool = True, is_draft: bool = False
+    ) -> int:
         """Return the memory for the weights, and for keys and values of so many tokens.
 
         Args:
             num_tokens: prompt and answer together.
             number_bytes: the size of a number that is computed with.
-            keeps_blocks: whether the weights of a GGUF file stay as they are stored, as on a CPU, or are widened.
+            on_cpu: on a CPU the weights of a GGUF file stay as they are stored, and the engine itself counts as well.
+            is_draft: beside a target, with which the engine is counted.
         """
-        weights = self.num_bytes if self.file and keeps_blocks else self.num_parameters * number_bytes
-        return int(OVERHEAD * weights + number_bytes * num_tokens * self.cached_numbers)
+        weights = self.num_bytes if self.file and on_cpu else self.num_parameters * number_bytes
+        cached = number_bytes * num_tokens * self.cached_numbers
+        if not on_cpu:
+            return int(OVERHEAD * weights) + cached
+        # A table of the file is in memory twice while it is loaded, in eight bits a weight at the most.
+        return host_bytes(
+            weights if self.file else 2 * weights, cached, self.num_looked_up, USUAL_TOKENS, is_draft=is_draft
+        )
+
+
+def host_bytes(weights: int, cached: int, largest: int, num_tokens: int, *, is_draft: bool) -> int:
+    """Return the memory that a model takes on a CPU at the most, while it is loaded or afterwards.
+
+    Args:
+        weights: bytes of the weights as they are held, with a copy in which they are read first.
+        cached: bytes of keys and values.
+        largest: bytes of the largest tensor, which is in memory twice while it is read, when nothing is cached yet.
+        num_tokens: of the tokenizer.
+        is_draft: beside a target, with which the engine itself is counted.
+    """
+    return weights + max(cached, largest) + num_tokens * BYTES_OF_A_TOKEN + (0 if is_draft else ENGINE_BYTES)
 
 
 def _cached(layers: int, kv_heads: int, head_dim: int) -> int:

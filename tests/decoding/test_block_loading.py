@@ -10,6 +10,7 @@ import torch
 
 from decoding.config import EngineConfig
 from decoding.errors import ModelError
+from decoding.models.catalogue import ENGINE_BYTES
 from decoding.models.cpu.block_repacking import block_types
 from decoding.models.cpu.decoder import CpuDecoder
 from decoding.models.cpu.quantized_forms import FORMS
@@ -17,7 +18,7 @@ from decoding.models.cpu.simd import FLOAT32
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.gguf.tensor_types import TYPES
 from decoding.models.language_model import LanguageModel
-from decoding.models.loading.memory import block_bytes, needed_bytes
+from decoding.models.loading.memory import block_bytes
 from decoding.models.loading.model_set import load_model
 from decoding.models.loading.parts import planned_bytes
 from decoding.models.loading.weight_forms import keeps_blocks
@@ -121,7 +122,9 @@ def test_memory_is_planned_for_what_is_kept(folders: dict[str, Path], tmp_path: 
         assert keeps_blocks(folder, EngineConfig(quantize="int8"), CPU)
         assert not keeps_blocks(folder, EngineConfig(kernels="torch"), CPU)
         assert not keeps_blocks(folder, config, torch.device("cuda"))
-    whole = needed_bytes(ModelFolder.read(plain), torch.bfloat16, EngineConfig().context_tokens)
+    whole = planned_bytes(ModelFolder.read(plain), EngineConfig(kernels="torch"), CPU, torch.bfloat16)
+    draft = planned_bytes(ModelFolder.read(tmp_path / "F32"), EngineConfig(), CPU, torch.bfloat16, is_draft=True)
+    assert needs["F32"] - draft == ENGINE_BYTES
     assert needs["Q4_K"] < needs["IQ4_NL"] < needs["Q2_K"] == needs["F32"]
     assert needs["F32"] == pytest.approx(whole, rel=0.01)
     assert not keeps_blocks(ModelFolder.read(plain), EngineConfig(), CPU)

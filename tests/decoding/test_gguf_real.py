@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,10 +14,13 @@ import torch
 
 from decoding.config import EngineConfig
 from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.folder.summary import ModelSummary
 from decoding.models.folder.tokenizer_files import load_tokenizer
 from decoding.models.gguf.blocks import widen
 from decoding.models.gguf.split_files import read_model
+from decoding.models.loading.devices import choose_device
 from decoding.models.loading.model_set import ModelSet, load_models
+from decoding.models.loading.parts import planned_bytes
 from decoding.text.detokenize import Detokenizer, token_bytes
 from decoding.text.prompt_layout import find_layout
 from tests.gguf_corpus import CORPUS
@@ -111,3 +116,28 @@ def _loss(models: ModelSet, ids: Sequence[int]) -> float:
         logits = models.target.advance([token], cache).float()
         losses.append(-float(logits.log_softmax(-1)[following]))
     return sum(losses) / len(losses)
+
+
+MEASURE = """
+import resource, sys
+from decoding.config import EngineConfig
+from decoding.models.loading.model_set import load_models
+models, _ = load_models(EngineConfig(model=sys.argv[1], draft="none", device="cpu", context_tokens=int(sys.argv[2])))
+cache, ids = models.target.new_cache(), models.encode(open(sys.argv[3]).read())
+while len(ids) < int(sys.argv[2]):
+    ids = ids + ids
+ids, width = ids[: int(sys.argv[2]) - 8], models.target.prefill_width
+for at in range(0, len(ids), width):
+    models.target.prefill(ids[at : at + width], cache)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another system counts memory in another way")
+@each_file
+def test_it_takes_the_memory_that_is_told(file: Path) -> None:
+    config = EngineConfig(model=str(file), device="cpu", context_tokens=2048)
+    told = planned_bytes(ModelSummary.read(file), config, *choose_device(config))
+    command = [sys.executable, "-P", "-c", MEASURE, str(file), "2048", __file__]
+    taken = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+    assert taken == pytest.approx(told, rel=0.1)

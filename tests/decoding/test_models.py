@@ -122,9 +122,22 @@ def test_device_and_dtype_are_chosen_unless_they_are_named(
         assert choose_device(config) == (torch.device(expected[0]), expected[1])
 
 
-@pytest.mark.parametrize(("gib", "target"), [(0.5, "bundled"), (6, "1.5B"), (23.5, "7B"), (47, "14B"), (79, "32B")])
-def test_the_recommendation_is_the_largest_that_fits(gib: float, target: str) -> None:
-    assert largest_that_fits(gib).target.endswith(target)
+@pytest.mark.parametrize(
+    ("gib", "on_cpu", "target"),
+    [
+        (0.4, True, "bundled"),
+        (1.2, True, "qwen2.5-coder-0.5b-q4"),
+        (2, True, "qwen2.5-coder-1.5b-q4"),
+        (200, True, "qwen2.5-coder-1.5b-q4"),
+        (0.5, False, "bundled"),
+        (6, False, "1.5B"),
+        (23.5, False, "7B"),
+        (47, False, "14B"),
+        (79, False, "32B"),
+    ],
+)
+def test_the_recommendation_is_the_largest_that_fits(gib: float, on_cpu: bool, target: str) -> None:
+    assert largest_that_fits(gib, on_cpu=on_cpu).target.endswith(target)
     assert not any("-3B" in item.target for item in RECOMMENDATIONS)  # a research licence
 
 

@@ -144,7 +144,7 @@ def _draft_bytes(draft: str, config: EngineConfig) -> int:
     device, dtype = choose_device(config)
     try:
         path = model_folder(find_model(draft), "draft")
-        return planned_bytes(ModelSummary.read(path), config, device, dtype)
+        return planned_bytes(ModelSummary.read(path), config, device, dtype, is_draft=True)
     except (TabcastError, OSError):
         return 0  # loading leaves such a draft out
 
@@ -158,7 +158,11 @@ def _to_pull(config: EngineConfig, *, is_all: bool) -> Iterator[Candidate]:
         # Beside blocks of four bits the policy asks no draft model of its own accord: it isn't worth a download.
         draft = known_model(model.draft) if not in_blocks else None
         parts = [model] if draft is None else [model, draft]
-        needed = (p.needed_bytes(config.context_tokens, dtype.itemsize, keeps_blocks=in_blocks) for p in parts)
+        on_cpu = device.type == "cpu"
+        needed = (
+            part.needed_bytes(config.context_tokens, dtype.itemsize, on_cpu=on_cpu, is_draft=part is draft)
+            for part in parts
+        )
         yield Candidate(
             name=model.name,
             title=_title(model),
@@ -179,7 +183,7 @@ def _of_the_hub(name: str, config: EngineConfig) -> Candidate:
     quieten_the_hub()
     num_bytes = hub.size_of(name)
     model = KnownModel(name=name, repository=name, num_parameters=num_bytes // 2, cached_numbers=0, hardware="")
-    _, dtype = choose_device(config)
+    device, dtype = choose_device(config)
     return Candidate(
         name=name,
         title=_title(model),
@@ -187,7 +191,7 @@ def _of_the_hub(name: str, config: EngineConfig) -> Candidate:
         source="pull",
         num_parameters=model.num_parameters,
         step_bytes=model.num_parameters * dtype.itemsize,
-        memory_bytes=model.needed_bytes(config.context_tokens, dtype.itemsize),
+        memory_bytes=model.needed_bytes(config.context_tokens, dtype.itemsize, on_cpu=device.type == "cpu"),
         in_blocks=False,
         is_code=True,
         download_bytes=num_bytes,

@@ -16,11 +16,11 @@ from typing import Final
 import torch
 
 from decoding.errors import ModelError
+from decoding.models.catalogue import OVERHEAD
 from decoding.models.gguf.architecture import ARCHITECTURES
 from decoding.models.gguf.reader import read_beginning
 from decoding.models.gguf.split_files import is_gguf
 from decoding.models.listed import at_other_programs, file_of
-from decoding.models.loading.memory import OVERHEAD
 from decoding.storage.pulled import pulled_models
 
 # Families of code models that fill in the middle and whose files of all kinds are computed here.
@@ -47,7 +47,7 @@ class BetterModel:
         return f"tabcast models use {shlex.quote(self.name)}"
 
     def __str__(self) -> str:
-        return f"a better model is on this machine: '{self.command}' chooses it"
+        return f"a better model is on this machine: '{self.command}' chooses it, 'tabcast setup' the best one"
 
 
 def better_model(in_use: Path, num_weights: int, device: torch.device, free: int | None) -> BetterModel | None:

@@ -10,7 +10,9 @@ from typing import Any, Final
 import torch
 
 from decoding.errors import ModelError
+from decoding.models.catalogue import OVERHEAD
 from decoding.models.folder.model_config import size_of
+from decoding.models.folder.safetensors_headers import BITS
 from decoding.models.folder.summary import Described
 from decoding.models.loading.rounding import BYTES_OF, KINDS, type_for
 from decoding.models.quantize import BYTES_PER_WEIGHT, HEAD_KIND
@@ -18,8 +20,6 @@ from decoding.models.recommended import largest_that_fits
 from decoding.models.sharding.layer_split import GIB, Needs
 from decoding.models.weights.stored_blocks import KEPT_TYPES
 
-# chosen: activations, the allocator's fragments, and a layer that is in memory twice while it is read.
-OVERHEAD: Final = 1.1
 # The names of a model's width in different architectures.
 WIDTHS: Final = ("hidden_size", "n_embd", "d_model")
 LAYERS: Final = ("num_hidden_layers", "n_layer")
@@ -31,15 +31,19 @@ CONTROL_GROUPS: Final = (
 )
 
 
-def needed_bytes(
-    folder: Described, dtype: torch.dtype, num_tokens: int, quantize: str = "none", *, in_blocks: bool = False
-) -> int:
-    """Return the bytes of weights in `dtype`, rounded or in blocks, and of one sequence's keys and values."""
-    if in_blocks:
-        weights = block_bytes(folder, dtype, quantize)
-    else:
-        weights = weight_bytes(folder.num_parameters, folder.config, dtype, quantize)
+def needed_bytes(folder: Described, dtype: torch.dtype, num_tokens: int, quantize: str = "none") -> int:
+    """Return the bytes of weights in `dtype` or rounded, and of one sequence's keys and values, on a device."""
+    weights = weight_bytes(folder.num_parameters, folder.config, dtype, quantize)
     return int(OVERHEAD * weights) + cache_bytes(folder.config, dtype, num_tokens)
+
+
+def largest_bytes(folder: Described) -> int:
+    """Return the bytes of the largest tensor as its file holds it."""
+    sizes = (
+        entry.stored.num_bytes if entry.stored is not None else math.prod(entry.shape) * BITS.get(entry.dtype, 16) // 8
+        for entry in folder.entries.values()
+    )
+    return max(sizes, default=0)
 
 
 def block_bytes(folder: Described, dtype: torch.dtype, quantize: str = "none") -> int:
@@ -128,7 +132,7 @@ def check_fit(needs: Sequence[tuple[str, int]], device: torch.device, free: int 
     if free is None or total <= free:
         return
     listed = " and ".join(f"{name} {num_bytes / GIB:.1f}" for name, num_bytes in needs)
-    better = largest_that_fits(free / GIB)
+    better = largest_that_fits(free / GIB, on_cpu=device.type == "cpu")
     raise ModelError(
         f"the models need {total / GIB:.1f} GiB ({listed}), and {device} has {free / GIB:.1f} GiB free;"
         f" what fits is {better.names}: tabcast models use {better.target}"

@@ -9,12 +9,22 @@ import torch
 
 from decoding.config import AS_TARGET, NO_ROUNDING, EngineConfig
 from decoding.errors import ModelError
+from decoding.models.catalogue import host_bytes
+from decoding.models.folder.model_config import size_of
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.naming import SHIPPED_DRAFT, SHIPPED_PAIR
 from decoding.models.folder.summary import Described
 from decoding.models.loading.decoder_loading import Places
 from decoding.models.loading.devices import choose_devices, plan
-from decoding.models.loading.memory import check_fit, free_bytes, needed_bytes
+from decoding.models.loading.memory import (
+    block_bytes,
+    cache_bytes,
+    check_fit,
+    free_bytes,
+    largest_bytes,
+    needed_bytes,
+    weight_bytes,
+)
 from decoding.models.loading.weight_forms import are_in_blocks, held_as, with_rounding
 from decoding.storage.adaptation import AdaptationFolder
 
@@ -47,10 +57,10 @@ def plan_memory(parts: Parts, config: EngineConfig, device: torch.device, dtype:
 
     Raises `ModelError` if the models don't fit.
     """
-    folders = [(parts.target, config)]
+    needs = [(parts.target.path.name, planned_bytes(parts.target, config, device, dtype))]
     if parts.draft is not None:
-        folders.append((parts.draft, draft_config(config)))
-    needs = [(folder.path.name, planned_bytes(folder, settings, device, dtype)) for folder, settings in folders]
+        needed = planned_bytes(parts.draft, draft_config(config), device, dtype, is_draft=True)
+        needs.append((parts.draft.path.name, needed))
     devices = choose_devices(config, device)
     if len(devices) > 1:
         return plan(parts.target, config, devices, dtype, beside=sum(num_bytes for _, num_bytes in needs[1:]))
@@ -58,13 +68,25 @@ def plan_memory(parts: Parts, config: EngineConfig, device: torch.device, dtype:
     return ()
 
 
-def planned_bytes(folder: Described, config: EngineConfig, device: torch.device, dtype: torch.dtype) -> int:
-    """Return the bytes that a model takes with these settings."""
+def planned_bytes(
+    folder: Described, config: EngineConfig, device: torch.device, dtype: torch.dtype, *, is_draft: bool = False
+) -> int:
+    """Return the bytes that a model takes on the device with these settings, while it is loaded or afterwards.
+
+    On a CPU the engine itself counts as well, with the target.
+    """
     config = with_rounding(config, folder, device)
-    in_blocks = are_in_blocks(folder, config, device)
-    # What torch computes on a CPU is read in full and then rounded.
-    quantize = config.quantize if in_blocks or device.type != "cpu" else NO_ROUNDING
-    return needed_bytes(folder, dtype, config.context_tokens, quantize, in_blocks=in_blocks)
+    if device.type != "cpu":
+        return needed_bytes(folder, dtype, config.context_tokens, config.quantize)
+    if are_in_blocks(folder, config, device):
+        weights = block_bytes(folder, dtype, config.quantize)
+    else:
+        weights = weight_bytes(folder.num_parameters, folder.config, dtype)
+        if config.kernels == "auto" or config.quantize != NO_ROUNDING:  # kernels and rounding make a copy
+            weights += weight_bytes(folder.num_parameters, folder.config, dtype, config.quantize)
+    cached = cache_bytes(folder.config, dtype, config.context_tokens)
+    tokens = size_of(folder.config, "vocab_size")
+    return host_bytes(weights, cached, largest_bytes(folder), tokens, is_draft=is_draft)
 
 
 def named_weights(parts: Parts, config: EngineConfig, device: torch.device, dtype: torch.dtype) -> tuple[str, str]:
