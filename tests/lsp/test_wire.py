@@ -211,10 +211,10 @@ async def test_untitled_documents_and_folders_that_come_and_go(client: RawClient
 
 
 async def test_copilots_optional_notifications(client: RawClient, runtime: FakeRuntime) -> None:
-    runtime.script("𝄞 + tail")
+    runtime.script("𠮷 + tail")
     client.send(did_open("x = \n"), inline(1, 0, 4))
     item = (await client.items(1))[0]
-    for number in (1, 2):  # "x = 𝄞" and all of it, in units of UTF-16
+    for number in (1, 2):  # "x = 𠮷" and all of it, in units of UTF-16
         part = {"item": item, "acceptedLength": 6 if number == 1 else 99}
         client.send(notification("textDocument/didPartiallyAcceptCompletion", part))
         client.send(notification("textDocument/didShowCompletion", {"item": item}))
