@@ -45,7 +45,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer({"error": {"message": "too many"}})
         most = [{"id": 7, "logprob": -0.25}, {"id": 8, "logprob": -2.0}]
         place = {"id": 7, "logprob": -0.25, "top_logprobs": most}
-        self.answer({"completion_probabilities": [place] * asked["n_predict"]})
+        places = [place] * (asked["n_predict"] - 1)  # a token within a character has none
+        tokens = [7, 9, *[7] * (asked["n_predict"] - 2)]
+        self.answer({"completion_probabilities": places, "tokens": tokens})
 
     def log_message(self, *_):
         pass
@@ -87,6 +89,8 @@ def test_where_texts_part_both_gaps_are_told(pair: ModelSet) -> None:
     assert (parting.at, parting.ours, parting.theirs, parting.their_gap) == (5, other - 1, other, 0.125)
     assert parting.our_gap == pytest.approx(greedy(pair, 6)[5].gap, abs=1e-3)
     assert len(apart) == 5
+    theirs[3] = Chosen(token_id=theirs[3].token_id)
+    assert len(same_file.compare(pair, PROMPT, theirs)[1]) == 4
 
 
 def test_prompts_are_spread_over_the_text() -> None:
@@ -112,7 +116,8 @@ def test_a_chunk_counts_from_its_middle(pair: ModelSet, monkeypatch: pytest.Monk
 def test_a_server_is_started_asked_and_ended(tmp_path: Path) -> None:
     name = program(tmp_path / "llama-server", SERVER)
     with llama_server.serve(name, tmp_path / "x.gguf", max_len=64, threads=1) as server:
-        assert server.complete(PROMPT, 3) == [Chosen(token_id=7, log_probability=-0.25, gap=1.75)] * 3
+        usual = Chosen(token_id=7, log_probability=-0.25, gap=1.75)
+        assert server.complete(PROMPT, 4) == [usual, Chosen(token_id=9), usual, usual]
         with pytest.raises(TabcastError, match="too many"):
             server.complete(PROMPT, 100)
     assert not server.is_ready()

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -32,11 +33,14 @@ CHUNKS: Final = re.compile(r"perplexity over (\d+) chunks")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """A token that llama.cpp chose, its log-probability, and by how much that exceeds the second most likely one's."""
+    """A token that llama.cpp chose, its log-probability, and by how much that exceeds the second most likely one's.
+
+    Both are None for a token that ends within a character, because the server tells them only with text.
+    """
 
     token_id: int
-    log_probability: float
-    gap: float
+    log_probability: float | None = None
+    gap: float | None = None
 
 
 class LlamaServer:
@@ -55,11 +59,16 @@ class LlamaServer:
             "temperature": 0,
             "cache_prompt": False,
             "n_probs": 2,
+            "return_tokens": True,
         }
         answer = self._ask("POST", "/completion", request)
-        if "completion_probabilities" not in answer:
+        if "tokens" not in answer:
             raise TabcastError(f"llama.cpp answers: {str(answer.get('error', answer))[:SHOWN]}")
-        return [_chosen(place) for place in answer["completion_probabilities"]]
+        told = deque(answer.get("completion_probabilities", ()))
+        return [
+            _chosen(told.popleft()) if told and told[0]["id"] == token_id else Chosen(token_id=token_id)
+            for token_id in answer["tokens"]
+        ]
 
     def is_ready(self) -> bool:
         """Return whether the model is loaded."""

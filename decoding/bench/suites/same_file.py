@@ -36,7 +36,7 @@ class Parting:
     ours: int
     theirs: int
     our_gap: float
-    their_gap: float
+    their_gap: float | None
 
 
 def add_options(suite: argparse.ArgumentParser) -> None:
@@ -89,7 +89,7 @@ def _greedy(
         "tokens_alike": round(sum(lengths) / len(lengths), 1),
         "log_probability_difference": round(sum(differences) / max(1, len(differences)), 4),
         "our_gap": max((parting.our_gap for _, parting in partings), default=None),
-        "their_gap": max((parting.their_gap for _, parting in partings), default=None),
+        "their_gap": max((gap for _, parting in partings if (gap := parting.their_gap) is not None), default=None),
         "settings": "tokens until a text parts; mean difference of log-probabilities; the largest gaps",
     }
     for number, parting in partings:
@@ -129,10 +129,17 @@ def compare(
         chances = logits.log_softmax(-1)
         (first, second), (ours, _) = (item.tolist() for item in chances.topk(2))
         if ours != their_ids[at]:
-            gap = round(first - second, 4)
-            parting = Parting(at=at, ours=ours, theirs=their_ids[at], our_gap=gap, their_gap=round(theirs[at].gap, 4))
+            their_gap = theirs[at].gap
+            parting = Parting(
+                at=at,
+                ours=ours,
+                theirs=their_ids[at],
+                our_gap=round(first - second, 4),
+                their_gap=None if their_gap is None else round(their_gap, 4),
+            )
             return parting, apart
-        apart.append(abs(first - theirs[at].log_probability))
+        told = theirs[at].log_probability
+        apart += [] if told is None else [abs(first - told)]
     return None, apart
 
 
