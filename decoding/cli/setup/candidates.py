@@ -79,7 +79,7 @@ def why_unfit(candidate: Candidate, config: EngineConfig) -> str:
         layout = find_layout(folder.vocabulary, folder.own, (), model_name=folder.names, chosen=config.fim)
     except TabcastError as error:
         return str(error)
-    if reason and folder.is_file:
+    if reason and not folder.is_wrapped:
         return f"{candidate.name} can't be computed here: {reason}"
     if layout.template is None:
         return f"{candidate.name} was not taught to fill in the middle: it sees the text before the cursor alone"
