@@ -231,6 +231,12 @@ class InFlight:
             self._ahead.cancel()
             self._ahead = None
 
+    def leave(self, spot: CursorContext, mode: Mode) -> None:
+        """Cancel the prefetch if the cursor has come to a place that has nothing to do with it."""
+        if self._ahead is not None and self.find(spot, mode) is None and self.joinable(spot) is None:
+            self._ahead.cancel()
+            self._ahead = None
+
     def record(self, suggestion: Suggestion, seconds: float) -> None:
         """Cache a finished text, and learn from it how long answers take."""
         self.answer_s += _WEIGHT * (seconds - self.answer_s)

@@ -129,6 +129,7 @@ class ReadingAhead:
         mode = decide(cursor_context(snapshot, cursor).place, is_invoked=True, language=snapshot.language).mode
         if mode is None or not await self._is_worth_it(snapshot):
             return
+        services.in_flight.leave(cursor_context(snapshot, cursor), mode)
         settings, tokens = services.settings, services.engine.health.context_tokens
         await services.context.prepare(snapshot, cursor.line, settings.context, tokens)
         request = request_for(services, snapshot, cursor, mode, is_idle=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from decoding.protocol import ContextFile, Health
+from lsp_server.completion.cache import cursor_context
+from lsp_server.completion.in_flight import InFlight
 from lsp_server.completion.steady_context import STEADY_S, SteadyContext
 from lsp_server.context.budget import LEAST_LINES, cut_around, least_around, window_end
 from lsp_server.documents.store import Cursor
+from lsp_server.engine.stream import Delta, Part
 from lsp_server.settings import Settings
 from tests.lsp.conftest import FakeRuntime, Servers, until
 from tests.lsp.raw_client import URI, RawClient, did_change, did_open, inline, notification
@@ -180,3 +185,19 @@ def test_the_context_stays_where_reading_another_takes_long(speed: float, is_ste
     assert steady.files("a", files("three"), reader) == files("two")
     steady.forget()
     assert steady.files("a", files("three"), reader) == files("three")
+
+
+async def test_a_prefetch_is_given_up_where_the_cursor_has_gone_elsewhere() -> None:
+    async def parts() -> AsyncGenerator[Part, None]:
+        yield Delta("t")
+        await asyncio.Event().wait()
+
+    snapshot, in_flight = snapshot_of("x = \ny = \n"), InFlight()
+    here, elsewhere = (cursor_context(snapshot, Cursor(line, 4)) for line in (0, 1))
+    in_flight.start_prefetch(here, "line", parts(), lambda _: False)
+    in_flight.leave(here, "line")
+    assert in_flight.joinable(here) is not None
+    in_flight.leave(elsewhere, "line")
+    assert in_flight.joinable(here) is None
+    await asyncio.sleep(0)
+    assert in_flight._ahead is None
