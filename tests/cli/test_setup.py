@@ -147,6 +147,8 @@ class Setup:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            # As a shell does with what it starts in the background.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # noqa: PLW1509
         ) as process:
             self.until_paused(process)
             if meanwhile is not None:

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace, load: Callable[[], EngineConfig]) -> int:
     from decoding.cli.setup.report import JsonReport, TextReport  # noqa: PLC0415 - as all below: only setup needs it
 
     report: Report = JsonReport() if options.json else TextReport()
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # Ctrl-C also where whoever started us ignores it, as shells do with &
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.default_int_handler)
     try:
