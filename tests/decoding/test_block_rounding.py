@@ -119,21 +119,19 @@ def test_threads_and_pieces_change_nothing(
 def test_every_type_that_is_chosen_can_be_made_and_fits(kind: str) -> None:
     for inputs in (32, 96, 256, 768, 896):
         for name in ("model.embed_tokens.weight", "lm_head.weight", "model.layers.2.mlp.down_proj.weight"):
-            chosen = type_for(kind, name, (64, inputs), layers=9)
+            chosen = type_for(kind, name, (64, inputs))
             assert chosen in ROUNDED
             assert inputs % gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[chosen]][0] == 0
-    assert not type_for(kind, "model.norm.weight", (64,), layers=9)
-    assert not type_for(kind, "model.layers.0.mlp.down_proj.weight", (64, 50), layers=9)
+    assert not type_for(kind, "model.norm.weight", (64,))
+    assert not type_for(kind, "model.layers.0.mlp.down_proj.weight", (64, 50))
 
 
 def test_four_bits_are_a_mixture() -> None:
-    """As llama.cpp mixes Q4_K_M: the values and the way out of half of the layers are finer, and so is the head."""
-    part = "model.layers.{}.{}.weight"
-    for name in ("self_attn.v_proj", "mlp.down_proj"):
-        chosen = [type_for("int4", part.format(number, name), (256, 256), layers=24) for number in range(24)]
-        fine = {number for number, kind in enumerate(chosen) if kind == "Q6_K"}
-        assert fine == {0, 1, 2, 5, 8, 11, 14, 17, 20, 21, 22, 23}
-        assert set(chosen) == {"Q6_K", "Q4_K"}
-    for name in ("self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj"):
-        assert {type_for("int4", part.format(number, name), (256, 256), layers=24) for number in range(24)} == {"Q4_K"}
-    assert type_for("int4", "lm_head.weight", (256, 256), layers=24) == "Q6_K"
+    """Choices depend most on the head and on the values, which are small matrices."""
+    for number in (0, 13, 27):
+        for name in ("q_proj", "k_proj", "o_proj"):
+            assert type_for("int4", f"model.layers.{number}.self_attn.{name}.weight", (256, 256)) == "Q4_K"
+        assert type_for("int4", f"model.layers.{number}.self_attn.v_proj.weight", (256, 256)) == "Q6_K"
+        assert type_for("int4", f"model.layers.{number}.self_attn.v_proj.weight", (256, 896)) == "Q8_0"
+        assert type_for("int4", f"model.layers.{number}.mlp.down_proj.weight", (256, 256)) == "Q4_K"
+    assert type_for("int4", "lm_head.weight", (256, 256)) == "Q6_K"

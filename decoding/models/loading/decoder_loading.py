@@ -131,7 +131,7 @@ def _blocks_of(
         return tensors
     from decoding.models.cpu.block_rounding import round_rows  # noqa: PLC0415 - brings numba
 
-    rounded = RoundedTensors(tensors, engine.quantize, folder.sizes.layers, round_rows, _threads(engine))
+    rounded = RoundedTensors(tensors, engine.quantize, round_rows, _threads(engine))
     if not is_kept(folder):
         return rounded
     wanted = wanted_for(folder, engine.quantize)

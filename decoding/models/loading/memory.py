@@ -48,10 +48,10 @@ def largest_bytes(folder: Described) -> int:
 
 def block_bytes(folder: Described, dtype: torch.dtype, quantize: str = "none") -> int:
     """Return the bytes of all weights where kernels keep a file's blocks, round to blocks, and widen the others."""
-    total, layers = 0, size_of(folder.config, *LAYERS)
+    total = 0
     for name, entry in folder.entries.items():
         count, kept = math.prod(entry.shape), entry.stored
-        rounded = type_for(quantize, name, entry.shape, layers) if quantize in KINDS else ""
+        rounded = type_for(quantize, name, entry.shape) if quantize in KINDS else ""
         if kept is not None and kept.kind.name == "IQ4_NL":  # its sixteen values become bytes
             total += count + kept.num_bytes // 9
         elif kept is not None and kept.kind.name in KEPT_TYPES:

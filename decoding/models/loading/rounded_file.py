@@ -42,7 +42,7 @@ from decoding.storage.rounded_files import candidates, lock_of, note_use, places
 log = logging.getLogger(__name__)
 
 ARCHITECTURE: Final = "tabcast-rounded"  # no program computes it, so none takes the file for a whole model
-VERSION: Final = 1  # of the rounding: its types, its search and the file's form
+VERSION: Final = 2  # of the rounding: its types, its search and the file's form
 READ_BYTES: Final = 2**22
 WAIT_S: Final = 600.0  # for another engine that rounds the same weights
 LEAST_KEPT: Final = 50_000_000  # chosen: a smaller model is rounded within a second

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -28,45 +27,35 @@ CHUNK_WEIGHTS: Final = 2**20  # chosen: a thread rounds so many at a time, so th
 # chosen: a matrix that rounding would take more of than this share of its norm stays as it is. Four bits take about
 # 0.07 of a trained one's; more means numbers too small or too large for a block's scales.
 MAX_SHARE: Final = 0.2
-_SENSITIVE: Final = re.compile(r"model\.layers\.(\d+)\.(?:self_attn\.v|mlp\.down)_proj\.weight")
+VALUES: Final = "self_attn.v_proj"
 BYTES_OF: Final[Mapping[str, float]] = {kind.name: kind.num_bytes / kind.num_weights for kind in TYPES.values()}
 
 
-def type_for(kind: str, name: str, shape: tuple[int, ...], layers: int) -> str:
+def type_for(kind: str, name: str, shape: tuple[int, ...]) -> str:
     """Return the type of blocks that a tensor is rounded to, "" if it stays as it is.
 
-    Four bits are a mixture like llama.cpp's Q4_K_M: the head, and in half of the layers the matrices that choices
-    depend on most, get six or eight.
+    Four bits are a mixture: the head and the small matrices of values get six or eight.
 
     Args:
         kind: one of `KINDS`.
         name: of the tensor, as in a Hugging Face folder.
         shape: of the tensor; the blocks lie along its last dimension.
-        layers: the model's number of layers.
     """
     if len(shape) != 2 or shape[1] % GROUP:
         return ""
     if kind == "int8":
         return "Q8_0"
     has_spans = shape[1] % SPAN == 0
-    if name in (EMBEDDING, HEAD) or _is_sensitive(name, layers):
+    if name in (EMBEDDING, HEAD) or VALUES in name:
         return "Q6_K" if has_spans else "Q8_0"
     return "Q4_K" if has_spans else "Q4_1"
-
-
-def _is_sensitive(name: str, layers: int) -> bool:
-    """Tell whether a matrix is one of values or of a layer's way out, in the first or last eighth or a third."""
-    if (found := _SENSITIVE.fullmatch(name)) is None:
-        return False
-    number, eighth = int(found[1]), layers // 8
-    return number < eighth or number >= layers - eighth or (number - eighth) % 3 == 2
 
 
 class RoundedTensors:
     """Reads tensors like `weights.tensors.Tensors`; its matrices are rounded to blocks whenever they are read."""
 
-    def __init__(self, tensors: Tensors, kind: str, layers: int, round_rows: RoundRows, threads: int) -> None:
-        self._tensors, self._kind, self._layers = tensors, kind, layers
+    def __init__(self, tensors: Tensors, kind: str, round_rows: RoundRows, threads: int) -> None:
+        self._tensors, self._kind = tensors, kind
         self._round_rows, self._threads = round_rows, threads
 
     @property
@@ -91,7 +80,7 @@ class RoundedTensors:
         kept = self._tensors.blocks(name)
         if kept is not None and kept.type_name in KEPT_TYPES:
             return kept
-        type_name = type_for(self._kind, name, self._tensors.shape(name), self._layers)
+        type_name = type_for(self._kind, name, self._tensors.shape(name))
         if not type_name:
             return None
         matrix = self._tensors.in_own_dtype(name)
@@ -123,7 +112,7 @@ def round_weights(weights: Weights, shape: Shape, kind: str, round_rows: RoundRo
         """Round a matrix in its parts, which have names and numbers of outputs."""
         parts = []
         for name, part in zip(sizes, whole.split(list(sizes.values())), strict=True):
-            type_name = type_for(kind, name, tuple(part.shape), shape.layers)
+            type_name = type_for(kind, name, tuple(part.shape))
             rounded = round_matrix(part, type_name, round_rows, threads) if type_name else None
             if rounded is None:
                 return whole
@@ -132,25 +121,24 @@ def round_weights(weights: Weights, shape: Shape, kind: str, round_rows: RoundRo
 
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
 
-    def rounded_layer(number: int, layer: Layer) -> StoredLayer:
-        values, down = (f"model.layers.{number}.{part}_proj.weight" for part in ("self_attn.v", "mlp.down"))
+    def rounded_layer(layer: Layer) -> StoredLayer:
         half = len(layer.gate_up) // 2
         return StoredLayer(
             input_norm=layer.input_norm,
-            qkv=matrix(layer.qkv, **{"q": queries, "k": keys, values: keys}),
+            qkv=matrix(layer.qkv, **{"q": queries, "k": keys, VALUES: keys}),
             qkv_bias=layer.qkv_bias,
             query_norm=layer.query_norm,
             key_norm=layer.key_norm,
             out=matrix(layer.out, out=len(layer.out)),
             post_norm=layer.post_norm,
             gate_up=matrix(layer.gate_up, gate=half, up=half),
-            down=matrix(layer.down, **{down: len(layer.down)}),
+            down=matrix(layer.down, down=len(layer.down)),
         )
 
     tables = {EMBEDDING: weights.embedding} if weights.is_tied else {EMBEDDING: weights.embedding, HEAD: weights.head}
     return StoredWeights(
         tables=(matrix(table, **{name: len(table)}) for name, table in tables.items()),
-        layers=(rounded_layer(number, layer) for number, layer in enumerate(weights.layers)),
+        layers=map(rounded_layer, weights.layers),
         norm=weights.norm,
         rotary=weights.rotary,
         is_tied=weights.is_tied,

@@ -46,7 +46,7 @@ def rounds_matrices(folder: Described, config: EngineConfig, device: torch.devic
     if not is_ours or config.quantize not in KINDS or not packs_itself(config, device):
         return False
     return any(
-        entry.dtype not in KEPT_TYPES and type_for(config.quantize, name, entry.shape, layers=0)
+        entry.dtype not in KEPT_TYPES and type_for(config.quantize, name, entry.shape)
         for name, entry in folder.entries.items()
     )
 
