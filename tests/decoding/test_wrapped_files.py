@@ -18,9 +18,9 @@ from decoding.config import EngineConfig
 from decoding.errors import ModelError
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.gguf.wrapped import FORMS
-from decoding.models.loading.decoder_loading import keeps_blocks
 from decoding.models.loading.model_set import load_model, load_models
 from decoding.models.loading.parts import planned_bytes
+from decoding.models.loading.weight_forms import keeps_blocks
 from decoding.training import tokenizer as training_tokenizer
 from tests.gguf_files import Gguf, floats
 from tests.gguf_models import tokens_of
@@ -156,7 +156,9 @@ def test_llama_cpp_computes_the_same(kind: str, file_of: Callable[[str], Path]) 
     from decoding.bench.harness import llama_cpp
 
     file = file_of(kind)
-    theirs, _, _ = llama_cpp.Server(file, max_len=256).complete(IDS, 12)
+    setting = llama_cpp.Setting(file=file, draft=None, speculation="", max_len=256)
+    servers: list[object] = []
+    theirs, _, _ = llama_cpp.package_server(setting, servers)[0].complete(IDS, 12)
     models, _ = load_models(EngineConfig(model=str(file), device="cpu", dtype="float32"))
     cache, pending = models.target.new_cache(), IDS
     for at, wanted in enumerate(theirs):
