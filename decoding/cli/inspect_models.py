@@ -66,6 +66,8 @@ def doctor(config: EngineConfig) -> list[Row]:
     better = better_model(config.model_path, models.num_code_weights, device, free_bytes(device))
     if better is not None:
         rows.append(_row("better model", True, f"{better.name} is on this machine", f"'{better.command}' chooses it"))
+    if models.without_middle:
+        rows.append(_row("middle", True, models.without_middle, "a code model does more: 'tabcast setup' chooses one"))
     if models.draft is not None:
         rows.append(_row("draft model", True, f"a step takes {models.draft_step_ms[1]:.2f} ms"))
     steps = ", ".join(f"{ms:.2f} ms at {width}" for width, ms in models.step_ms.items())

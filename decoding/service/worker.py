@@ -55,7 +55,7 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
     worker = Worker(models, pool, state, max_running=config.sessions, ring=_ring(config))
     state.update(
         status="ready",
-        detail=probe.describe(),
+        detail="; ".join(filter(None, (models.without_middle, probe.describe()))),
         model=models.name,
         weights=models.weights,
         draft=models.draft_weights,
@@ -65,6 +65,8 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
         context_tokens=models.target.shape.max_len,
         searches_code=registry.SEARCHES_CODE in registry.choose("", models)[0],
     )
+    if models.without_middle:
+        log.warning("%s", models.without_middle)
     log.info("ready in %.1f s: %s", time.perf_counter() - began, probe.describe())
     worker.serve(mailbox)
     pool.keep_experience()

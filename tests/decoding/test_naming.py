@@ -12,6 +12,8 @@ from decoding.config import BUNDLED, EngineConfig
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.summary import ModelSummary
 from decoding.models.loading.model_set import load_models
+from decoding.service import worker
+from decoding.service.jobs import EngineState, Mailbox
 from tests.gguf_models import tiny_gguf
 
 
@@ -81,3 +83,14 @@ def test_doctor_names_the_weights_and_not_a_dtype_in_which_nothing_is_held(tiny_
     shown = inspect_models.show_model(str(file), EngineConfig(device="cpu"))
     assert shown["called"] == "Tiny 1B, Q4_K_M"
     assert "bfloat16" not in json.dumps(shown)
+
+
+def test_a_model_without_a_middle_is_told(tiny_model: Path) -> None:
+    config = EngineConfig(model=str(tiny_model), device="cpu", fim={"order": "none"})
+    assert load_models(config)[0].num_code_weights == 0
+    rows = {row["name"]: row for row in inspect_models.doctor(config)}
+    assert "sees only the text before the cursor" in rows["middle"]["detail"]
+    state, mailbox = EngineState(), Mailbox()
+    mailbox.put(None)
+    worker.run(config, mailbox, state)
+    assert state.health.detail.startswith(rows["middle"]["detail"])

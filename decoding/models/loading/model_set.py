@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import torch
 from tokenizers import Tokenizer
@@ -32,6 +32,8 @@ from decoding.text.prompt_layout import Layout, find_layout
 from decoding.text.token_healing import TokenIndex
 
 log = logging.getLogger(__name__)
+
+NO_MIDDLE: Final = "the model has no tokens for filling in the middle, so it sees only the text before the cursor"
 
 
 Progress = Callable[[float, str], None]
@@ -75,6 +77,11 @@ class ModelSet:
     def num_code_weights(self) -> int:
         """The target's number of weights; 0 if it doesn't fill in the middle, as a code model does."""
         return self.target.num_parameters if self.layout.template is not None else 0
+
+    @property
+    def without_middle(self) -> str:
+        """What is missed for a model that doesn't fill in the middle, "" for others."""
+        return "" if self.layout.template is not None else NO_MIDDLE
 
     def encode(self, text: str) -> list[int]:
         """Return token ids of plain text; a special token's name in it is text like any other."""
