@@ -9,23 +9,19 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import secrets
-import socket
 import subprocess
 import tempfile
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from decoding.bench.harness import llama_program
 from decoding.errors import TabcastError
 
-START_S: Final = 300  # chosen: a large file on a busy machine
 ANSWER_S: Final = 600
-POLL_S: Final = 0.2
 SHOWN: Final = 400
 FINAL: Final = re.compile(r"Final estimate: PPL = ([0-9.]+)")
 CHUNKS: Final = re.compile(r"perplexity over (\d+) chunks")
@@ -46,8 +42,8 @@ class Chosen:
 class LlamaServer:
     """Asks a server that runs. One request at a time."""
 
-    def __init__(self, port: int, key: str) -> None:
-        self._port, self._key = port, key
+    def __init__(self, address: str, key: str) -> None:
+        self._address, self._key = address, key
 
     def complete(self, prompt_ids: Sequence[int], num_tokens: int) -> list[Chosen]:
         """Return the greedy continuation, from an empty cache; it ends before an end token."""
@@ -70,15 +66,9 @@ class LlamaServer:
             for token_id in answer["tokens"]
         ]
 
-    def is_ready(self) -> bool:
-        """Return whether the model is loaded."""
-        with suppress(OSError, http.client.HTTPException, ValueError):
-            return bool(self._ask("GET", "/health", None).get("status") == "ok")
-        return False
-
     def _ask(self, method: str, path: str, body: object) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
-        with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=ANSWER_S)) as connection:
+        with closing(http.client.HTTPConnection(self._address, timeout=ANSWER_S)) as connection:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             answer: dict[str, Any] = json.load(connection.getresponse())
         return answer
@@ -87,26 +77,9 @@ class LlamaServer:
 @contextmanager
 def serve(program: str, file: Path, *, max_len: int, threads: int) -> Iterator[LlamaServer]:
     """Start llama-server on a file, and end it with the context. Raises `TabcastError` if it doesn't get ready."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    key = secrets.token_hex(16)
-    command = [program, "-m", str(file), "-c", str(max_len), "-np", "1", "-t", str(threads), "-tb", str(threads)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--api-key", key]
-    with tempfile.TemporaryFile() as log:
-        process = _started(command, log)
-        try:
-            server = LlamaServer(port, key)
-            end = time.monotonic() + START_S
-            while not server.is_ready():
-                if process.poll() is not None or time.monotonic() > end:
-                    log.seek(0)
-                    told = log.read().decode(errors="replace").strip()[-SHOWN:]
-                    raise TabcastError(f"{program} can't serve {file.name}: {told or 'it was not ready in time'}")
-                time.sleep(POLL_S)
-            yield server
-        finally:
-            process.terminate()
-            process.wait()
+    options = ["-m", str(file), "-c", str(max_len), "-np", "1", "-t", str(threads), "-tb", str(threads)]
+    with llama_program.running(Path(program), options) as (address, key, _):
+        yield LlamaServer(address, key)
 
 
 def perplexity(program: str, file: Path, text: str, *, chunk: int, threads: int) -> tuple[float, int]:
