@@ -51,6 +51,12 @@ def test_what_does_not_fit_is_not_recommended_unless_it_is_in_use() -> None:
     assert chosen(SMALL, LARGE, free=None) == "large"
 
 
+def test_what_is_in_use_and_will_do_is_kept() -> None:
+    used = replace(SMALL, source="in use")
+    assert chosen(used, LARGE) == "small"
+    assert chosen(replace(LARGE, source="in use"), SMALL, bandwidth=8e9) == "small"
+
+
 def test_what_is_on_the_disk_counts_double() -> None:
     here = replace(SMALL, name="here", source="disk", num_parameters=8 * 10**8)
     assert chosen(here, LARGE) == "here"

@@ -64,6 +64,9 @@ def recommend(
     fitting = [candidate for candidate in candidates if candidate.is_code and fits(candidate, free_bytes)]
     told = {candidate.name: estimate(candidate) for candidate in fitting}
     quick = sorted((c for c in fitting if told[c.name].is_quick), key=_worth, reverse=True)
+    for kept in (candidate for candidate in quick if candidate.source == "in use"):
+        larger = f"; {quick[0].name} is larger, and quick enough, too" if quick[0] is not kept else ""
+        return Recommendation(candidate=kept, estimate=told[kept.name], reason=f"it is in use, and will do{larger}")
     slow = sorted(
         (c for c in fitting if c not in quick and told[c.name].tokens >= LEAST_TOKENS), key=lambda c: c.step_bytes
     )
