@@ -45,7 +45,7 @@ class Slots:
         self.addresses = self.keys.ctypes.data, self.values.ctypes.data
         # (L, H, panels, slots, numbers of a panel): the same memory, in its order.
         panel = LANES if kind == PAIRS else self.values.shape[-1]
-        self._values_by_slot = self.values.reshape(*stores[:2], -1, self.capacity, panel)
+        self._values_by_slot = self.values.reshape(*stores[:2], self.values.shape[-1] // panel, self.capacity, panel)
 
     @property
     def num_bytes(self) -> int:
