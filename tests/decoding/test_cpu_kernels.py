@@ -20,6 +20,7 @@ from decoding.config import EngineConfig
 from decoding.models.cpu import compiling
 from decoding.models.cpu.compiling import tidy
 from decoding.models.cpu.decoder import PREFILL_WIDTH, STEP_WIDTH, CpuDecoder
+from decoding.models.cpu.job_layout import SHARED_NUMBERS
 from decoding.models.cpu.simd import FLOAT32, HAS_PAIRS
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.language_model import Cache, LanguageModel
@@ -167,6 +168,19 @@ def test_any_cut_of_the_work_gives_the_same_bits(
         cache = read(other, tokens[:200], sizes)
         for rows in range(1, STEP_WIDTH + 1):
             assert torch.equal(other.step(tokens[200 : 200 + rows], cache), wanted[:rows]), (sizes, rows)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_rows_that_threads_prepare_together_are_those_of_one(
+    tmp_path: Path, dtype: torch.dtype, tokens: list[int]
+) -> None:
+    """Rows so wide that it pays to share their preparation, and one row, for which it doesn't."""
+    folder = make_model(tmp_path, "qwen2", **{**ODD, "hidden_size": 164, "intermediate_size": 150})
+    assert PREFILL_WIDTH * 150 >= SHARED_NUMBERS > 1 * 164
+    one, many = load(folder, threads=1, dtype=dtype), load(folder, threads=3, dtype=dtype)
+    wanted = one.step(tokens[200:201], read(one, tokens[:200], [1])).clone()
+    for model in (one, many):
+        assert torch.equal(model.step(tokens[200:201], read(model, tokens[:200], [PREFILL_WIDTH])), wanted)
 
 
 def test_what_stands_behind_the_end_changes_nothing(folders: dict[str, Path], tokens: list[int]) -> None:

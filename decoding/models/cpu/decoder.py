@@ -200,6 +200,7 @@ class CpuDecoder:
             job_layout.GIVE_WAY: give_way_address(),
             job_layout.CACHE_KIND: self._packed.cache_kind,
             job_layout.THREADS: self._threads,
+            **dict(zip((job_layout.ALL_NORMED, job_layout.ALL_ROUNDED), self._prepared(), strict=True)),
             **{job_layout.MULTIPLY + kind: _multiply_address(kind) for kind in self._packed.kinds},
         }.items():
             job[column] = value
@@ -208,14 +209,18 @@ class CpuDecoder:
     def _scratch(self) -> Table:
         shape, memory = self.shape, self._memory
         mine = np.zeros(job_layout.THREAD, np.int64)
-        mine[job_layout.NORMED] = memory.zeros(PREFILL_WIDTH, up(shape.width, LANES)).ctypes.data
-        rounded = np.zeros((PREFILL_WIDTH, up(self._packed.deepest, LANES)), np.int16)
-        mine[job_layout.ROUNDED] = memory.hold(rounded).ctypes.data
+        mine[job_layout.NORMED], mine[job_layout.ROUNDED] = self._prepared()
         mine[job_layout.SCORES] = memory.zeros(MAX_ROWS, up(shape.max_len, job_layout.SLOTS)).ctypes.data
         mine[job_layout.QUERIES] = memory.zeros(MAX_ROWS, up(shape.head_dim, LANES)).ctypes.data
         tile = max(PREFILL_WIDTH * job_layout.TILE_PANELS * LANES, MAX_ROWS * up(shape.head_dim, LANES))
         mine[job_layout.TILE] = memory.zeros(tile).ctypes.data
         return mine
+
+    def _prepared(self) -> tuple[int, int]:
+        """Make memory for rows that are normalised, and for such that are rounded; return the addresses."""
+        rounded = np.zeros((PREFILL_WIDTH, up(self._packed.deepest, LANES)), np.int16)
+        normed = self._memory.zeros(PREFILL_WIDTH, up(self.shape.width, LANES))
+        return normed.ctypes.data, self._memory.hold(rounded).ctypes.data
 
 
 def _multiply_address(kind: int) -> int:

@@ -9,6 +9,8 @@ Widths are padded to whole panels of `LANES`; dimension letters as in decoder.py
 
 from __future__ import annotations
 
+import numpy as np
+
 from decoding.models.cpu.attention import attend, rotate_and_store
 from decoding.models.cpu.compiling import compiled
 from decoding.models.cpu.intrinsics import (
@@ -16,7 +18,6 @@ from decoding.models.cpu.intrinsics import (
     atomic_read,
     gated,
     give_way,
-    read_float,
     read_int,
     read_weight,
     write_float,
@@ -39,11 +40,11 @@ from decoding.models.cpu.job_layout import (
     HEADS,
     HIDDEN,
     INPUT_NORM,
+    INPUTS,
     INSIDE,
     LOGITS,
     MATRIX,
     MIXED,
-    NORMED,
     NUM_LAYERS,
     NUM_LOGIT_ROWS,
     NUM_ROWS,
@@ -60,11 +61,13 @@ from decoding.models.cpu.job_layout import (
     TOKENS,
     WIDTH,
 )
-from decoding.models.cpu.matmul import item, normalise, padded, project, taken_by, task_panels
+from decoding.models.cpu.matmul import item, padded, project, taken_stride, task_panels
 from decoding.models.cpu.quantized_forms import FIRST_KIND
 from decoding.models.cpu.quantized_reading import widen_row
+from decoding.models.cpu.row_preparation import claim_rows, count_parts
 from decoding.models.cpu.simd import ITEM_BYTES, LANES
 from decoding.models.cpu.tasks import await_all, claim, finish
+from decoding.models.cpu.vector_loops import add_to
 
 
 @compiled
@@ -92,83 +95,79 @@ def embed(job, phase):
 @compiled
 def project_normed(job, phase, matrix, norm, eps, mine, num_rows, out, out_stride):
     """Normalise the last `num_rows` hidden states and multiply by a matrix: queries, keys and values, or logits."""
-    width = job[WIDTH]
-    stride = padded(width) * 4
+    stride = padded(job[WIDTH]) * 4
     num_panels = padded(matrix[OUTPUTS]) // LANES
     step = task_panels(num_panels, num_rows)
     num_tasks = (num_panels + step - 1) // step
     hidden = job[HIDDEN] + (job[NUM_ROWS] - num_rows) * stride
-    x = x_stride = 0
+    parts, x = count_parts(num_rows, matrix[INPUTS]), 0
     while True:
-        task = claim(job, phase)
+        task = claim(job, phase) - parts
         if task >= num_tasks:
             break
-        # Each thread normalises for itself, with its first task: that is cheaper than a phase in which all wait for it.
-        if not x:
-            normalise(hidden, stride, num_rows, width, norm, eps, mine[NORMED], stride)
-            x, x_stride = taken_by(matrix, mine[NORMED], stride, num_rows, mine)
-        first = task * step
-        project(
-            job, matrix, x, x_stride, num_rows, first, min(step, num_panels - first),
-            out + first * LANES * 4, out_stride,
-        )  # fmt: skip
+        if task < 0 or not x:
+            rows = claim_rows(job, phase, task, parts, matrix, hidden, stride, norm, eps, num_rows, mine)
+        if task >= 0:
+            x, first = rows, task * step
+            project(
+                job, matrix, x, taken_stride(matrix, stride), num_rows, first, min(step, num_panels - first),
+                out + first * LANES * 4, out_stride,
+            )  # fmt: skip
         finish(job, phase)
-    await_all(job, phase, num_tasks)
+    await_all(job, phase, parts + num_tasks)
 
 
 @compiled
-def add_projected(job, phase, matrix, rows, rows_stride, mine):
+def add_projected(job, phase, matrix, source, stride, mine):
     """Multiply rows of numbers by a matrix and add the products to the hidden states."""
-    num_rows = job[NUM_ROWS]
-    stride = padded(job[WIDTH]) * 4
+    num_rows, hidden_stride = job[NUM_ROWS], padded(job[WIDTH]) * 4
     num_panels = padded(matrix[OUTPUTS]) // LANES
     step = min(TILE_PANELS, task_panels(num_panels, num_rows))
     num_tasks = (num_panels + step - 1) // step
-    x = x_stride = 0
+    parts, x = count_parts(num_rows, matrix[INPUTS]), 0
     while True:
-        task = claim(job, phase)
+        task = claim(job, phase) - parts
         if task >= num_tasks:
             break
-        if not x:
-            x, x_stride = taken_by(matrix, rows, rows_stride, num_rows, mine)
-        first = task * step
-        count = min(step, num_panels - first)
-        project(job, matrix, x, x_stride, num_rows, first, count, mine[TILE], count * LANES * 4)
-        for row in range(num_rows):
-            target = job[HIDDEN] + row * stride + first * LANES * 4
-            source = mine[TILE] + row * count * LANES * 4
-            for i in range(count * LANES):
-                write_float(target + 4 * i, read_float(target + 4 * i) + read_float(source + 4 * i))
+        if task < 0 or not x:
+            rows = claim_rows(job, phase, task, parts, matrix, source, stride, 0, np.float32(0), num_rows, mine)
+        if task >= 0:
+            x, first = rows, task * step
+            count = min(step, num_panels - first)
+            across = count * LANES * 4
+            project(job, matrix, x, taken_stride(matrix, stride), num_rows, first, count, mine[TILE], across)
+            for row in range(num_rows):
+                add_to(job[HIDDEN] + row * hidden_stride + first * LANES * 4, mine[TILE] + row * across, count)
         finish(job, phase)
-    await_all(job, phase, num_tasks)
+    await_all(job, phase, parts + num_tasks)
 
 
 @compiled
 def feed_forward(job, phase, matrix, norm, eps, mine):
     """Compute SwiGLU of all rows into the buffer; panels of gate and up take turns in the matrix."""
-    num_rows, width = job[NUM_ROWS], job[WIDTH]
-    stride = padded(width) * 4
+    num_rows, stride = job[NUM_ROWS], padded(job[WIDTH]) * 4
     num_pairs = padded(matrix[OUTPUTS]) // LANES // 2
     step = min(TILE_PANELS // 2, task_panels(num_pairs, num_rows))
     num_tasks = (num_pairs + step - 1) // step
-    x = x_stride = 0
+    parts, x = count_parts(num_rows, matrix[INPUTS]), 0
     while True:
-        task = claim(job, phase)
+        task = claim(job, phase) - parts
         if task >= num_tasks:
             break
-        if not x:
-            normalise(job[HIDDEN], stride, num_rows, width, norm, eps, mine[NORMED], stride)
-            x, x_stride = taken_by(matrix, mine[NORMED], stride, num_rows, mine)
-        first = task * step
-        count = min(step, num_pairs - first)
-        project(job, matrix, x, x_stride, num_rows, 2 * first, 2 * count, mine[TILE], 2 * count * LANES * 4)
-        for row in range(num_rows):
-            for pair in range(count):
-                gate = mine[TILE] + (row * count + pair) * 2 * LANES * 4
-                target = job[BUFFER] + row * job[BUFFER_STRIDE] + (first + pair) * LANES * 4
-                gated(gate, gate + LANES * 4, target)
+        if task < 0 or not x:
+            rows = claim_rows(job, phase, task, parts, matrix, job[HIDDEN], stride, norm, eps, num_rows, mine)
+        if task >= 0:
+            x, first = rows, task * step
+            count = min(step, num_pairs - first)
+            across = 2 * count * LANES * 4
+            project(job, matrix, x, taken_stride(matrix, stride), num_rows, 2 * first, 2 * count, mine[TILE], across)
+            for row in range(num_rows):
+                for pair in range(count):
+                    gate = mine[TILE] + row * across + pair * 2 * LANES * 4
+                    target = job[BUFFER] + row * job[BUFFER_STRIDE] + (first + pair) * LANES * 4
+                    gated(gate, gate + LANES * 4, target)
         finish(job, phase)
-    await_all(job, phase, num_tasks)
+    await_all(job, phase, parts + num_tasks)
 
 
 @compiled

@@ -24,7 +24,8 @@ TOKENS, KEYS, VALUES, ROTARY, FINAL_NORM, HIDDEN, BUFFER, MIXED, LOGITS, COUNTER
 # The place of a token's embedding: panel by panel in the head's matrix where the two are tied, else row by row.
 EMBEDDING, EMBEDDING_KIND, EMBEDDING_LANES, EMBEDDING_SCALES = range(21, 25)
 CACHE_KIND, THREADS = 25, 26  # how keys and values are stored: float32 or pairs
-MULTIPLY = 27  # and on: the function for each kind of weights
+ALL_NORMED, ALL_ROUNDED = 27, 28  # rows that all threads prepare together
+MULTIPLY = 29  # and on: the function for each kind of weights
 JOB = MULTIPLY + NUM_KINDS
 # The scratch memory of each thread.
 NORMED, ROUNDED, SCORES, QUERIES, TILE, THREAD = range(6)
@@ -38,3 +39,5 @@ SPINS: Final = 200  # chosen: a thread looks so often at a counter before it let
 PHASES: Final = 6  # a layer has so many phases
 MAX_TASKS: Final = 64  # chosen: about so many tasks a phase
 TILE_PANELS: Final = 8  # chosen: a task whose result goes on from a thread's own memory has so many panels
+MAX_PARTS: Final = 16  # chosen: threads prepare rows together in at most so many parts
+SHARED_NUMBERS: Final = 8192  # chosen: from so many numbers on, threads prepare rows together

@@ -11,7 +11,7 @@ import numpy as np
 
 from decoding.models.cpu.bf16_dot import round_to_pairs
 from decoding.models.cpu.compiling import compiled, compiled_at_once
-from decoding.models.cpu.intrinsics import call_matmul, multiply_tile, read_float, read_int, sum_of_squares, write_float
+from decoding.models.cpu.intrinsics import call_matmul, multiply_tile, read_int, sum_of_squares
 from decoding.models.cpu.job_layout import (
     ADDRESS,
     BIAS,
@@ -19,7 +19,6 @@ from decoding.models.cpu.job_layout import (
     KIND,
     MAX_TASKS,
     MULTIPLY,
-    ROUNDED,
     RUN,
     RUN_END,
     RUN_KIND,
@@ -31,6 +30,7 @@ from decoding.models.cpu.job_layout import (
 from decoding.models.cpu.quantized_forms import BLOCKS, PANEL
 from decoding.models.cpu.quantized_rows import GROUP, RECORD_BYTES, round_rows
 from decoding.models.cpu.simd import AT_ONCE, ITEM_BYTES, LANES, MAX_ROWS, PAIRS, PANELS_FOR
+from decoding.models.cpu.vector_loops import add_to, scale_by
 
 
 @compiled
@@ -88,22 +88,28 @@ def item(kind, lanes, inputs, output, number):
 
 
 @compiled
-def taken_by(matrix, x, x_stride, num_rows, mine):
-    """Return rows of x, padded with zeros to whole panels, in the matrix's own form: address and stride in bytes.
+def taken_stride(matrix, x_stride):
+    """Return the bytes from row to row of x in the matrix's own form."""
+    if matrix[KIND] == BLOCKS:
+        return matrix[INPUTS] + matrix[INPUTS] // GROUP * RECORD_BYTES
+    return padded(matrix[INPUTS]) * 2 if matrix[KIND] == PAIRS else x_stride
+
+
+@compiled
+def take(matrix, x, x_stride, num_rows, rounded):
+    """Return the address of rows of x, padded with zeros to whole panels, in the matrix's own form.
 
     To be multiplied with pairs they are rounded to bfloat16, as the weights are; with blocks, to eight bits.
     """
+    stride = taken_stride(matrix, x_stride)
     if matrix[KIND] == BLOCKS:
-        inputs = matrix[INPUTS]
-        stride = inputs + inputs // GROUP * RECORD_BYTES
-        round_rows(x, x_stride, num_rows, inputs, mine[ROUNDED], stride)
-        return mine[ROUNDED], stride
+        round_rows(x, x_stride, num_rows, matrix[INPUTS], rounded, stride)
+        return rounded
     if matrix[KIND] != PAIRS:
-        return x, x_stride
-    width = padded(matrix[INPUTS])
+        return x
     for row in range(num_rows):
-        round_to_pairs(x + row * x_stride, width // LANES, mine[ROUNDED] + row * width * 2)
-    return mine[ROUNDED], width * 2
+        round_to_pairs(x + row * x_stride, padded(matrix[INPUTS]) // LANES, rounded + row * stride)
+    return rounded
 
 
 @compiled
@@ -129,7 +135,7 @@ def project_blocks(job, run, inputs, x, x_stride, num_rows, first, num_panels, o
 
 @compiled
 def project(job, matrix, x, x_stride, num_rows, first, num_panels, out, out_stride):
-    """Compute x, as `taken_by` gave it, times panels `first` to `first + num_panels`, with biases."""
+    """Compute x, as `take` gave it, times panels `first` to `first + num_panels`, with biases."""
     kind = matrix[KIND]
     if kind == BLOCKS:
         project_blocks(job, matrix[ADDRESS], matrix[INPUTS], x, x_stride, num_rows, first, num_panels, out, out_stride)
@@ -143,9 +149,7 @@ def project(job, matrix, x, x_stride, num_rows, first, num_panels, out, out_stri
         )  # fmt: skip
     if matrix[BIAS]:
         for row in range(num_rows):
-            for lane in range(num_panels * LANES):
-                at = out + row * out_stride + lane * 4
-                write_float(at, read_float(at) + read_float(matrix[BIAS] + (first * LANES + lane) * 4))
+            add_to(out + row * out_stride, matrix[BIAS] + first * LANES * 4, num_panels)
 
 
 @compiled
@@ -154,5 +158,4 @@ def normalise(x, x_stride, num_rows, width, weight, eps, out, out_stride):
     for row in range(num_rows):
         source, target = x + row * x_stride, out + row * out_stride
         scale = np.float32(1.0) / np.sqrt(sum_of_squares(source, padded(width) // LANES) / np.float32(width) + eps)
-        for i in range(width):
-            write_float(target + 4 * i, read_float(source + 4 * i) * scale * read_float(weight + 4 * i))
+        scale_by(source, scale, weight, target, padded(width) // LANES)
