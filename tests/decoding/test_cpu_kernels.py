@@ -140,7 +140,7 @@ def test_rounded_keys_and_values_change_answers_little(roundable: Path, tokens: 
     exact = CpuDecoder(model.shape, packed, threads=1)
     expected = exact.step(tokens[192:200], read(exact, tokens[:192], [64]))
     error = (model.step(tokens[192:200], read(model, tokens[:192], [64])) - expected).norm() / expected.norm()
-    assert 0 < error < 0.03
+    assert 0 < error < 0.1  # inputs of the products are rounded to eight bits, and some of them the other way now
 
 
 def _in_float32(model: Decoder) -> Decoder:

@@ -98,7 +98,7 @@ def test_doctor_and_bench_say_how_often_it_chooses_alike(tiny_model: Path, tmp_p
     config = EngineConfig(model=str(tiny_model), quantize="int8", context_tokens=256, device="cpu")
     rows = {row["name"]: row["detail"] for row in doctor(config)}
     assert re.fullmatch(r"int8, chooses what the full ones do at \d+\.\d % of \d+ tokens", rows["rounded weights"])
-    assert re.fullmatch(r"\d+ MB for a sequence of 256 tokens", rows["keys and values"])
+    assert re.fullmatch(r"(float32|bfloat16), \d+ MB for a sequence of 256 tokens", rows["keys and values"])
     figures = tmp_path / "figures.json"
     arguments = ["--model", str(tiny_model), "--quantize", "int8", "--methods", "plain", "--max-tokens", "4"]
     assert main(["bench", "decode", *arguments, "--limit", "1", "--device", "cpu", "--json", str(figures)]) == 0
