@@ -152,6 +152,17 @@ def test_a_pipe_or_a_folder_is_no_file(tmp_path: Path) -> None:
             read_header(file)
 
 
+def test_a_file_that_another_takes_the_place_of_is_told(tmp_path: Path) -> None:
+    """Weights of two files, of the same sizes, would make a model that nobody trained."""
+    file = GOOD.write(tmp_path / "x.gguf")
+    before, tensors = file.stat(), read_header(file).tensors
+    other = GOOD.write(tmp_path / "other.gguf")
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns + 1_000_000))
+    other.replace(file)
+    with pytest.raises(ModelError, match="was changed while it was read: load it again"):
+        list(widen(tensors["BF16"]))
+
+
 def test_a_file_that_is_cut_after_its_header_was_read_is_told(tmp_path: Path) -> None:
     file = GOOD.write(tmp_path / "x.gguf")
     tensors = read_header(file).tensors

@@ -7,6 +7,7 @@ The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,13 +66,14 @@ def read_header(file: Path) -> Header:
     if not file.is_file():  # opening a pipe would wait for ever
         raise ModelError(f"{file}: not a GGUF file (there is no regular file of this name)")
     try:
-        size = file.stat().st_size
         with file.open("rb") as stream:
+            found = os.fstat(stream.fileno())
+            size = found.st_size
             data = stream.read(min(size, FIRST_BYTES))
             _check_kind(data, file)
             while True:
                 try:
-                    return _Reader(file, data, size).header()
+                    return _Reader(file, data, size, found.st_mtime_ns).header()
                 except _EndError:
                     if len(data) >= min(size, MAX_HEADER_BYTES):
                         raise ModelError(_why_endless(file, size)) from None
@@ -90,9 +92,9 @@ def read_beginning(file: Path) -> dict[str, Value]:
     """
     try:
         with file.open("rb") as stream:
-            data = stream.read(BEGINNING_BYTES)
+            data, found = stream.read(BEGINNING_BYTES), os.fstat(stream.fileno())
         _check_kind(data, file)
-        return _Reader(file, data, file.stat().st_size).beginning()
+        return _Reader(file, data, found.st_size, found.st_mtime_ns).beginning()
     except OSError as error:
         raise ModelError(f"{file} can't be read: {error.strerror}") from None
 
@@ -128,8 +130,8 @@ def _check_kind(data: bytes, file: Path) -> None:
 class _Reader:
     """Reads a header from its first byte to its last."""
 
-    def __init__(self, file: Path, data: bytes, size: int) -> None:
-        self._file, self._data, self._size = file, data, size
+    def __init__(self, file: Path, data: bytes, size: int, changed_ns: int) -> None:
+        self._file, self._data, self._size, self._changed_ns = file, data, size, changed_ns
         self._at = 8
 
     def header(self) -> Header:
@@ -146,7 +148,8 @@ class _Reader:
             metadata[key] = self._value(key)
         described = [self._tensor() for _ in range(num_tensors)]
         start = -(-self._at // (alignment := self._alignment(metadata))) * alignment
-        return Header(metadata=metadata, tensors=locate(self._file, described, start, alignment, self._size))
+        tensors = locate(self._file, described, start, alignment, self._size, self._changed_ns)
+        return Header(metadata=metadata, tensors=tensors)
 
     def beginning(self) -> dict[str, Value]:
         """Return the settings before the first list or the end of what was read."""

@@ -6,6 +6,7 @@ A tensor here is in its stored form: a kernel may repack it, or `blocks.py` wide
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,6 +29,8 @@ class StoredTensor:
     """A tensor as its file holds it: rows of blocks of one type.
 
     `head_size` is more than 0 where rows belong to heads of so many, with the two of a rotary pair side by side.
+    `changed_ns` is when the file was changed last before its header was read; what is read of a later one would be of
+    another model.
     `minus` is how much more each number is than a Hugging Face folder has.
     """
 
@@ -35,6 +38,7 @@ class StoredTensor:
     kind: TensorType
     shape: tuple[int, ...]  # as Hugging Face writes it: the row's length last
     offset: int
+    changed_ns: int
     head_size: int = 0
     minus: float = 0
 
@@ -64,12 +68,15 @@ class StoredTensor:
         try:
             with self.file.open("rb", buffering=0) as stream:
                 stream.seek(self.offset)
+                is_same = os.fstat(stream.fileno()).st_mtime_ns == self.changed_ns
                 while num_read < self.num_bytes and (more := stream.readinto(data.data[num_read:])):
                     num_read += more
         except OSError as error:
             raise ModelError(f"{self.file} can't be read: {error.strerror}") from None
         if num_read < self.num_bytes:
             raise ModelError(f"{self.file} was cut while it was read: load it again")
+        if not is_same:
+            raise ModelError(f"{self.file} was changed while it was read: load it again")
         rows = data.reshape(self.num_rows, self.row_bytes)
         if not self.head_size:
             return rows
@@ -78,7 +85,12 @@ class StoredTensor:
 
 
 def locate(
-    file: Path, described: Iterable[tuple[str, tuple[int, ...], int, int]], start: int, alignment: int, size: int
+    file: Path,
+    described: Iterable[tuple[str, tuple[int, ...], int, int]],
+    start: int,
+    alignment: int,
+    size: int,
+    changed_ns: int,
 ) -> dict[str, StoredTensor]:
     """Return the tensors of a file by name.
 
@@ -88,6 +100,7 @@ def locate(
         start: where the data begins.
         alignment: of each offset.
         size: of the file.
+        changed_ns: when it was changed last.
 
     Raises:
         ModelError: a tensor can't be there, has an unknown type, or two share a name or bytes.
@@ -103,7 +116,9 @@ def locate(
         _check_dimensions(file, name, dimensions, kind)
         if offset % alignment:
             raise ModelError(f"{file}: tensor {name} doesn't begin at a multiple of {alignment} bytes: fetch it again")
-        tensor = StoredTensor(file=file, kind=kind, shape=dimensions[::-1], offset=start + offset)
+        tensor = StoredTensor(
+            file=file, kind=kind, shape=dimensions[::-1], offset=start + offset, changed_ns=changed_ns
+        )
         if tensor.offset + tensor.num_bytes > size:
             raise ModelError(
                 f"{file} is cut short: tensor {name} ends at byte {tensor.offset + tensor.num_bytes:,} and the file"
