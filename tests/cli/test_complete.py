@@ -138,7 +138,10 @@ def test_it_asks_what_an_editor_asks(
     assert by_command.tabcast.line_mode == mode
     reads_on = by_editor.tabcast.line_mode != mode  # an editor may read a call over several lines, and ends the stream
     assert not reads_on or by_editor.tabcast.line_mode == "block"
-    alike = replace(by_editor.tabcast, session="", line_mode=by_command.tabcast.line_mode)
+    # A command waits for the whole prompt, where an editor says how long that may take.
+    assert by_editor.tabcast.latency_ms > by_command.tabcast.latency_ms == 0
+    patient = replace(by_editor.tabcast, latency_ms=0, least_prefix=0, least_suffix=0)
+    alike = replace(patient, session="", line_mode=by_command.tabcast.line_mode)
     assert by_command == replace(by_editor, max_tokens=by_command.max_tokens, tabcast=alike)
 
 

@@ -72,13 +72,14 @@ class Editor:
 
     def __post_init__(self) -> None:
         self.changed = asyncio.Event()
+        self.loop = asyncio.get_running_loop()
         self.engine = Engine()
         self.reader = asyncio.StreamReader()
         self.front = Front(lambda on_health, model: self.make_client(on_health))
         self.front.server.protocol.set_writer(cast(Any, SimpleNamespace(write=self.write, close=lambda: None)))
 
     def make_client(self, on_health: Any) -> EngineClient:
-        on_health(Health(status="ready"))
+        self.loop.call_soon_threadsafe(on_health, Health(status="ready"))  # clients are made in a thread
         return cast(EngineClient, self.engine)
 
     def send(self, *messages: dict[str, Any]) -> None:
