@@ -48,7 +48,7 @@ def test_what_cant_be_used_is_left_out_and_said(ahead_folders: dict[str, str], t
         ({"heads": "beyond"}, "kept_ids must be ids of the target"),
         ({"heads": "nowhere"}, "holds no heads"),
         ({"parallel": ahead_folders["model"]}, "names no mask"),
-        ({"parallel": "nowhere"}, "no model folder"),
+        ({"parallel": "nowhere"}, "there is no model at"),
     ):
         settings_ = {**ahead_folders, "heads": "none", "parallel": "none"}
         settings_ |= {name: str(tmp_path / path) for name, path in named.items()}
