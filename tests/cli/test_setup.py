@@ -233,7 +233,7 @@ def test_yes_fetches_writes_completes_and_can_be_run_again_and_undone(setup: Set
     written = setup.config.read_text()
     again = setup.events("--yes")
     assert next(e for e in again if e["event"] == "recommendation")["source"] == "in use"
-    assert again[-1]["event"] == "done"
+    assert (again[-1]["event"], again[-1]["changed"], done["changed"]) == ("done", False, True)
     assert setup.config.read_text() == written
     assert len(stand_in.fetched) == 1
 
@@ -331,6 +331,21 @@ def test_what_stands_in_the_way_is_said_before_anything_is_fetched(setup: Setup,
     assert "unusual form" in result.stderr
     assert setup.config.read_text() == "engine = { threads = 1 }\n"
     assert stand_in.fetched == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes")
+def test_a_reader_that_goes_away_gets_no_complaint(setup: Setup) -> None:
+    with subprocess.Popen(
+        setup.command("--dry-run", "--json"),
+        env=setup.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
 
 
 def test_a_broken_configuration_can_be_undone(setup: Setup) -> None:

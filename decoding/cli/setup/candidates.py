@@ -19,7 +19,7 @@ from decoding.errors import ModelError, TabcastError
 from decoding.models.catalogue import CATALOGUE, KnownModel, known_model
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.summary import ModelSummary
-from decoding.models.listed import at_other_programs, file_of, find_model
+from decoding.models.listed import at_other_programs, file_of, find_model, listed_as
 from decoding.models.loading.devices import choose_device
 from decoding.models.loading.layer_reading import EMBEDDING, HEAD
 from decoding.models.loading.memory import block_bytes
@@ -121,7 +121,7 @@ def _at_hand(name: str, path: Path, config: EngineConfig, source: Source) -> Can
     read = model
     if HEAD in model.entries:  # of an embedding that is not the head as well, a step looks up one row
         read = replace(model, entries={name: entry for name, entry in model.entries.items() if name != EMBEDDING})
-    draft = config.draft if source == "in use" and config.draft else recommended_draft(name)
+    draft = _draft_in_use(config) if source == "in use" and config.draft else recommended_draft(name)
     known = known_model(name)
     names = f"{name} {model.title} {model.config.get('_name_or_path') or ''} {path.name}"
     return Candidate(
@@ -136,6 +136,11 @@ def _at_hand(name: str, path: Path, config: EngineConfig, source: Source) -> Can
         is_code=known is not None or CODE.search(names) is not None,
         draft=draft,
     )
+
+
+def _draft_in_use(config: EngineConfig) -> str:
+    path = config.draft_path
+    return config.draft if path is None else listed_as(path) or config.draft
 
 
 def _draft_bytes(draft: str, config: EngineConfig) -> int:

@@ -75,6 +75,9 @@ def run(options: argparse.Namespace, load: Callable[[], EngineConfig]) -> int:
     except TabcastError as error:
         report.tell("error", message=str(error))
         return EXIT_MODEL if isinstance(error, ModelError) else EXIT_USAGE
+    except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_NOT_DONE
     except OSError as error:  # of a disk that is full or closed
         report.tell("error", message=f"{error.filename or models_directory()}: {error.strerror or error}")
         return EXIT_USAGE
@@ -156,6 +159,7 @@ def _use(chosen: Recommendation, path: Path, front_end: list[str], report: Repor
         config=str(path),
         prompt=check.PROMPT,
         message=found.reason,
+        changed=is_new,
         undone=False,
     )
     return 0

@@ -96,6 +96,9 @@ def _done(fields: Fields) -> None:
         _line("It completes", f"{fields['prompt']}{fields['completion']}".strip())
     else:
         _line("It answers", f"but suggests nothing for the sample: {fields['message']}")
-    _line("Written", f"{fields['config']} ('tabcast setup --undo' puts back what was there before)")
+    if fields["changed"]:
+        _line("Written", f"{fields['config']} ('tabcast setup --undo' puts back what was there before)")
+    else:
+        _line("Unchanged", fields["config"])
     for editor, text in hints().items():
         _line(editor, text)
