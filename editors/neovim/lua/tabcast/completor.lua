@@ -250,7 +250,7 @@ function Completor:accept(cut)
 end
 
 ---Tells the server where the cursor rests, once it has stayed for a moment: a slow model then reads that place ahead.
-function Completor:rest()
+function Completor:tell_place()
   if self.resting then
     self.resting:stop()
     self.resting:close()
@@ -285,7 +285,7 @@ function M.attach(buf, client_id)
   -- stylua: ignore start
   on({ "TextChangedI", "TextChangedP", "CursorMovedI" }, function() self:update() end)
   on("InsertEnter", function() self:look_again() end)
-  on({ "CursorMoved", "BufEnter" }, function() self:rest() end)
+  on({ "CursorMoved", "BufEnter" }, function() self:tell_place() end)
   on({ "InsertLeave", "BufLeave" }, function() self:clear() end)
   on("BufWipeout", function() M.detach(buf) end)
   -- stylua: ignore end
