@@ -31,8 +31,9 @@ MEASURED_TOKENS: Final = 40
 SETTLING_TOKENS: Final = 2
 
 
-# A slow machine gets the time that it needs: the demo tells how long it took.
-SETTINGS: Final = {"deadlineMs": 300_000}
+# The demo asks the moment that it has opened a file, when nothing is read ahead. All of it is read all the same, and on
+# a slow machine for as long as that takes: what is suggested must not depend on the machine, and the time is told.
+SETTINGS: Final = {"deadlineMs": 300_000, "latencyMs": 0}
 
 
 async def play(options: argparse.Namespace, directory: Path) -> RealOutcome:

@@ -37,6 +37,11 @@ mod tests {
     }
 
     #[test]
+    fn refuses_a_line_without_temperature() {
+        assert_eq!(parse_line("harbour"), Err(LineError::MissingField("celsius")));
+    }
+
+    #[test]
     fn refuses_a_line_without_humidity() {
         assert_eq!(parse_line("harbour;4.5"), Err(LineError::MissingField("humidity")));
     }
