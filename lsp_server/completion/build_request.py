@@ -55,7 +55,7 @@ def build_request(
     return CompletionRequest(
         prompt=cut.prefix,
         suffix=cut.suffix,
-        max_tokens=settings.max_line_tokens if ends == "line" or num_choices > 1 else settings.max_block_tokens,
+        max_tokens=settings.max_line_tokens if mode == "line" or num_choices > 1 else settings.max_block_tokens,
         n=num_choices,
         stream=True,
         tabcast=replace(

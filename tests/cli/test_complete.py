@@ -142,7 +142,7 @@ def test_it_asks_what_an_editor_asks(
     assert by_editor.tabcast.latency_ms > by_command.tabcast.latency_ms == 0
     patient = replace(by_editor.tabcast, latency_ms=0, least_prefix=0, least_suffix=0)
     alike = replace(patient, session="", line_mode=by_command.tabcast.line_mode)
-    assert by_command == replace(by_editor, max_tokens=by_command.max_tokens, tabcast=alike)
+    assert by_command == replace(by_editor, tabcast=alike)
 
 
 def test_nothing_to_ask_for(tabcast: Run, tmp_path: Path) -> None:

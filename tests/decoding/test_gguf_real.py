@@ -118,8 +118,9 @@ def _loss(models: ModelSet, ids: Sequence[int]) -> float:
     return sum(losses) / len(losses)
 
 
-MEASURE = """
-import resource, sys
+# The peak that `getrusage` tells begins with that of the process which started this one.
+MEASURE = r"""
+import re, sys
 from decoding.config import EngineConfig
 from decoding.models.loading.model_set import load_models
 models, _ = load_models(EngineConfig(model=sys.argv[1], draft="none", device="cpu", context_tokens=int(sys.argv[2])))
@@ -129,7 +130,7 @@ while len(ids) < int(sys.argv[2]):
 ids, width = ids[: int(sys.argv[2]) - 8], models.target.prefill_width
 for at in range(0, len(ids), width):
     models.target.prefill(ids[at : at + width], cache)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1]) * 1024)
 """
 
 

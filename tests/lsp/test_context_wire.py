@@ -119,7 +119,7 @@ async def test_ignore_rules_that_change_hold_without_a_restart(
     tree(root, {".tabcastignore": "!local.py\n"})
     changes = {"changes": [{"uri": (root / ".tabcastignore").as_uri(), "type": 1}]}
     client.send(notification("workspace/didChangeWatchedFiles", changes))
-    client.send(did_open("total = ", uri), inline(1, 0, 8, uri))
+    client.send(did_open("def f():\n    ", uri), inline(1, 1, 4, uri))
     assert await client.items(1)
     await client.close()
 

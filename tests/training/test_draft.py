@@ -230,7 +230,7 @@ def test_a_target_goes_on_from_given_weights_for_a_number_of_steps(target: Path,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--target", "NOWHERE", "--data", "DATA"], "no model folder"),
+        (["--target", "NOWHERE", "--data", "DATA"], "there is no model at"),
         (["--target", "TARGET", "--data", "EMPTY"], "needs 20000"),
         (["--target", "OPT", "--data", "DATA"], "opt"),
         (["--target", "TARGET", "--data", "DATA", "--begin-with", "OTHER"], "another tokenizer"),
