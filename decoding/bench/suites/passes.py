@@ -47,6 +47,8 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
     task = progress.add_task("timing", total=len(contexts))
     speed = bandwidth.read_bytes_per_s(models.target.device)
     note = f"random tokens; memory is read at {speed / 1e9:.1f} GB/s"
+    # The prompts come first: where another program fails, nothing that took long is lost.
+    yield from prompt_passes.rows(options, models, note)
     for context in contexts:
         for row in _of_target(models.target, context, speed):
             yield {**row, "settings": note}
@@ -54,7 +56,6 @@ def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> It
             for row in _of_draft(models.draft, context, speed):
                 yield {**row, "settings": note}
         progress.advance(task)
-    yield from prompt_passes.rows(options, models, note)
     if options.profile:
         yield from _parts_of_passes(models, contexts[0], options.profile)
 
@@ -109,7 +110,7 @@ def _of_target(model: LanguageModel, context: int, speed: float) -> Iterator[rep
         yield _row(f"target, step of {rows}", model, context, speed, step)
     model.capabilities = found
     yield _row("target, step and choice", model, context, speed, lambda: _chosen(model, width, cache))
-    if len(cache) % model.chunk == 0 and context >= model.chunk:
+    if model.chunk > 1 and len(cache) % model.chunk == 0 and context >= model.chunk:
         cache.roll_back(len(cache) - model.chunk)
         cache.num_chunked = len(cache)
         chunk = [1] * model.chunk

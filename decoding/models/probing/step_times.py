@@ -21,6 +21,7 @@ MOST_TIMED: Final = 50
 ENOUGH_MS: Final = 100.0
 FEWEST_OF_SLOW: Final = 2
 TOO_MUCH_MS: Final = 300.0
+FEW_TOKENS: Final = 16  # chosen: passes are timed behind a chunk, or so many tokens: more would take a large model long
 # measured: a step of one row takes 0.38 ms right behind one of sixteen, and 0.24 behind others of one row.
 TURN_MS: Final = 3.0
 TIMED_WIDTHS: Final = (2, 4, 8, 16)
@@ -62,7 +63,8 @@ def measure_passes(
         clock: returns seconds.
     """
     cache = model.new_cache()
-    model.prefill([0] * model.prefill_width, cache)
+    num_before = max(model.chunk, FEW_TOKENS)
+    model.prefill([0] * num_before, cache)
     least = dict.fromkeys(passes, math.inf)
     started = clock()
     for turn in range(MOST_TIMED):
@@ -78,6 +80,6 @@ def measure_passes(
                 if not cache.can_roll_back:
                     cache.commit([0])  # such a model would compute uncommitted tokens again
                     break
-                cache.roll_back(model.prefill_width)
+                cache.roll_back(num_before)
                 began = clock()
     return least
