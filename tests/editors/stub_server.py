@@ -12,8 +12,9 @@ import asyncio
 import itertools
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
@@ -30,6 +31,22 @@ ARGUMENTS: Final = "alpha, beta)"
 MANIFEST: Final = Path(__file__).resolve().parents[2] / "editors" / "vscode" / "package.json"
 # What Tabcast tells, with all its fields, when its engine doesn't start.
 FAILED: Final = {"state": "failed", "percent": 0, "model": "", "device": "", "message": "no memory", "action": "buy"}
+# What it tells of an engine that runs the models which come with Tabcast.
+READY: Final = FAILED | {"state": "ready", "model": "the shipped pair", "device": "cpu", "message": "", "action": ""}
+RECOMMENDED: Final = {
+    "name": "coder-1.5b",
+    "title": "Coder-1.5B",
+    "kind": "Q4_K_M",
+    "source": "pull",
+    "draft": "none",
+    "download_bytes": 1_117_000_000,
+    "folder": "/models",
+    "memory_bytes": 1_640_000_000,
+    "tokens_per_second": 31.4,
+    "prompt_tokens_per_second": 400.0,
+    "is_busy": False,
+    "reason": "the largest that is quick here",
+}
 ASTRAL_HEAD: Final = re.compile("(?:.*[\U00010000-\U0010ffff])?")
 
 
@@ -73,6 +90,36 @@ def answer_pop_up(found: tuple[str, types.Range, str] | None) -> types.Completio
     return types.CompletionList(is_incomplete=True, items=[item])
 
 
+async def answer_setup(options: argparse.Namespace, wish: Mapping[str, object]) -> dict[str, object]:
+    """What the command that sets up a model answers; writes down what was asked for."""
+    with options.setup.open("a") as asked:
+        asked.write(json.dumps(wish) + "\n")
+    while options.hold and options.hold.exists():  # noqa: ASYNC110  the test is another process
+        await asyncio.sleep(0.01)
+    answer: dict[str, object] = {"outcome": "recommended", "message": "", "machine": None}
+    answer |= {"recommendation": RECOMMENDED, "model": "", "completion": "", "config": ""}
+    if options.setup_fails:
+        return answer | {"outcome": "failed", "message": "no space is left", "recommendation": None}
+    if wish["action"] == "run":
+        done = {"outcome": "done", "message": "newline", "config": "/home/config.toml"}
+        return answer | done | {"model": wish["model"], "completion": "fibonacci(n - 1)"}
+    if wish["action"] == "undo":
+        return answer | {"outcome": "undone", "message": "is as it was before", "config": "/home/config.toml"}
+    return answer | {"recommendation": RECOMMENDED | {"source": options.setup_source}}
+
+
+def add_commands(server: LanguageServer, options: argparse.Namespace) -> None:
+    """Add what the editors' own commands run."""
+
+    @server.command("tabcast.server.why")
+    def why() -> dict[str, object]:
+        return {"status": READY if options.setup else FAILED, "requests": []}
+
+    @server.command("tabcast.server.setup")
+    async def setup(wish: dict[str, Any]) -> dict[str, object]:
+        return await answer_setup(options, wish)
+
+
 def build_server(options: argparse.Namespace) -> LanguageServer:
     """A server that answers every request at once, or as soon as `options.hold` is no file.
 
@@ -87,6 +134,8 @@ def build_server(options: argparse.Namespace) -> LanguageServer:
         is_understood = "tabcastStatus" in str(server.client_capabilities.experimental)
         if options.engine_fails and is_understood:
             server.protocol.notify("tabcast/status", FAILED)
+        if options.setup and is_understood:
+            server.protocol.notify("tabcast/status", READY)
 
     @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
     async def inline_completion(params: types.InlineCompletionParams) -> types.InlineCompletionList:
@@ -110,6 +159,7 @@ def build_server(options: argparse.Namespace) -> LanguageServer:
     async def completion(params: types.CompletionParams) -> types.CompletionList:
         return answer_pop_up(edit_at(server.workspace.get_text_document(params.text_document.uri), params.position))
 
+    add_commands(server, options)
     return server
 
 
@@ -120,6 +170,9 @@ def main() -> None:
     parser.add_argument("--fickle", action="store_true")
     parser.add_argument("--version", default=json.loads(MANIFEST.read_text())["version"])
     parser.add_argument("--engine-fails", action="store_true")
+    parser.add_argument("--setup", type=Path, help="show the shipped pair, and keep what setups are asked for here")
+    parser.add_argument("--setup-source", default="pull")
+    parser.add_argument("--setup-fails", action="store_true")
     parser.add_argument("command", choices=["lsp"])
     parser.add_argument("--device")
     parser.add_argument("--draft")

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+from decoding.models.folder.naming import SHIPPED_PAIR
 from decoding.protocol import VERSION
 from lsp_server.cli.parser import build_parser, engine_arguments
 from lsp_server.server import COMMANDS
@@ -22,6 +23,11 @@ def test_the_extension_has_the_version_and_the_licence_of_the_project() -> None:
 def test_the_plugin_knows_its_version() -> None:
     notice = (ROOT / "editors" / "neovim" / "lua" / "tabcast" / "notice.lua").read_text()
     assert f'M.VERSION = "{VERSION}"' in notice
+
+
+def test_the_editors_know_the_name_of_the_shipped_pair() -> None:
+    plugin = (ROOT / "editors" / "neovim" / "lua" / "tabcast" / "setup.lua").read_text()
+    assert f'M.SHIPPED_PAIR = "{SHIPPED_PAIR}"' in plugin
 
 
 def test_every_bundled_package_comes_from_the_npm_registry_and_is_pinned_by_its_hash() -> None:

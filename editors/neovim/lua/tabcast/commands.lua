@@ -34,23 +34,24 @@ local function describe(value, indent)
   return lines
 end
 
----Runs a command of the server.
----@param name string
----@param arguments any[]
----@param take fun(result: any)
+---@alias tabcast.Execute fun(name: string, arguments: any[], take: fun(result: any)): vim.lsp.Client?, integer?
+
+---Runs a command of the server, and returns whom it asked and the request's id.
+---@type tabcast.Execute
 local function execute(name, arguments, take)
   local server = client()
   if not server then
     vim.notify("Tabcast: no server is running here (:checkhealth tabcast)", vim.log.levels.WARN)
-    return
+    return nil
   end
-  server:request("workspace/executeCommand", { command = name, arguments = arguments }, function(err, result)
+  local _, id = server:request("workspace/executeCommand", { command = name, arguments = arguments }, function(err, result)
     if err then
       vim.notify("Tabcast: " .. err.message, vim.log.levels.ERROR)
     else
       take(result)
     end
   end, 0)
+  return server, id
 end
 
 ---@param result any
@@ -154,6 +155,12 @@ local subcommands = {
   model = {
     run = function(name)
       select_model(name)
+    end,
+  },
+  setup = {
+    values = { "undo", "cancel" },
+    run = function(what)
+      require("tabcast.setup").run(execute, what)
     end,
   },
   log = {

@@ -73,6 +73,9 @@ local function check_client()
         if (status.better or "") ~= "" then
           health.info(status.better)
         end
+        if status.model == require("tabcast.setup").SHIPPED_PAIR then
+          health.info("a small demonstration model is in use; `:Tabcast setup` recommends a real code model")
+        end
       end
     end
   end
