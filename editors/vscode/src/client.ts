@@ -14,6 +14,7 @@ import {
 } from "vscode-languageclient/node";
 
 import type { Command } from "./locate";
+import type { ProgressValue } from "./progress";
 
 /** Announces that `tabcast/status` is understood. */
 class StatusCapability implements StaticFeature {
@@ -45,6 +46,7 @@ export function createClient(
   command: Command,
   engineArguments: readonly string[],
   output: vscode.LogOutputChannel,
+  takesProgress: (token: number | string, value: ProgressValue) => boolean,
 ): LanguageClient {
   const client = new QuietClient(
     "tabcast",
@@ -60,6 +62,13 @@ export function createClient(
       outputChannel: output,
       // Completion is a convenience: trouble belongs in the log and the status item, not in a pop-up.
       revealOutputChannelOn: RevealOutputChannelOn.Never,
+      middleware: {
+        handleWorkDoneProgress: (token, value, next) => {
+          if (!takesProgress(token, value)) {
+            next(token, value);
+          }
+        },
+      },
       initializationFailedHandler: () => false,
       // Restarting is our own subject, with pauses and a limit.
       errorHandler: {

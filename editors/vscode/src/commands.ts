@@ -2,6 +2,7 @@
 
 import * as vscode from "vscode";
 
+import type { ModelSetup } from "./modelSetup";
 import { PAGE_SCHEME, Pages } from "./pages";
 import { statsReport, whyReport, type Why } from "./report";
 import type { Server } from "./server";
@@ -23,11 +24,17 @@ interface Models {
 /** What a command of the server answers; undefined if none runs, which the user is told. */
 async function ask<T>(server: Server, command: string, ...args: unknown[]): Promise<T | undefined> {
   const answer = await server.execute<T>(`tabcast.server.${command}`, ...args);
-  const [told, start] = ["Tabcast: no language server is running.", "Start"];
-  if (answer === undefined && (await vscode.window.showWarningMessage(told, start)) === start) {
-    await server.restart();
+  if (answer === undefined) {
+    await tellNone(server);
   }
   return answer;
+}
+
+async function tellNone(server: Server): Promise<void> {
+  const [told, start] = ["Tabcast: no language server is running.", "Start"];
+  if ((await vscode.window.showWarningMessage(told, start)) === start) {
+    await server.restart();
+  }
 }
 
 async function selectModel(server: Server): Promise<void> {
@@ -44,6 +51,7 @@ async function selectModel(server: Server): Promise<void> {
 export function registerCommands(
   server: Server,
   output: vscode.LogOutputChannel,
+  setup: ModelSetup,
   install: () => Promise<void>,
   described: readonly Described[],
 ): vscode.Disposable[] {
@@ -59,6 +67,8 @@ export function registerCommands(
       await (answer && pages.show("Tabcast: Statistics", statsReport(answer)));
     },
     selectModel: () => selectModel(server),
+    setUpModel: () => setup.setUp(() => tellNone(server)),
+    undoSetup: () => setup.undo(() => tellNone(server)),
     restartServer: () => server.restart(),
     restartEngine: () => ask(server, "restartEngine"),
     showOutput: () => {

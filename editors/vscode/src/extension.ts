@@ -4,6 +4,7 @@ import * as vscode from "vscode";
 
 import { registerCommands } from "./commands";
 import { Finder } from "./finder";
+import { ModelSetup } from "./modelSetup";
 import { EngineNotice, GRACE_MS } from "./notice";
 import { RestingCursor } from "./rest";
 import { Server } from "./server";
@@ -31,7 +32,9 @@ export function activate(context: vscode.ExtensionContext): void {
     output,
     onState: (state) => {
       status.show(state);
-      notice.update(state.kind === "running" ? state.engine : undefined);
+      const engine = state.kind === "running" ? state.engine : undefined;
+      notice.update(engine);
+      setup.update(engine);
     },
     command: () =>
       finder.command((reason) => {
@@ -48,6 +51,7 @@ export function activate(context: vscode.ExtensionContext): void {
     },
     version,
   });
+  const setup = new ModelSetup(running, output, context.globalState);
   server = running;
   context.subscriptions.push(
     output,
@@ -57,7 +61,7 @@ export function activate(context: vscode.ExtensionContext): void {
     new RestingCursor((document, position) => {
       running.rested(document, position);
     }),
-    ...registerCommands(running, output, () => finder.install(restart), contributes.commands),
+    ...registerCommands(running, output, setup, () => finder.install(restart), contributes.commands),
     vscode.workspace.onDidGrantWorkspaceTrust(restart),
     vscode.workspace.onDidChangeConfiguration((event) => {
       if (event.affectsConfiguration("tabcast.server")) {

@@ -11,6 +11,7 @@ import { createClient } from "./client";
 import { engineArguments } from "./config";
 import type { Command } from "./locate";
 import { isOtherRelease } from "./notice";
+import { ProgressTap, type Step } from "./progress";
 import type { EngineStatus, ServerState } from "./state";
 
 export interface Host {
@@ -28,6 +29,7 @@ export interface Host {
 export class Server implements vscode.Disposable {
   readonly #host: Host;
   readonly #backoff = new Backoff();
+  readonly #progress = new ProgressTap();
   #client: LanguageClient | undefined;
   // Starts and stops wait for each other, so that a second server never runs beside the first.
   #queue: Promise<void> = Promise.resolve();
@@ -44,12 +46,34 @@ export class Server implements vscode.Disposable {
     return this.#startAgain();
   }
 
+  get isRunning(): boolean {
+    return this.#client?.state === State.Running;
+  }
+
   /** Runs a command of the server; undefined if none runs. */
   async execute<T>(command: string, ...args: unknown[]): Promise<T | undefined> {
     if (this.#client?.state !== State.Running) {
       return undefined;
     }
     return this.#client.sendRequest<T>("workspace/executeCommand", { command, arguments: args });
+  }
+
+  /** Sets up a model, as `tabcast.server.setup` is asked to; `show` takes its progress. */
+  async setUp<T>(wish: object, token?: vscode.CancellationToken, show?: (step: Step) => void): Promise<T | undefined> {
+    if (this.#client?.state !== State.Running) {
+      return undefined;
+    }
+    if (show !== undefined) {
+      this.#progress.open(show);
+    }
+    try {
+      const params = { command: "tabcast.server.setup", arguments: [wish] };
+      return await this.#client.sendRequest<T>("workspace/executeCommand", params, token);
+    } finally {
+      if (show !== undefined) {
+        this.#progress.close();
+      }
+    }
   }
 
   /** VS Code waits for what `deactivate` returns but not for this; the server also exits when its input closes. */
@@ -95,7 +119,7 @@ export class Server implements vscode.Disposable {
     }
     const args = engineArguments();
     output.info(`Starting ${[command.program, ...command.args, "lsp", ...args].join(" ")} (${command.origin})`);
-    const client = createClient(command, args, output);
+    const client = createClient(command, args, output, (token, value) => this.#progress.take(token, value));
     let engine: EngineStatus | undefined;
     const show = (): void => {
       if (client === this.#client && client.state === State.Running) {
