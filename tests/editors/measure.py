@@ -90,7 +90,7 @@ def measure_vscode(home: Path, num_keys: int, figures: dict[str, object]) -> Ite
             folder,
             PACKAGE,
             is_trusted=True,
-            machine_settings={"tabcast.minConfidence": 0},
+            machine_settings={"tabcast.minConfidence": 0, "tabcast.server.model": "bundled"},
             environment={"SHELL": "/bin/bash"},  # the others come from this process, but HOME
         )
         for number in range(num_keys + 1):

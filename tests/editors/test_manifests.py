@@ -28,6 +28,7 @@ def test_the_plugin_knows_its_version() -> None:
 def test_the_editors_know_the_name_of_the_shipped_pair() -> None:
     plugin = (ROOT / "editors" / "neovim" / "lua" / "tabcast" / "setup.lua").read_text()
     assert f'M.SHIPPED_PAIR = "{SHIPPED_PAIR}"' in plugin
+    assert f'SHIPPED_PAIR = "{SHIPPED_PAIR}"' in (EXTENSION / "src" / "setup.ts").read_text()
 
 
 def test_every_bundled_package_comes_from_the_npm_registry_and_is_pinned_by_its_hash() -> None:

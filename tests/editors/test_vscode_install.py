@@ -50,7 +50,7 @@ def bare(vscode_dir: Path, tmp_path: Path) -> Iterator[Workbench]:
         "TABCAST_RUNTIME_DIR": str(tmp_path / "run"),
         "TABCAST_CONFIG": str(tmp_path / "config.toml"),
     }
-    settings = {"tabcast.minConfidence": 0}
+    settings = {"tabcast.minConfidence": 0, "tabcast.server.model": "bundled"}
     try:
         workbench.start(
             tmp_path / "sample", PACKAGE, is_trusted=True, machine_settings=settings, environment=environment

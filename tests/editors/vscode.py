@@ -85,6 +85,10 @@ class Workbench:
         self._driver = self._spawn(driver, environ, self.home / "browser.log", piped=True)
         self._do("start")
 
+    def reload(self) -> None:
+        """Open the window anew, as another start of the editor would."""
+        self._do("start")
+
     def _spawn(
         self, argv: list[str], environ: Mapping[str, str], log_file: Path, *, piped: bool = False
     ) -> subprocess.Popen[str]:

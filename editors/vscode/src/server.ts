@@ -68,7 +68,8 @@ export class Server implements vscode.Disposable {
     }
     try {
       const params = { command: "tabcast.server.setup", arguments: [wish] };
-      return await this.#client.sendRequest<T>("workspace/executeCommand", params, token);
+      // An undefined token would be taken for a second parameter.
+      return await this.#client.sendRequest<T>("workspace/executeCommand", params, ...(token ? [token] : []));
     } finally {
       if (show !== undefined) {
         this.#progress.close();
