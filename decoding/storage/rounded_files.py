@@ -21,6 +21,7 @@ from decoding.storage.discovery import found_models
 ENDING: Final = ".tabcast-"
 FOLDERS_OWN: Final = "weights"  # the beginning of the name of a file within a model's folder
 UNUSED_DAYS: Final = 30
+DAY_NS: Final = 86_400 * 10**9
 KINDS: Final = ("int4", "int8")
 
 
@@ -66,11 +67,13 @@ def note_use(path: Path) -> None:
     """Note that a file is used, if it is in the cache, and remove those there that were not for `UNUSED_DAYS`."""
     if path.parent != cache_folder():
         return
-    now_s = time.time()
+    now_ns = time.time_ns()
     with suppress(OSError):
-        os.utime(path, (now_s, now_s))
+        # The time of access: by the time of change, another engine that reads the file sees that it was replaced.
+        os.utime(path, ns=(now_ns, path.stat().st_mtime_ns))
         for other in path.parent.iterdir():
-            if other != path and other.stat().st_mtime < now_s - UNUSED_DAYS * 86_400:
+            used = other.stat()
+            if other != path and max(used.st_atime_ns, used.st_mtime_ns) < now_ns - UNUSED_DAYS * DAY_NS:
                 other.unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from decoding.models.loading.parts import planned_bytes
 from decoding.models.loading.weight_forms import with_rounding
 from decoding.storage import rounded_files
 from decoding.storage.discovery.found import Found
-from decoding.storage.rounded_files import cache_folder, candidates, files_of, remove_rounded
+from decoding.storage.rounded_files import cache_folder, candidates, files_of, note_use, remove_rounded
 from tests.decoding.test_block_models import read
 from tests.gguf_files import Gguf
 from tests.gguf_models import settings_of, tensors_of
@@ -186,6 +187,24 @@ def test_where_the_folder_cant_be_written_the_cache_is(
     roundings.clear()
     assert torch.equal(logits(load(folder)), wanted)
     assert not roundings
+
+
+def test_use_is_noted_without_a_change_and_what_is_unused_goes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose time of change moved would look replaced to an engine that is reading it."""
+    monkeypatch.setattr(rounded_files, "found_models", lambda *_: [Found(name="hf:a/b", path=folder)])
+    load(folder)
+    (file,) = files_of(folder)
+    changed_ns = file.stat().st_mtime_ns
+    os.utime(file, ns=(0, changed_ns))
+    recent, unused = cache_folder() / "recent", cache_folder() / "unused"
+    for other in (recent, unused):
+        other.write_bytes(b"")
+    os.utime(unused, (0, 0))
+    os.utime(recent, ns=(time.time_ns(), 0))
+    note_use(file)
+    assert file.stat().st_mtime_ns == changed_ns
+    assert file.stat().st_atime_ns > 0
+    assert [recent.exists(), unused.exists()] == [True, False]
 
 
 def test_what_another_program_keeps_is_left_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def p_value(observed: Sequence[int], expected: np.ndarray) -> float:
 class BigramTarget:
     """A target whose logits are a table: as much of a model as `speculate` looks at."""
 
-    chunk = 64
+    chunk = prefill_width = 64
     capabilities = Capabilities(step_width=NUM_TOKENS + 1)
     shape = SimpleNamespace(max_len=1 + NUM_TOKENS, vocabulary=VOCABULARY)
 

@@ -321,7 +321,7 @@ async def test_a_missing_model_is_a_state_and_an_exit_code(tmp_path: Path) -> No
     with start(tmp_path / "run", "--model", str(tmp_path / "nowhere")) as engine:
         engine.wait_for_address()
         found = await wait_until(engine, "failed")
-        assert "no model folder" in found.detail
+        assert "there is no model at" in found.detail
         async with aiohttp.ClientSession() as client:
             status, body = await post(client, engine, prompt="x")
             assert status == 503
