@@ -12,7 +12,8 @@ from typing import Final
 
 from lsprotocol import types
 
-from lsp_server.documents.store import Cursor, Snapshot, find_cursor
+from lsp_server.documents.halves import BYTE_ORDER_MARK
+from lsp_server.documents.store import Cursor, Snapshot
 
 RIGHT_AFTER_S: Final = 1.0
 A_MOMENT_S: Final = 10.0
@@ -116,14 +117,13 @@ def _deletion(
         return None
     change = changes[0]
     if isinstance(change, types.TextDocumentContentChangeWholeDocument):
-        start, text = _shrunk(before.text, change.text)
+        start, text = _shrunk(before.text, change.text.removeprefix(BYTE_ORDER_MARK))
         above = before.text[:start].split("\n")
         cursor = Cursor(len(above) - 1, len(above[-1]))
     elif change.text:
         return None
     else:
-        cursor = find_cursor(before.lines, change.range.start, before.encoding)
-        end = find_cursor(before.lines, change.range.end, before.encoding)
+        cursor, end = before.cursor(change.range.start), before.cursor(change.range.end)
         lines = before.lines[cursor.line : end.line + 1]
         text = "".join(lines)[cursor.column : sum(map(len, lines[:-1])) + end.column] if lines else ""
     head = before.lines[cursor.line][: cursor.column]

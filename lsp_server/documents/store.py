@@ -15,11 +15,12 @@ from typing import Final, NamedTuple
 
 from lsprotocol import types
 
+from lsp_server.documents.halves import BYTE_ORDER_MARK, cut_at_unit, has_halves, joined, without_halves
+
 logger = logging.getLogger(__name__)
 
 # The three line ends of LSP; `str.splitlines` would also split at form feeds and others.
 _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
-_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CODECS: Final = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2)}
 
 NUM_LINES_AROUND: Final = 50
@@ -47,7 +48,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A document at one moment. `revision` counts the changes we saw; `version` is the editor's number."""
+    """A document at one moment. `revision` counts the changes we saw; `version` is the editor's number.
+
+    `has_mark` is true if the editor's document begins with a byte order mark, which isn't in `lines`.
+    """
 
     uri: str
     version: int | None
@@ -55,6 +59,7 @@ class Snapshot:
     language: str
     lines: tuple[str, ...]
     encoding: str
+    has_mark: bool = False
 
     @property
     def text(self) -> str:
@@ -63,11 +68,16 @@ class Snapshot:
 
     def cursor(self, position: types.Position) -> Cursor:
         """Return the cursor of a position. Past the end of a line or of the text it is that end."""
-        return find_cursor(self.lines, position, self.encoding)
+        character = position.character
+        if self.has_mark and position.line == 0:
+            character -= num_units(BYTE_ORDER_MARK, self.encoding)
+        return find_cursor(self.lines, types.Position(position.line, character), self.encoding)
 
     def position(self, cursor: Cursor) -> types.Position:
         """Return the position of a cursor, in the units of the negotiated encoding."""
         before = self.lines[cursor.line][: cursor.column]
+        if self.has_mark and cursor.line == 0:
+            before = BYTE_ORDER_MARK + before
         return types.Position(line=cursor.line, character=num_units(before, self.encoding))
 
     def place(self, cursor: Cursor) -> Place:
@@ -104,7 +114,7 @@ class DocumentStore:
             return
         for change in params.content_changes:
             document.apply(change, self._encoding)
-        document.version = params.text_document.version
+        document.take_version(params.text_document.version)
 
     def invalidate(self, uri: str) -> None:
         """Stop serving a document after a change that could not be understood: our copy may differ."""
@@ -137,7 +147,7 @@ class DocumentStore:
     def lines(self, uri: str) -> Sequence[str] | None:
         """Return a document's live lines, to be read at once and not kept; None if it is not served."""
         document = self._open.get(uri)
-        return None if document is None or document.problem else document.lines
+        return None if document is None or document.problem else document.readable()
 
     def snapshot(self, uri: str) -> Snapshot | None:
         """Return an immutable copy of the document as it is now; None if it is not served."""
@@ -149,17 +159,33 @@ class DocumentStore:
             version=document.version,
             revision=document.revision,
             language=document.language,
-            lines=tuple(document.lines),
+            lines=tuple(document.readable()),
             encoding=self._encoding,
+            has_mark=document.has_mark,
         )
 
 
 class _Document:
+    """Our copy of a document. `has_halves` is true while it may hold halves of surrogate pairs."""
+
     def __init__(self, item: types.TextDocumentItem, revision: int) -> None:
-        self.version: int | None = item.version
+        self.has_halves = False
+        self.take_version(item.version)
         self.language = str(item.language_id)
         self.revision = revision
         self._take_whole(item.text)
+
+    def take_version(self, number: int) -> None:
+        """Take the editor's number; one below 0 stands for none."""
+        self.version: int | None = number if number >= 0 else None
+
+    def readable(self) -> Sequence[str]:
+        """Return the lines as others may see them, without halves of surrogate pairs."""
+        if not self.has_halves:
+            return self.lines
+        lines = [without_halves(line) for line in self.lines]
+        self.has_halves = lines != self.lines
+        return lines
 
     def apply(self, change: types.TextDocumentContentChangeEvent, encoding: str) -> None:
         self.revision += 1
@@ -170,10 +196,12 @@ class _Document:
         elif change.range.start.line > len(self.lines):
             self.give_up("a change was for lines that it does not have")
         else:
-            start = find_cursor(self.lines, change.range.start, encoding)
-            is_empty = change.range.start == change.range.end
-            end = start if is_empty else max(start, find_cursor(self.lines, change.range.end, encoding))
-            self._replace(start, end, _without_surrogates(change.text))
+            is_first = change.range.start.line == 0
+            if is_first and self.has_mark:
+                self.lines[0] = BYTE_ORDER_MARK + self.lines[0]
+            self._replace(change.range, change.text, encoding)
+            if is_first:
+                self._take_mark()
 
     def give_up(self, problem: str) -> None:
         """Drop the text until the editor sends it whole again."""
@@ -183,22 +211,32 @@ class _Document:
     def _take_whole(self, text: str) -> None:
         self.problem = ""
         self.lines = split_lines(text) if len(text) <= MAX_DOCUMENT_CHARS else [""]
+        self.has_halves = has_halves(text)
         self._num_chars = len(text)
+        self._take_mark()
         self._check_size()
+
+    def _take_mark(self) -> None:
+        self.has_mark = self.lines[0].startswith(BYTE_ORDER_MARK)
+        self.lines[0] = self.lines[0].removeprefix(BYTE_ORDER_MARK)
 
     def _check_size(self) -> None:
         if self._num_chars > MAX_DOCUMENT_CHARS:
             self.give_up(f"it has more than {MAX_DOCUMENT_CHARS // 1_000_000} million characters")
 
-    def _replace(self, start: Cursor, end: Cursor, text: str) -> None:
-        before = self.lines[start.line : end.line + 1]
-        head, tail = before[0][: start.column], before[-1][end.column :]
-        joined = head + text + tail
-        self._num_chars += len(joined) - sum(map(len, before))
-        if not ("\n" in text or "\r" in text or joined.startswith("\n")):  # the quick way for most changes
-            self.lines[start.line : end.line + 1] = [joined]
+    def _replace(self, span: types.Range, text: str, encoding: str) -> None:
+        first, head, tail = _cut(self.lines, span.start, encoding)
+        last = first
+        if span.end > span.start:
+            last, _, tail = _cut(self.lines, span.end, encoding)
+        changed = head + text + tail
+        if not changed.isascii() and has_halves(changed):
+            changed, self.has_halves = joined(changed), True
+        self._num_chars += len(changed) - sum(map(len, self.lines[first : last + 1]))
+        if not ("\n" in text or "\r" in text or changed.startswith("\n")):  # the quick way for most changes
+            self.lines[first : last + 1] = [changed]
         else:
-            self._replace_lines(start.line, end.line + 1, joined)
+            self._replace_lines(first, last + 1, changed)
         self._check_size()
 
     def _replace_lines(self, first: int, last: int, joined: str) -> None:
@@ -213,11 +251,7 @@ class _Document:
 
 
 def split_lines(text: str) -> list[str]:
-    """Split a text into lines with their ends. The last line has no end and may be empty.
-
-    Half surrogate pairs become U+FFFD.
-    """
-    text = _without_surrogates(text)
+    """Split a text into lines with their ends. The last line has no end and may be empty."""
     num_returns = text.count("\r")
     if num_returns and not num_returns == text.count("\r\n") == text.count("\n"):
         lines: list[str] = _LINE.findall(text)
@@ -227,14 +261,15 @@ def split_lines(text: str) -> list[str]:
     return [*[line + end for line in lines], last]
 
 
-def _without_surrogates(text: str) -> str:
-    if text.isascii():
-        return text
-    try:
-        text.encode()  # ten times as fast as to search with the expression
-    except UnicodeEncodeError:
-        return _LONE_SURROGATE.sub("\ufffd", text)
-    return text
+def _cut(lines: Sequence[str], position: types.Position, encoding: str) -> tuple[int, str, str]:
+    """Return the line of a position, and what stands before and behind it there; halves of a character are cut."""
+    cursor = find_cursor(lines, position, encoding)
+    line = lines[cursor.line]
+    if encoding != "utf-16" or line.isascii() or position.line >= len(lines):
+        return cursor.line, line[: cursor.column], line[cursor.column :]
+    text = without_end(line)
+    head, tail = cut_at_unit(text, max(0, position.character))
+    return cursor.line, head, tail + line[len(text) :]
 
 
 def without_end(line: str) -> str:
@@ -247,7 +282,7 @@ def num_units(text: str, encoding: str) -> int:
     if encoding not in _CODECS or text.isascii():
         return len(text)
     codec, unit_bytes = _CODECS[encoding]
-    return len(text.encode(codec)) // unit_bytes
+    return len(text.encode(codec, "surrogatepass")) // unit_bytes
 
 
 def find_cursor(lines: Sequence[str], position: types.Position, encoding: str) -> Cursor:
@@ -260,5 +295,5 @@ def find_cursor(lines: Sequence[str], position: types.Position, encoding: str) -
         return Cursor(number, min(character, len(line)))
     codec, unit_bytes = _CODECS[encoding]
     # A character has at least one unit, so the place lies within the first `character` characters.
-    before = line[:character].encode(codec)[: character * unit_bytes].decode(codec, "ignore")
+    before = without_halves(line[:character]).encode(codec)[: character * unit_bytes].decode(codec, "ignore")
     return Cursor(number, len(before))

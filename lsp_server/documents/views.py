@@ -74,7 +74,7 @@ def view_of(
         lines = (*lines[: cursor.line], line, *lines[cursor.line + 1 :])
         cursor = Cursor(cursor.line, selection.start + len(selection.text))
     if selection is not None or above:
-        seen = replace(snapshot, lines=(*above, *lines))
+        seen = replace(snapshot, lines=(*above, *lines), has_mark=snapshot.has_mark and not above)
         cursor = Cursor(cursor.line + len(above), cursor.column)
         position = seen.position(cursor)
     return View(

@@ -40,6 +40,10 @@ _DOCUMENT_METHODS: Final = (
     types.NOTEBOOK_DOCUMENT_DID_CLOSE,
 )
 
+_VERSIONED: Final = (types.TEXT_DOCUMENT_DID_OPEN, types.TEXT_DOCUMENT_DID_CHANGE)
+# Stands for null, which was allowed before LSP 3.16.
+NO_VERSION: Final = -1
+
 # What Copilot's language server understands beside the standard. pygls knows no types for it: parameters stay JSON.
 DID_SHOW: Final = "textDocument/didShowCompletion"
 DID_ACCEPT_PART: Final = "textDocument/didPartiallyAcceptCompletion"
@@ -98,6 +102,8 @@ class WireProtocol(LanguageServerProtocol):
         params = data.get("params")
         if not isinstance(params, dict):
             return
+        if method in _VERSIONED and isinstance(document := params.get("textDocument"), dict):
+            document["version"] = NO_VERSION if document.get("version") is None else document["version"]
         if method == types.TEXT_DOCUMENT_DID_CHANGE:
             self._dialect.changed()
             _normalise_changes(params)

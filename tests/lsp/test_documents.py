@@ -132,7 +132,7 @@ def test_a_document_that_was_not_opened_does_not_exist() -> None:
     assert store.revision(URI) is None
 
 
-def test_half_surrogate_pairs_become_replacement_characters() -> None:
+def test_half_surrogate_pairs_are_shown_as_replacement_characters() -> None:
     assert snapshot_of("a\ud800b").text == "a\ufffdb"
     store = opened("a")
     point = types.Position(0, 0)
@@ -140,6 +140,65 @@ def test_half_surrogate_pairs_become_replacement_characters() -> None:
     snapshot = store.snapshot(URI)
     assert snapshot is not None
     assert snapshot.text == "\ufffda"
+    assert list(store.lines(URI) or ()) == ["\ufffda"]
+
+
+def test_halves_that_come_one_after_the_other_are_one_character() -> None:
+    high, low = "\ud83d", "\ude00"
+    store = opened("x = ''\n")
+    for half, column in ((high, 5), (low, 6)):
+        point = types.Position(0, column)
+        change(store, types.TextDocumentContentChangePartial(range=types.Range(point, point), text=half))
+    snapshot = store.snapshot(URI)
+    assert snapshot is not None
+    assert snapshot.text == "x = '😀'\n"
+
+
+@given(st.text(alphabet="aß😀𝄞\n", max_size=8), st.lists(st.tuples(TEXTS, st.integers(0), st.integers(0)), max_size=4))
+def test_changes_in_code_units_equal_those_of_a_plain_string(text: str, edits: list[tuple[str, int, int]]) -> None:
+    """Whatever is replaced, be it one half of a character, our copy has the editor's units."""
+    store, units = opened(text), text.encode("utf-16-le")
+    for new_text, first, second in edits:
+        new = re.sub("[\r\n]", "", new_text)
+        lines = units.decode("utf-16-le", "surrogatepass").split("\n")
+        number = first % len(lines)
+        line = lines[number].encode("utf-16-le", "surrogatepass")
+        start, end = sorted((first % (len(line) // 2 + 1), second % (len(line) // 2 + 1)))
+        span = types.Range(types.Position(number, start), types.Position(number, end))
+        change(store, types.TextDocumentContentChangePartial(range=span, text=new))
+        line = line[: 2 * start] + new.encode("utf-16-le") + line[2 * end :]
+        lines[number] = line.decode("utf-16-le", "surrogatepass")
+        units = "\n".join(lines).encode("utf-16-le", "surrogatepass")
+        snapshot = store.snapshot(URI)
+        assert snapshot is not None
+        assert snapshot.text == re.sub("[\ud800-\udfff]", "\ufffd", units.decode("utf-16-le", "surrogatepass"))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_byte_order_mark_is_no_text_and_counts_in_positions(encoding: str) -> None:
+    store = opened("\ufeffimport os\n", encoding)
+    width = num_units("\ufeff", encoding)
+    point = types.Position(0, width + 9)
+    change(store, types.TextDocumentContentChangePartial(range=types.Range(point, point), text=", re"))
+    snapshot = store.snapshot(URI)
+    assert snapshot is not None
+    assert snapshot.text == "import os, re\n"
+    assert snapshot.cursor(types.Position(0, width + 9)) == Cursor(0, 9)
+    assert snapshot.position(Cursor(0, 9)) == types.Position(0, width + 9)
+    assert snapshot.cursor(types.Position(1, 3)) == Cursor(1, 0)
+    whole = types.Range(types.Position(0, 0), types.Position(0, width))
+    change(store, types.TextDocumentContentChangePartial(range=whole, text=""))
+    after = store.snapshot(URI)
+    assert after is not None
+    assert (after.text, after.position(Cursor(0, 9))) == ("import os, re\n", types.Position(0, 9))
+
+
+def test_a_version_below_zero_is_none() -> None:
+    store = opened("a")
+    change(store, types.TextDocumentContentChangeWholeDocument(text="b"), version=-1)
+    snapshot = store.snapshot(URI)
+    assert snapshot is not None
+    assert snapshot.version is None
 
 
 def test_the_place_of_a_cursor() -> None:
