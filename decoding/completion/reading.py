@@ -6,6 +6,7 @@ Whatever is chosen, the answer is the model's own for that prompt, warm or cold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,12 @@ from decoding.speculation.speculate import read_prompt
 WEIGHT = 0.2
 FEW_TOKENS = 8  # a pass over fewer tokens says little of the reading of many
 IDLE_MS = 20.0  # chosen: a request waits for a pass of idle work for so long at the most, about
-MIN_IDLE_TOKENS = 8
+# chosen: a request that nobody waits for any more, or another one's pass, is over within 50 ms at the most, about.
+REQUEST_MS = 40.0
+MIN_TOKENS = 8
+# measured: with weights in blocks 16 rows take 1.8 times as long as 8, and a token as long in passes of 8 as of 64.
+# Where weights take longer to be read than to be multiplied with, narrow passes would read them too often.
+FREE_RATIO = 1.6
 
 
 class ReadingSpeed:
@@ -30,6 +36,8 @@ class ReadingSpeed:
         widest = max(models.step_ms, default=1)
         self.token_ms = models.step_ms.get(widest, 1.0) / max(widest, models.target.chunk // 2)
         self._is_guessed = True
+        narrow = models.step_ms.get(MIN_TOKENS, math.inf)
+        self._is_free = models.target.chunk == 1 and models.step_ms.get(2 * MIN_TOKENS, 0.0) >= FREE_RATIO * narrow
 
     def learn(self, num_tokens: int, ms: float) -> None:
         """Learn from a pass that read so many tokens."""
@@ -43,10 +51,22 @@ class ReadingSpeed:
         return float(f"{1e3 / max(self.token_ms, 1e-6):.2g}")
 
     @property
+    def request_width(self) -> int:
+        """The tokens of a request's prompt that are read in one pass: few, if it takes no longer in all.
+
+        Between two passes the request may end, or another one have its turn.
+        """
+        return self._width(REQUEST_MS) if self._is_free else self._target.prefill_width
+
+    @property
     def idle_width(self) -> int:
         """The tokens that idle work reads in one pass: few, so that a request need not wait for long."""
+        return self._width(IDLE_MS)
+
+    def _width(self, ms: float) -> int:
+        """Return how many tokens are read in so many milliseconds, within what a pass can read."""
         chunk, widest = self._target.chunk, self._target.prefill_width
-        wanted = max(MIN_IDLE_TOKENS, int(IDLE_MS / max(self.token_ms, 1e-6)))
+        wanted = max(MIN_TOKENS, int(ms / max(self.token_ms, 1e-6)))
         return min(widest, max(chunk, wanted // chunk * chunk))
 
 

@@ -71,7 +71,7 @@ class RunningJob:
         return pool.lease(self.job.request.tabcast.session, self._prompt.ids, is_trunk=is_trunk)
 
     def _begin(self, models: ModelSet) -> Iterator[tuple[int, Chunk]]:
-        width = self._speed.idle_width if self.job.is_idle_work else 0
+        width = self._speed.idle_width if self.job.is_idle_work else self._speed.request_width
         if self.job.request.tabcast.prepare:
             return read_ahead(models, self.session, self._prompt, width)
         return complete_choices(models, self.session, self._request, self._prompt, width)

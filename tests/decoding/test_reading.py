@@ -205,6 +205,45 @@ def test_the_speed_of_reading_is_measured(llama: ModelSet) -> None:
     assert speed.idle_width == llama.target.prefill_width
 
 
+def test_a_slow_model_reads_a_request_in_passes_that_end_soon_where_that_takes_no_longer(
+    llama: ModelSet, torch_llama: ModelSet
+) -> None:
+    twice_as_long = replace(llama, step_ms={1: 50.0, 8: 100.0, 16: 190.0})
+    speed = ReadingSpeed(twice_as_long)
+    speed.learn(64, 64 * 5.0)
+    assert speed.request_width == 8
+    speed.token_ms = 1.0
+    assert speed.request_width == 40
+    speed.token_ms = 0.01
+    assert speed.request_width == llama.target.prefill_width
+    hardly_longer = ReadingSpeed(replace(llama, step_ms={1: 100.0, 8: 110.0, 16: 120.0}))
+    assert hardly_longer.request_width == llama.target.prefill_width
+    in_chunks = ReadingSpeed(replace(torch_llama, step_ms=twice_as_long.step_ms))
+    assert in_chunks.request_width == torch_llama.target.prefill_width
+
+
+def test_a_request_that_nobody_waits_for_ends_within_a_narrow_pass(
+    llama: ModelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = replace(llama, step_ms={1: 50.0, 8: 100.0, 16: 190.0})
+    client = Client(models, SessionPool(models, max_sessions=9, budget_bytes=1 << 40))
+    monkeypatch.setattr(client.worker._speed, "learn", lambda *_: None)
+    read: list[int] = []
+    inner = llama.target.prefill
+    monkeypatch.setattr(llama.target, "prefill", lambda ids, cache: (read.append(len(ids)), inner(ids, cache))[1])
+    job, events = client.job(at(list(LINES), 12))
+    client.worker.turn([job])
+    job.is_cancelled = True
+    client.worker.turn([])
+    assert read == [8]
+    assert not client.worker.num_jobs
+    assert not events
+    request = at(list(LINES), 13)
+    answer = client.ask(request)
+    assert max(read) == 8
+    assert answer.token_ids == cold(llama, request)
+
+
 def test_the_draft_model_reads_no_prompt_before_the_first_token(
     llama: ModelSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
