@@ -19,7 +19,7 @@ PIECES: Final = Path(__file__).with_name("pieces.txt")
 GIB: Final = 2**30
 OVERHEAD: Final = 1.1  # on a device: activations, and what a layer takes twice while it is read
 # measured on Linux: what an engine takes before it has a model, and its tables for each token of a tokenizer.
-ENGINE_BYTES: Final = 390_000_000
+ENGINE_BYTES: Final = 400_000_000
 BYTES_OF_A_TOKEN: Final = 450
 USUAL_TOKENS: Final = 152_000
 BFLOAT16_BYTES: Final = 2
@@ -77,10 +77,7 @@ class KnownModel:
         cached = number_bytes * num_tokens * self.cached_numbers
         if not on_cpu:
             return int(OVERHEAD * weights) + cached
-        # A table of the file is in memory twice while it is loaded, in eight bits a weight at the most.
-        return host_bytes(
-            weights if self.file else 2 * weights, cached, self.num_looked_up, USUAL_TOKENS, is_draft=is_draft
-        )
+        return host_bytes(weights if self.file else 2 * weights, cached, 0, USUAL_TOKENS, is_draft=is_draft)
 
 
 def host_bytes(weights: int, cached: int, largest: int, num_tokens: int, *, is_draft: bool) -> int:
@@ -89,7 +86,7 @@ def host_bytes(weights: int, cached: int, largest: int, num_tokens: int, *, is_d
     Args:
         weights: bytes of the weights as they are held, with a copy in which they are read first.
         cached: bytes of keys and values.
-        largest: bytes of the largest tensor, which is in memory twice while it is read, when nothing is cached yet.
+        largest: bytes of the largest tensor that is in memory twice while it is read, when nothing is cached yet.
         num_tokens: of the tokenizer.
         is_draft: beside a target, with which the engine itself is counted.
     """

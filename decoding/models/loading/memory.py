@@ -38,10 +38,14 @@ def needed_bytes(folder: Described, dtype: torch.dtype, num_tokens: int, quantiz
 
 
 def largest_bytes(folder: Described) -> int:
-    """Return the bytes of the largest tensor as its file holds it."""
+    """Return the bytes of the largest tensor that a file holds in numbers.
+
+    Blocks of a GGUF file don't count: they pass through one room, which is free again when the last is in place.
+    """
     sizes = (
-        entry.stored.num_bytes if entry.stored is not None else math.prod(entry.shape) * BITS.get(entry.dtype, 16) // 8
+        math.prod(entry.shape) * BITS.get(entry.dtype, 16) // 8
         for entry in folder.entries.values()
+        if entry.stored is None
     )
     return max(sizes, default=0)
 
