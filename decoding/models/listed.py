@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,16 +84,36 @@ def why_missing(path: Path) -> str:
             return str(error)
     if path.name.startswith("sha256-"):
         return f"Ollama no longer has the model {path}: {LISTS}"
-    return f"there is no model at {path}: {_offer(path.name) or LISTS}"
+    return f"there is no model at {path}: {_beside(path) or _offer(path.name) or LISTS}"
+
+
+def _beside(path: Path) -> str:
+    """Return which files or folders at its place are named like a missing one, "" where none is."""
+    try:
+        names = [entry.name for entry in path.parent.iterdir() if _may_be_model(entry)]
+    except OSError:
+        return ""
+    near = _nearest(path.name, names)
+    return f"{path.parent} holds {near}" if near else ""
+
+
+def _may_be_model(entry: Path) -> bool:
+    return entry.suffix == ".gguf" or (entry / "config.json").is_file()
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    """Return the names that are like this one, for a sentence, "" where none is."""
+    by_form = {known.casefold(): known for known in sorted(names) if known.isprintable()}
+    near = difflib.get_close_matches(name.casefold(), by_form, MOST_OFFERS, LIKENESS)
+    return " and ".join(by_form[form] for form in near)
 
 
 def _offer(name: str) -> str:
     """Return which listed names are like this one, "" where none is."""
     names = {model.name for model in CATALOGUE} | {model.name for model in pulled_models()}
     names |= {model.name for model in at_other_programs() if not model.problem}
-    by_form = {listed.casefold(): listed for listed in sorted(names)}
-    near = difflib.get_close_matches(name.casefold(), by_form, MOST_OFFERS, LIKENESS)
-    return f"'tabcast models' lists {' and '.join(by_form[form] for form in near)}" if near else ""
+    near = _nearest(name, names)
+    return f"'tabcast models' lists {near}" if near else ""
 
 
 def file_of(pulled: Pulled) -> Path:

@@ -81,6 +81,7 @@ WANTED = {
     "starcoder": "I|'ll| x|1|2|3|4| THEY|'|D|  \n\n | fooBar|_|baz|" + END,
     "gpt-2": "I|'ll| x|1234| THEY|'|D|  \n\n | fooBar|_|baz|" + END,
     "deepseek-coder": "I|'|ll| x|1|2|3|4| THEY|'|D|  |\n|\n| | fooBar|_|baz|(|9|.|5|);//|é| |漢字テ",
+    "deepseek-llm": "I|'|ll| x|1|2|3|4| THEY|'|D|  |\n|\n| | fooBar|_|baz|(|9|.|5|);//|é| |漢字テ",
     "seed-coder": "I|'ll| x|1|2|3|4| THEY|'D|  \n\n| | fooBar|_baz|" + END,
     "tekken": "I|'ll| x|1|2|3|4| THEY|'D|  \n\n| | foo|Bar|_baz|" + END,
 }
@@ -109,7 +110,35 @@ def test_no_expression_tries_for_ever_and_no_byte_is_lost(pre: str) -> None:
         )
 
 
-@pytest.mark.parametrize("pre", ["qwen2", "llama-bpe", "deepseek-coder"])
+FAMILIES = [
+    ("deepseek-coder", "deepseek-coder", 0),
+    ("deepseek-coder", "deepseek-llm", 2**16),
+    ("qwen", "qwen2", 0),
+    ("starcoder2", "starcoder", 0),
+]
+
+
+@pytest.mark.parametrize("told", [None, "default"])
+@pytest.mark.parametrize(("family", "pre", "num_more"), FAMILIES)
+def test_a_file_that_does_not_name_its_splitting_is_known_by_its_tokens(
+    family: str, pre: str, num_more: int, told: str | None
+) -> None:
+    named = table(pre)
+    more = [*TEMPLATES[family].names, *(f"more{i}" for i in range(num_more))]
+    more = [token for token in more if token not in named["tokenizer.ggml.tokens"]]
+    kinds = np.append(named["tokenizer.ggml.token_type"], np.full(len(more), CONTROL, np.int32))
+    named |= {"tokenizer.ggml.tokens": [*named["tokenizer.ggml.tokens"], *more], "tokenizer.ggml.token_type": kinds}
+    untold = named | {"tokenizer.ggml.pre": told}
+    assert describe_tokenizer(untold, FILE) == describe_tokenizer(named, FILE)
+
+
+@pytest.mark.parametrize("told", [None, "default", "an-unknown-one", ""])
+def test_a_file_whose_splitting_nobody_knows_is_refused_with_advice(told: str | None) -> None:
+    with pytest.raises(ModelError, match=r"tokenizer\.ggml\.pre\) .* newer file of this model, or its Hugging Face"):
+        built(table("gpt-2") | {"tokenizer.ggml.pre": told})
+
+
+@pytest.mark.parametrize("pre", ["qwen2", "llama-bpe", "deepseek-coder", "deepseek-llm"])
 def test_it_is_the_tokenizer_of_its_description(pre: str) -> None:
     """As the library builds it from a tokenizer.json."""
     described = describe_tokenizer(table(pre), FILE)
@@ -181,6 +210,19 @@ def test_an_unused_id_in_the_middle_has_no_text_and_moves_no_other(tmp_path: Pat
     assert {name: ours.token_to_id(name) for name in ADDED} == {name: whole.token_to_id(name) + 1 for name in ADDED}
     for text in (*CORPUS, "<unused0>"):
         assert ids_of(ours, text) == [i + (i >= at) for i in ids_of(whole, text)], text
+
+
+@pytest.mark.parametrize("name", ["[PAD7]", "<unused7>", "<dummy00007>"])
+@pytest.mark.parametrize("kind", [NORMAL, CONTROL, USER_DEFINED])
+def test_an_id_that_its_name_tells_to_be_unused_is_none_whatever_its_type(name: str, kind: int) -> None:
+    plain = table("qwen2")
+    kinds = np.append(plain["tokenizer.ggml.token_type"], np.int32(kind))
+    tokenizer = built(
+        plain | {"tokenizer.ggml.tokens": [*plain["tokenizer.ggml.tokens"], name], "tokenizer.ggml.token_type": kinds}
+    )
+    assert tokenizer.token_to_id(name) is None
+    assert ids_of(tokenizer, name) == ids_of(built(plain), name)
+    assert tokenizer.get_vocab_size() == built(plain).get_vocab_size()
 
 
 def test_whole_words_are_taken_where_the_family_does_so() -> None:

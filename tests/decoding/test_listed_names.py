@@ -15,6 +15,8 @@ from decoding.cli import inspect_models
 from decoding.config import EngineConfig, load
 from decoding.errors import ModelError
 from decoding.models.catalogue import CATALOGUE
+from decoding.models.folder.model_folder import ModelFolder
+from decoding.models.folder.summary import ModelSummary
 from decoding.models.listed import resolved
 from decoding.models.loading import better
 from decoding.models.loading.model_set import load_models
@@ -62,6 +64,24 @@ def test_a_name_that_stands_for_nothing_gets_the_nearest_ones(
     with pytest.raises(ModelError, match=told) as caught:
         load_models(EngineConfig(model=name, device="cpu"))
     assert "\n" not in str(caught.value)
+
+
+def test_an_absent_path_gets_the_nearest_names_at_its_place(home: Path, gguf_file: Path, tmp_path: Path) -> None:
+    for name in ("tiny-Q4_K_M.gguf", "tiny-Q8_0.gguf", "else.gguf", "tiny-Q4_K_S.txt"):
+        (tmp_path / name).touch()
+    shutil.copytree(gguf_file.parent / "llama", tmp_path / "tiny-whole")
+    for name, told in (
+        ("tiny-q4_k_s.gguf", f"{tmp_path} holds tiny-Q4_K_M.gguf and tiny-Q8_0.gguf"),
+        ("tiny-hole", f"{tmp_path} holds tiny-whole"),
+        ("qwen2.5-coder-1.5b.gguf", "'tabcast models' lists qwen2.5-coder-1.5b-q4"),
+        ("nothing-like-it.gguf", "'tabcast models' lists what there is"),
+        ("absent/tiny-Q8_0.gguf", "'tabcast models' lists what there is"),
+    ):
+        path = tmp_path / name
+        for read in (ModelFolder.read, ModelSummary.read):
+            with pytest.raises(ModelError) as caught:
+                read(path)
+            assert str(caught.value).startswith(f"there is no model at {path}: {told}")
 
 
 def test_a_listed_name_is_never_a_path_of_the_working_directory(

@@ -110,10 +110,17 @@ class DecoderSizes:
     has_head_norms: bool  # of queries and keys
 
 
+def read_file(file: Path) -> GgufModel:
+    """Read the headers of a GGUF model. Raises `ModelError`, with the nearest names if there is no such file."""
+    if not file.exists():
+        raise ModelError(why_missing(file))
+    return read_model(file)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Read the folder's config.json. Raises `ModelError` if folder or file is missing, or a value can't be right."""
     if is_gguf(folder):
-        return config_of(read_model(folder))
+        return config_of(read_file(folder))
     if not folder.is_dir():
         raise ModelError(why_missing(folder))
     if (pulled := read_record(folder)) is not None and not pulled.is_complete:

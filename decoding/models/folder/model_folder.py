@@ -12,11 +12,18 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from decoding.models.folder import model_config, tokenizer_files
-from decoding.models.folder.model_config import CONFIG_FILE, DecoderSizes, config_of, decoder_sizes, read_config
+from decoding.models.folder.model_config import (
+    CONFIG_FILE,
+    DecoderSizes,
+    config_of,
+    decoder_sizes,
+    read_config,
+    read_file,
+)
 from decoding.models.folder.naming import kind_of, title_of
 from decoding.models.folder.safetensors_headers import Entry, entries_of, read_headers
 from decoding.models.folder.tokenizer_files import Vocabulary, load_with_vocabulary, tokenizer_of
-from decoding.models.gguf.split_files import is_gguf, read_model
+from decoding.models.gguf.split_files import is_gguf
 from decoding.models.gguf.tokenizer import tokenizer_digest
 from decoding.models.gguf.wrapped import FORMS
 
@@ -44,7 +51,7 @@ class ModelFolder:
         if not is_gguf(path):
             config, (tokenizer, vocabulary), entries = read_config(path), load_with_vocabulary(path), read_headers(path)
             return cls(path=path, config=config, tokenizer=tokenizer, vocabulary=vocabulary, entries=entries)
-        model = read_model(path)
+        model = read_file(path)
         config, digest = config_of(model), tokenizer_digest(model.metadata)
         if like is not None and like.digest == digest:
             tokenizer, vocabulary = like.tokenizer, like.vocabulary

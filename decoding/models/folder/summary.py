@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from decoding.models.folder.model_config import config_of, read_config
+from decoding.models.folder.model_config import config_of, read_config, read_file
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.naming import kind_of, title_of
 from decoding.models.folder.safetensors_headers import Entry, entries_of, read_headers
-from decoding.models.gguf.split_files import is_gguf, read_model
+from decoding.models.gguf.split_files import is_gguf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,7 +28,7 @@ class ModelSummary:
         """Read headers and config.json. Raises `ModelError` if one is missing, broken or of no language model."""
         if not is_gguf(path):
             return cls(path=path, config=read_config(path), entries=read_headers(path))
-        model = read_model(path)
+        model = read_file(path)
         return cls(path=path, config=config_of(model), entries=entries_of(model))
 
     @property

@@ -18,8 +18,8 @@ from tokenizers.models import BPE
 from decoding.errors import ModelError, RequestError
 from decoding.models.folder.expressions import why_not_bounded
 from decoding.models.folder.json_files import MIB, printable, read_json, shown
-from decoding.models.folder.model_config import MAX_VOCABULARY
-from decoding.models.gguf.split_files import GgufModel, is_gguf, read_model
+from decoding.models.folder.model_config import MAX_VOCABULARY, read_file
+from decoding.models.gguf.split_files import GgufModel, is_gguf
 from decoding.models.gguf.tokenizer import describe_tokenizer
 
 TOKENIZER_FILE: Final = "tokenizer.json"
@@ -53,7 +53,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 def load_with_vocabulary(folder: Path) -> tuple[Tokenizer, Vocabulary]:
     """Load as `load_tokenizer` does."""
     if is_gguf(folder):
-        return tokenizer_of(read_model(folder))
+        return tokenizer_of(read_file(folder))
     path = folder / TOKENIZER_FILE
     if not path.is_file():
         raise ModelError(f"{folder} is not a complete model folder: tokenizer.json is missing")

@@ -25,13 +25,24 @@ from decoding.models.gguf.wrapped import FORMS, Form
 
 # In GGUF files, Mistral's models have the architecture of Llama.
 ARCHITECTURES: Final = ("llama", "qwen2", "qwen3")
-# Architectures that are no language models, and what they are.
+# Architectures that are no language models which complete text, and what they are.
 OTHER_KINDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("clip", "mmproj"), "the part of a model that looks at pictures"),
+    **dict.fromkeys(
+        ("mllama", "qwen2vl", "qwen25vl", "qwen3vl", "qwen3vlmoe", "cogvlm", "chameleon",
+         "deepseek2-ocr", "glmocr", "paddleocr", "hunyuan_vl", "hunyuan-vl"), "a model that looks at pictures",
+    ),
     **dict.fromkeys(
         ("bert", "modern-bert", "neo-bert", "eurobert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3",
          "t5encoder", "gemma-embedding", "llama-embed"), "a model for embeddings",
     ),
+    **dict.fromkeys(
+        ("flux", "sd1", "sd3", "sdxl", "aura", "lumina2", "hidream", "cosmos", "ltxv", "hyvid", "wan", "qwen_image"),
+        "a model that makes pictures",
+    ),
+    **dict.fromkeys(("dream", "llada", "llada-moe", "rnd1"), "a model that writes all of a text at once"),
+    "t5": "a model that translates a text into another",
+    "whisper": "a model that listens",
     "wavtokenizer-dec": "a part of a model that speaks",
 }  # fmt: skip
 TYPES: Final = {"adapter": "an adapter", "mmproj": OTHER_KINDS["clip"], "imatrix": "a table for quantising"}
@@ -152,16 +163,23 @@ def _kind(metadata: Mapping[str, Value], file: Path) -> str:
     if not isinstance(kind, str):
         raise ModelError(f"{file}: general.architecture is missing, so that the architecture is not known")
     other = OTHER_KINDS.get(kind) or TYPES.get(str(metadata.get("general.type")))
+    if f"{kind}.vision.block_count" in metadata:
+        other = "a model that looks at pictures"
     if other or one_value(metadata, f"{kind}.pooling_type", file):
-        raise ModelError(f"{file} holds {other or 'a model for embeddings'} and no language model that completes text")
+        what = other or "a model for embeddings"
+        raise ModelError(f"{file} holds {what} ({_shown(kind)}) and no language model that completes text")
     if kind not in ARCHITECTURES and kind not in FORMS:
-        shown = kind if kind.isprintable() else repr(kind)
         known = ", ".join((*ARCHITECTURES, *FORMS))
         raise ModelError(
-            f"{file}: the architecture {shown[:40]} is not computed from GGUF files (only {known}); its Hugging Face"
+            f"{file}: the architecture {_shown(kind)} is not computed from GGUF files (only {known}); its Hugging Face"
             " folder may be"
         )
     return kind
+
+
+def _shown(kind: str) -> str:
+    """Return an architecture's name, which may be anything, for a sentence."""
+    return (kind if kind.isprintable() else repr(kind))[:40]
 
 
 def _refuse_other_forms(model: GgufModel, told: Settings, form: Form | None) -> None:

@@ -7,7 +7,7 @@ the names are those of llama.cpp (https://github.com/ggml-org/llama.cpp, src/lla
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,7 +27,14 @@ BY_CASE: Final = (
     rf"|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}"
 )
 # Several expressions, applied in order; the last has Chinese, Japanese and Korean characters.
-DEEPSEEK_CODER: Final = (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+")
+_EASTERN: Final = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+DEEPSEEK_CODER: Final = (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _EASTERN)
+# Letters of alphabets with two cases, but for those that the published list doesn't have: it is older than some.
+_CASED: Final = (
+    r"[\p{Lu}\p{Ll}\p{Lt}&&[^\x{560}-\x{588}\x{10C7}-\x{10FF}\x{1C80}-\x{1C8A}\x{2D00}-\x{2D2D}\x{A790}-\x{A7FA}"
+    r"\x{AB30}-\x{AB68}\x{10570}-\x{105BC}\x{10D50}-\x{10D85}\x{16E40}-\x{16E7F}\x{1D400}-\x{1D7CB}\x{1DF00}-\x{1DF2A}]]"
+)
+DEEPSEEK_LLM: Final = (r"[\r\n]", rf"\s?{_CASED}+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$", _EASTERN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +71,7 @@ SPLITTINGS: Final[Mapping[str, Splitting]] = {
     "llama3": _LLAMA3,
     "llama-v3": _LLAMA3,
     "deepseek-coder": Splitting(parts=(*map(_split, DEEPSEEK_CODER), _DIGITS, _byte_level(splits=False))),
+    "deepseek-llm": Splitting(parts=(*map(_split, DEEPSEEK_LLM), _DIGITS, _byte_level(splits=False))),
     "starcoder": _STARCODER,
     "refact": _STARCODER,  # also Granite's code models
     "smollm": _STARCODER,
@@ -77,3 +85,21 @@ SPLITTINGS: Final[Mapping[str, Splitting]] = {
     "stablelm2": Splitting(parts=(_split(ONE_DIGIT), _byte_level(splits=False))),
     "tekken": Splitting(parts=(_split(BY_CASE), _byte_level(splits=False)), takes_whole_words=True, begins=True),
 }
+
+# What converters write that don't know the model's way, "" where they write nothing.
+UNTOLD: Final = ("", "default")
+# The tokens of families whose files were written before there was such a name, the most of their vocabulary, and its
+# way: larger vocabularies with these tokens are split otherwise. A name of tokens alone tells it for no other family.
+_TOLD_BY_TOKENS: Final = (
+    (("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"), 2**16, "deepseek-coder"),
+    (("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"), 2**17, "deepseek-llm"),
+    (("<|fim_prefix|>", "<|fim_suffix|>", "<|file_sep|>", "<|repo_name|>"), 2**18, "qwen2"),
+    (("<fim_prefix>", "<fim_suffix>", "<file_sep>", "<repo_name>"), 2**16, "starcoder"),
+)
+
+
+def told_by_tokens(tokens: Collection[str]) -> str:
+    """Return the name for a vocabulary whose file doesn't say it, "" where its tokens don't tell the family."""
+    known = frozenset(tokens)
+    fitting = (name for names, most, name in _TOLD_BY_TOKENS if len(tokens) <= most and known.issuperset(names))
+    return next(fitting, "")

@@ -7,6 +7,7 @@ description is checked like any tokenizer.json when a tokenizer is built from it
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
@@ -16,13 +17,15 @@ import numpy as np
 
 from decoding.errors import ModelError
 from decoding.models.gguf.reader import Value, one_value
-from decoding.models.gguf.splitting import SPLITTINGS, Splitting
+from decoding.models.gguf.splitting import SPLITTINGS, UNTOLD, Splitting, told_by_tokens
 
 ADVICE: Final = "take a newer file of this model, or its Hugging Face folder"
 # SentencePiece's space. No space is put before a text, because a prompt is made of several.
 SPACE: Final = "▁"
 SPM_MODEL: Final = "llama"
 BPE_MODEL: Final = "gpt2"
+# Names that converters give to ids which are no tokens, whatever type they write beside them.
+PADDING: Final = re.compile(r"\[PAD\d+\]|<unused_?\d+>|<dummy\d+>")
 MAX_PIECE: Final = 128  # chosen: the most characters of a SentencePiece token, since every cut of it is looked up
 
 
@@ -56,7 +59,7 @@ def describe_tokenizer(metadata: Mapping[str, Value], file: Path) -> dict[str, A
     tokens, types = _tokens(metadata, file)
     kind = one_value(metadata, "tokenizer.ggml.model", file)
     if kind == BPE_MODEL:
-        splitting = _splitting(metadata, file)
+        splitting = _splitting(metadata, file, tokens)
         described = _byte_pairs(metadata, file, tokens, types, splitting)
         begins = splitting.begins
     elif kind == SPM_MODEL:
@@ -80,10 +83,14 @@ def _tokens(metadata: Mapping[str, Value], file: Path) -> tuple[list[str], Seque
         raise ModelError(f"{file} holds no tokenizer (tokenizer.ggml.tokens is missing); {ADVICE}")
     types = metadata.get("tokenizer.ggml.token_type")
     if types is None:
-        return tokens, [TokenType.NORMAL] * len(tokens)
+        types = np.full(len(tokens), TokenType.NORMAL)
     if not isinstance(types, np.ndarray) or types.dtype.kind not in "iu" or len(types) != len(tokens):
         raise ModelError(f"{file}: tokenizer.ggml.token_type must be a list of {len(tokens):,} numbers")
-    return tokens, types.tolist()
+    kinds: list[int] = types.tolist()
+    for token_id, token in enumerate(tokens):
+        if token[:1] in "[<" and PADDING.fullmatch(token):
+            kinds[token_id] = TokenType.UNUSED
+    return tokens, kinds
 
 
 def _with_spaces(tokens: Sequence[str], types: Sequence[int]) -> list[str]:
@@ -106,8 +113,10 @@ def _vocabulary(tokens: Sequence[str], types: Sequence[int], file: Path) -> dict
     return vocabulary
 
 
-def _splitting(metadata: Mapping[str, Value], file: Path) -> Splitting:
+def _splitting(metadata: Mapping[str, Value], file: Path, tokens: Sequence[str]) -> Splitting:
     name = one_value(metadata, "tokenizer.ggml.pre", file)
+    if (name or "") in UNTOLD:
+        name = told_by_tokens(tokens) or name
     if not isinstance(name, str) or name not in SPLITTINGS:
         told = f"{name!r} is not known" if name is not None else "is missing"
         raise ModelError(
