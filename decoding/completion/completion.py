@@ -47,24 +47,33 @@ class Chunk:
 
 
 class HealedPrompt(NamedTuple):
-    """The prompt's tokens as the model sees them, and the bytes that token healing removed from their end."""
+    """The prompt's tokens as the model sees them, and the bytes that token healing removed from their end.
+
+    `above` is where the lines above the cursor's line begin and end, as `Prompt` has it.
+    """
 
     ids: list[int]
     rest: bytes
+    above: tuple[int, int] = (0, 0)
+
+
+def prompt_budget(models: ModelSet, request: CompletionRequest) -> int:
+    """Return how many tokens the prompt may have, so that there is room for the answer."""
+    max_len = models.target.shape.max_len
+    return min(max_len - request.max_tokens, max_len - min(ANSWER_TOKENS, int(max_len * ANSWER_SHARE)))
 
 
 def prompt_tokens(models: ModelSet, request: CompletionRequest) -> HealedPrompt:
     """Lay the prompt out and heal its end. Raises `RequestError` if the wanted answer leaves no room for it."""
     max_len = models.target.shape.max_len
-    budget = max_len - request.max_tokens
-    if budget < MIN_PROMPT_TOKENS:
+    if max_len - request.max_tokens < MIN_PROMPT_TOKENS:
         raise RequestError(
             f"max_tokens {request.max_tokens} leaves no room for the prompt: this model holds {max_len} tokens"
         )
-    budget = min(budget, max_len - min(ANSWER_TOKENS, int(max_len * ANSWER_SHARE)))
-    ids, num_typed, cursor = build_prompt(request, models.layout, models.encode, budget)
+    budget = prompt_budget(models, request)
+    ids, num_typed, cursor, above = build_prompt(request, models.layout, models.encode, budget)
     rest = heal_prompt(ids[:cursor], num_typed, models.index) if request.tabcast.heal else b""
-    return HealedPrompt([*ids[: cursor - 1], *ids[cursor:]] if rest else ids, rest)
+    return HealedPrompt([*ids[: cursor - 1], *ids[cursor:]] if rest else ids, rest, above)
 
 
 def with_seed(request: CompletionRequest) -> CompletionRequest:

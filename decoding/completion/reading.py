@@ -1,19 +1,14 @@
-"""Decides how much of a prompt is read before an answer, and reads prompts ahead of requests.
-
-The engine knows how long reading takes and what its caches hold; the front end asks with more text than may be read.
-Whatever is chosen, the answer is the model's own for that prompt, warm or cold.
-"""
+"""Measures how long the reading of prompts takes, and reads prompts ahead of requests."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 
-from decoding.completion.completion import Chunk, HealedPrompt, prompt_tokens
+from decoding.completion.completion import Chunk, HealedPrompt
 from decoding.completion.sessions import Session
 from decoding.models.loading.model_set import ModelSet
-from decoding.protocol import CompletionRequest, CompletionStats
+from decoding.protocol import CompletionStats
 from decoding.speculation.speculate import read_prompt
 
 WEIGHT = 0.2
@@ -68,51 +63,6 @@ class ReadingSpeed:
         chunk, widest = self._target.chunk, self._target.prefill_width
         wanted = max(MIN_TOKENS, int(ms / max(self.token_ms, 1e-6)))
         return min(widest, max(chunk, wanted // chunk * chunk))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
-    """A request as far as it is read, with its prompt; `is_cut` tells that there is more to it."""
-
-    request: CompletionRequest
-    prompt: HealedPrompt
-    is_cut: bool = False
-
-
-def fit(
-    models: ModelSet, request: CompletionRequest, num_shared: Callable[[Sequence[int]], int], token_ms: float
-) -> Fitted:
-    """Return the first of a request's forms, the fullest first, that can be read in its time; else the shortest.
-
-    Args:
-        models: whose prompts these are.
-        request: with all that is worth reading.
-        num_shared: tells how many tokens of a prompt need not be read any more.
-        token_ms: the time to read one.
-    """
-    options = request.tabcast
-    whole = Fitted(request=request, prompt=prompt_tokens(models, request))
-    fitted = whole
-    for number, form in enumerate(_forms(request)):
-        fitted = whole if number == 0 else Fitted(request=form, prompt=prompt_tokens(models, form), is_cut=True)
-        ids = fitted.prompt.ids
-        if (len(ids) - num_shared(ids)) * token_ms <= options.latency_ms:
-            break
-    return fitted
-
-
-def _forms(request: CompletionRequest) -> Iterator[CompletionRequest]:
-    """Yield a request with less and less text, as far as its options allow."""
-    options = request.tabcast
-    yield request
-    if not options.latency_ms:
-        return
-    suffix = request.suffix[: options.least_suffix]
-    if len(suffix) < len(request.suffix):
-        yield replace(request, suffix=suffix)
-    prefix = request.prompt[max(0, len(request.prompt) - options.least_prefix) :]
-    if len(prefix) < len(request.prompt) or options.context:
-        yield replace(request, prompt=prefix, suffix=suffix, tabcast=replace(options, context=()))
 
 
 def read_ahead(models: ModelSet, session: Session, prompt: HealedPrompt, width: int) -> Iterator[tuple[int, Chunk]]:

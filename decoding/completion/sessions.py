@@ -6,7 +6,7 @@ Knows no request's text and no thread; one session is used by one request at a t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,8 +25,9 @@ from decoding.storage import policy_state
 MAX_OLD_TOKENS = 512
 # chosen: with fewer tokens in common another cache isn't worth taking or copying from.
 MIN_SHARED = 64
-# chosen: so many places of a document keep a cache, the least recently used goes first.
+# chosen: so many places of a document keep a cache, and so many windows of it; the least recently used goes first.
 MAX_BRANCHES = 3
+MAX_TRUNKS = 4
 KEEP_EVERY = 64  # chosen: the policy's state is saved after so many requests, and at the end
 SHARE_OF_MEMORY = 0.1
 SHARE_OF_DEVICE = 0.25  # chosen: of the device's memory that is free once the models are loaded
@@ -36,15 +37,17 @@ MEMORY_IF_UNKNOWN = 4 << 30
 class Session:
     """The caches of one token sequence, kept for the next request that begins with the same tokens.
 
-    `document` names whose text it holds. `is_trunk` tells that this is the document itself, read ahead from its first
-    line, from which requests branch off. `num_wanted` tokens of the cache were asked for; those behind are an answer.
+    `document` names whose text it holds. `is_trunk` tells that this is the document itself, or a window of it, read
+    ahead, from which requests branch off. `wanted` tokens were asked for; what the cache holds behind them is an
+    answer. Those from `above[0]` up to `above[1]` are the document's text above a cursor.
     """
 
     def __init__(self, models: ModelSet, policy: Policy | None = None, shared: dict[str, Any] | None = None) -> None:
         """`policy` and `shared` (see `SessionState`) belong to the engine; without them the session makes its own."""
         self.document = ""
         self.is_trunk = False
-        self.num_wanted = 0
+        self.wanted: Sequence[int] = ()
+        self.above = (0, 0)
         self.cache: Cache = models.target.new_cache()
         self._models = models
         self._policy = policy or new_policy(models)
@@ -62,7 +65,14 @@ class Session:
 
     def num_lost(self, num_shared: int) -> int:
         """Return how many tokens that were asked for once are lost if only so many are kept."""
-        return max(0, min(len(self.cache), self.num_wanted) - num_shared)
+        return max(0, min(len(self.cache), len(self.wanted)) - num_shared)
+
+    def text_above(self, head_ids: Sequence[int]) -> Sequence[int]:
+        """Return what it holds of the text above the cursor, if these tokens, and no others, stand before that."""
+        start, end = self.above
+        if start != len(head_ids) or list(self.wanted[:start]) != list(head_ids):
+            return ()
+        return self.wanted[start : min(end, self.cache.common_prefix_len(self.wanted))]
 
     def branch_from(self, other: Session, prompt_ids: Sequence[int]) -> None:
         """Take over what another session has read of this prompt, which stays there, too."""
@@ -175,7 +185,20 @@ class SessionPool:
         """Return how many tokens of this prompt need not be computed, because a session holds them."""
         return max((s.cache.common_prefix_len(prompt_ids) for s in (*self._idle, *self._leased)), default=0)
 
-    def lease(self, document: str, prompt_ids: Sequence[int], *, is_trunk: bool = False) -> Session:
+    def texts_above(self, document: str, head_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Yield what is cached of a document's text above a cursor behind this head, the last used first."""
+        for session in reversed((*self._idle, *self._leased)):
+            if document and session.document == document and (text := session.text_above(head_ids)):
+                yield text
+
+    def lease(
+        self,
+        document: str,
+        prompt_ids: Sequence[int],
+        *,
+        above: tuple[int, int] = (0, 0),
+        is_trunk: bool = False,
+    ) -> Session:
         """Return an idle session that goes on where it was, else another, with what any session holds of the prompt.
 
         A session goes on if next to nothing in it is lost: at a new place a document gets another cache, and the last
@@ -188,7 +211,8 @@ class SessionPool:
             self._idle.remove(source)
             self._idle.append(source)  # it is in use, so it is not the next to go
         session = self._take(document, shared, len(prompt_ids), is_trunk=is_trunk)
-        session.document, session.is_trunk, session.num_wanted = document, is_trunk, len(prompt_ids)
+        session.document, session.is_trunk = document, is_trunk
+        session.wanted, session.above = prompt_ids, above
         if (
             source is not None
             and source is not session
@@ -230,12 +254,12 @@ class SessionPool:
         going_on = []
         for session in mine if is_trunk else (s for s in self._idle if not s.is_trunk):
             is_own, enough = session in mine, min(MIN_SHARED, prompt_len - 1)
-            loses_little = is_trunk or session.num_lost(shared[session]) <= MIN_SHARED
+            loses_little = session.num_lost(shared[session]) <= MIN_SHARED
             if loses_little and shared[session] > best - MIN_SHARED and (is_own or shared[session] >= enough):
                 going_on.append((shared[session], is_own, self._idle.index(session), session))
         # Among equals the document's own session wins, then the most recently used.
         found = max(going_on, key=lambda item: item[:3])[-1] if going_on else None
-        if found is None and len(mine) >= (1 if is_trunk else MAX_BRANCHES):
+        if found is None and len(mine) >= (MAX_TRUNKS if is_trunk else MAX_BRANCHES):
             found = mine[0]
         if found is None:
             return self._new()

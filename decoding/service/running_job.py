@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from decoding.completion.completion import Chunk, complete_choices, with_seed
-from decoding.completion.reading import ReadingSpeed, fit, read_ahead
+from decoding.completion.fitting import fit
+from decoding.completion.reading import ReadingSpeed, read_ahead
 from decoding.completion.sessions import Session, SessionPool
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionStats
@@ -26,7 +27,7 @@ class RunningJob:
         self.job = job
         self.is_retry = False
         self._queue_ms = queue_ms
-        fitted = fit(models, with_seed(job.request), pool.num_shared, speed.token_ms)
+        fitted = fit(models, with_seed(job.request), pool, speed.token_ms)
         self._request, self._prompt, self.is_cut = fitted.request, fitted.prompt, fitted.is_cut
         self.session = self._lease(pool)
         self.layout_s = time.perf_counter() - began
@@ -68,7 +69,8 @@ class RunningJob:
 
     def _lease(self, pool: SessionPool) -> Session:
         is_trunk = self.job.kind == "trunk"
-        return pool.lease(self.job.request.tabcast.session, self._prompt.ids, is_trunk=is_trunk)
+        document = self.job.request.tabcast.session
+        return pool.lease(document, self._prompt.ids, above=self._prompt.above, is_trunk=is_trunk)
 
     def _begin(self, models: ModelSet) -> Iterator[tuple[int, Chunk]]:
         width = self._speed.idle_width if self.job.is_idle_work else self._speed.request_width

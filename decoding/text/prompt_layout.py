@@ -88,12 +88,14 @@ def find_layout(
 class Prompt(NamedTuple):
     """A prompt's tokens; the `num_typed` before `cursor` belong to the line that is being typed.
 
-    `cursor` is the prompt's end except in the classic layout, where suffix and middle token follow.
+    `cursor` is the prompt's end except in the classic layout, where suffix and middle token follow. The tokens from
+    `above[0]` up to `above[1]` are those of the lines above the cursor's line; empty where they don't stand alone.
     """
 
     ids: list[int]
     num_typed: int
     cursor: int
+    above: tuple[int, int] = (0, 0)
 
 
 def build_prompt(request: CompletionRequest, layout: Layout, encode: Encode, budget: int) -> Prompt:
@@ -132,7 +134,8 @@ def build_prompt(request: CompletionRequest, layout: Layout, encode: Encode, bud
     else:
         before, behind = [*first, *begin, *inner, *above], [*end, *suffix, *middle]
     if layout.is_anchored:
-        return Prompt([*before, *behind, *typed], len(typed), len(before) + len(behind) + len(typed))
+        ids = [*before, *behind, *typed]
+        return Prompt(ids, len(typed), len(ids), (len(before) - len(above), len(before)))
     return Prompt([*before, *typed, *behind], len(typed), len(before) + len(typed))
 
 

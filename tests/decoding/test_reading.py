@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from decoding.completion.completion import complete, prompt_tokens
-from decoding.completion.reading import Fitted, ReadingSpeed, fit
+from decoding.completion.completion import HealedPrompt, complete, prompt_tokens
+from decoding.completion.fitting import Fitted, fit
+from decoding.completion.reading import ReadingSpeed
 from decoding.completion.sessions import Session, SessionPool
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats, ContextFile
@@ -28,8 +29,8 @@ FORMS = [
 LINES = tuple(f"value_{i} = compute({i}, other_{i % 7})\n" for i in range(24))
 
 
-def cold(models: ModelSet, request: CompletionRequest) -> tuple[int, ...]:
-    *_, last = complete(models, Session(models), request, prompt_tokens(models, request))
+def cold(models: ModelSet, request: CompletionRequest, prompt: HealedPrompt) -> tuple[int, ...]:
+    *_, last = complete(models, Session(models), request, prompt)
     assert last.stats is not None
     return last.stats.token_ids
 
@@ -51,19 +52,19 @@ class Client:
             self.worker.turn([])
         return next(event.stats for event in events if isinstance(event, ChoiceDone))
 
-    def ask_noting(self, request: CompletionRequest) -> tuple[CompletionStats, CompletionRequest]:
-        """Return also the form of the request that was read, which depends on what the caches hold at its start."""
-        forms: list[CompletionRequest] = []
+    def ask_noting(self, request: CompletionRequest) -> tuple[CompletionStats, HealedPrompt]:
+        """Return also the prompt that was read, which depends on what the caches hold at its start."""
+        prompts: list[HealedPrompt] = []
 
         def noted(models: ModelSet, asked: CompletionRequest, *more: Any) -> Fitted:
             fitted = fit(models, asked, *more)
             if asked is request:
-                forms.append(fitted.request)
+                prompts.append(fitted.prompt)
             return fitted
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("decoding.service.running_job.fit", noted)
-            return self.ask(request), forms[0]
+            return self.ask(request), prompts[0]
 
     def settle(self) -> None:
         while self.worker.num_jobs:
@@ -109,8 +110,8 @@ def test_jumps_edits_and_evictions_change_no_answer(
         if what in ("jump", "hurry"):
             hurry = {"latency_ms": 1, "least_prefix": 40, "least_suffix": 30} if what == "hurry" else {}
             request = at(lines, line, data.draw(st.sampled_from(["", "va"])), **hurry)
-            answer, read = client.ask_noting(request)
-            assert answer.token_ids == cold(models, read)
+            answer, prompt = client.ask_noting(request)
+            assert answer.token_ids == cold(models, request, prompt)
     client.settle()
     assert len(pool) <= pool._max_sessions
     assert len(pool) == 1 or pool.num_bytes <= num_bytes
@@ -162,6 +163,71 @@ def test_of_a_prompt_whose_suffix_alone_is_new_the_suffix_alone_is_cut(llama: Mo
     short = len(prompt_tokens(llama, replace(request, suffix=request.suffix[:50])).ids)
     assert stats.prompt_tokens == short
     assert stats.cached_tokens > 40
+
+
+def test_a_change_far_above_costs_nothing_until_it_was_read(llama: ModelSet) -> None:
+    """A slow model goes on with the text as it was read; around the cursor it always sees the text as it is."""
+    client = Client(llama, SessionPool(llama, max_sessions=9, budget_bytes=1 << 40))
+    client.worker._speed.token_ms = 1.0
+    client.worker._speed.learn = lambda *_: None  # type: ignore[method-assign]
+    lines = list(LINES[:8])
+    client.worker.turn([client.job(trunk(lines))[0]])
+    client.settle()
+    lines[1] = "changed = 1\n"
+    hurry = {"latency_ms": 60, "least_prefix": len(lines[4] + lines[5]), "least_suffix": 40}
+    request = at(lines, 6, **hurry)
+    stats, prompt = client.ask_noting(request)
+    old = [*LINES[:6]]
+    assert prompt.ids == prompt_tokens(llama, replace(at([*old, *lines[6:]], 6), suffix=request.suffix[:40])).ids
+    assert stats.prompt_tokens - stats.cached_tokens < 40
+    assert stats.token_ids == cold(llama, request, prompt)
+    client.settle()  # while nobody types, the newest text is read
+    stats, prompt = client.ask_noting(request)
+    assert prompt == prompt_tokens(llama, request)
+    lines[4] = "near = 1\n"  # what must be read in any case is never an older text
+    _, prompt = client.ask_noting(at(lines, 6, **hurry))
+    assert lines[4] + lines[5] in written(llama, prompt.ids)
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_the_text_around_the_cursor_is_read_in_any_case(llama: ModelSet, data: st.DataObject) -> None:
+    pool = SessionPool(llama, max_sessions=9, budget_bytes=1 << 40)
+    client, lines = Client(llama, pool), list(LINES[: data.draw(st.integers(3, 12))])
+    if data.draw(st.booleans()):
+        client.worker.turn([client.job(trunk(lines))[0]])
+        client.settle()
+        lines[data.draw(st.integers(0, len(lines) - 1))] = "changed = 1\n"
+    line, num_above = data.draw(st.integers(1, len(lines))), data.draw(st.integers(1, 3))
+    above = "".join(lines[max(0, line - num_above) : line])
+    request = at(
+        lines,
+        line,
+        latency_ms=data.draw(st.sampled_from([1, 40, 80, 200])),
+        least_prefix=len(above),
+        least_suffix=12,
+        context=data.draw(st.sampled_from([(), (ContextFile(path="b.py", text="x = 1\n"),)])),
+    )
+    prompt = fit(llama, request, pool, 1.0).prompt
+    assert above in (text := written(llama, prompt.ids))
+    assert request.suffix[:12] in text
+
+
+def written(models: ModelSet, ids: list[int]) -> str:
+    return b"".join(models.index.token_bytes[token_id] for token_id in ids).decode()
+
+
+def test_as_much_is_read_as_the_time_allows(llama: ModelSet) -> None:
+    pool, lines = SessionPool(llama, max_sessions=9, budget_bytes=1 << 40), [f"x_{i}\n" for i in range(30)]
+    lengths = []
+    for latency_ms in (1, 40, 80, 110, 10_000):
+        request = at(lines, 30, latency_ms=latency_ms, least_prefix=len(lines[-1]), least_suffix=10)
+        fitted = fit(llama, request, pool, 1.0)
+        lengths.append(len(fitted.prompt.ids))
+        assert latency_ms == 1 or lengths[-1] <= latency_ms
+        assert fitted.is_cut is (latency_ms < 10_000)
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) == 4
 
 
 def test_idle_work_is_superseded_at_once_and_reads_little_at_a_time(

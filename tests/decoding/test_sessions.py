@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from decoding.completion.completion import complete, prompt_tokens
-from decoding.completion.sessions import MAX_BRANCHES, MIN_SHARED, Session, SessionPool, cache_budget_bytes
+from decoding.completion.sessions import MAX_BRANCHES, MAX_TRUNKS, MIN_SHARED, Session, SessionPool, cache_budget_bytes
 from decoding.drafters import registry
 from decoding.models.loading.model_set import ModelSet
 from decoding.policy.policy import Policy
@@ -101,11 +101,15 @@ def test_requests_branch_off_the_trunk_and_never_take_it(llama: ModelSet) -> Non
     pool.give_back(branch)
     changed = [*file[:150], *text(8, 100)]
     again = pool.lease("a", changed, is_trunk=True)
-    assert again is trunk
-    assert again.cache.reuse(changed, 1) <= 150
+    assert again is not trunk  # the old text serves until the new one was read
+    assert len(again.cache) == 150
     pool.give_back(again)
     assert not use(pool, "a", changed[:149]).is_trunk
-    assert pool.num_shared(file) == 230  # the branch's, which holds more of the old text than the trunk
+    assert pool.num_shared(file) == 250
+    windows = [pool.lease("a", text(number, 300), is_trunk=True) for number in range(10, 10 + MAX_TRUNKS - 2)]
+    for window in windows:
+        pool.give_back(window)
+    assert pool.lease("a", text(99, 300), is_trunk=True) in (trunk, again)  # the one that was used longest ago
 
 
 def test_the_draft_models_cache_comes_along(llama: ModelSet) -> None:
