@@ -15,7 +15,7 @@ from decoding.completion.fitting import Fitted, fit
 from decoding.completion.reading import ReadingSpeed
 from decoding.completion.sessions import Session, SessionPool
 from decoding.models.loading.model_set import ModelSet
-from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats, ContextFile
+from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats
 from decoding.service.jobs import ChoiceDone, Delta, EngineState, Event, Job
 from decoding.service.worker import Worker
 
@@ -29,8 +29,8 @@ FORMS = [
 LINES = tuple(f"value_{i} = compute({i}, other_{i % 7})\n" for i in range(24))
 
 
-def cold(models: ModelSet, request: CompletionRequest, prompt: HealedPrompt) -> tuple[int, ...]:
-    *_, last = complete(models, Session(models), request, prompt)
+def cold(models: ModelSet, request: CompletionRequest, prompt: HealedPrompt | None = None) -> tuple[int, ...]:
+    *_, last = complete(models, Session(models), request, prompt or prompt_tokens(models, request))
     assert last.stats is not None
     return last.stats.token_ids
 
@@ -130,104 +130,6 @@ def test_a_jump_reads_the_suffix_and_the_line_once_the_trunk_was_read(llama: Mod
     client.settle()
     stats = client.ask(at(lines, 4, "v"))
     assert stats.prompt_tokens - stats.cached_tokens <= 4
-
-
-def test_what_can_not_be_read_in_time_is_cut_and_read_later(llama: ModelSet) -> None:
-    client = Client(llama, SessionPool(llama, max_sessions=9, budget_bytes=1 << 40))
-    client.worker._speed.token_ms = 1.0
-    client.worker._speed.learn = lambda *_: None  # type: ignore[method-assign]
-    lines, options = list(LINES[:7]), {"least_prefix": 60, "least_suffix": 40}
-    in_a_hurry = at(lines, 5, latency_ms=100, context=(ContextFile(path="b.py", text="x = 1\n" * 4),), **options)
-    whole = len(prompt_tokens(llama, in_a_hurry).ids)
-    first = client.ask(in_a_hurry)
-    assert first.prompt_tokens < 90 < whole
-    assert client.ask(in_a_hurry).cached_tokens > first.prompt_tokens - 3  # the same again
-    client.settle()  # while nobody types, the rest is read
-    again = client.ask(in_a_hurry)
-    assert again.prompt_tokens == whole
-    assert again.prompt_tokens - again.cached_tokens < 4
-    for hurry in ({"latency_ms": 10_000, **options}, {}):  # there is time enough, and without a limit nothing is cut
-        request = at(lines, 2, **hurry)
-        assert client.ask(request).prompt_tokens == len(prompt_tokens(llama, request).ids)
-
-
-def test_of_a_prompt_whose_suffix_alone_is_new_the_suffix_alone_is_cut(llama: ModelSet) -> None:
-    client = Client(llama, SessionPool(llama, max_sessions=9, budget_bytes=1 << 40))
-    client.worker._speed.token_ms = 1.0
-    client.worker._speed.learn = lambda *_: None  # type: ignore[method-assign]
-    lines = list(LINES[:7])
-    client.worker.turn([client.job(trunk(lines))[0]])
-    client.settle()
-    request = at(lines, 3, latency_ms=60, least_prefix=60, least_suffix=50)
-    stats = client.ask(request)
-    short = len(prompt_tokens(llama, replace(request, suffix=request.suffix[:50])).ids)
-    assert stats.prompt_tokens == short
-    assert stats.cached_tokens > 40
-
-
-def test_a_change_far_above_costs_nothing_until_it_was_read(llama: ModelSet) -> None:
-    """A slow model goes on with the text as it was read; around the cursor it always sees the text as it is."""
-    client = Client(llama, SessionPool(llama, max_sessions=9, budget_bytes=1 << 40))
-    client.worker._speed.token_ms = 1.0
-    client.worker._speed.learn = lambda *_: None  # type: ignore[method-assign]
-    lines = list(LINES[:8])
-    client.worker.turn([client.job(trunk(lines))[0]])
-    client.settle()
-    lines[1] = "changed = 1\n"
-    hurry = {"latency_ms": 60, "least_prefix": len(lines[4] + lines[5]), "least_suffix": 40}
-    request = at(lines, 6, **hurry)
-    stats, prompt = client.ask_noting(request)
-    old = [*LINES[:6]]
-    assert prompt.ids == prompt_tokens(llama, replace(at([*old, *lines[6:]], 6), suffix=request.suffix[:40])).ids
-    assert stats.prompt_tokens - stats.cached_tokens < 40
-    assert stats.token_ids == cold(llama, request, prompt)
-    client.settle()  # while nobody types, the newest text is read
-    stats, prompt = client.ask_noting(request)
-    assert prompt == prompt_tokens(llama, request)
-    lines[4] = "near = 1\n"  # what must be read in any case is never an older text
-    _, prompt = client.ask_noting(at(lines, 6, **hurry))
-    assert lines[4] + lines[5] in written(llama, prompt.ids)
-
-
-@settings(max_examples=40, deadline=None)
-@given(data=st.data())
-def test_the_text_around_the_cursor_is_read_in_any_case(llama: ModelSet, data: st.DataObject) -> None:
-    pool = SessionPool(llama, max_sessions=9, budget_bytes=1 << 40)
-    client, lines = Client(llama, pool), list(LINES[: data.draw(st.integers(3, 12))])
-    if data.draw(st.booleans()):
-        client.worker.turn([client.job(trunk(lines))[0]])
-        client.settle()
-        lines[data.draw(st.integers(0, len(lines) - 1))] = "changed = 1\n"
-    line, num_above = data.draw(st.integers(1, len(lines))), data.draw(st.integers(1, 3))
-    above = "".join(lines[max(0, line - num_above) : line])
-    request = at(
-        lines,
-        line,
-        latency_ms=data.draw(st.sampled_from([1, 40, 80, 200])),
-        least_prefix=len(above),
-        least_suffix=12,
-        context=data.draw(st.sampled_from([(), (ContextFile(path="b.py", text="x = 1\n"),)])),
-    )
-    prompt = fit(llama, request, pool, 1.0).prompt
-    assert above in (text := written(llama, prompt.ids))
-    assert request.suffix[:12] in text
-
-
-def written(models: ModelSet, ids: list[int]) -> str:
-    return b"".join(models.index.token_bytes[token_id] for token_id in ids).decode()
-
-
-def test_as_much_is_read_as_the_time_allows(llama: ModelSet) -> None:
-    pool, lines = SessionPool(llama, max_sessions=9, budget_bytes=1 << 40), [f"x_{i}\n" for i in range(30)]
-    lengths = []
-    for latency_ms in (1, 40, 80, 110, 10_000):
-        request = at(lines, 30, latency_ms=latency_ms, least_prefix=len(lines[-1]), least_suffix=10)
-        fitted = fit(llama, request, pool, 1.0)
-        lengths.append(len(fitted.prompt.ids))
-        assert latency_ms == 1 or lengths[-1] <= latency_ms
-        assert fitted.is_cut is (latency_ms < 10_000)
-    assert lengths == sorted(lengths)
-    assert len(set(lengths)) == 4
 
 
 def test_idle_work_is_superseded_at_once_and_reads_little_at_a_time(

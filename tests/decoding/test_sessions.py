@@ -106,8 +106,9 @@ def test_requests_branch_off_the_trunk_and_never_take_it(llama: ModelSet) -> Non
     pool.give_back(again)
     assert not use(pool, "a", changed[:149]).is_trunk
     assert pool.num_shared(file) == 250
-    windows = [pool.lease("a", text(number, 300), is_trunk=True) for number in range(10, 10 + MAX_TRUNKS - 2)]
-    for window in windows:
+    for number in range(10, 10 + MAX_TRUNKS - 2):
+        window = pool.lease("a", text(number, 300), is_trunk=True)
+        window.cache.commit(text(number, 300)[len(window.cache) :])
         pool.give_back(window)
     assert pool.lease("a", text(99, 300), is_trunk=True) in (trunk, again)  # the one that was used longest ago
 

@@ -388,7 +388,7 @@ def test_a_drafter_that_fails_and_a_request_that_cannot_be_laid_out_harm_nobody(
 ) -> None:
     healthy = client.ask("import os\n").wait()
     with monkeypatch.context() as patch:
-        patch.setattr("decoding.completion.reading.prompt_tokens", lambda *_: 1 / 0)
+        patch.setattr("decoding.completion.fitting.prompt_tokens", lambda *_: 1 / 0)
         failed = client.ask("import os\n").wait()
     assert failed.error == "the engine failed: its log tells why"
     refused = client.ask("x", max_tokens=4000).wait()
@@ -429,7 +429,7 @@ def test_ten_thousand_requests_leave_nothing_behind(llama: ModelSet, state: Engi
     num_cancelled = 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("decoding.service.running_job.complete_choices", stubbed)
-        patch.setattr("decoding.completion.reading.prompt_tokens", lambda *_: HealedPrompt([1, 2, 3], b""))
+        patch.setattr("decoding.completion.fitting.prompt_tokens", lambda *_: HealedPrompt([1, 2, 3], b""))
         patch.setattr("decoding.service.worker.log", logging.getLogger("silent"))
         logging.getLogger("silent").disabled = True
         for i in range(10_000):
