@@ -72,6 +72,7 @@ COMMANDS: Final = {
     "tabcast.server.why": "commands.why",
     "tabcast.server.stats": "commands.stats",
     "tabcast.server.toggle": "commands.toggle",
+    "tabcast.server.snooze": "commands.snooze",
     "tabcast.server.restartEngine": "commands.restart_engine",
     "tabcast.server.selectModel": "commands.select_model",
     "tabcast.server.setup": "setup.set_up",

@@ -31,6 +31,7 @@ from lsp_server.model_setup import ModelSetup
 from lsp_server.request_log import Entry, RequestLog
 from lsp_server.rpc.protocol import WireServer
 from lsp_server.settings import Settings
+from lsp_server.snooze import Snooze
 from lsp_server.workspace_index import IndexJob, WorkspaceIndexing, is_worth_it
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Session:
     reading_ahead: ReadingAhead = field(init=False)
     context: ContextGatherer = field(init=False)
     workspace_index: WorkspaceIndexing = field(init=False)
+    snooze: Snooze = field(init=False)
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     replaces_behind_cursor: bool = True
     toggled: bool | None = None
@@ -76,6 +78,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.shown_items = ShownItems(self.name)
+        self.snooze = Snooze(self.tell_observers)
         self.context = ContextGatherer(self.documents, self.folder_uris)
         self.workspace_index = WorkspaceIndexing(self._to_index, self._last_request_s)
         self.reading_ahead = ReadingAhead(self, self.in_background)
@@ -129,6 +132,7 @@ class Session:
     def toggle(self, is_enabled: bool) -> None:
         """Turn suggestions on or off for this window, whatever the settings say."""
         self.toggled = is_enabled
+        self.snooze.close()
         self.settings = replace(self.settings, enabled=is_enabled)
         self.tell_observers()
 
@@ -149,6 +153,7 @@ class Session:
     async def close(self) -> None:
         """Stop all background work and disconnect from the engine."""
         self.in_flight.forget()
+        self.snooze.close()
         self.reading_ahead.close()
         self.context.close()
         await self.model_setup.close()

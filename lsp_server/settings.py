@@ -6,6 +6,7 @@ executable or a remote. It must not know documents or the wire.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -27,6 +28,13 @@ class Within(NamedTuple):
     high: float
 
 
+class Form(NamedTuple):
+    """The form of each text in a list, as an expression, and an example for people."""
+
+    pattern: str
+    example: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings that users can change in the editor, in camel case there (`maxLineTokens`). Users read the texts."""
@@ -36,6 +44,16 @@ class Settings:
     disabled_languages: Annotated[
         tuple[str, ...], "Language identifiers (`markdown`, `plaintext`) in which nothing is suggested."
     ] = ()
+    disabled_scopes: Annotated[
+        tuple[str, ...],
+        Form(r"^([^:\s]+:)?(comment|string|docstring)$", "comment or python:docstring"),
+        "Kinds of text in which nothing is suggested unless you ask by a key: `comment`, `string`, `docstring`; with a"
+        " language in front (`python:docstring`) only in that language.",
+    ] = ()
+    eagerness: Annotated[
+        Literal["low", "medium", "high"],
+        "How readily suggestions are shown: `low` shows only surer ones, `high` less sure ones too.",
+    ] = "medium"
     min_confidence: Annotated[
         float,
         Within(0, 1),
@@ -80,13 +98,14 @@ class Settings:
 
 
 class Setting(NamedTuple):
-    """The declaration of one setting. `kind` is bool, int, float, tuple (of texts) or Literal."""
+    """The declaration of one setting. `kind` is bool, int, float, tuple (of texts, perhaps of a form) or Literal."""
 
     kind: Any
     default: Any
     description: str
     bounds: Within | None
     choices: tuple[str, ...]
+    form: Form | None
 
 
 @cache
@@ -95,13 +114,14 @@ def declared() -> dict[str, Setting]:
     hints = get_type_hints(Settings, include_extras=True)
     found: dict[str, Setting] = {}
     for field in fields(Settings):
-        kind, *bounds, description = get_args(hints[field.name])
+        kind, *limits, description = get_args(hints[field.name])
         found[_camel_case(field.name)] = Setting(
             kind=get_origin(kind) or kind,
             default=field.default,
             description=description,
-            bounds=bounds[0] if bounds else None,
+            bounds=next((limit for limit in limits if isinstance(limit, Within)), None),
             choices=_choices(kind),
+            form=next((limit for limit in limits if isinstance(limit, Form)), None),
         )
     return found
 
@@ -153,6 +173,7 @@ def _property(setting: Setting) -> dict[str, Any]:
         return {"type": "boolean", "default": setting.default, **about}
     if setting.kind is tuple:
         items = {"type": "string", **({"enum": list(setting.choices)} if setting.choices else {})}
+        items |= {"pattern": setting.form.pattern} if setting.form else {}
         return {"type": "array", "items": items, "default": list(setting.default), **about}
     if setting.choices:
         return {"type": "string", "enum": list(setting.choices), "default": setting.default, **about}
@@ -172,11 +193,7 @@ def _problem(setting: Setting, value: object) -> str:
     if setting.kind is bool:
         return "" if isinstance(value, bool) else "expected true or false"
     if setting.kind is tuple:
-        is_texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
-        if not is_texts:
-            return "expected a list of texts"
-        is_known = not setting.choices or set(value).issubset(setting.choices)  # type: ignore[call-overload]
-        return "" if is_known else f"expected some of {', '.join(setting.choices)}"
+        return _problem_of_list(setting, value)
     if setting.choices:
         return "" if value in setting.choices else f"expected one of {', '.join(setting.choices)}"
     assert setting.bounds is not None
@@ -187,6 +204,15 @@ def _problem(setting: Setting, value: object) -> str:
     if not is_number or not low <= value <= high:  # type: ignore[operator]
         return f"expected a {'whole ' if setting.kind is int else ''}number from {low} to {high}"
     return ""
+
+
+def _problem_of_list(setting: Setting, value: object) -> str:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return "expected a list of texts"
+    if (form := setting.form) and not all(re.fullmatch(form.pattern, item) for item in value):
+        return f"expected texts like {form.example}"
+    is_known = not setting.choices or set(value).issubset(setting.choices)
+    return "" if is_known else f"expected some of {', '.join(setting.choices)}"
 
 
 def _camel_case(name: str) -> str:

@@ -12,7 +12,7 @@ from lsp_server.completion.build_request import build_request
 from lsp_server.completion.cache import CursorContext, accepted, cursor_context
 from lsp_server.completion.in_flight import Generation
 from lsp_server.completion.services import CompletionServices
-from lsp_server.completion.trigger import decide
+from lsp_server.completion.trigger import decide, disabled_scope
 from lsp_server.context.budget import least_around
 from lsp_server.documents.store import Cursor, Place, Snapshot
 from lsp_server.filters.closers import num_replaced
@@ -51,7 +51,8 @@ def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText)
     snapshot, cursor = accepted(snapshot, shown.cursor, shown.text, replaced)
     spot = cursor_context(snapshot, cursor)
     mode = decide(spot.place, is_invoked=False, language=snapshot.language).mode
-    if mode is None or spot.place.tail.strip() or services.in_flight.is_prefetched(spot, mode):
+    is_disabled = disabled_scope(spot.place, spot.language, services.settings.disabled_scopes)
+    if mode is None or is_disabled or spot.place.tail.strip() or services.in_flight.is_prefetched(spot, mode):
         return
     request = request_for(services, snapshot, cursor, "block", is_idle=True)
     services.in_flight.start_prefetch(

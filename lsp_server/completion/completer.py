@@ -18,11 +18,12 @@ from lsprotocol import types
 from lsp_server.completion.ask_engine import ShownText, prefetch, request_for, start_generation
 from lsp_server.completion.build_request import text_around
 from lsp_server.completion.cache import Remainder, cursor_context
+from lsp_server.completion.eagerness import bound_for
 from lsp_server.completion.in_flight import Generation, collect_choices
 from lsp_server.completion.items import before_replaced, make_item
 from lsp_server.completion.pending import CompletionResult, PendingRequest
 from lsp_server.completion.services import CompletionServices
-from lsp_server.completion.trigger import debounce_s, decide
+from lsp_server.completion.trigger import debounce_s, decide, disabled_scope
 from lsp_server.documents.read_only import is_read_only
 from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.engine.client import EngineUnavailable
@@ -50,23 +51,36 @@ async def complete(services: CompletionServices, request: PendingRequest) -> Com
             reason="not open", detail=services.documents.why_not_served(request.params.text_document.uri)
         )
     is_invoked = request.params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-    if not settings.enabled or snapshot.language in settings.disabled_languages:
-        return CompletionResult(reason="disabled", detail="the settings turn suggestions off here")
-    if not settings.automatic and not is_invoked:
-        return CompletionResult(reason="disabled", detail="the settings turn suggestions off that were not asked for")
+    if turned_off := _turned_off(services, snapshot, is_invoked=is_invoked):
+        return turned_off
     kept_out = await _kept_out(services, snapshot.uri)
     if kept_out or request.outcome.done():  # the request may have been superseded while it waited
         return kept_out or request.outcome.result()
     task = CompletionTask(services, request, snapshot, is_invoked=is_invoked)
+    entry = "" if is_invoked else disabled_scope(task.spot.place, snapshot.language, settings.disabled_scopes)
     decision = decide(task.spot.place, is_invoked=is_invoked, language=snapshot.language)
-    if decision.mode is None:
-        return CompletionResult(reason="not asked", detail=decision.reason)
+    if entry or decision.mode is None:
+        detail = f"the setting disabledScopes has {entry}" if entry else decision.reason
+        return CompletionResult(reason="disabled" if entry else "not asked", detail=detail)
     outcome = await task.find(decision.mode)
     if outcome.items and is_invoked and request.engine_s < MAX_FIRST_S:
         outcome = await task.with_alternatives(outcome, decision.mode)
     if outcome.items:
         asyncio.get_running_loop().call_later(AHEAD_S, partial(prefetch, services, snapshot, task.shown))
     return outcome
+
+
+def _turned_off(services: CompletionServices, snapshot: Snapshot, *, is_invoked: bool) -> CompletionResult | None:
+    """Return the reason if the user doesn't want suggestions in this language or at this time, else None."""
+    settings, minutes = services.settings, services.snooze.minutes_left
+    if not settings.enabled or snapshot.language in settings.disabled_languages:
+        return CompletionResult(reason="disabled", detail="the settings turn suggestions off here")
+    if not settings.automatic and not is_invoked:
+        return CompletionResult(reason="disabled", detail="the settings turn suggestions off that were not asked for")
+    if minutes and not is_invoked:
+        left = f"{minutes} more minutes" if minutes > 1 else "another minute"
+        return CompletionResult(reason="snoozed", detail=f"suggestions are snoozed for {left}")
+    return None
 
 
 async def _kept_out(services: CompletionServices, uri: str) -> CompletionResult | None:
@@ -214,7 +228,7 @@ class CompletionTask:
         """
         if self._is_invoked:
             return rest.text
-        min_confidence = self._services.settings.min_confidence
+        min_confidence = bound_for(self._services.settings)
         stands = parse_checker(rest.text, self.spot.place, self.spot.language)
         has_tail = bool(self.spot.place.tail.strip())
         spans = rest.suggestion.spans

@@ -150,7 +150,12 @@ class ReadingAhead:
         """Return whether suggestions may come here, and from an engine that needs time to read."""
         services, health, language = self._services, self._services.engine.health, snapshot.language
         settings = services.settings
-        if not settings.enabled or language in settings.disabled_languages or is_read_only(snapshot.uri):
+        if (
+            not settings.enabled
+            or services.snooze.minutes_left
+            or language in settings.disabled_languages
+            or is_read_only(snapshot.uri)
+        ):
             return False
         if health.status != "ready" or (health.languages and language not in health.languages):
             return False

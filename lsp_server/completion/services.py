@@ -12,6 +12,7 @@ from lsp_server.documents.keystrokes import Keystrokes
 from lsp_server.documents.store import DocumentStore
 from lsp_server.engine.supervisor import EngineSupervisor
 from lsp_server.settings import Settings
+from lsp_server.snooze import Snooze
 
 
 class CompletionServices(Protocol):
@@ -39,5 +40,7 @@ class CompletionServices(Protocol):
     def steady_context(self) -> SteadyContext: ...  # noqa: D102
     @property
     def folder_uris(self) -> Callable[[], list[str]]: ...  # noqa: D102
+    @property
+    def snooze(self) -> Snooze: ...  # noqa: D102
     @property
     def replaces_behind_cursor(self) -> bool: ...  # noqa: D102

@@ -10,6 +10,7 @@ from typing import Final
 
 from lsp_server.documents.store import Place
 from lsp_server.filters.surroundings import Mode
+from lsp_server.languages.scopes import Scope, scopes_at
 from lsp_server.languages.syntax import (
     indentation,
     inside,
@@ -73,6 +74,20 @@ def debounce_s(place: Place, *, gap_s: float, since_change_s: float, answer_s: f
     if answer_s < gap_s or not place.head.strip() or place.head[-1] in _BEGINS:
         return 0.0
     return min(MAX_DEBOUNCE_S, max(0.0, OVERDUE * gap_s - since_change_s))
+
+
+def scopes_of(place: Place, language: str) -> frozenset[Scope]:
+    """Return the kinds of text that the cursor stands in; none in code."""
+    return scopes_at(_nearest((*place.above, place.head)), language)
+
+
+def disabled_scope(place: Place, language: str, disabled: tuple[str, ...]) -> str:
+    """Return the entry of a setting that turns suggestions off at this place, `comment` or `python:comment`; or ""."""
+    if not disabled:
+        return ""
+    scopes = scopes_of(place, language)
+    named = {f"{language.lower()}:{scope}" for scope in scopes}.union(scopes)
+    return next((entry for entry in disabled if entry.lower() in named), "")
 
 
 def is_inside_word(place: Place) -> bool:

@@ -16,6 +16,7 @@ from lsp_server.engine.model_choice import offered_models
 from lsp_server.features.status import status_of
 from lsp_server.languages.syntax import is_only_closers
 from lsp_server.session import Session
+from lsp_server.snooze import DEFAULT_MINUTES
 
 
 async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:
@@ -63,6 +64,13 @@ async def toggle(session: Session, is_enabled: Any = None, *_: Any) -> dict[str,
     """Toggle suggestions in this window, or turn them on or off as the argument says."""
     session.toggle(is_enabled if isinstance(is_enabled, bool) else not session.settings.enabled)
     return {"enabled": session.settings.enabled}
+
+
+async def snooze(session: Session, minutes: Any = None, *_: Any) -> dict[str, Any]:
+    """Keep suggestions away from this window for so many minutes, five by default; 0 ends that."""
+    is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool) and minutes >= 0
+    session.snooze.begin(float(minutes) if is_number else DEFAULT_MINUTES)
+    return {"minutes": session.snooze.minutes_left}
 
 
 async def restart_engine(session: Session, *_: Any) -> None:

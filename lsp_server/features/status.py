@@ -39,8 +39,9 @@ def status_of(session: Session) -> dict[str, Any]:
     health = engine.health
     told = {"state": health.status, "percent": 0, "model": health.held, "device": health.device}
     told["better"] = health.better
-    if not session.settings.enabled:
-        return {**told, "state": "off", "message": "suggestions are turned off", "action": ""}
+    if not session.settings.enabled or session.snooze.minutes_left:
+        message = "suggestions are snoozed" if session.settings.enabled else "suggestions are turned off"
+        return {**told, "state": "off", "message": message, "action": ""}
     if health.status == "loading":
         percent = min(100, round(health.progress * 100))
         return {**told, "percent": percent, "message": health.detail or "loading the model", "action": ""}

@@ -223,6 +223,6 @@ def _begins_inside(lines: tuple[str, ...], quote: str) -> bool:
     number = next(i for i, line in enumerate(lines) if quote in line)
     before = lines[number].partition(quote)[0]
     if before.strip():
-        return not re.search(r"[=(\[{,:]\s*[rbfuRBFU]{0,2}\Z|return\s+[rbfu]{0,2}\Z", before)
+        return not re.search(r"[=(\[{,:]\s*[rbfuRBFU]{0,2}\Z|return\s+[rbfu]{0,2}\Z|@\w+\s+(?:~[sS])?\Z", before)
     above = next((line.rstrip() for line in reversed(lines[:number]) if line.strip()), "")
     return bool(above) and not above.endswith((":", "=", "(", ",", "[", "{"))

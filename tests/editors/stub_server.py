@@ -27,6 +27,8 @@ TEXTS: Final = (
 )
 # What a request by key gets besides: (from the text above, to this one).
 ALTERNATIVES: Final = {"return alpha + beta": ("return alpha - beta", "return alpha * beta")}
+# The suggestion for a blank line below one that ends with `# body`.
+BODY: Final = "    return alpha + beta"
 ARGUMENTS: Final = "alpha, beta)"
 MANIFEST: Final = Path(__file__).resolve().parents[2] / "editors" / "vscode" / "package.json"
 # What Tabcast tells, with all its fields, when its engine doesn't start.
@@ -67,7 +69,9 @@ def edit_at(document: TextDocument, position: types.Position) -> tuple[str, type
     line = document.lines[position.line].rstrip("\n") if position.line < len(document.lines) else ""
     codec = document.position_codec
     column = codec.position_from_client_units(document.lines or [""], position).character if line else 0
-    found = complete(line[:column], line[column:])
+    above = document.lines[position.line - 1] if position.line else ""
+    is_body = not line.strip() and above.endswith("# body\n") and len(BODY) > column
+    found = (BODY, column, 0) if is_body else complete(line[:column], line[column:])
     if found is None:
         return None
     text, num_before, num_after = found
@@ -114,6 +118,10 @@ def add_commands(server: LanguageServer, options: argparse.Namespace) -> None:
     @server.command("tabcast.server.why")
     def why() -> dict[str, object]:
         return {"status": READY if options.setup else FAILED, "requests": []}
+
+    @server.command("tabcast.server.snooze")
+    def snooze(*minutes: float) -> dict[str, object]:
+        return {"minutes": round(minutes[0]) if minutes else 5}
 
     @server.command("tabcast.server.setup")
     async def setup(wish: dict[str, Any]) -> dict[str, object]:

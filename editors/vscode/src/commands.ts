@@ -7,6 +7,7 @@ import { PAGE_SCHEME, Pages } from "./pages";
 import { statsReport, whyReport, type Why } from "./report";
 import type { Server } from "./server";
 
+const SNOOZE_MINUTES = 5;
 const MENU = "tabcast.showMenu";
 
 /** A command as the manifest has it. */
@@ -48,6 +49,21 @@ async function selectModel(server: Server): Promise<void> {
   }
 }
 
+/** Keeps suggestions away for a while; what is shown goes, and a button ends it. */
+async function snooze(server: Server, minutes: number): Promise<void> {
+  const answer = await ask<{ readonly minutes: number }>(server, "snooze", minutes);
+  if (answer === undefined || answer.minutes === 0) {
+    return;
+  }
+  await vscode.commands.executeCommand("editor.action.inlineSuggest.hide");
+  const [told, end] = [`Tabcast: no suggestions for ${answer.minutes.toString()} minutes.`, "Suggest Again"];
+  void vscode.window.showInformationMessage(told, end).then((choice) => {
+    if (choice === end) {
+      void ask(server, "snooze", 0);
+    }
+  });
+}
+
 export function registerCommands(
   server: Server,
   output: vscode.LogOutputChannel,
@@ -56,8 +72,9 @@ export function registerCommands(
   described: readonly Described[],
 ): vscode.Disposable[] {
   const pages = new Pages();
-  const actions: Record<string, () => unknown> = {
+  const actions: Record<string, (argument?: unknown) => unknown> = {
     toggle: () => ask(server, "toggle"),
+    snooze: (minutes?: unknown) => snooze(server, typeof minutes === "number" ? minutes : SNOOZE_MINUTES),
     why: async () => {
       const answer = await ask<Why>(server, "why");
       await (answer && pages.show("Tabcast: Why", whyReport(answer)));

@@ -63,11 +63,27 @@ function M.fit(item)
   return item
 end
 
----Accepts the ghost text; where there is none, returns the keys to type instead. For an `expr` mapping:
+---The first line of the ghost text in this buffer, from the cursor on.
+---@return string
+local function shown()
+  local namespace = vim.api.nvim_create_namespace("nvim.lsp.inline_completion")
+  local mark = vim.api.nvim_buf_get_extmarks(0, namespace, 0, -1, { details = true })[1]
+  local chunks = mark and mark[4] and mark[4].virt_text or {}
+  return table.concat(vim.tbl_map(function(chunk)
+    return chunk[1]
+  end, chunks))
+end
+
+---Accepts the ghost text; where there is none, or where <Tab> goes on in a snippet or
+---indents, returns the keys to type instead. For an `expr` mapping:
 ---`vim.keymap.set("i", "<Tab>", require("tabcast.builtin").accept, { expr = true })`
 ---@param otherwise? string keys to type where nothing is shown (default: `<Tab>`)
 ---@return string
 function M.accept(otherwise)
+  local is_tab = vim.keycode(otherwise or "<Tab>") == vim.keycode("<Tab>")
+  if is_tab and require("tabcast.tab").is_editors(shown()) then
+    return vim.snippet.active({ direction = 1 }) and "<Cmd>lua vim.snippet.jump(1)<CR>" or "<Tab>"
+  end
   if vim.lsp.inline_completion.get({ on_accept = M.fit }) then
     return ""
   end

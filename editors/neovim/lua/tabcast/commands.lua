@@ -142,6 +142,20 @@ local subcommands = {
       end)
     end,
   },
+  snooze = {
+    values = { "0", "5", "15", "60" },
+    run = function(minutes)
+      if minutes and not (tonumber(minutes) and tonumber(minutes) >= 0) then
+        vim.notify("Tabcast: snooze takes a number of minutes, not " .. minutes, vim.log.levels.ERROR)
+        return
+      end
+      require("tabcast.completor").clear_all()
+      execute("tabcast.server.snooze", { tonumber(minutes) }, function(result)
+        local left = result.minutes
+        say(left == 0 and "Tabcast suggests again" or ("Tabcast is silent for %d minutes"):format(left))
+      end)
+    end,
+  },
   restart = {
     values = { "server", "engine" },
     run = function(what)

@@ -39,6 +39,14 @@ function M.accept()
   end)
 end
 
+---Accepts the suggestion, unless <Tab> goes on in a snippet or indents the line here.
+---@return boolean whether <Tab> is done with
+function M.tab()
+  local completor = current()
+  local rest = completor and completor:rest()
+  return rest ~= nil and not require("tabcast.tab").is_editors(rest.text) and M.accept()
+end
+
 ---Accepts the suggestion's next word; what is left stays.
 ---@return boolean whether there was one
 function M.accept_word()

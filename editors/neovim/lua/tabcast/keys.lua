@@ -42,6 +42,9 @@ end
 ---@param key string
 ---@param name string a function of the module `tabcast`, which returns whether it did anything
 function M.map(key, name)
+  if name == "accept" and vim.keycode(key) == vim.keycode("<Tab>") then
+    name = "tab"
+  end
   local earlier = earlier_mapping(key)
   vim.keymap.set("i", key, function()
     if require("tabcast")[name]() then
