@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 
 from tokenizers import Tokenizer
 
@@ -30,16 +31,13 @@ def token_bytes(tokenizer: Tokenizer, vocabulary: Mapping[str, int] | None = Non
         read = _read_byte_fallback
     else:
         raise ModelError("tokenizer.json: only byte-level tokenizers and those with byte fallback are supported")
+    plain = [token for token, token_id in vocabulary.items() if token_id not in added]
+    texts = iter(read(plain))
     for token, token_id in vocabulary.items():
-        if token_id in added:
-            table[token_id] = b"" if added[token_id].special else token.encode()
-            continue
-        try:
-            table[token_id] = read(token)
-        except ValueError:
-            raise ModelError(
-                f"tokenizer.json: its decoder is byte-level, and the token {token[:40]!r} isn't written that way"
-            ) from None
+        if token_id not in added:
+            table[token_id] = next(texts)
+        elif not added[token_id].special:
+            table[token_id] = token.encode()
     return table
 
 
@@ -78,12 +76,28 @@ def _byte_level_alphabet() -> dict[int, int]:
 _BYTE_LEVEL = _byte_level_alphabet()
 
 
-def _read_byte_level(token: str) -> bytes:
-    """Raises `ValueError` for a character that stands for no byte."""
-    return token.translate(_BYTE_LEVEL).encode("latin-1")
+def _read_byte_level(tokens: Sequence[str]) -> list[bytes]:
+    """Read all tokens at once, each of whose characters is a byte. Raises `ModelError` if one stands for none."""
+    try:
+        every = "".join(tokens).translate(_BYTE_LEVEL).encode("latin-1")
+    except ValueError:
+        wrong = next(filter(_is_no_bytes, tokens))
+        raise ModelError(
+            f"tokenizer.json: its decoder is byte-level, and the token {wrong[:40]!r} isn't written that way"
+        ) from None
+    ends = list(accumulate(map(len, tokens), initial=0))
+    return [every[begin:end] for begin, end in pairwise(ends)]
 
 
-def _read_byte_fallback(token: str) -> bytes:
+def _is_no_bytes(token: str) -> bool:
+    return any(ord(character) > 255 for character in token.translate(_BYTE_LEVEL))
+
+
+def _read_byte_fallback(tokens: Sequence[str]) -> list[bytes]:
+    return [_read_piece(token) for token in tokens]
+
+
+def _read_piece(token: str) -> bytes:
     if match := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", token):
         return bytes([int(match[1], 16)])
     return token.replace("\u2581", " ").encode()

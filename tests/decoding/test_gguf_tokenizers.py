@@ -142,8 +142,10 @@ def test_a_file_whose_splitting_nobody_knows_is_refused_with_advice(told: str | 
 def test_it_is_the_tokenizer_of_its_description(pre: str) -> None:
     """As the library builds it from a tokenizer.json."""
     described = describe_tokenizer(table(pre), FILE)
-    theirs = build_tokenizer(json.loads(json.dumps(described)), FILE)[0]
-    assert built(table(pre)).to_str() == theirs.to_str()
+    ours, our_vocabulary = build_tokenizer(described, FILE, from_tables)
+    theirs, their_vocabulary = build_tokenizer(json.loads(json.dumps(described)), FILE)
+    assert ours.to_str() == theirs.to_str()
+    assert our_vocabulary == their_vocabulary == ours.get_vocab(with_added_tokens=True)
 
 
 def test_what_tells_the_tokenizer_tells_it_apart() -> None:

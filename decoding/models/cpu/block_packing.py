@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from decoding.errors import ModelError
 from decoding.models.cpu import job_layout
-from decoding.models.cpu.block_repacking import Panels, block_types, in_turns
+from decoding.models.cpu.block_repacking import NotFiniteError, Panels, block_types, in_turns
 from decoding.models.cpu.quantized_forms import PANEL
 from decoding.models.cpu.simd import LANES
 from decoding.models.weights.stored_blocks import BlockRows
@@ -33,7 +34,10 @@ class Runs:
 
 
 def pack_runs(parts: Sequence[Sequence[BlockRows]], hold: Hold, threads: int = 1) -> Runs:
-    """Repack the parts of a matrix, each of one or more matrices in turns; `hold` keeps what the addresses point to."""
+    """Repack the parts of a matrix, each of one or more matrices in turns; `hold` keeps what the addresses point to.
+
+    Raises `ModelError` if a block has a scale that is not finite.
+    """
     every = [_repacked(part, threads) for part in parts]
     table = hold(np.zeros((len(every), job_layout.RUN), np.int64))
     end = 0
@@ -51,7 +55,11 @@ def pack_runs(parts: Sequence[Sequence[BlockRows]], hold: Hold, threads: int = 1
 def _repacked(part: Sequence[BlockRows], threads: int) -> Panels:
     first = part[0]
     raw = [matrix.rows.reshape(-1) for matrix in part]
-    return in_turns(raw, first.type_name, first.outputs, first.inputs, LANES, threads)
+    try:
+        return in_turns(raw, first.type_name, first.outputs, first.inputs, LANES, threads)
+    except NotFiniteError:
+        sources = " or ".join(matrix.source for matrix in part)
+        raise ModelError(f"{sources} holds numbers that are not finite, so the weights are damaged") from None
 
 
 def alternating(gate: BlockRows, up: BlockRows) -> list[tuple[BlockRows, ...]]:

@@ -31,6 +31,10 @@ _LOW = 0x0F0F0F0F0F0F0F0F
 _EXPONENT = 0x7C00  # of a half: all ones if it is not finite
 
 
+class NotFiniteError(ValueError):
+    """A block has a scale that is not finite."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panels:
     """A matrix in panels of 16 outputs, the last ones padded with zeros."""
@@ -114,7 +118,7 @@ def in_turns(
         with ThreadPoolExecutor(threads) as pool:
             results = list(pool.map(repack, *zip(*jobs, strict=True)))
     if not all(results):
-        raise ValueError(f"a block of {type_name} has a scale that is not finite")
+        raise NotFiniteError(f"a block of {type_name} has a scale that is not finite")
     return Panels(
         kind=block.kind, outputs=outputs * len(matrices), inputs=inputs, num_panels=num_panels, values=values,
         scales=scales,

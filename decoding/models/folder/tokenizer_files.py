@@ -65,24 +65,32 @@ def tokenizer_of(model: GgufModel) -> tuple[Tokenizer, Vocabulary]:
     return build_tokenizer(describe_tokenizer(model.metadata, model.file), model.file, from_tables)
 
 
-def _from_json(described: Mapping[str, Any]) -> Tokenizer:
+def _from_json(described: Mapping[str, Any]) -> tuple[Tokenizer, Vocabulary]:
+    tokenizer = _parsed(described)
+    return tokenizer, tokenizer.get_vocab(with_added_tokens=True)
+
+
+def _parsed(described: Mapping[str, Any]) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(described, ensure_ascii=False))
 
 
-def from_tables(described: Mapping[str, Any]) -> Tokenizer:
-    """Make the same tokenizer as `_from_json` from a table of byte pairs, without writing and reading megabytes."""
+def from_tables(described: Mapping[str, Any]) -> tuple[Tokenizer, Vocabulary]:
+    """Make the same tokenizer as `_from_json` from a table of byte pairs, without writing and reading megabytes.
+
+    All added tokens are in the table, too, so that it is the whole vocabulary.
+    """
     model = described["model"]
     rest = {**described, "model": {**model, "vocab": {}, "merges": [], "unk_token": None}, "added_tokens": []}
-    tokenizer = _from_json(rest)
+    tokenizer = _parsed(rest)
     tokenizer.model = BPE(**{key: value for key, value in model.items() if key != "type" and value is not None})
     for token in described["added_tokens"]:
         made = AddedToken(**{key: value for key, value in token.items() if key != "id"})
         (tokenizer.add_special_tokens if token["special"] else tokenizer.add_tokens)([made])
-    return tokenizer
+    return tokenizer, model["vocab"]
 
 
 def build_tokenizer(
-    described: Any, path: Path, make: Callable[[Mapping[str, Any]], Tokenizer] = _from_json
+    described: Any, path: Path, make: Callable[[Mapping[str, Any]], tuple[Tokenizer, Vocabulary]] = _from_json
 ) -> tuple[Tokenizer, Vocabulary]:
     """Build the tokenizer of a description: the contents of a tokenizer.json, or of `path` in another form.
 
@@ -93,12 +101,11 @@ def build_tokenizer(
     for part in PARTS:
         _check_expressions(described.get(part), path, part)
     with _refusing(path):
-        tokenizer = make(_without_leading_space(described))
+        tokenizer, vocabulary = make(_without_leading_space(described))
         # Only the engine may cut or pad a prompt.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         sample = tokenizer.encode(SAMPLE, add_special_tokens=False).ids
-    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     count = num_token_ids(vocabulary)
     if not sample or max(sample) >= count:
         raise ModelError(f"{path} describes no tokenizer: it makes no tokens of its own out of a text")

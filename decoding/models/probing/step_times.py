@@ -14,13 +14,12 @@ from torch import Tensor
 from decoding.models.language_model import Cache, LanguageModel, drafts_ahead
 
 # chosen: each width is timed so often at least, and more often where the model is fast: on a busy machine, seven steps
-# of a third of a millisecond can all be slow. Where seven take longer than a user likes to wait, two have to do: each
+# of a third of a millisecond can all be slow. Where that takes longer than a user likes to wait, one has to do: each
 # lasts long, and the policy corrects the times by every step.
 FEWEST_TIMED: Final = 7
 MOST_TIMED: Final = 50
 ENOUGH_MS: Final = 100.0
-FEWEST_OF_SLOW: Final = 2
-TOO_MUCH_MS: Final = 300.0
+TOO_MUCH_MS: Final = 200.0
 FEW_TOKENS: Final = 16  # chosen: passes are timed behind a chunk, or so many tokens: more would take a large model long
 # measured: a step of one row takes 0.38 ms right behind one of sixteen, and 0.24 behind others of one row.
 TURN_MS: Final = 3.0
@@ -69,7 +68,7 @@ def measure_passes(
     started = clock()
     for turn in range(MOST_TIMED):
         spent_ms = (clock() - started) * 1e3
-        if spent_ms > (ENOUGH_MS if turn >= FEWEST_TIMED else TOO_MUCH_MS if turn >= FEWEST_OF_SLOW else math.inf):
+        if spent_ms > (ENOUGH_MS if turn >= FEWEST_TIMED else TOO_MUCH_MS if turn else math.inf):
             break
         for rows, compute in passes.items():
             turn_began = began = clock()

@@ -13,11 +13,15 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockRows:
-    """A matrix (outputs, inputs), each row in blocks of one type of `gguf/tensor_types.py`."""
+    """A matrix (outputs, inputs), each row in blocks of one type of `gguf/tensor_types.py`.
+
+    `source` names its file and tensor, for people. Its scales may be no finite numbers, which whoever packs it finds.
+    """
 
     type_name: str
     inputs: int
     rows: NDArray[np.uint8]  # (outputs, bytes of a row)
+    source: str = ""
 
     @property
     def outputs(self) -> int:
@@ -25,23 +29,8 @@ class BlockRows:
         return len(self.rows)
 
 
-# The places of a block's scales of half precision, for the types that the kernels take.
-_SCALES_AT: Final = {
-    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "IQ4_NL": (0,), "Q4_K": (0, 2),
-    "Q5_K": (0, 2), "Q6_K": (208,),
-}  # fmt: skip
-_EXPONENT: Final = 0x7C  # of a half, in its upper byte: all ones if it is not finite
-
-
 # The types that the kernels multiply with as they are.
-KEPT_TYPES: Final = frozenset(_SCALES_AT)
-
-
-def has_finite_scales(matrix: BlockRows, block_bytes: int) -> bool:
-    """Tell whether all scales are finite, so that all weights are."""
-    blocks = matrix.rows.reshape(-1, block_bytes)
-    scales = _SCALES_AT.get(matrix.type_name, ())
-    return not any(((blocks[:, at + 1] & _EXPONENT) == _EXPONENT).any() for at in scales)
+KEPT_TYPES: Final = frozenset({"Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "IQ4_NL", "Q4_K", "Q5_K", "Q6_K"})
 
 
 # Several parts are one below the other, with equal inputs.

@@ -20,7 +20,7 @@ from decoding.models.gguf.blocks import widen
 from decoding.models.gguf.room import Room
 from decoding.models.gguf.tensor_table import StoredTensor
 from decoding.models.weights.int8_files import FACTORS, restore_rows
-from decoding.models.weights.stored_blocks import BlockRows, has_finite_scales
+from decoding.models.weights.stored_blocks import BlockRows
 from decoding.models.weights.weight_schema import INT8, Schema, check
 
 # What a schema lets through.
@@ -110,17 +110,17 @@ class Tensors:
     def blocks(self, name: str) -> BlockRows | None:
         """Read a matrix of the schema as its GGUF file stores it; return None if it has no blocks.
 
-        The result is valid until `reuse_memory`. Raises `ModelError` if the blocks hold no proper numbers.
+        The result is valid until `reuse_memory`. Raises `ModelError` if it can't be read.
         """
         stored = self._entries[name].stored
         if stored is None or stored.kind.num_weights == 1:
             return None
-        matrix = BlockRows(type_name=stored.kind.name, inputs=stored.shape[-1], rows=stored.read(self._room))
-        if not has_finite_scales(matrix, stored.kind.num_bytes):
-            raise ModelError(
-                f"{stored.file}: tensor {name} holds numbers that are not finite, so the weights are damaged"
-            )
-        return matrix
+        return BlockRows(
+            type_name=stored.kind.name,
+            inputs=stored.shape[-1],
+            rows=stored.read(self._room),
+            source=f"{stored.file}: tensor {name}",
+        )
 
     def _restored(self, name: str, rounded: Tensor) -> Tensor:
         return restore_rows(rounded, self._read(name + FACTORS))
