@@ -6,10 +6,12 @@ first, and both names are judged. It must not know documents or requests.
 
 from __future__ import annotations
 
+import heapq
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,6 +19,7 @@ from lsp_server.context.ignore import IgnoreRules, secret_reason
 
 MAX_FILE_BYTES: Final = 256 * 1024
 MAX_FOLDER_DEPTH: Final = 32
+ENTRIES_PER_STEP: Final = 100
 # What git asks an editor to write, in `.git/`.
 MESSAGE_FILES: Final = frozenset(
     {"COMMIT_EDITMSG", "MERGE_MSG", "SQUASH_MSG", "TAG_EDITMSG", "EDIT_DESCRIPTION", "NOTES_EDITMSG"}
@@ -79,31 +82,50 @@ class Workspace:
         resolved = _resolve(path)
         return None if resolved is None or self.reason(path) else _read_text(resolved)
 
-    def walk(self) -> Iterator[Path | None]:
-        """Yield every file below the roots that may be read, without following links, and None after each folder.
+    def walk(self, near: Path | None = None, max_entries: int | None = None) -> Iterator[Path | None]:
+        """Yield every file below the roots that may be read, and None after each folder and now and then.
 
-        The caller may stop between any two.
+        Links are not followed, nor folders of another disk. What lies close to `near` comes first, and the walk ends
+        after `max_entries` names. The caller may stop between any two.
         """
         seen: set[Path] = set()
+        num_left = max_entries
         for rules in self._rules:
-            waiting = [rules.root]
-            while waiting:
-                folder = waiting.pop()
-                if folder in seen or len(folder.parts) - len(rules.root.parts) > MAX_FOLDER_DEPTH:
+            device, waiting = _device(rules.root), [(0, rules.root)]
+            while waiting and num_left != 0:
+                _, folder = heapq.heappop(waiting)
+                is_deep = len(folder.parts) - len(rules.root.parts) > MAX_FOLDER_DEPTH
+                if folder in seen or is_deep or _device(folder) != device:
                     continue
                 seen.add(folder)
-                files, folders = _entries(folder)
-                for file in files:
+                files, folders = _entries(folder, num_left)
+                num_left = None if num_left is None else num_left - len(files) - len(folders)
+                for number, file in enumerate(files, 1):
                     if not rules.entry_reason(file, is_folder=False):
                         yield file
+                    elif number % ENTRIES_PER_STEP == 0:
+                        yield None
                 for inner in folders:
                     if not rules.entry_reason(inner, is_folder=True):
-                        waiting.append(inner)
+                        heapq.heappush(waiting, (_distance(inner, near), inner))
                     yield None
                 yield None
 
     def _rules_around(self, path: Path) -> IgnoreRules | None:
         return next((rules for rules in self._rules if rules.root in path.parents), None)
+
+
+def within(walk: Iterator[Path | None], max_s: float, clock: Callable[[], float]) -> Iterator[Path | None]:
+    """Yield what a walk yields, until it has used so many seconds by itself."""
+    spent_s = 0.0
+    while spent_s < max_s:
+        began_s = clock()
+        try:
+            found = next(walk)
+        except StopIteration:
+            return
+        spent_s += clock() - began_s
+        yield found
 
 
 def stamp_of(path: Path) -> tuple[int, int] | None:
@@ -132,11 +154,11 @@ def _read_text(resolved: Path) -> TextFile | None:
     return TextFile(resolved, text, (found.st_mtime_ns, found.st_size))
 
 
-def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
+def _entries(folder: Path, max_entries: int | None) -> tuple[list[Path], list[Path]]:
     files, folders = [], []
     try:
         with os.scandir(folder) as entries:
-            for entry in entries:
+            for entry in islice(entries, max_entries):
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(folder / entry.name)
                 elif entry.is_file(follow_symlinks=False):
@@ -144,6 +166,22 @@ def _entries(folder: Path) -> tuple[list[Path], list[Path]]:
     except OSError:
         return [], []
     return sorted(files), sorted(folders)
+
+
+def _device(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return None
+
+
+def _distance(folder: Path, near: Path | None) -> int:
+    """Return how many steps, up and down the tree, lead from one folder to another."""
+    if near is None:
+        return 0
+    num_common = next((n for n, (a, b) in enumerate(zip(folder.parts, near.parts, strict=False)) if a != b), None)
+    num_common = min(len(folder.parts), len(near.parts)) if num_common is None else num_common
+    return len(folder.parts) + len(near.parts) - 2 * num_common
 
 
 def _is_message(path: Path) -> bool:

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from lsp_server.context.files import Workspace, stamp_of
+from lsp_server.context.files import Workspace, stamp_of, within
 from lsp_server.context.snippets import EditorState, OpenDocument, Snippet, text_of
 
 MAX_FILES: Final = 2000
 MAX_LISTED: Final = 20_000
+# chosen: a whole home directory may be open as a folder. What lies near the document is found long before.
+MAX_WALKED: Final = 100_000
+MAX_WALK_S: Final = 5.0
 MAX_BYTES: Final = 8 * 1024 * 1024
 WINDOW_LINES: Final = 20
 STRIDE: Final = 10
@@ -61,8 +65,9 @@ class _Indexed(NamedTuple):
 class SimilarIndex:
     """An index of the workspace's files in the languages asked for. It is not thread-safe."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, clock: Callable[[], float] = time.perf_counter) -> None:
         self._workspace = workspace
+        self._clock = clock
         self._files: dict[Path, _Indexed] = {}
         self._frequency: Counter[int] = Counter()
         self._num_windows = 0
@@ -76,9 +81,11 @@ class SimilarIndex:
     def build(self, endings: frozenset[str], near: Path | None) -> Iterator[None]:
         """Bring the index up to date in small steps. If there are too many files, those near `near` come first."""
         listed: list[Path] = []
-        for file in self._workspace.walk():
-            if file is not None and file.suffix in endings and len(listed) < MAX_LISTED:
+        for file in within(self._workspace.walk(near, MAX_WALKED), MAX_WALK_S, self._clock):
+            if file is not None and file.suffix in endings:
                 listed.append(file)
+            if len(listed) == MAX_LISTED:
+                break
             yield
         parts = near.parts if near else ()
         listed.sort(key=lambda file: (-_num_common(file.parts, parts), file))
