@@ -44,7 +44,7 @@ class EngineConfig:
 
     `model` and `draft` are folders, GGUF files, names that `tabcast models` lists, or "" for the shipped pair.
     `parallel` and `heads` are folders of a parallel draft and of heads, "" for those beside the target if it has any.
-    `draft`, `parallel` and `heads` may be "none". `fim` has fields of `fim_templates.Template` that override the
+    `draft`, `parallel` and `heads` may be "none". `fim` has fields of `FimTemplate` that override the
     table's. `method` is the drafting method for requests that name none. `devices` "cuda:0,cuda:1", or "all", spreads
     the target's layers over these devices; the draft goes to the first. `quantize` rounds weights to eight or four
     bits, "auto" those of a large model on a CPU, and `draft_quantize` those of the draft. `kernels` "torch" does

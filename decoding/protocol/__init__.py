@@ -51,6 +51,7 @@ from decoding.protocol.constants import (
     Status,
 )
 from decoding.protocol.fields import ProtocolError
+from decoding.protocol.fim_templates import FIM_TEMPLATES, FimOrder, FimTemplate, find_template, name_of_template
 from decoding.protocol.messages import CompletionOptions, CompletionRequest, ContextFile
 from decoding.protocol.methods import AUTO, COMBINE, DRAFTERS, METHODS, PLAIN, Method, check_method, drafter_names
 from decoding.protocol.model_names import (
@@ -76,6 +77,7 @@ __all__ = [
     "EXIT_MODEL",
     "EXIT_PORT_IN_USE",
     "EXIT_USAGE",
+    "FIM_TEMPLATES",
     "LINE_MODES",
     "LOG_FILE",
     "MAX_CHOICES",
@@ -99,6 +101,8 @@ __all__ = [
     "Confidence",
     "ContextFile",
     "DrafterStats",
+    "FimOrder",
+    "FimTemplate",
     "Health",
     "LineMode",
     "Method",
@@ -112,6 +116,7 @@ __all__ = [
     "confidence_to_json",
     "drafter_names",
     "engine_directory",
+    "find_template",
     "folder_trouble",
     "is_hub_name",
     "is_listed_name",
@@ -120,6 +125,7 @@ __all__ = [
     "is_token",
     "logprobs_to_json",
     "make_private",
+    "name_of_template",
     "prove",
     "read_private",
     "runtime_base",

@@ -1,4 +1,4 @@
-"""Lays out the prompt: the special tokens that a model was taught (`fim_templates.py`), and what fits into the budget.
+"""Lays out the prompt: the special tokens that a model was taught (see `FimTemplate`), and what fits into the budget.
 
 Fill-in-the-middle: Bavarian et al. 2022 (https://arxiv.org/abs/2207.14255). Knows token ids, no tensor.
 What changes least comes first, so that keys and values computed once stay valid: repository, context files,
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from decoding.errors import ConfigError, ModelError
-from decoding.protocol import CompletionRequest
-from decoding.text.fim_templates import Template, change_template, find_template
+from decoding.protocol import CompletionRequest, FimTemplate, find_template
+from decoding.text.fim_changes import change_template
 
 Encode = Callable[[str], list[int]]
 
@@ -42,7 +42,7 @@ class Layout:
     model.
     """
 
-    template: Template | None
+    template: FimTemplate | None
     ids: Mapping[str, int]
     stop_ids: frozenset[int]
     is_anchored: bool = True
@@ -164,7 +164,7 @@ def _file_head(request: CompletionRequest, layout: Layout, encode: Encode) -> li
     return _named(layout.template, layout, encode, path, "") if layout.template and path else []
 
 
-def _named(template: Template, layout: Layout, encode: Encode, path: str, text: str) -> list[int]:
+def _named(template: FimTemplate, layout: Layout, encode: Encode, path: str, text: str) -> list[int]:
     """Return a file behind its path, in the model's own way; nothing if the model has no such way."""
     path = path[-MAX_NAME_CHARACTERS:]
     if template.file_separator in layout.ids:

@@ -13,8 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from decoding.config import load
 from decoding.errors import ConfigError
 from decoding.models.folder.tokenizer_files import begin_token_ids, load_tokenizer
-from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
-from decoding.text.fim_templates import TEMPLATES
+from decoding.protocol import FIM_TEMPLATES, CompletionOptions, CompletionRequest, ContextFile
 from decoding.text.prompt_layout import Layout, build_prompt, find_layout
 from tests.tiny_models import make_tokenizer
 
@@ -136,7 +135,7 @@ def layout_of(family: str, tokenizer: Tokenizer) -> Layout:
 
 
 def test_every_template_has_a_case() -> None:
-    assert CASES.keys() == TEMPLATES.keys()
+    assert CASES.keys() == FIM_TEMPLATES.keys()
 
 
 @pytest.mark.parametrize("family", CASES)
@@ -163,7 +162,9 @@ def test_a_family_is_asked_in_its_own_way(family: str, tokenizer_of: Callable[[s
         assert {special[token_id] for token_id in layout.stop_ids} >= set(CASES[family][0]) - {"<reponame>"}
 
 
-@pytest.mark.parametrize("family", [name for name, template in TEMPLATES.items() if template.order == "prefix_first"])
+@pytest.mark.parametrize(
+    "family", [name for name, template in FIM_TEMPLATES.items() if template.order == "prefix_first"]
+)
 def test_typing_within_a_line_changes_only_the_end(family: str, tokenizer_of: Callable[[str], Tokenizer]) -> None:
     tokenizer = tokenizer_of(family)
     layout = layout_of(family, tokenizer)

@@ -17,8 +17,8 @@ from decoding.models.folder.expressions import why_not_bounded
 from decoding.models.folder.tokenizer_files import begin_token_ids, build_tokenizer, from_tables
 from decoding.models.gguf.splitting import SPLITTINGS
 from decoding.models.gguf.tokenizer import describe_tokenizer, tokenizer_digest
+from decoding.protocol import FIM_TEMPLATES, find_template
 from decoding.text.detokenize import Detokenizer, token_bytes
-from decoding.text.fim_templates import TEMPLATES, find_template
 from tests.gguf_corpus import CORPUS, PYTHON
 from tests.gguf_models import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 
@@ -124,7 +124,7 @@ def test_a_file_that_does_not_name_its_splitting_is_known_by_its_tokens(
     family: str, pre: str, num_more: int, told: str | None
 ) -> None:
     named = table(pre)
-    more = [*TEMPLATES[family].names, *(f"more{i}" for i in range(num_more))]
+    more = [*FIM_TEMPLATES[family].names, *(f"more{i}" for i in range(num_more))]
     more = [token for token in more if token not in named["tokenizer.ggml.tokens"]]
     kinds = np.append(named["tokenizer.ggml.token_type"], np.full(len(more), CONTROL, np.int32))
     named |= {"tokenizer.ggml.tokens": [*named["tokenizer.ggml.tokens"], *more], "tokenizer.ggml.token_type": kinds}
@@ -281,7 +281,7 @@ def test_sentence_pieces_are_those_of_transformers(tmp_path: Path) -> None:
     for text in CORPUS:
         assert ids_of(tokenizer, text) == theirs.encode(text, add_special_tokens=False), text
     assert begin_token_ids(tmp_path / "x.gguf", tokenizer) == [1]
-    assert find_template(tokenizer.get_vocab()) == TEMPLATES["codellama"]
+    assert find_template(tokenizer.get_vocab()) == FIM_TEMPLATES["codellama"]
 
 
 def test_sentence_pieces_lose_no_byte_and_make_no_control_token() -> None:

@@ -1,7 +1,8 @@
 """Lists the special tokens that each model family was taught for filling in the middle, and their order: a table.
 
 Tokenizers name their special tokens and don't tell the order, so the table is keyed by the names, and where two
-families share them, by another token or by the model's own name. Knows names alone: no ids, no request.
+families share them, by another token or by the model's own name. The engine finds a model's entry by its tokenizer; a
+front end that asks another server knows only the model's name. Knows names alone: no ids, no request.
 
 Sources: the families' papers and model cards; StarCoder (Li et al. 2023, https://arxiv.org/abs/2305.06161), Code Llama
 (https://arxiv.org/abs/2308.12950), DeepSeek-Coder (https://arxiv.org/abs/2401.14196), Qwen2.5-Coder
@@ -12,21 +13,16 @@ Sources: the families' papers and model cards; StarCoder (Li et al. 2023, https:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Final, Literal, get_args
-
-from decoding.errors import ConfigError
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
 # The order of prefix p and suffix s behind their tokens P and S, and of the middle token M: `P p S s M`, `P S s M p`,
 # `S s P p M`.
-Order = Literal["prefix_first", "suffix_first", "suffix_then_prefix"]
-NO_ORDER: Final = "none"
-# The types that a settings file must have for fields of `Template` that aren't strings.
-TOML_TYPES: Final[Mapping[str, type]] = {"tuple[str, ...]": list, "bool": bool}
+FimOrder = Literal["prefix_first", "suffix_first", "suffix_then_prefix"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
+class FimTemplate:
     """The names of a model's special tokens; "" where it has none of a kind.
 
     `middle` "": the prefix token plays its part. `file_separator` and `repository` are tokens before paths and the
@@ -38,7 +34,7 @@ class Template:
     prefix: str
     suffix: str
     middle: str
-    order: Order = "prefix_first"
+    order: FimOrder = "prefix_first"
     file_separator: str = ""
     file_mark: str = ""
     repository: str = ""
@@ -61,31 +57,31 @@ class Template:
 _PIPES: Final[dict[str, Any]] = {"prefix": "<|fim_prefix|>", "suffix": "<|fim_suffix|>", "middle": "<|fim_middle|>"}
 _PLAIN: Final[dict[str, Any]] = {"prefix": "<fim_prefix>", "suffix": "<fim_suffix>", "middle": "<fim_middle>"}
 # The first template counts whose tokens are all there, and whose marker and model name fit.
-TEMPLATES: Final[Mapping[str, Template]] = {
-    "qwen": Template(
+FIM_TEMPLATES: Final[Mapping[str, FimTemplate]] = {
+    "qwen": FimTemplate(
         **_PIPES,
         marker="<|file_sep|>",
         file_separator="<|file_sep|>",
         repository="<|repo_name|>",
         stops=("<|endoftext|>", "<|im_end|>", "<|fim_pad|>"),
     ),
-    "codegemma": Template(
+    "codegemma": FimTemplate(
         **_PIPES, marker="<|file_separator|>", file_separator="<|file_separator|>", stops=("<eos>", "<end_of_turn>")
     ),
-    "granite-4": Template(
+    "granite-4": FimTemplate(
         **_PIPES,
         file_separator="<|filename|>",
         repository="<|reponame|>",
         stops=("<|end_of_text|>", "<|endoftext|>", "<|fim_pad|>"),
     ),
-    "starcoder2": Template(
+    "starcoder2": FimTemplate(
         **_PLAIN,
         marker="<file_sep>",
         file_separator="<file_sep>",
         repository="<repo_name>",
         stops=("<|endoftext|>", "<fim_pad>"),
     ),
-    "mellum": Template(
+    "mellum": FimTemplate(
         **_PLAIN,
         model_name="mellum",
         order="suffix_then_prefix",
@@ -93,23 +89,23 @@ TEMPLATES: Final[Mapping[str, Template]] = {
         stops=("<|endoftext|>", "<fim_pad>"),
     ),
     # Also Granite 3.3, Stable Code and Refact.
-    "starcoder": Template(
+    "starcoder": FimTemplate(
         **_PLAIN,
         file_separator="<filename>",
         repository="<reponame>",
         stops=("<|endoftext|>", "<|end_of_text|>", "<fim_pad>"),
     ),
-    "santacoder": Template(
+    "santacoder": FimTemplate(
         prefix="<fim-prefix>", suffix="<fim-suffix>", middle="<fim-middle>", stops=("<|endoftext|>", "<fim-pad>")
     ),
-    "deepseek-coder": Template(
+    "deepseek-coder": FimTemplate(
         prefix="<｜fim▁begin｜>",
         suffix="<｜fim▁hole｜>",
         middle="<｜fim▁end｜>",
         file_mark="#",
         stops=("<｜end▁of▁sentence｜>", "<|EOT|>"),
     ),
-    "codestral": Template(
+    "codestral": FimTemplate(
         prefix="[PREFIX]",
         suffix="[SUFFIX]",
         middle="",
@@ -118,23 +114,23 @@ TEMPLATES: Final[Mapping[str, Template]] = {
         stops=("</s>", "[MIDDLE]"),
         has_leading_space=True,
     ),
-    "codellama": Template(
+    "codellama": FimTemplate(
         prefix="▁<PRE>", suffix="▁<SUF>", middle="▁<MID>", stops=("▁<EOT>", "</s>"), has_leading_space=True
     ),
-    "seed-coder": Template(
+    "seed-coder": FimTemplate(
         prefix="<[fim-prefix]>",
         suffix="<[fim-suffix]>",
         middle="<[fim-middle]>",
         order="suffix_then_prefix",
         stops=("<[end▁of▁sentence]>",),
     ),
-    "glm": Template(
+    "glm": FimTemplate(
         prefix="<|code_prefix|>",
         suffix="<|code_suffix|>",
         middle="<|code_middle|>",
         stops=("<|endoftext|>", "<|user|>", "<|observation|>"),
     ),
-    "aixcoder": Template(
+    "aixcoder": FimTemplate(
         prefix="▁<AIX-SPAN-PRE>",
         suffix="▁<AIX-SPAN-POST>",
         middle="▁<AIX-SPAN-MIDDLE>",
@@ -145,44 +141,41 @@ TEMPLATES: Final[Mapping[str, Template]] = {
 }
 
 
-def find_template(tokens: Iterable[str], model_name: str = "") -> Template | None:
+def find_template(tokens: Iterable[str], model_name: str = "") -> FimTemplate | None:
     """Return the template of a model by its tokens' names, or None if it wasn't taught to fill in the middle."""
     known = frozenset(tokens)
-    for template in TEMPLATES.values():
+    for template in FIM_TEMPLATES.values():
         wanted = {*template.parts, *([template.marker] if template.marker else [])}
         if wanted <= known and template.model_name in model_name.lower():
             return template
     return None
 
 
-def change_template(
-    template: Template | None, changes: Mapping[str, Any], tokens: Iterable[str], source: str
-) -> Template | None:
-    """Return a template with fields replaced by the user or the model's declaration; `order` "none" disables it.
+# What the names of models have in them, the more special first: servers tell a model's name and not its tokens.
+_NAMES: Final[Mapping[str, str]] = {
+    "qwen": "qwen",
+    "codegemma": "codegemma",
+    "granite-4": "granite-4",
+    "granite4": "granite-4",
+    "granite": "starcoder",
+    "starcoder2": "starcoder2",
+    "starcoder": "starcoder",
+    "stable-code": "starcoder",
+    "refact": "starcoder",
+    "mellum": "mellum",
+    "santacoder": "santacoder",
+    "deepseek": "deepseek-coder",
+    "codestral": "codestral",
+    "codellama": "codellama",
+    "code-llama": "codellama",
+    "seed-coder": "seed-coder",
+    "glm": "glm",
+    "codegeex": "glm",
+    "aixcoder": "aixcoder",
+}
 
-    Raises `ConfigError` naming `source` for an unknown field, an unknown order, or a token that the model hasn't.
-    """
-    if changes.get("order") == NO_ORDER:
-        return None
-    kinds = {field.name: field.type for field in fields(Template)}
-    for name, value in changes.items():
-        if name not in kinds:
-            raise ConfigError(f"{source}: unknown setting fim.{name} (known: {', '.join(sorted(kinds))})")
-        if not isinstance(value, TOML_TYPES.get(str(kinds[name]), str)):
-            raise ConfigError(f"{source}: fim.{name} can't be {value!r}")
-    if (order := changes.get("order", "prefix_first")) not in get_args(Order):
-        raise ConfigError(
-            f"{source}: fim.order must be one of {', '.join((*get_args(Order), NO_ORDER))}, not {order!r}"
-        )
-    changed: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()
-    }
-    # Another prefix token means another family, so its separators and stops don't apply either.
-    base = template if template and "prefix" not in changed else Template(prefix="", suffix="", middle="")
-    result = replace(base, **changed)
-    if not (result.prefix and result.suffix):
-        raise ConfigError(f"{source}: fim.prefix and fim.suffix must name tokens, because this model's are not known")
-    known = frozenset(tokens)
-    if missing := [name for name in result.names if name not in known and name in changed.values()]:
-        raise ConfigError(f"{source}: the model's tokenizer has no token {missing[0]!r}")
-    return result
+
+def name_of_template(model_name: str) -> str:
+    """Return the table's key for a model of this name, "" if no family's name is in it."""
+    wanted = model_name.lower().replace("_", "-")
+    return next((template for part, template in _NAMES.items() if part in wanted), "")
