@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from decoding import config as engine_config
+
+if TYPE_CHECKING:
+    from tests.decoding.hub_stand_in import StandIn
 
 # Set before torch is imported anywhere; the engine does the same for itself.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -73,3 +76,24 @@ def real_engine_model(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("TABCAST_MODEL", str(tiny_model))
     monkeypatch.setenv("TABCAST_DRAFT", "none")
     return tiny_model
+
+
+@pytest.fixture(scope="session")
+def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny file with the name of the catalogue's first, which can be fetched."""
+    from decoding.models.catalogue import CATALOGUE
+    from tests.gguf_models import tiny_gguf
+    from tests.tiny_models import make_model
+
+    folder = tmp_path_factory.mktemp("served")
+    model = make_model(tmp_path_factory.mktemp("model") / "llama", "llama")
+    return tiny_gguf(folder / CATALOGUE[0].file, model, general__file_type=15)
+
+
+@pytest.fixture
+def stand_in(gguf: Path) -> Iterator[StandIn]:
+    """A hub that has it."""
+    from tests.decoding.hub_stand_in import serve
+
+    with serve(gguf.parent) as served:
+        yield served

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,7 @@ from decoding.cli.setup.alone import LOCK_FILE
 from decoding.config import load
 from decoding.models.catalogue import CATALOGUE
 from decoding.storage.setup_record import record_path
-from tests.decoding.hub_stand_in import StandIn, serve
-from tests.gguf_models import tiny_gguf
-from tests.tiny_models import make_model
+from tests.decoding.hub_stand_in import StandIn
 
 NAME = CATALOGUE[0].name
 NOWHERE = "http://127.0.0.1:9"
@@ -75,20 +73,6 @@ if os.environ.get("FREE"):
 from decoding.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that can be fetched."""
-    folder = tmp_path_factory.mktemp("served")
-    model = make_model(tmp_path_factory.mktemp("model") / "llama", "llama")
-    return tiny_gguf(folder / CATALOGUE[0].file, model, general__file_type=15)
-
-
-@pytest.fixture
-def stand_in(gguf: Path) -> Iterator[StandIn]:
-    with serve(gguf.parent) as served:
-        yield served
 
 
 class Setup:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,9 +25,7 @@ from decoding.storage import package_index, pulled
 from decoding.storage.package_index import Wheel, fetch_pieces
 from decoding.storage.pinned_file import pull_file
 from decoding.storage.pulled import File, Pulled, pulled_models
-from tests.decoding.hub_stand_in import NAME, StandIn, serve
-from tests.gguf_models import tiny_gguf
-from tests.tiny_models import make_model
+from tests.decoding.hub_stand_in import NAME, StandIn
 
 PINNED = CATALOGUE[0].name
 NOWHERE = "http://127.0.0.1:9"
@@ -50,21 +48,6 @@ from decoding.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 Pull = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that is to be fetched."""
-    folder = tmp_path_factory.mktemp("served")
-    model = make_model(tmp_path_factory.mktemp("model") / "llama", "llama")
-    return tiny_gguf(folder / CATALOGUE[0].file, model, general__file_type=15)
-
-
-@pytest.fixture
-def stand_in(gguf: Path) -> Iterator[StandIn]:
-    """A hub that has it."""
-    with serve(gguf.parent) as served:
-        yield served
 
 
 class Index:

@@ -26,13 +26,6 @@ NAME = CATALOGUE[0].name
 Provide = Callable[[], tuple[int, list[dict[str, str]]]]
 
 
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that the catalogue names here."""
-    folder = tmp_path_factory.mktemp("gguf")
-    return tiny_gguf(folder / CATALOGUE[0].file, make_model(folder / "llama", "llama"), general__file_type=15)
-
-
 @pytest.fixture
 def known(gguf: Path, monkeypatch: pytest.MonkeyPatch) -> KnownModel:
     """The catalogue's one entry."""
