@@ -27,7 +27,7 @@ MAX_OLD_TOKENS = 512
 MIN_SHARED = 64
 # chosen: so many places of a document keep a cache, and so many windows of it; the least recently used goes first.
 MAX_BRANCHES = 3
-MAX_TRUNKS = 4
+MAX_TRUNKS = 6
 KEEP_EVERY = 64  # chosen: the policy's state is saved after so many requests, and at the end
 SHARE_OF_MEMORY = 0.1
 SHARE_OF_DEVICE = 0.25  # chosen: of the device's memory that is free once the models are loaded

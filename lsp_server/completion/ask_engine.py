@@ -5,7 +5,7 @@ It must not know requests of the editor or how they are answered.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from decoding.protocol import CompletionOptions, CompletionRequest
 from lsp_server.completion.build_request import build_request
@@ -19,6 +19,9 @@ from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.end import find_end
 from lsp_server.filters.surroundings import Mode
 
+# chosen: who asks by hand waits so long for a suggestion that has seen more of the text.
+INVOKED_LATENCY_MS: Final = 1500
+
 
 class ShownText(NamedTuple):
     """A text that is shown at a cursor."""
@@ -27,10 +30,12 @@ class ShownText(NamedTuple):
     text: str
 
 
-def start_generation(services: CompletionServices, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> Generation:
+def start_generation(
+    services: CompletionServices, snapshot: Snapshot, cursor: Cursor, mode: Mode, *, is_invoked: bool = False
+) -> Generation:
     """Start to generate a text at a cursor, in place of what is in flight for the document."""
-    spot = cursor_context(snapshot, cursor)
-    request = request_for(services, snapshot, cursor, mode, services.in_flight.hints(snapshot.uri))
+    spot, hints = cursor_context(snapshot, cursor), services.in_flight.hints(snapshot.uri)
+    request = request_for(services, snapshot, cursor, mode, hints, is_invoked=is_invoked)
     return services.in_flight.start(
         spot,
         mode,
@@ -86,15 +91,16 @@ def request_for(
     *,
     num_choices: int = 1,
     is_idle: bool = False,
+    is_invoked: bool = False,
 ) -> CompletionRequest:
     """Build the engine's request for an editor, with the context, session and hints that only this window knows."""
-    least = least_around(snapshot, cursor)
+    least, latency_ms = least_around(snapshot, cursor), services.settings.latency_ms
     options = CompletionOptions(
         context=services.steady_context.files(snapshot.uri, services.context.files(snapshot.uri), services),
         session=session_name(services, snapshot.uri),
         draft_texts=hints,
         priority="idle" if is_idle else "normal",
-        latency_ms=services.settings.latency_ms,
+        latency_ms=max(latency_ms, INVOKED_LATENCY_MS) if is_invoked and latency_ms else latency_ms,
         least_prefix=least.prefix_chars,
         least_suffix=least.suffix_chars,
     )

@@ -137,7 +137,9 @@ class CompletionTask:
             if generation is None:
                 await self._prepare()
                 await self._pause()
-                generation = start_generation(self._services, self._snapshot, self._cursor, mode)
+                generation = start_generation(
+                    self._services, self._snapshot, self._cursor, mode, is_invoked=self._is_invoked
+                )
                 reason = "shown"
             else:
                 in_flight.count("joined")
@@ -150,7 +152,9 @@ class CompletionTask:
         """Return the result with other texts for this place behind its first, if the engine has any."""
         services, spot = self._services, self.spot
         around = Surroundings(place=spot.place, mode=mode, language=spot.language)
-        task = request_for(services, self._snapshot, self._cursor, mode, num_choices=MAX_CANDIDATES)
+        task = request_for(
+            services, self._snapshot, self._cursor, mode, num_choices=MAX_CANDIDATES, is_invoked=self._is_invoked
+        )
         texts, choices, sent_s = [self.shown.text], [], time.perf_counter()
         with suppress(TimeoutError, EngineUnavailable):
             async with asyncio.timeout(services.settings.deadline_ms / 1000):

@@ -1,4 +1,4 @@
-"""Has the engine read ahead, while nobody types: a document from its first line, and the place where the cursor rests.
+"""Has the engine read ahead, while nobody types: a document by windows, and the place where the cursor rests.
 
 Then a request after a jump finds nearly all of its prompt read. An engine that reads any prompt in no time is left
 alone. It must not know how requests are answered.
@@ -7,27 +7,41 @@ alone. It must not know how requests are answered.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from decoding.protocol import CompletionOptions, CompletionRequest
+from lsprotocol import types
+
+from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from lsp_server.completion.ask_engine import request_for, session_name
 from lsp_server.completion.build_request import build_request
 from lsp_server.completion.cache import cursor_context
 from lsp_server.completion.services import CompletionServices
 from lsp_server.completion.steady_context import is_read_quickly
 from lsp_server.completion.trigger import decide
-from lsp_server.context.budget import window_end
+from lsp_server.context.budget import windows_around
+from lsp_server.documents.changes import end_of_last_change
 from lsp_server.documents.read_only import is_read_only
 from lsp_server.documents.store import Cursor, Snapshot
 
 # chosen: so long after a document was opened, after its last change, and until the first context is gathered.
 OPENED_S: Final = 0.2
-CHANGED_S: Final = 1.5
+CHANGED_S: Final = 0.4
 GATHER_S: Final = 0.5
+# chosen: so many windows of a document are read, the nearest first; a short document is one. The engine keeps more.
+MAX_WINDOWS: Final = 4
 
 InBackground = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+class _Window(NamedTuple):
+    """A part of a document that was read: its first line, and the context before it."""
+
+    uri: str
+    first: int
+    files: tuple[ContextFile, ...]
 
 
 class ReadingAhead:
@@ -40,29 +54,44 @@ class ReadingAhead:
         self._lines: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._was_ready = False
-        self._read: CompletionRequest | None = None
+        self._read: deque[_Window] = deque(maxlen=MAX_WINDOWS)
+        self._trunk: asyncio.Task[None] | None = None
         self._place: asyncio.Task[None] | None = None
+        self._positions: dict[str, types.Position] = {}
+        self._is_asked = False
 
     def opened(self, uri: str) -> None:
         """Read a document from its first line soon."""
         self._later(uri, OPENED_S)
 
-    def changed(self, uri: str) -> None:
-        """Read a document again from its change on, as soon as nobody types."""
+    def changed(self, params: types.DidChangeTextDocumentParams) -> None:
+        """Read a document again from its change on, as soon as nobody types.
+
+        Where no request follows, as after an undo or an acceptance, the place of the change is read, too.
+        """
+        uri, self._is_asked = params.text_document.uri, False
+        if (position := end_of_last_change(params)) is not None:
+            self._positions[uri], self._lines[uri] = position, position.line
         self._leave_place()
         self._later(uri, CHANGED_S)
 
+    def saved(self, uri: str) -> None:
+        """Read the place of the last change: who saves may go on there."""
+        if self._services.documents.revision(uri) is not None:
+            self._is_asked = False
+            self._later(uri, OPENED_S)
+
     def asked(self, uri: str, line: int) -> None:
-        """Note where a document is worked in; of a long one, that part is read."""
+        """Note where a document is worked in; of a long one, that part is read first."""
         self._leave_place()
-        self._lines[uri] = line
+        self._lines[uri], self._is_asked = line, True
         if uri != self._uri or self._timer is None:
             self._later(uri, CHANGED_S)
 
     def rested(self, uri: str, snapshot: Snapshot, cursor: Cursor) -> None:
         """Read what a request at this place would need, in place of the last one."""
         self._leave_place()
-        self._lines[uri] = cursor.line
+        self._lines[uri], self._is_asked = cursor.line, True
         self._place = self._in_background(self._read_place(snapshot, cursor))
         if uri != self._uri or self._timer is None:
             self._later(uri, CHANGED_S)
@@ -74,14 +103,16 @@ class ReadingAhead:
             self._later(self._uri, OPENED_S)
         self._was_ready = is_ready
         if not is_ready:
-            self._read = None
+            self._read.clear()
 
     def forget(self, uri: str) -> None:
         """Forget a document that was closed."""
         self._lines.pop(uri, None)
+        self._positions.pop(uri, None)
+        self._read = deque((window for window in self._read if window.uri != uri), MAX_WINDOWS)
         if uri == self._uri:
             self.close()
-            self._uri, self._read = "", None
+            self._uri = ""
 
     def close(self) -> None:
         """Read nothing more."""
@@ -89,6 +120,12 @@ class ReadingAhead:
             self._timer.cancel()
             self._timer = None
         self._leave_place()
+        self._leave_trunk()
+
+    def _leave_trunk(self) -> None:
+        if self._trunk is not None:
+            self._trunk.cancel()
+            self._trunk = None
 
     def _leave_place(self) -> None:
         if self._place is not None:
@@ -103,8 +140,14 @@ class ReadingAhead:
 
     def _begin(self, uri: str) -> None:
         self._timer = None
-        if (snapshot := self._services.documents.snapshot(uri)) is not None:
-            self._in_background(self._read_trunk(snapshot))
+        if (snapshot := self._services.documents.snapshot(uri)) is None:
+            return
+        position = self._positions.get(uri)
+        if not self._is_asked and position is not None and position.line < len(snapshot.lines):
+            self._leave_place()
+            self._place = self._in_background(self._read_place(snapshot, snapshot.cursor(position)))
+        self._leave_trunk()
+        self._trunk = self._in_background(self._read_trunk(snapshot))
 
     async def _read_trunk(self, snapshot: Snapshot) -> None:
         services, uri = self._services, snapshot.uri
@@ -112,17 +155,26 @@ class ReadingAhead:
         if not await self._is_worth_it(snapshot) or not await self._gather(snapshot, line):
             return
         files = services.steady_context.to_read(uri, services.context.files(uri))
-        end = window_end(snapshot.lines, line, services.settings.prefix_chars)
+        settings, is_first = services.settings, True
+        for end in windows_around(snapshot.lines, line, settings.prefix_chars, MAX_WINDOWS):
+            request = self._window(snapshot, end, files)
+            window = _Window(uri, end - request.prompt.count("\n"), files)
+            if is_first or window not in self._read:
+                if not await services.engine.read_ahead(request):
+                    return  # another window is wanted first, or the text has changed
+                self._read.append(window)
+                services.steady_context.hold(uri, files)
+            is_first = False  # the others may be read before their last changes: nobody works there
+
+    def _window(self, snapshot: Snapshot, end: int, files: tuple[ContextFile, ...]) -> CompletionRequest:
+        services = self._services
         options = CompletionOptions(
-            context=files, session=session_name(services, uri), priority="idle", prepare="trunk"
+            context=files, session=session_name(services, snapshot.uri), priority="idle", prepare="trunk"
         )
         request = build_request(
             snapshot, Cursor(end, 0), "line", services.settings, services.folder_uris(), options=options
         )
-        request = replace(request, suffix="")
-        if request != self._read and await services.engine.read_ahead(request):
-            self._read = request
-            services.steady_context.hold(uri, files)
+        return replace(request, suffix="")
 
     async def _read_place(self, snapshot: Snapshot, cursor: Cursor) -> None:
         services = self._services

@@ -13,6 +13,8 @@ from lsp_server.documents.store import Cursor, Snapshot, without_end
 LEAST_LINES: Final = 10
 LEAST_STEP: Final = 8
 MAX_BLOCK_LINES: Final = 30
+# chosen: what is read below the cursor goes on for so many lines at the most to reach the end of a block.
+MAX_MORE_LINES: Final = 5
 
 
 class Cut(NamedTuple):
@@ -48,14 +50,36 @@ def cut_around(snapshot: Snapshot, cursor: Cursor, *, prefix_chars: int, suffix_
 def least_around(snapshot: Snapshot, cursor: Cursor) -> Least:
     """Return how much of a cut is worth reading in any case: the block around the cursor, ten lines on each side.
 
-    It begins where it did while lines are typed, but for a step now and then.
+    It begins where it did while lines are typed, but for a step now and then, and ends with a block if one ends soon.
     """
     lines, line = snapshot.lines, cursor.line
     first = max(0, min(_block_start(lines, line), (line - LEAST_LINES) // LEAST_STEP * LEAST_STEP))
     above = sum(len(without_end(text)) + 1 for text in lines[first:line])
     tail = len(without_end(lines[line])) - cursor.column
-    below = sum(len(without_end(text)) + 1 for text in lines[line + 1 : line + 1 + LEAST_LINES])
+    below = sum(len(without_end(text)) + 1 for text in lines[line + 1 : _block_end(lines, line + 1 + LEAST_LINES)])
     return Least(prefix_chars=above + cursor.column, suffix_chars=tail + below)
+
+
+def windows_around(lines: tuple[str, ...], line: int, budget: int, count: int) -> list[int]:
+    """Return the last lines of so many windows, this line's first and then its neighbours in turns.
+
+    All lines of a window have prefixes that begin alike, so that one reading of it serves them all.
+    """
+    first, end = line, window_end(lines, line, budget)
+    ends = [end]
+    while len(ends) < count:
+        before = len(ends)
+        if (below := end + LEAST_STEP) < len(lines) or end < (below := len(lines) - 1):
+            end = window_end(lines, below, budget)
+            ends.append(end)
+        begin = _first_line(lines, first, budget)
+        while first >= 0 and _first_line(lines, first, budget) == begin:
+            first -= LEAST_STEP
+        if first >= 0 and len(ends) < count:
+            ends.append(window_end(lines, first, budget))
+        if len(ends) == before:
+            break
+    return ends
 
 
 def window_end(lines: tuple[str, ...], line: int, budget: int) -> int:
@@ -66,6 +90,15 @@ def window_end(lines: tuple[str, ...], line: int, budget: int) -> int:
             return end
         end = later
     return len(lines) - 1 if _first_line(lines, len(lines) - 1, budget) == first else end
+
+
+def _block_end(lines: tuple[str, ...], line: int) -> int:
+    """Return the first line from here on, or a few behind it, that stands behind the end of a block; else this one."""
+    for number in range(line, min(len(lines), line + MAX_MORE_LINES + 1)):
+        depth = _depth(lines[number])
+        if depth < 0 or depth < _depth(lines[number - 1]):
+            return number
+    return line
 
 
 def _block_start(lines: tuple[str, ...], line: int) -> int:

@@ -22,6 +22,7 @@ from lsp_server.context.ignore import RULE_FILES
 from lsp_server.context.ranking import room_for
 from lsp_server.context.snippets import EditorState, OpenDocument
 from lsp_server.context.worker import ContextWorker
+from lsp_server.documents.changes import end_of_last_change
 from lsp_server.documents.store import MAX_LINE_CHARS, DocumentStore, Snapshot
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,8 @@ class ContextGatherer:
     def changed(self, params: types.DidChangeTextDocumentParams) -> None:
         """Take note of a document that was changed, as the sign that a burst goes on."""
         uri = params.text_document.uri
-        self._visit(uri, _last_line(params, self._lines.get(uri, -1)))
+        end = end_of_last_change(params)
+        self._visit(uri, self._lines.get(uri, -1) if end is None else end.line)
         now = self._clock()
         burst = self._bursts.get(uri)
         if burst is not None:
@@ -286,11 +288,3 @@ class ContextGatherer:
             known = OpenDocument.of(snapshot, self._folder_uris())
         self._known[uri] = known if known.line == line else replace(known, line=line)
         return self._known[uri]
-
-
-def _last_line(params: types.DidChangeTextDocumentParams, before: int) -> int:
-    """Return the line where the last change of a notification ends, or `before` if the whole text was replaced."""
-    change = params.content_changes[-1] if params.content_changes else None
-    if not isinstance(change, types.TextDocumentContentChangePartial):
-        return before
-    return change.range.start.line + change.text.count("\n")

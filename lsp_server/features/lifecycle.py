@@ -48,7 +48,7 @@ def did_change(session: Session, params: types.DidChangeTextDocumentParams) -> N
     session.keystrokes.note(session.documents.snapshot(uri) if may_delete(params) else None, params, time.monotonic())
     session.documents.change(params)
     session.context.changed(params)
-    session.reading_ahead.changed(uri)
+    session.reading_ahead.changed(params)
     lines = session.documents.lines(params.text_document.uri)
     if lines is not None and (taken := session.shown_items.changed(params.text_document.uri, lines)):
         session.watch(taken)
@@ -62,6 +62,7 @@ def change_not_understood(session: Session, uri: str) -> None:
 def did_save(session: Session, params: types.DidSaveTextDocumentParams) -> None:
     """Read a saved file again for other documents' context; it may hold ignore rules, too."""
     _changed_on_disk(session, [params.text_document.uri])
+    session.reading_ahead.saved(params.text_document.uri)
 
 
 def did_change_watched_files(session: Session, params: types.DidChangeWatchedFilesParams) -> None:

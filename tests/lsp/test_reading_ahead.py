@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from decoding.protocol import ContextFile, Health
 from lsp_server.completion.cache import cursor_context
 from lsp_server.completion.in_flight import InFlight
+from lsp_server.completion.reading_ahead import MAX_WINDOWS
 from lsp_server.completion.steady_context import STEADY_S, SteadyContext
-from lsp_server.context.budget import LEAST_LINES, cut_around, least_around, window_end
+from lsp_server.context.budget import LEAST_LINES, cut_around, least_around, window_end, windows_around
 from lsp_server.documents.store import Cursor
 from lsp_server.engine.stream import Delta, Part
 from lsp_server.settings import Settings
@@ -106,10 +107,69 @@ async def test_nothing_is_read_ahead_for_a_fast_model_or_where_there_are_no_sugg
     assert not read_ahead(runtime, "place")
 
 
+async def test_windows_of_a_long_document_are_read_the_nearest_first(servers: Servers, runtime: FakeRuntime) -> None:
+    lines = [f"value_{number} = compute({number}, {number} + 1)\n" for number in range(900)]
+    client = await started(servers, runtime, **SLOW)
+    client.send(did_open("".join(lines)), inline(1, 600, 0))
+    await client.items(1)
+    await until(lambda: len(read_ahead(runtime, "trunk")) == MAX_WINDOWS, "windows to be read")
+    prompts = [body["prompt"] for body in read_ahead(runtime, "trunk")]
+    assert lines[590] in prompts[0]
+    assert all(prompt.startswith("value_") for prompt in prompts)
+    assert len({prompt[:20] for prompt in prompts}) == MAX_WINDOWS
+    client.send(did_change(2, "new = 1\n", (600, 0), (600, 0)))
+    await until(lambda: len(read_ahead(runtime, "trunk")) > MAX_WINDOWS, "the change to be read")
+    await until(lambda: read_ahead(runtime, "place"), "its place to be read")
+    assert len(read_ahead(runtime, "trunk")) == MAX_WINDOWS + 1  # the other ones can wait until somebody goes there
+    assert "new = 1" in read_ahead(runtime, "trunk")[-1]["prompt"]
+
+
+async def test_the_place_of_a_change_that_no_request_follows_is_read_and_again_when_the_document_is_saved(
+    servers: Servers, runtime: FakeRuntime
+) -> None:
+    client = await started(servers, runtime, **SLOW)
+    client.send(did_open(TEXT))
+    await until(lambda: read_ahead(runtime, "trunk"), "the document to be read")
+    assert not read_ahead(runtime, "place")
+    client.send(did_change(2, "undone = 1\n    x", (20, 0), (20, 0)))
+    await until(lambda: read_ahead(runtime, "place"), "the place of the change to be read")
+    assert read_ahead(runtime, "place")[0]["prompt"].endswith("undone = 1\n    x")
+    client.send(notification("textDocument/didSave", {"textDocument": {"uri": URI}}))
+    await until(lambda: len(read_ahead(runtime, "place")) == 2, "the place to be read again")
+
+
+async def test_who_asks_by_hand_gives_the_model_more_time_to_read(servers: Servers, runtime: FakeRuntime) -> None:
+    client = await started(servers, runtime, **SLOW)
+    client.send(did_open(TEXT), inline(1, 20, 0), inline(2, 25, 0, kind=1))
+    await client.items(2)
+    asked = [event["body"]["tabcast"] for event in runtime.events("request")]
+    by_hand = {options["latency_ms"] for options in asked if options["priority"] == "normal"}
+    assert max(by_hand) == 1500
+
+
 CODE = [
     *["def first():", "    a = 1", "    b = 2", ""],
     *["class Second:", "    def method(self):", *["        c = 3"] * 30],
 ]
+
+
+def test_what_is_read_below_ends_with_a_block_if_one_ends_soon() -> None:
+    below = [*["        d = 4"] * 12, "", "    def other(self):", "        pass"]
+    lines = [*CODE[:10], *below, *["    x = 1"] * 30]
+    assert at(lines, 10, 8)[1] == "\n        ".join(["d = 4"] * 12)
+    assert at(lines, 30)[1].count("\n") == LEAST_LINES
+
+
+@given(st.integers(5, 60), st.integers(1, 300), st.integers(0, 299), st.integers(1, 6))
+def test_windows_around_a_line_begin_with_its_own_and_differ(width: int, num: int, line: int, count: int) -> None:
+    lines = (*["x" * width + "\n"] * (num - 1), "x")
+    line = min(line, num - 1)
+    ends = windows_around(lines, line, 1000, count)
+    assert ends[0] == window_end(lines, line, 1000)
+    assert len(set(ends)) == len(ends) <= count
+    assert all(0 <= end < num for end in ends)
+    if count == 6 and num < 60 and width < 60:
+        assert max(ends) == num - 1
 
 
 def at(lines: list[str], line: int, column: int = 0) -> tuple[str, str]:
