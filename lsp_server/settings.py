@@ -82,6 +82,11 @@ class Settings:
         "How soon a suggestion should begin to come: where a model can't read all the text by then, it reads what is"
         " nearest to the cursor, and the rest while nobody types. 0 always reads all.",
     ] = 300
+    read_ahead: Annotated[
+        Literal["auto", "always", "never"],
+        "Let a slow model read documents and the cursor's place while nobody types, so that suggestions come sooner;"
+        " `auto`: not on battery.",
+    ] = "auto"
     index_workspace: Annotated[
         bool,
         "Index the workspace's code in the background, if the engine drafts from such an index. It stays on this"

@@ -25,6 +25,7 @@ from lsp_server.context.budget import windows_around
 from lsp_server.documents.changes import end_of_last_change
 from lsp_server.documents.read_only import is_read_only
 from lsp_server.documents.store import Cursor, Snapshot
+from lsp_server.power import Power
 
 # chosen: so long after a document was opened, after its last change, and until the first context is gathered.
 OPENED_S: Final = 0.2
@@ -47,8 +48,9 @@ class _Window(NamedTuple):
 class ReadingAhead:
     """Reads ahead for the document that was opened, changed or asked for last, and for the last place of the cursor."""
 
-    def __init__(self, services: CompletionServices, in_background: InBackground) -> None:
+    def __init__(self, services: CompletionServices, in_background: InBackground, power: Power | None = None) -> None:
         self._services = services
+        self._power = power or Power()
         self._in_background = in_background
         self._uri = ""
         self._lines: dict[str, int] = {}
@@ -211,6 +213,8 @@ class ReadingAhead:
             return False
         if health.status != "ready" or (health.languages and language not in health.languages):
             return False
-        if is_read_quickly(services.context.files(snapshot.uri), services):
+        if is_read_quickly(services.context.files(snapshot.uri), services) or settings.read_ahead == "never":
+            return False
+        if settings.read_ahead == "auto" and await self._power.is_on_battery():
             return False
         return not await services.context.ignored_by(snapshot.uri)

@@ -5,13 +5,14 @@ Usage: serve_with_fake.py RUNTIME_DIR [PORT]; without a port it speaks over stan
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoding.protocol import Health
-from lsp_server import model_setup, server
+from lsp_server import model_setup, power, server
 
 if TYPE_CHECKING:
     from lsp_server.engine.client import EngineClient
@@ -30,6 +31,8 @@ def make_client(on_health: Callable[[Health], None], model: str = "") -> EngineC
 
 if __name__ == "__main__":
     model_setup.PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("fake_setup.py")))
+    if "TABCAST_TEST_BATTERY" in os.environ:
+        power.is_on_battery = lambda: True  # type: ignore[assignment]
     if len(sys.argv) > 2:
         server.run_tcp("127.0.0.1", int(sys.argv[2]), make_client)
     else:
