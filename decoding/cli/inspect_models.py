@@ -20,7 +20,7 @@ from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.heads import FOLDER as HEADS
 from decoding.models.heads import identity, read_description
 from decoding.models.language_model import LanguageModel
-from decoding.models.listed import listed_as
+from decoding.models.listed import listed_as, resolved
 from decoding.models.loading.better import better_model
 from decoding.models.loading.devices import choose_device
 from decoding.models.loading.memory import free_bytes
@@ -119,7 +119,9 @@ def _describe_rounding(config: EngineConfig, models: ModelSet) -> str:
     if config.quantize != AUTO_ROUNDING:
         return _describe_agreement(config, models)
     size = f"{models.target.num_parameters / 1e6:.0f} M parameters"
-    return f'{models.rounding}, because it has {size}; quantize = "none" keeps them whole'
+    folder, (device, _) = ModelFolder.read(resolved(config).model_path), choose_device(config)
+    kept = _where_kept(folder, config, device)
+    return f'{models.rounding}, because it has {size}{kept and f", {kept}"}; quantize = "none" keeps them whole'
 
 
 def _rounding_of(folder: ModelFolder, config: EngineConfig, device: torch.device) -> str:
@@ -127,10 +129,17 @@ def _rounding_of(folder: ModelFolder, config: EngineConfig, device: torch.device
     kind = rounded_to(folder, config, device)
     if kind == NO_ROUNDING or folder.why_not_ours(config.context_tokens):
         return ""
-    if not is_kept(folder) or not rounds_matrices(folder, with_rounding(config, folder, device), device):
-        return f"to {kind}, at each start"
-    file = kept_file(wanted_for(folder, kind))
-    return f"to {kind}, " + (f"kept in {file} ({as_size(file.stat().st_size)})" if file else "not done yet")
+    kept = _where_kept(folder, config, device)
+    return f"to {kind}, {kept or 'not done yet'}"
+
+
+def _where_kept(folder: ModelFolder, config: EngineConfig, device: torch.device) -> str:
+    """Say where the rounded weights of a model are kept, "" if they would be and are not."""
+    settings = with_rounding(config, folder, device)
+    if not is_kept(folder) or not rounds_matrices(folder, settings, device):
+        return "at each start"
+    file = kept_file(wanted_for(folder, settings.quantize))
+    return f"kept in {file} ({as_size(file.stat().st_size)})" if file else ""
 
 
 def show_model(name: str, config: EngineConfig) -> Row:

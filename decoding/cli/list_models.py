@@ -15,6 +15,7 @@ from decoding.models.loading.better import better_model, is_code_model
 from decoding.models.loading.devices import choose_device
 from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.parts import planned_bytes
+from decoding.models.loading.weight_forms import would_round
 from decoding.models.sharding.layer_split import GIB
 from decoding.storage.discovery import found_models
 from decoding.storage.pulled import as_size, pulled_models
@@ -103,7 +104,13 @@ def _catalogue_row(model: KnownModel, config: EngineConfig) -> Row:
     draft = known_model(model.draft)
     needs = {
         length: sum(
-            item.needed_bytes(length, dtype.itemsize, on_cpu=device.type == "cpu", is_draft=item is draft)
+            item.needed_bytes(
+                length,
+                dtype.itemsize,
+                on_cpu=device.type == "cpu",
+                is_draft=item is draft,
+                is_rounded=would_round(item.num_parameters, config, device),
+            )
             for item in (model, draft)
             if item is not None
         )

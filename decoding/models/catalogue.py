@@ -23,6 +23,11 @@ ENGINE_BYTES: Final = 400_000_000
 BYTES_OF_A_TOKEN: Final = 450
 USUAL_TOKENS: Final = 152_000
 BFLOAT16_BYTES: Final = 2
+# chosen: on a CPU a larger model that comes in numbers is rounded to four bits unless the user says otherwise. A step
+# takes as long as its weights take to be read, and four bits are less than a third of bfloat16. A smaller model loses
+# more and gains less.
+ROUNDED_ABOVE: Final = 300_000_000
+ROUNDED_BYTES: Final = 0.62  # of a weight in the mixture of four and six bits
 FAMILY: Final = "Qwen2.5-Coder"
 
 
@@ -33,7 +38,8 @@ class KnownModel:
     `num_parameters` are the weights in its files, and `cached_numbers` what a token leaves in the cache of keys and
     values. `file`, `num_bytes` and `sha256` are those of a single GGUF file; a repository that is fetched whole has
     none, and its size follows from its weights. `num_looked_up` are the weights of an embedding that is not the head as
-    well, of which a step reads one row, and `looked_up_bytes` their size in the file.
+    well, of which a step reads one row, and `looked_up_bytes` their size in the file; `num_tied` are those of one that
+    is. `rounded_bytes` is the size of the weights when they are rounded to four bits, 0 where nobody has done it.
     """
 
     name: str
@@ -51,6 +57,8 @@ class KnownModel:
     sha256: str = ""
     num_looked_up: int = 0
     looked_up_bytes: int = 0
+    num_tied: int = 0
+    rounded_bytes: int = 0
 
     @property
     def step_bytes(self) -> int:
@@ -62,8 +70,19 @@ class KnownModel:
         """Return the size of what is fetched."""
         return self.num_bytes or self.num_parameters * BFLOAT16_BYTES
 
+    @property
+    def held_rounded_bytes(self) -> int:
+        """Return the size of the weights where they are rounded to four bits, about."""
+        return self.rounded_bytes or int(self.num_parameters * ROUNDED_BYTES)
+
     def needed_bytes(
-        self, num_tokens: int, number_bytes: int = BFLOAT16_BYTES, *, on_cpu: bool = True, is_draft: bool = False
+        self,
+        num_tokens: int,
+        number_bytes: int = BFLOAT16_BYTES,
+        *,
+        on_cpu: bool = True,
+        is_draft: bool = False,
+        is_rounded: bool = False,
     ) -> int:
         """Return the memory for the weights, and for keys and values of so many tokens.
 
@@ -72,12 +91,19 @@ class KnownModel:
             number_bytes: the size of a number that is computed with.
             on_cpu: on a CPU the weights of a GGUF file stay as they are stored, and the engine itself counts as well.
             is_draft: beside a target, with which the engine is counted.
+            is_rounded: to four bits, on a CPU; only for weights that are fetched in numbers.
         """
-        weights = self.num_bytes if self.file and on_cpu else self.num_parameters * number_bytes
         cached = number_bytes * num_tokens * self.cached_numbers
         if not on_cpu:
-            return int(OVERHEAD * weights) + cached
-        return host_bytes(weights if self.file else 2 * weights, cached, 0, USUAL_TOKENS, is_draft=is_draft)
+            return int(OVERHEAD * self.num_parameters * number_bytes) + cached
+        largest = 0
+        if self.file:
+            weights = self.num_bytes
+        elif is_rounded:  # its tables are in memory as numbers while they are rounded
+            weights, largest = self.held_rounded_bytes, BFLOAT16_BYTES * (self.num_tied or self.num_looked_up)
+        else:
+            weights = 2 * self.num_parameters * number_bytes
+        return host_bytes(weights, cached, largest, USUAL_TOKENS, is_draft=is_draft)
 
 
 def host_bytes(weights: int, cached: int, largest: int, num_tokens: int, *, is_draft: bool) -> int:
@@ -118,6 +144,8 @@ CATALOGUE: Final = (
         name=f"{_OWNER}0.5B",
         repository=f"{_OWNER}0.5B",
         num_parameters=494_032_768,
+        num_tied=151_936 * 896,
+        rounded_bytes=363_117_728,
         cached_numbers=_HALF,
         hardware="any processor",
     ),
@@ -139,6 +167,8 @@ CATALOGUE: Final = (
         name=f"{_OWNER}1.5B",
         repository=f"{_OWNER}1.5B",
         num_parameters=1_543_714_304,
+        num_tied=151_936 * 1536,
+        rounded_bytes=931_579_488,
         cached_numbers=_ONE_AND_A_HALF,
         hardware="four cores and more",
     ),

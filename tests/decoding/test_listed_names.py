@@ -12,6 +12,7 @@ import torch
 
 from decoding.__main__ import main
 from decoding.cli import inspect_models
+from decoding.cli.list_models import list_models
 from decoding.config import EngineConfig, load
 from decoding.errors import ModelError
 from decoding.models.catalogue import CATALOGUE
@@ -157,6 +158,20 @@ def test_no_model_is_better_than_one_of_its_size_or_one_that_does_not_fit(store:
         opened.truncate(4_000_000_000)
     assert found(0) == "ollama:qwen2.5-coder:0.5b"
     assert found(0, device=cuda) == "ollama:qwen2.5-coder:7b"
+
+
+def test_weights_that_come_in_numbers_count_as_they_are_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU a model of the hub is rounded, and one of 3.1 GB needs less than one."""
+    whole = better.BetterModel(name="Qwen/Qwen2.5-Coder-1.5B", path=tmp_path, num_bytes=3_087_467_144)
+    monkeypatch.setattr(better, "_at_hand", lambda: iter([whole]))
+    used, cpu, cuda = tmp_path / "used", torch.device("cpu"), torch.device("cuda")
+    assert better.better_model(used, 0, cpu, 2 * 10**9) == whole
+    assert better.better_model(used, 0, cpu, 10**9) is None
+    assert better.better_model(used, 0, cuda, 2 * 10**9) is None
+    rows = {row["name"]: row for row in list_models(EngineConfig(device="cpu"))}
+    rounded = rows["Qwen/Qwen2.5-Coder-1.5B"]["needs_gib_2k"]
+    rows = {row["name"]: row for row in list_models(EngineConfig(device="cpu", quantize="none"))}
+    assert 2 * rounded < rows["Qwen/Qwen2.5-Coder-1.5B"]["needs_gib_2k"]
 
 
 def test_it_is_found_without_reading_a_model(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

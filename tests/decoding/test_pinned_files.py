@@ -280,6 +280,8 @@ def test_the_catalogue_holds_together() -> None:
         assert bool(model.file) == bool(model.sha256) == bool(pieces_of(model.name))
         assert model.download_bytes < model.needed_bytes(2048) <= model.needed_bytes(8192)
         assert model.needed_bytes(2048, on_cpu=False) < model.needed_bytes(8192, 4, on_cpu=False)
+        if not model.file:
+            assert model.needed_bytes(2048, is_rounded=True) < 0.5 * model.needed_bytes(2048)
     counts = {name: len(pieces_of(name)) for name in names if pieces_of(name)}
     assert counts == {"qwen2.5-coder-0.5b-q4": 6, "qwen2.5-coder-1.5b-q4": 22}
     for wheel in pieces_of("qwen2.5-coder-1.5b-q4"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from decoding.cli.inspect_models import show_model
+from decoding.cli.inspect_models import doctor, show_model
 from decoding.config import EngineConfig
 from decoding.errors import ModelError
 from decoding.models.cpu.decoder import CpuDecoder
@@ -323,3 +324,12 @@ def test_show_says_what_is_rounded_and_where_it_is_kept(folder: Path) -> None:
     load(folder)
     assert str(candidates(folder, "int4")[0]) in show_model(str(folder), config)["rounded"]
     assert show_model(str(folder), replace(config, quantize="none"))["rounded"] == ""
+
+
+def test_doctor_names_the_file_of_rounded_weights_in_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = EngineConfig(model=str(folder), draft="none", context_tokens=256, device="cpu")
+    told = {row["name"]: row["detail"] for row in doctor(config)}["rounded weights"]
+    assert re.fullmatch(r'int4, because it has \d+ M parameters, kept in (.*) \(.*\); quantize = "none" .*', told)
+    assert str(candidates(folder, "int4")[0]) in told
+    monkeypatch.setattr(rounded_file, "LEAST_KEPT", 1 << 40)
+    assert ", at each start;" in {row["name"]: row["detail"] for row in doctor(config)}["rounded weights"]

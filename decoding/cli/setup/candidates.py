@@ -24,7 +24,7 @@ from decoding.models.loading.devices import choose_device
 from decoding.models.loading.layer_reading import EMBEDDING, HEAD
 from decoding.models.loading.memory import block_bytes
 from decoding.models.loading.parts import planned_bytes
-from decoding.models.loading.weight_forms import are_in_blocks, with_rounding
+from decoding.models.loading.weight_forms import are_in_blocks, with_rounding, would_round
 from decoding.protocol import BUNDLED_NAMES, NO_MODEL, is_hub_name, is_listed_name
 from decoding.storage import hub
 from decoding.storage.pulled import pulled_models
@@ -159,13 +159,20 @@ def _to_pull(config: EngineConfig, *, is_all: bool) -> Iterator[Candidate]:
     for model in CATALOGUE:
         if not is_all and bool(model.file) != (device.type == "cpu"):
             continue
-        in_blocks = bool(model.file) and device.type == "cpu"
+        is_rounded = not model.file and would_round(model.num_parameters, config, device)
+        in_blocks = is_rounded or (bool(model.file) and device.type == "cpu")
         # Beside blocks of four bits the policy asks no draft model of its own accord: it isn't worth a download.
         draft = known_model(model.draft) if not in_blocks else None
         parts = [model] if draft is None else [model, draft]
         on_cpu = device.type == "cpu"
         needed = (
-            part.needed_bytes(config.context_tokens, dtype.itemsize, on_cpu=on_cpu, is_draft=part is draft)
+            part.needed_bytes(
+                config.context_tokens,
+                dtype.itemsize,
+                on_cpu=on_cpu,
+                is_draft=part is draft,
+                is_rounded=would_round(part.num_parameters, config, device),
+            )
             for part in parts
         )
         yield Candidate(
@@ -174,7 +181,7 @@ def _to_pull(config: EngineConfig, *, is_all: bool) -> Iterator[Candidate]:
             kind=model.kind,
             source="pull",
             num_parameters=model.num_parameters - model.num_looked_up,
-            step_bytes=model.step_bytes if in_blocks else (model.num_parameters - model.num_looked_up) * dtype.itemsize,
+            step_bytes=_step_bytes(model, dtype.itemsize, in_blocks=in_blocks),
             memory_bytes=sum(needed),
             in_blocks=in_blocks,
             is_code=True,
@@ -189,18 +196,30 @@ def _of_the_hub(name: str, config: EngineConfig) -> Candidate:
     num_bytes = hub.size_of(name)
     model = KnownModel(name=name, repository=name, num_parameters=num_bytes // 2, cached_numbers=0, hardware="")
     device, dtype = choose_device(config)
+    is_rounded = would_round(model.num_parameters, config, device)
     return Candidate(
         name=name,
         title=_title(model),
         kind="safetensors",
         source="pull",
         num_parameters=model.num_parameters,
-        step_bytes=model.num_parameters * dtype.itemsize,
-        memory_bytes=model.needed_bytes(config.context_tokens, dtype.itemsize, on_cpu=device.type == "cpu"),
-        in_blocks=False,
+        step_bytes=_step_bytes(model, dtype.itemsize, in_blocks=is_rounded),
+        memory_bytes=model.needed_bytes(
+            config.context_tokens, dtype.itemsize, on_cpu=device.type == "cpu", is_rounded=is_rounded
+        ),
+        in_blocks=is_rounded,
         is_code=True,
         download_bytes=num_bytes,
     )
+
+
+def _step_bytes(model: KnownModel, number_bytes: int, *, in_blocks: bool) -> int:
+    """Return the bytes of the weights that a step reads; of an embedding that is not the head, it looks up one row."""
+    if in_blocks and model.file:
+        return model.step_bytes
+    if in_blocks:
+        return model.held_rounded_bytes * (model.num_parameters - model.num_looked_up) // model.num_parameters
+    return (model.num_parameters - model.num_looked_up) * number_bytes
 
 
 def _is_pulled(name: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Final
 import torch
 
 from decoding.errors import ModelError
-from decoding.models.catalogue import OVERHEAD
+from decoding.models.catalogue import OVERHEAD, ROUNDED_ABOVE, ROUNDED_BYTES
 from decoding.models.gguf.architecture import ARCHITECTURES
 from decoding.models.gguf.reader import read_beginning
 from decoding.models.gguf.split_files import is_gguf
@@ -61,7 +61,11 @@ def better_model(in_use: Path, num_weights: int, device: torch.device, free: int
     """
     limits = [MAX_CPU_BYTES] if device.type == "cpu" else []
     most = min([*limits, *([] if free is None else [free / OVERHEAD])], default=math.inf)
-    sized = [(_num_weights(model), model) for model in _at_hand() if model.num_bytes <= most and model.path != in_use]
+    sized = [
+        (_num_weights(model), model)
+        for model in _at_hand()
+        if _held_bytes(model, device) <= most and model.path != in_use
+    ]
     for weights, model in sorted(sized, key=lambda item: item[0], reverse=True):
         if weights < FACTOR * num_weights:
             return None
@@ -87,6 +91,13 @@ def _at_hand() -> Iterator[BetterModel]:
 def _num_weights(model: BetterModel) -> float:
     told = SIZE.findall(model.name)
     return float(told[-1]) * 1e9 if told else model.num_bytes / USUAL_BYTES
+
+
+def _held_bytes(model: BetterModel, device: torch.device) -> float:
+    """Return the bytes of a model's weights as they are held: on a CPU a large one that comes in numbers is rounded."""
+    weights = _num_weights(model)
+    is_rounded = device.type == "cpu" and not is_gguf(model.path) and weights > ROUNDED_ABOVE
+    return weights * ROUNDED_BYTES if is_rounded else model.num_bytes
 
 
 def _is_computed(path: Path) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 import torch
 
 from decoding.config import AUTO_ROUNDING, NO_ROUNDING, EngineConfig
+from decoding.models.catalogue import ROUNDED_ABOVE
 from decoding.models.folder.model_config import why_not_ours
 from decoding.models.folder.summary import Described
 from decoding.models.gguf.wrapped import FORMS
@@ -20,9 +21,7 @@ from decoding.models.weights.weight_schema import FLOATS
 
 log = logging.getLogger(__name__)
 
-# chosen: on a CPU a larger model is rounded to four bits unless the user says otherwise. A step takes as long as its
-# weights take to be read, and four bits are less than a third of bfloat16. A smaller model loses more and gains less.
-LARGE: Final = 300_000_000
+LARGE: Final = ROUNDED_ABOVE
 BY_DEFAULT: Final = "int4"
 
 
@@ -38,6 +37,16 @@ def with_rounding(config: EngineConfig, folder: Described, device: torch.device)
         and rounds_matrices(folder, rounded, device)
     )
     return rounded if is_rounded else replace(config, quantize=NO_ROUNDING)
+
+
+def would_round(num_parameters: int, config: EngineConfig, device: torch.device) -> bool:
+    """Tell whether a model of so many weights that comes in numbers would be rounded to four bits, by its size alone.
+
+    It is asked of models that aren't on this machine.
+    """
+    if config.quantize != AUTO_ROUNDING:
+        return config.quantize == BY_DEFAULT and packs_itself(config, device)
+    return num_parameters > LARGE and not config.devices and packs_itself(config, device)
 
 
 def rounds_matrices(folder: Described, config: EngineConfig, device: torch.device) -> bool:
