@@ -79,6 +79,8 @@ COMMANDS: Final = {
     "tabcast.server.acceptWord": "commands.accept_word",
     "tabcast.server.acceptLine": "commands.accept_line",
     "tabcast.server.accepted": "commands.accepted",
+    "tabcast.server.rejected": "commands.rejected",
+    "tabcast.server.forgetHabits": "commands.forget_habits",
 }
 
 

@@ -7,6 +7,7 @@ import logging
 import math
 import secrets
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -26,6 +27,7 @@ from lsp_server.documents.notebooks import Notebooks
 from lsp_server.documents.store import DocumentStore
 from lsp_server.documents.views import View, view_of
 from lsp_server.engine.supervisor import EngineSupervisor
+from lsp_server.habits import Habits
 from lsp_server.log import without_values
 from lsp_server.model_setup import ModelSetup
 from lsp_server.request_log import Entry, RequestLog
@@ -37,6 +39,7 @@ from lsp_server.workspace_index import IndexJob, WorkspaceIndexing, is_worth_it
 logger = logging.getLogger(__name__)
 
 KEPT_AFTER_S: Final = 30.0
+SAVED_AFTER_S: Final = 5.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,6 +65,7 @@ class Session:
     notebooks: Notebooks = field(default_factory=Notebooks)
     request_log: RequestLog = field(default_factory=RequestLog)
     model_setup: ModelSetup = field(default_factory=ModelSetup)
+    habits: Habits = field(default_factory=Habits)
     steady_context: SteadyContext = field(default_factory=SteadyContext)
     shown_items: ShownItems = field(init=False)
     reading_ahead: ReadingAhead = field(init=False)
@@ -77,7 +81,7 @@ class Session:
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.shown_items = ShownItems(self.name)
+        self.shown_items = ShownItems(self.name, self._learn)
         self.snooze = Snooze(self.tell_observers)
         self.context = ContextGatherer(self.documents, self.folder_uris)
         self.workspace_index = WorkspaceIndexing(self._to_index, self._last_request_s)
@@ -111,7 +115,21 @@ class Session:
         """Return the items as the editor gets them, and remember them to learn which one is accepted."""
         if request.view is None:
             return []
-        return self.shown_items.show(request.view.original, [request.view.in_original(item) for item in outcome.items])
+        items = [request.view.in_original(item) for item in outcome.items]
+        return self.shown_items.show(request.view.original, items, outcome.about)
+
+    def _learn(self, offer: ShownItem, is_accepted: bool) -> None:
+        """Learn from a decision of the user, and save that soon, together with what comes meanwhile."""
+        if self.settings.eagerness != "auto" or offer.about is None:
+            return
+        is_first = not self.habits.has_unsaved
+        self.habits.note(offer.about, is_accepted=is_accepted)
+        if is_first:
+            self.in_background(self._save_habits())
+
+    async def _save_habits(self) -> None:
+        await asyncio.sleep(SAVED_AFTER_S)
+        await asyncio.to_thread(self.habits.save)
 
     def watch(self, taken: ShownItem) -> None:
         """Check after a while how much of an accepted text is still in the document."""
@@ -156,6 +174,9 @@ class Session:
         self.snooze.close()
         self.reading_ahead.close()
         self.context.close()
+        if self.habits.has_unsaved:
+            with suppress(OSError):
+                await asyncio.to_thread(self.habits.save)
         await self.model_setup.close()
         await self.workspace_index.close()
         await self.engine.close()

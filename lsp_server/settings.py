@@ -51,9 +51,10 @@ class Settings:
         " language in front (`python:docstring`) only in that language.",
     ] = ()
     eagerness: Annotated[
-        Literal["low", "medium", "high"],
-        "How readily suggestions are shown: `low` shows only surer ones, `high` less sure ones too.",
-    ] = "medium"
+        Literal["auto", "low", "medium", "high"],
+        "How readily suggestions are shown: `low` shows only surer ones, `high` less sure ones too; `auto` learns"
+        " from those that you accept and pass over, on this machine alone.",
+    ] = "auto"
     min_confidence: Annotated[
         float,
         Within(0, 1),

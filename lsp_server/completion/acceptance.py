@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import OrderedDict
-from collections.abc import Sequence
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from lsprotocol import types
 
+from lsp_server.completion.standing import count_kept, count_standing
 from lsp_server.documents.store import Cursor, Snapshot, without_end
+from lsp_server.habits import Place
+from lsp_server.languages.syntax import is_only_closers
 
 ACCEPTED_COMMAND: Final = "tabcast.server.accepted"
 MAX_OFFERS: Final = 100
@@ -25,6 +29,11 @@ MAX_OFFERS: Final = 100
 # gather keys before they send a change gather two or three.
 MIN_PART_CHARS: Final = 4
 MIN_REST_CHARS: Final = 2
+# chosen: what was shown for a shorter time was not read before another key came.
+SEEN_S: Final = 0.5
+# chosen: what the user dismissed stays away from its place for so long.
+REJECTED_S: Final = 60.0
+MAX_REJECTED: Final = 20
 _WORD: Final = re.compile(r"\s*(?:\w+|[^\w\s]+)|\s+")
 _LINE: Final = re.compile(r"\r?\n?[^\r\n]*")
 
@@ -36,7 +45,9 @@ class ShownItem:
     `num_standing` characters of it are in the document; `num_before` of them were there when it was first shown.
     `num_replaced` characters of `tail`, the text that stood behind them then, are closers that the offer replaces.
     `num_come` characters of it have come into the document since it was last sent to the editor. `is_applying` is true
-    while an edit of ours is in flight, so that the edit is not taken for typing.
+    while an edit of ours is in flight, so that the edit is not taken for typing. `about` is the kind of place, and
+    `is_decided` is true once the user accepted it or passed it over. The document had `num_lines` lines when it was
+    shown.
     """
 
     id: str
@@ -47,6 +58,10 @@ class ShownItem:
     num_standing: int
     num_replaced: int
     tail: str
+    num_lines: int = 0
+    shown_s: float = 0.0
+    about: Place | None = None
+    is_decided: bool = False
     num_accepted: int = 0
     num_come: int = 0
     is_applying: bool = False
@@ -66,6 +81,23 @@ class ShownItem:
         found = (_WORD if unit == "word" else _LINE).match(self.text[self.num_standing :])
         return found.group() if found else ""
 
+    def still_fits(self, lines: Sequence[str]) -> bool:
+        """Return whether nothing else was typed behind the offer's text; an editor may have closed brackets there."""
+        end = self.end()
+        if self.num_standing < self.num_before or end.line >= len(lines):
+            return False
+        tail = without_end(lines[end.line])[end.column :]
+        return tail.endswith(self.tail) and is_only_closers(tail.removesuffix(self.tail))
+
+    def is_passed_over(self, lines: Sequence[str]) -> bool:
+        """Return whether something else was typed where the offer goes on: other characters, or a line end."""
+        end = self.end()
+        if self.num_standing < self.num_before or end.line >= len(lines):
+            return False
+        num_more_lines = len(lines) - self.num_lines - self.text.count("\n", self.num_before, self.num_standing)
+        has_more = len(without_end(lines[end.line])) - end.column > len(self.tail)
+        return num_more_lines > 0 or (has_more and not self.still_fits(lines))
+
     def end(self) -> Cursor:
         """Return the cursor behind the part of the offer that is in the document."""
         above, _, last = self.text[: self.num_standing].rpartition("\n")
@@ -73,10 +105,21 @@ class ShownItem:
 
 
 class ShownItems:
-    """The offers of one editor: those shown now, which changes are compared with, and older ones by their id."""
+    """The offers of one editor: those shown now, which changes are compared with, and older ones by their id.
 
-    def __init__(self, name: str) -> None:
+    `on_decided` is called once for each offer that the user accepted, in part or whole, or passed over.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        on_decided: Callable[[ShownItem, bool], None] = lambda _offer, _is_accepted: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._name = name
+        self._on_decided = on_decided
+        self._clock = clock
+        self._rejected: deque[tuple[ShownItem, float]] = deque(maxlen=MAX_REJECTED)
         self._numbers = itertools.count(1)
         self._known: OrderedDict[str, ShownItem] = OrderedDict()
         self._shown: list[ShownItem] = []
@@ -89,13 +132,15 @@ class ShownItems:
         """Return the shown offer of which most is in the document; the first one if several are equal."""
         return max(self._shown, key=lambda offer: offer.num_standing, default=None)
 
-    def show(self, snapshot: Snapshot, items: Sequence[types.InlineCompletionItem]) -> list[types.InlineCompletionItem]:
+    def show(
+        self, snapshot: Snapshot, items: Sequence[types.InlineCompletionItem], about: Place | None = None
+    ) -> list[types.InlineCompletionItem]:
         """Take items as shown in place of those before; return each with the command that reports its acceptance."""
         before, self._shown = self._shown, []
         shown: list[types.InlineCompletionItem] = []
         for item in items:
             offer = self._offer(snapshot, item, before)
-            offer.num_come = 0
+            offer.num_come, offer.about = 0, about
             self._shown.append(offer)
             command = types.Command(title="Accepted", command=ACCEPTED_COMMAND, arguments=[offer.id])
             shown.append(
@@ -121,7 +166,32 @@ class ShownItems:
             offer.is_applying = offer.is_applying and num_come == 0
             if num_come >= threshold and before >= offer.num_before and self._take(offer, num_come):
                 taken = offer
+            self._look_whether_passed_over(offer, lines)
         return taken
+
+    def rejected(self, offer_id: object) -> None:
+        """Record that the user dismissed an offer: it was passed over, and stays away for a while."""
+        if (offer := self.find(offer_id)) is not None:
+            self._rejected.append((offer, self._clock()))
+            self._decide(offer, is_accepted=False)
+
+    def was_rejected(self, uri: str, line: int, text: str) -> bool:
+        """Return whether a text, with what stands before it on its line, was dismissed there a while ago."""
+        now_s = self._clock()
+        return any(
+            offer.uri == uri and offer.line == line and now_s - at_s < REJECTED_S and offer.text.startswith(text)
+            for offer, at_s in self._rejected
+        )
+
+    def _look_whether_passed_over(self, offer: ShownItem, lines: Sequence[str]) -> None:
+        is_seen = self._clock() - offer.shown_s >= SEEN_S
+        if is_seen and not offer.num_accepted and offer.is_passed_over(lines):
+            self._decide(offer, is_accepted=False)
+
+    def _decide(self, offer: ShownItem, *, is_accepted: bool) -> None:
+        if not offer.is_decided:
+            offer.is_decided = True
+            self._on_decided(offer, is_accepted)
 
     def displayed(self, offer_id: str) -> None:
         """Count an offer that the editor reports as really displayed."""
@@ -171,6 +241,7 @@ class ShownItems:
     def forget(self, uri: str) -> None:
         """Drop the offers of a document that was closed."""
         self._shown = [offer for offer in self._shown if offer.uri != uri]
+        self._rejected = deque((found for found in self._rejected if found[0].uri != uri), MAX_REJECTED)
 
     def _take(self, offer: ShownItem, num_chars: int) -> bool:
         """Count accepted characters. Return whether the offer is now accepted whole."""
@@ -178,6 +249,7 @@ class ShownItems:
         if offer.num_standing == len(offer.text):
             self.num_accepted += 1
             self.num_parts -= offer.num_accepted > 0
+        self._decide(offer, is_accepted=True)
         offer.num_accepted += num_chars
         self.accepted_chars += num_chars
         return offer.is_accepted
@@ -201,6 +273,8 @@ class ShownItems:
             num_standing=num_standing,
             num_replaced=0,
             tail="",
+            num_lines=len(snapshot.lines),
+            shown_s=self._clock(),
         )
         place = offer.end()
         offer.num_replaced = max(0, end.column - place.column) if place.line == end.line else 0
@@ -209,29 +283,3 @@ class ShownItems:
         if len(self._known) > MAX_OFFERS:
             self._known.popitem(last=False)
         return offer
-
-
-def count_standing(text: str, lines: Sequence[str], first: int) -> int:
-    """Count how many characters of a text are in a document's lines, from the beginning of line `first` on."""
-    num_chars = 0
-    wanted = text.split("\n")
-    for offset, want in enumerate(wanted):
-        if first + offset >= len(lines):
-            return max(0, num_chars - 1)
-        have = without_end(lines[first + offset])
-        is_last = offset == len(wanted) - 1
-        if is_last or have != want:
-            return num_chars + _num_common(want, have)
-        num_chars += len(want) + 1
-    return num_chars
-
-
-def count_kept(text: str, lines: Sequence[str]) -> int:
-    """Count how many characters of an accepted text are still in a document, by whole lines."""
-    there = {line.strip() for line in lines}
-    return sum(len(line) for line in text.split("\n") if line.strip() in there)
-
-
-def _num_common(one: str, other: str) -> int:
-    shorter = min(len(one), len(other))
-    return next((i for i in range(shorter) if one[i] != other[i]), shorter)

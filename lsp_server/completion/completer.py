@@ -18,7 +18,7 @@ from lsprotocol import types
 from lsp_server.completion.ask_engine import ShownText, prefetch, request_for, start_generation
 from lsp_server.completion.build_request import text_around
 from lsp_server.completion.cache import Remainder, cursor_context
-from lsp_server.completion.eagerness import bound_for
+from lsp_server.completion.eagerness import bound_for, place_of
 from lsp_server.completion.in_flight import Generation, collect_choices
 from lsp_server.completion.items import before_replaced, make_item
 from lsp_server.completion.pending import CompletionResult, PendingRequest
@@ -112,6 +112,7 @@ class CompletionTask:
         self._is_invoked = is_invoked
         self._read_s = time.monotonic()
         self.spot = cursor_context(snapshot, self._cursor)
+        self.about = place_of(self.spot.place, snapshot.language)
         self.shown = ShownText(self._cursor, "")
 
     async def find(self, mode: Mode) -> CompletionResult:
@@ -202,15 +203,13 @@ class CompletionTask:
             is_dropped = rest.dropped_by != NOTHING
             detail = f"the filter '{rest.dropped_by}' left nothing" if is_dropped else "the model wrote nothing here"
             return CompletionResult(reason="filtered", detail=detail, engine=stats)
-        deleted = services.keystrokes.deleted_at(snapshot.uri, self._in_document, self._read_s)
         text = self._probable(rest)
         if not text:
             return CompletionResult(
                 reason="below confidence", detail="too little is probable, or it ends within a statement", engine=stats
             )
-        around = Surroundings(place=self.spot.place, mode=rest.suggestion.mode, deleted=deleted)
-        if not drop_deleted(text, around):
-            return CompletionResult(reason="filtered", detail="the filter 'deleted' left nothing", engine=stats)
+        if detail := self._unwanted(text):
+            return CompletionResult(reason="filtered", detail=detail, engine=stats)
         if not (text := self._replaceable(text)).strip():
             return CompletionResult(
                 reason="filtered", detail="the editor can't replace the closers behind the cursor", engine=stats
@@ -219,7 +218,18 @@ class CompletionTask:
             return CompletionResult(reason="stale", detail="the document changed meanwhile", engine=stats)
         services.in_flight.cache.note_shown(rest, text)
         self.shown = ShownText(self._cursor, text)
-        return CompletionResult(reason=reason, items=(make_item(text, snapshot, self._cursor),), engine=stats)
+        return CompletionResult(
+            reason=reason, items=(make_item(text, snapshot, self._cursor),), engine=stats, about=self.about
+        )
+
+    def _unwanted(self, text: str) -> str:
+        """Return why a text should stay away: the user deleted or dismissed it here a moment ago; "" if not."""
+        services, uri, place = self._services, self._snapshot.uri, self.spot.place
+        for deleted in services.keystrokes.deleted_at(uri, self._in_document, self._read_s):
+            if not drop_deleted(text, Surroundings(place=place, mode="line", deleted=deleted)):
+                return "the filter 'deleted' left nothing"
+        is_dismissed = services.shown_items.was_rejected(uri, self._in_document.line, place.head + text)
+        return "it was dismissed here a moment ago" if is_dismissed and not self._is_invoked else ""
 
     def _replaceable(self, text: str) -> str:
         """Return the part of a text that an editor can insert if it can't replace closers behind the cursor."""
@@ -232,7 +242,7 @@ class CompletionTask:
         """
         if self._is_invoked:
             return rest.text
-        min_confidence = bound_for(self._services.settings)
+        min_confidence = bound_for(self._services.settings, self._services.habits, self.about)
         stands = parse_checker(rest.text, self.spot.place, self.spot.language)
         has_tail = bool(self.spot.place.tail.strip())
         spans = rest.suggestion.spans

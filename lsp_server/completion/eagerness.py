@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from lsp_server.completion.trigger import scopes_of
+from lsp_server.documents import store
+from lsp_server.habits import Habits, Place
 from lsp_server.settings import Settings
 
 # chosen: in log-odds. A bound of 0.3 becomes 0.54 or 0.14.
@@ -19,6 +22,16 @@ def shifted(bound: float, shift: float) -> float:
     return 1 / (1 + math.exp(-(math.log(bound / (1 - bound)) + shift)))
 
 
-def bound_for(settings: Settings) -> float:
-    """Return how probable a suggestion must be by the user's settings."""
-    return shifted(settings.min_confidence, _SHIFTS[settings.eagerness])
+def place_of(place: store.Place, language: str) -> Place:
+    """Return the kind of place that habits are told apart by."""
+    scopes = scopes_of(place, language)
+    kind = next((scope for scope in ("docstring", "comment", "string") if scope in scopes), "")
+    if not kind:
+        kind = "in mid-line" if place.tail.strip() else "line end" if place.head.strip() else "empty line"
+    return Place(language, kind)
+
+
+def bound_for(settings: Settings, habits: Habits, place: Place) -> float:
+    """Return how probable a suggestion must be by the user's settings, and by habit if they say so."""
+    shift = habits.shift(place) if settings.eagerness == "auto" else _SHIFTS[settings.eagerness]
+    return shifted(settings.min_confidence, shift)

@@ -11,19 +11,21 @@ from lsprotocol import types
 from decoding.protocol import CompletionStats
 from lsp_server.documents.store import Snapshot
 from lsp_server.documents.views import View
+from lsp_server.habits import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionResult:
     """The end of a request: `reason` in one or two words, more in `detail`, and the `items` that are shown, if any.
 
-    `engine` holds the engine's statistics if the engine was asked and finished.
+    `engine` holds the engine's statistics if the engine was asked and finished, and `about` tells the kind of place.
     """
 
     reason: str
     detail: str = ""
     items: tuple[types.InlineCompletionItem, ...] = ()
     engine: CompletionStats | None = None
+    about: Place | None = None
 
 
 CLOSED: Final = CompletionResult(reason="not open", detail="the editor closed this document")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from lsp_server.completion.acceptance import ShownItems
 from lsp_server.completion.in_flight import InFlight
 from lsp_server.completion.steady_context import SteadyContext
 from lsp_server.context.gather import ContextGatherer
 from lsp_server.documents.keystrokes import Keystrokes
 from lsp_server.documents.store import DocumentStore
 from lsp_server.engine.supervisor import EngineSupervisor
+from lsp_server.habits import Habits
 from lsp_server.settings import Settings
 from lsp_server.snooze import Snooze
 
@@ -40,6 +42,10 @@ class CompletionServices(Protocol):
     def steady_context(self) -> SteadyContext: ...  # noqa: D102
     @property
     def folder_uris(self) -> Callable[[], list[str]]: ...  # noqa: D102
+    @property
+    def habits(self) -> Habits: ...  # noqa: D102
+    @property
+    def shown_items(self) -> ShownItems: ...  # noqa: D102
     @property
     def snooze(self) -> Snooze: ...  # noqa: D102
     @property

@@ -6,8 +6,9 @@ Pure bookkeeping over changes; it must not know requests, the engine or the wire
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from lsprotocol import types
@@ -17,6 +18,9 @@ from lsp_server.documents.store import Cursor, Snapshot
 
 RIGHT_AFTER_S: Final = 1.0
 A_MOMENT_S: Final = 10.0
+# chosen: what was deleted stays away from its line for so long.
+AWAY_S: Final = 30.0
+MAX_DELETIONS: Final = 8
 # chosen: longer gaps are pauses to think and don't count as typing rhythm.
 MAX_GAP_S: Final = 1.0
 DEFAULT_GAP_S: Final = 0.2
@@ -47,7 +51,7 @@ class Deletion:
 class _Document:
     changed_s: float = float("-inf")
     gap_s: float = DEFAULT_GAP_S
-    deletion: Deletion | None = None
+    deletions: deque[Deletion] = field(default_factory=lambda: deque(maxlen=MAX_DELETIONS))
     was_deletion: bool = False
 
 
@@ -65,10 +69,12 @@ class Keystrokes:
             known.gap_s += _WEIGHT * (gap_s - known.gap_s)
         known.changed_s = now_s
         deleted = None if before is None else _deletion(before, params.content_changes, now_s)
-        if deleted and known.was_deletion and known.deletion:
-            deleted = _joined(known.deletion, deleted)
+        if deleted and known.was_deletion and (joined := _joined(known.deletions[-1], deleted)) is not deleted:
+            deleted = joined
+            known.deletions.pop()
         known.was_deletion = deleted is not None
-        known.deletion = deleted or known.deletion
+        if deleted:
+            known.deletions.append(deleted)
 
     def forget(self, uri: str) -> None:
         """Drop all that is known of a closed document."""
@@ -77,18 +83,20 @@ class Keystrokes:
     def deletion_just_now(self, uri: str, cursor: Cursor, now_s: float) -> Deletion | None:
         """Return the deletion here if it is the latest change and only a moment old, else None."""
         known = self._documents.get(uri)
-        if known is None or not known.was_deletion or known.deletion is None:
+        if known is None or not known.was_deletion:
             return None
-        is_here = known.deletion.cursor == cursor and now_s - known.deletion.at_s < RIGHT_AFTER_S
-        return known.deletion if is_here else None
+        latest = known.deletions[-1]
+        is_here = latest.cursor == cursor and now_s - latest.at_s < RIGHT_AFTER_S
+        return latest if is_here else None
 
-    def deleted_at(self, uri: str, cursor: Cursor, now_s: float) -> str:
-        """Return the text that was deleted on this line a moment ago, or ""."""
+    def deleted_at(self, uri: str, cursor: Cursor, now_s: float) -> tuple[str, ...]:
+        """Return the texts that were deleted on this line a while ago, however many keys that took."""
         known = self._documents.get(uri)
-        deletion = known.deletion if known else None
-        if deletion is None or deletion.cursor.line != cursor.line or now_s - deletion.at_s > A_MOMENT_S:
-            return ""
-        return deletion.whole or deletion.text
+        return tuple(
+            deletion.whole or deletion.text
+            for deletion in (known.deletions if known else ())
+            if deletion.cursor.line == cursor.line and now_s - deletion.at_s <= AWAY_S
+        )
 
     def since_change_s(self, uri: str, now_s: float) -> float:
         """Return how many seconds ago the document changed."""

@@ -11,10 +11,9 @@ from typing import Any, Literal
 from lsprotocol import types
 
 from lsp_server.completion.acceptance import ShownItem
-from lsp_server.documents.store import Cursor, Snapshot, without_end
+from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.engine.model_choice import offered_models
 from lsp_server.features.status import status_of
-from lsp_server.languages.syntax import is_only_closers
 from lsp_server.session import Session
 from lsp_server.snooze import DEFAULT_MINUTES
 
@@ -57,7 +56,9 @@ async def stats(session: Session, *_: Any) -> dict[str, Any]:
     """Report how much was suggested and accepted in this window, and how fast it came. It stays on this machine."""
     sources = {source: session.in_flight.sources[source] for source in ("local", "joined", "sent", "ahead")}
     index = session.workspace_index.figures()
-    return {**session.shown_items.figures(), **session.request_log.figures(), "answered": sources, "index": index}
+    return {**session.shown_items.figures(), **session.request_log.figures(), "answered": sources, "index": index} | {
+        "habits": session.habits.figures()
+    }
 
 
 async def toggle(session: Session, is_enabled: Any = None, *_: Any) -> dict[str, Any]:
@@ -105,15 +106,28 @@ async def accepted(session: Session, offer_id: Any = None, *_: Any) -> None:
     if (offer := session.shown_items.find(offer_id)) is None:
         return
     snapshot = session.documents.snapshot(offer.uri)
-    is_part = offer.num_come > 0 and snapshot is not None and _still_fits(offer, snapshot)
+    is_part = offer.num_come > 0 and snapshot is not None and offer.still_fits(snapshot.lines)
     if taken := session.shown_items.accepted(offer.id, offer.num_standing if is_part else None):
         session.watch(taken)
+
+
+async def rejected(session: Session, offer_id: Any = None, *_: Any) -> None:
+    """Note that the user dismissed an item; the same text stays away from its place for a while."""
+    session.shown_items.rejected(offer_id)
+
+
+async def forget_habits(session: Session, *_: Any) -> dict[str, Any]:
+    """Forget what was learnt from accepted suggestions and those passed over, for all windows."""
+    try:
+        return {"forgotten": await asyncio.to_thread(session.habits.forget), "problem": ""}
+    except OSError as error:
+        return {"forgotten": 0, "problem": f"{error.filename} can't be removed: {error.strerror}; remove it by hand"}
 
 
 async def _accept(session: Session, unit: Literal["word", "line"]) -> dict[str, Any]:
     offer = session.shown_items.latest
     snapshot = None if offer is None else session.documents.snapshot(offer.uri)
-    if offer is None or snapshot is None or not (piece := offer.piece(unit)) or not _still_fits(offer, snapshot):
+    if offer is None or snapshot is None or not (piece := offer.piece(unit)) or not offer.still_fits(snapshot.lines):
         return {"applied": False, "text": "", "reason": "nothing is shown that could be accepted"}
     offer.is_applying = True
     edit = _workspace_edit(session, snapshot, _text_edit(offer, snapshot, piece))
@@ -128,15 +142,6 @@ async def _accept(session: Session, unit: Literal["word", "line"]) -> dict[str, 
         offer.is_applying = False
         return {"applied": False, "text": "", "reason": answer.failure_reason or "the editor refused the edit"}
     return {"applied": True, "text": piece, "reason": ""}
-
-
-def _still_fits(offer: ShownItem, snapshot: Snapshot) -> bool:
-    """Return whether nothing else was typed behind the offer's text; an editor may have closed brackets there."""
-    end = offer.end()
-    if offer.num_standing < offer.num_before or end.line >= len(snapshot.lines):
-        return False
-    tail = without_end(snapshot.lines[end.line])[end.column :]
-    return tail.endswith(offer.tail) and is_only_closers(tail.removesuffix(offer.tail))
 
 
 def _text_edit(offer: ShownItem, snapshot: Snapshot, piece: str) -> types.TextEdit:

@@ -24,6 +24,7 @@ def initialized(session: Session, _: types.InitializedParams) -> None:
     session.engine.wake()
     session.context.begin()
     configuration.begin(session)
+    session.in_background(asyncio.to_thread(session.habits.load))
     watching.begin(session)
     asyncio.get_running_loop().run_in_executor(None, import_the_rest)
 

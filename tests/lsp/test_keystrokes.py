@@ -58,13 +58,15 @@ def test_a_deletion_is_past_after_a_moment_elsewhere_and_behind_typing() -> None
     keystrokes.note(snapshot_of(TEXT), change((1, 11), (1, 14)), 10.0)
     assert keystrokes.deletion_just_now(URI, Cursor(1, 11), 12.0) is None
     assert keystrokes.deletion_just_now(URI, Cursor(2, 0), 10.1) is None
-    assert keystrokes.deleted_at(URI, Cursor(1, 20), 12.0) == "one"
-    assert keystrokes.deleted_at(URI, Cursor(0, 0), 12.0) == ""
-    assert keystrokes.deleted_at(URI, Cursor(1, 11), 30.0) == ""
+    assert keystrokes.deleted_at(URI, Cursor(1, 20), 12.0) == ("one",)
+    assert keystrokes.deleted_at(URI, Cursor(0, 0), 12.0) == ()
+    assert keystrokes.deleted_at(URI, Cursor(1, 11), 60.0) == ()
     keystrokes.note(None, change((1, 11), (1, 11), "x"), 10.1)
     assert keystrokes.deletion_just_now(URI, Cursor(1, 11), 10.2) is None
+    keystrokes.note(snapshot_of(TEXT), change((1, 11), (1, 12)), 10.3)
+    assert "one" in keystrokes.deleted_at(URI, Cursor(1, 11), 10.4)  # what another key deleted is not in its place
     keystrokes.forget(URI)
-    assert keystrokes.deleted_at(URI, Cursor(1, 11), 10.2) == ""
+    assert keystrokes.deleted_at(URI, Cursor(1, 11), 10.2) == ()
 
 
 def deleted_by_keys(places: list[int]) -> str:
@@ -73,7 +75,7 @@ def deleted_by_keys(places: list[int]) -> str:
     for number, column in enumerate(places):
         keystrokes.note(snapshot_of(text), change((1, column), (1, column + 1)), 10.0 + number / 10)
         text = text[: column + 1] + text[column + 2 :]
-    return keystrokes.deleted_at(URI, Cursor(1, places[-1]), 12.0)
+    return keystrokes.deleted_at(URI, Cursor(1, places[-1]), 12.0)[-1]
 
 
 def test_a_text_that_several_keys_deleted_is_one() -> None:
@@ -86,7 +88,7 @@ def test_a_deletion_over_lines_joins_those_before_it() -> None:
     keystrokes = Keystrokes()
     keystrokes.note(snapshot_of("a\nbc\n"), change((1, 0), (1, 1)), 10.0)
     keystrokes.note(snapshot_of("a\nc\n"), change((0, 1), (1, 0)), 10.1)
-    assert keystrokes.deleted_at(URI, Cursor(0, 1), 10.2) == "\nb"
+    assert keystrokes.deleted_at(URI, Cursor(0, 1), 10.2) == ("\nb",)
 
 
 def test_the_rhythm_follows_the_keys_and_not_the_pauses() -> None:

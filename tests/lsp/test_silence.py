@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from lsp_server.completion.eagerness import bound_for, shifted
+from lsp_server.completion.eagerness import bound_for, place_of, shifted
 from lsp_server.completion.trigger import disabled_scope
+from lsp_server.habits import Habits
 from lsp_server.settings import Settings
 from tests.lsp.conftest import FakeRuntime
 from tests.lsp.places import place_at
@@ -107,5 +108,6 @@ def test_a_bound_is_shifted_between_its_ends(bound: float, shift: float, expecte
 
 
 def test_who_is_eager_sees_less_sure_suggestions() -> None:
-    low, medium, high = (bound_for(Settings(eagerness=name)) for name in ("low", "medium", "high"))
+    place, habits = place_of(place_at("x|"), "python"), Habits()
+    low, medium, high = (bound_for(Settings(eagerness=name), habits, place) for name in ("low", "medium", "high"))
     assert 0 < high < medium == Settings().min_confidence < low < 1

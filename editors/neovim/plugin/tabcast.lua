@@ -43,7 +43,7 @@ vim.api.nvim_create_user_command("Tabcast", function(command)
   require("tabcast.commands").run(command.fargs)
 end, {
   nargs = "+",
-  desc = "Tabcast: why, stats, toggle, snooze, restart, log, model, setup, status",
+  desc = "Tabcast: why, stats, toggle, snooze, forget, restart, log, model, setup, status",
   complete = function(lead, line)
     return require("tabcast.commands").complete(lead, line)
   end,

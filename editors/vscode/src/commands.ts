@@ -75,6 +75,12 @@ export function registerCommands(
   const actions: Record<string, (argument?: unknown) => unknown> = {
     toggle: () => ask(server, "toggle"),
     snooze: (minutes?: unknown) => snooze(server, typeof minutes === "number" ? minutes : SNOOZE_MINUTES),
+    forgetHabits: async () => {
+      const answer = await ask<{ readonly problem: string }>(server, "forgetHabits");
+      if (answer !== undefined && answer.problem !== "") {
+        void vscode.window.showErrorMessage(`Tabcast: ${answer.problem}`);
+      }
+    },
     why: async () => {
       const answer = await ask<Why>(server, "why");
       await (answer && pages.show("Tabcast: Why", whyReport(answer)));

@@ -156,6 +156,13 @@ local subcommands = {
       end)
     end,
   },
+  forget = {
+    run = function()
+      execute("tabcast.server.forgetHabits", {}, function(result)
+        say(result.problem ~= "" and result.problem or "Tabcast has forgotten what you accept and pass over")
+      end)
+    end,
+  },
   restart = {
     values = { "server", "engine" },
     run = function(what)

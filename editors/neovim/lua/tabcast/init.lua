@@ -77,12 +77,17 @@ function M.prev()
   return completor ~= nil and completor:cycle(-1)
 end
 
----Hides the suggestion until the text changes.
+---Hides the suggestion, and has the server keep it away from its place for a while.
 ---@return boolean whether there was one
 function M.dismiss()
   local completor = current()
   if not completor or not completor:rest() then
     return false
+  end
+  local command = completor.suggestions[completor.index].command
+  local client = vim.lsp.get_client_by_id(completor.client_id)
+  if client and command and command.command == "tabcast.server.accepted" then
+    client:exec_cmd({ title = "Dismiss", command = "tabcast.server.rejected", arguments = command.arguments })
   end
   completor:clear()
   return true
