@@ -156,7 +156,8 @@ def test_a_cancelled_job_says_nothing_more(client: Client, state: EngineState) -
 
 
 def test_what_is_read_of_a_prompt_is_counted_also_if_its_stream_is_closed(client: Client, state: EngineState) -> None:
-    asked = client.ask("x = " * 60, max_tokens=200, on_event=lambda _: setattr(asked.job, "is_cancelled", True))
+    asked = client.hold("x = " * 60, max_tokens=200, on_event=lambda _: setattr(asked.job, "is_cancelled", True))
+    client.release(asked)
     stats = [event.stats for event in client.ask("y = " * 60).wait().events if isinstance(event, ChoiceDone)]
     counted = state.counters()
     assert counted["requests_cancelled_total"] == 1
