@@ -18,9 +18,12 @@ PRIOR_WEIGHT: Final = 6.0  # chosen: a prior counts as so many drafted tokens
 # only tokens that it is sure of.
 PRIOR_ACCEPTANCE: Final = {0: 0.8, 1: 0.2, 2: 0.4, 3: 0.5, 4: 0.6, 5: 0.65, 6: 0.7, 7: 0.75, 8: 0.85}
 LONGEST_MATCH: Final = max(PRIOR_ACCEPTANCE)
-# The kind of all tokens that a model was asked for; those that it did not propose count as refused.
+# The kinds of the tokens that a model was asked for: the first of a draft, and those behind accepted ones. One that it
+# did not propose, because it wasn't sure, counts as refused. measured with a 0.5B model for a 1.5B: 0.76 and 0.93.
 ASKED: Final = "asked"
+ASKED_ON: Final = "asked on"
 PRIOR_ASKED: Final = 0.6
+PRIOR_ASKED_ON: Final = 0.8
 # chosen: upper ends of the classes of scores, finer near certainty.
 SCORES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 MIDDLES: Final = tuple((low + high) / 2 for low, high in pairwise((0.0, *SCORES)))
@@ -91,6 +94,19 @@ class Reliability:
         for place, (num_stood, judged) in found.items():
             self.count(KINDS[place], num_stood, judged, language)
 
+    def learn_asked(self, num_accepted: int, num_drafted: int, num_asked: int, language: str) -> None:
+        """Learn what came of asking a model for so many tokens. What it did not propose counts as refused."""
+        num_judged = min(num_accepted + 1, num_drafted + (num_drafted < num_asked))
+        if num_judged:
+            self.count(ASKED, min(num_accepted, 1), 1, language)
+        if num_judged > 1:
+            self.count(ASKED_ON, num_accepted - 1, num_judged - 1, language)
+
+    def asked_beliefs(self, num_tokens: int, language: str = "") -> list[float]:
+        """Return for each of so many tokens that a model is asked for the probability that it is accepted."""
+        first = self.rate(ASKED, PRIOR_ASKED, language)
+        return [first, *[self.rate(ASKED_ON, PRIOR_ASKED_ON, language)] * (num_tokens - 1)]
+
     def count(self, kind: Kind, num_stood: int, num_judged: int, language: str = "") -> None:
         """Count judged tokens of a kind, and how many of them were accepted."""
         for name in ("", language) if language else ("",):
@@ -136,7 +152,7 @@ def _table(value: object) -> Mapping[str, Any]:
 
 
 def _is_kind(kind: str) -> bool:
-    return kind == ASKED or re.fullmatch(r"(match|score) \d{1,4}", kind) is not None
+    return kind in (ASKED, ASKED_ON) or re.fullmatch(r"(match|score) \d{1,4}", kind) is not None
 
 
 def _is_count(value: object) -> bool:

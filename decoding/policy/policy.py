@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from decoding.policy.accounts import Account, AnswerAccount
-from decoding.policy.calibration import ASKED, PRIOR_ASKED, checked_language
+from decoding.policy.calibration import ASKED, checked_language
 from decoding.policy.step_costs import LEARNING, StepCosts
 
 # chosen: this share of a step of one row is paid in at each round, to all drafters in debt together. It bounds the cost
@@ -126,7 +126,7 @@ class Policy:
         # A model that hasn't read the prompt: reading takes long, and is paid back only over the rest of the answer. If
         # the answer is too short for that, it is even more so in later rounds, so the drafter rests.
         if num_unread > FEW_TOKENS:
-            length, rate = self._length(answer, account, limit)
+            length, rate = self._length(account, limit, answer.language)
             num_expected = min(float(answer.num_left), self._answer_tokens)
             saved_ms = (1 / self.plain_rate - 1 / rate) * num_expected
             if account.credit_ms > 0 and saved_ms > READING_PAYS * num_unread * account.read_price.ms:
@@ -140,10 +140,17 @@ class Policy:
             answer.asked.add(drafter)
             return (limit if is_new or account.is_worth_asking(context, step_ms[0]) else 0), 0.0
         # A model that drafts token by token: the length is a trade-off. Where none pays, a token is tried now and then.
-        length, rate = self._length(answer, account, limit)
+        length, rate = self._length(account, limit, answer.language)
         if length == 0 and account.leave_out(ASKED):
             return 1, rate
         return length, rate
+
+    def is_worth_reading_ahead(self, drafter: str) -> bool:
+        """Return whether a model that has read the text already would be asked, as far as is known."""
+        account = self._of(drafter)
+        return (
+            account.is_per_token and not account.is_in_debt and self._length(account, len(self._steps.table()))[0] > 0
+        )
 
     def beliefs(
         self, answer: AnswerAccount, drafter: str, match_len: int, scores: Sequence[float], num_tokens: int
@@ -171,7 +178,7 @@ class Policy:
         account = self._of(drafter)
         account.num_asked = num_asked
         if account.is_per_token and num_drafted == 0:
-            account.reliability.count(ASKED, 0, 1, answer.language)
+            account.reliability.learn_asked(0, 0, num_asked, answer.language)
         if ms <= 0:
             return
         if num_unread > FEW_TOKENS:
@@ -209,8 +216,7 @@ class Policy:
         account, table = self._of(drafter), self._steps.table()
         account.reliability.learn(match_len, scores, num_accepted, num_drafted, answer.language)
         if account.is_per_token:
-            num_asked = num_drafted + (num_drafted < account.num_asked)
-            account.reliability.count(ASKED, num_accepted, num_asked, answer.language)
+            account.reliability.learn_asked(num_accepted, num_drafted, account.num_asked, answer.language)
         if is_leading:
             wider_ms = table[min(num_rows or num_drafted, len(table) - 1)] - table[0]
             self._book(account, num_accepted * (table[0] + self._round_ms) - wider_ms)
@@ -259,11 +265,11 @@ class Policy:
             self._accounts[drafter] = Account.opened(self._steps.table()[0])
         return self._accounts[drafter]
 
-    def _length(self, answer: AnswerAccount, account: Account, limit: int) -> tuple[int, float]:
+    def _length(self, account: Account, limit: int, language: str = "") -> tuple[int, float]:
         """Return how many tokens of a model are expected to pay, by how many of those asked for were accepted."""
-        belief = account.reliability.rate(ASKED, PRIOR_ASKED, answer.language)
+        beliefs = account.reliability.asked_beliefs(limit, language)
         token_ms = account.price.ms if account.is_per_token else 0.0
-        return best_length([belief] * limit, self._steps.table(), token_ms=token_ms, round_ms=self._round_ms)
+        return best_length(beliefs, self._steps.table(), token_ms=token_ms, round_ms=self._round_ms)
 
     def _settle(self) -> None:
         """Pay out the allowance of the rounds since the last call, in equal parts to those in debt."""

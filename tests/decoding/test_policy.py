@@ -107,6 +107,23 @@ def test_scores_are_calibrated_and_tokens_behind_the_refused_one_not_judged() ->
     assert len(known.beliefs(0, (0.05,) * 50, 50)) < 5  # nobody verifies what is so improbable
 
 
+def test_what_a_model_was_asked_for_is_judged_as_far_as_it_was_verified() -> None:
+    """Behind an accepted token the next one is likelier, and one behind a refused token says nothing."""
+    known = Reliability()
+    first, later = known.asked_beliefs(2)
+    for _ in range(80):
+        known.learn_asked(3, 3, 3, "")  # all stood
+        known.learn_asked(0, 3, 3, "")  # the first was refused, and nobody knows of the others
+        known.learn_asked(0, 0, 3, "")  # it was not sure of any
+    after = known.asked_beliefs(4)
+    assert after[0] == pytest.approx(1 / 3, abs=0.05)
+    assert after[1:] == [pytest.approx(1, abs=0.05)] * 3
+    for _ in range(80):
+        known.learn_asked(1, 1, 3, "")  # it was sure of the first alone
+    assert known.asked_beliefs(2)[0] > max(first, 0.85)
+    assert known.asked_beliefs(2)[1] < later / 2
+
+
 def test_languages_are_learnt_apart_and_begin_with_what_is_known_of_all() -> None:
     known = Reliability()
     for _ in range(40):
