@@ -21,6 +21,7 @@ NOT_TIMED: Final[Mapping[int, float]] = {}
 MAX_DRAFT = 4
 MAX_AHEAD = 8  # chosen: for models that draft several tokens in one call
 MIN_PROBABILITY = 0.4
+FEW_TOKENS = 8  # a pass over fewer tokens takes about as long
 
 
 class DraftModel:
@@ -62,6 +63,15 @@ class DraftModel:
         """Append emitted tokens; keys and values of a refused draft are dropped."""
         self._text.append(outcome.emitted_ids)
 
+    def read_ahead(self, ms: float) -> bool:
+        """Read what the cache lacks of the text but its last token, for about so long; return whether there is more."""
+        missing = self._text.pending[:-1]
+        width = max(FEW_TOKENS, int(ms / self.cost.read_ms) if self.cost.read_ms else 0)
+        part = missing[: min(width, self._model.prefill_width)]
+        if part:
+            self._model.advance(part, self._text.cache)
+        return len(part) < len(missing)
+
     def propose(self, budget: int) -> Draft:
         """Propose a few tokens, one small step each."""
         text = self._text
@@ -90,7 +100,7 @@ class DraftModel:
         width = model.prefill_width
         if more := (len(pending) - 1) // width * width:
             self._read(pending[:more])
-        found = model.draft_ahead(pending[more:], self._text.cache, num_tokens, MIN_PROBABILITY)
+        found = model.draft_ahead(pending[more:], self._text.cache, num_tokens, MIN_PROBABILITY, self._text.ids)
         sure = next((i for i, (_, share) in enumerate(found) if share < MIN_PROBABILITY), len(found))
         return self._draft([token_id for token_id, _ in found[:sure]])
 

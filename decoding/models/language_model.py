@@ -135,12 +135,18 @@ class DraftsAhead(LanguageModel, Protocol):
     """A model that chooses greedily by itself, several tokens at a time, without passing each to the host."""
 
     def draft_ahead(
-        self, token_ids: Sequence[int], cache: Cache, num_tokens: int, least_share: float = 0.0
+        self,
+        token_ids: Sequence[int],
+        cache: Cache,
+        num_tokens: int,
+        least_share: float = 0.0,
+        text_ids: Sequence[int] = (),
     ) -> list[tuple[int, float]]:
         """Return at most `num_tokens` that follow the cache's end and `token_ids`, each with its probability.
 
-        It may end behind the first whose probability is below `least_share`. Commits `token_ids`, 1 to `prefill_width`,
-        and all that follow but the last.
+        It may end behind the first whose probability is below `least_share`. With `text_ids` it may choose among
+        frequent tokens and those of this text alone. Commits `token_ids`, 1 to `prefill_width`, and all that follow but
+        the last.
         """
 
 

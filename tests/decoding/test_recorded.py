@@ -261,7 +261,9 @@ def test_a_draft_ends_where_the_model_is_not_sure(monkeypatch: pytest.MonkeyPatc
     shares = iter([[(5, 0.9), (6, 0.5), (7, 0.1), (8, 0.9)], [(1, 0.2)]])
     asked = []
 
-    def scripted(token_ids: list[int], cache: Any, num_tokens: int, least_share: float) -> list[tuple[int, float]]:
+    def scripted(
+        token_ids: list[int], cache: Any, num_tokens: int, _share: float, _text: list[int]
+    ) -> list[tuple[int, float]]:
         asked.append((len(cache), len(token_ids), num_tokens))
         found = next(shares)
         cache.commit([*token_ids, *(token_id for token_id, _ in found[:-1])])

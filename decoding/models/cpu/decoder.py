@@ -22,12 +22,14 @@ from decoding.models.cpu.packing import Memory, Packed, pack, up
 from decoding.models.cpu.quantized_forms import FORMS
 from decoding.models.cpu.simd import LANES, MAX_ROWS, PAIRS
 from decoding.models.cpu.thread_team import Table, ThreadTeam, give_way_address
+from decoding.models.cpu.trimmed_head import TrimmedHead, is_worth_trimming
 from decoding.models.language_model import Capabilities
 from decoding.models.torch.decoder import Shape, Weights
 from decoding.models.weights.stored_blocks import StoredWeights
 
 STEP_WIDTH = 16
 PREFILL_WIDTH = 64
+_NO_IDS = np.zeros(0, np.int64)
 
 
 class Slots:
@@ -87,7 +89,10 @@ class CpuDecoder:
         self._job = self._new_job()
         scratch = [self._scratch() for _ in range(threads)]
         eps = np.float32(shape.norm_eps)
-        self._team = ThreadTeam(self._job, packed.layers, packed.head, eps, scratch, self._memory)
+        # The threads look at this one; drafting puts a trimmed head into it for a while.
+        self._head = packed.head.copy()
+        self._trimmed: TrimmedHead | None = None
+        self._team = ThreadTeam(self._job, packed.layers, self._head, eps, scratch, self._memory)
         weakref.finalize(self, self._team.close)
 
     def with_layers(self, kept: Sequence[int], *, is_trial: bool = False) -> CpuDecoder:
@@ -129,13 +134,26 @@ class CpuDecoder:
         return self._views[1][0]
 
     def draft_ahead(
-        self, token_ids: Sequence[int], cache: KVCache[Slots], num_tokens: int, least_share: float = 0.0
+        self,
+        token_ids: Sequence[int],
+        cache: KVCache[Slots],
+        num_tokens: int,
+        least_share: float = 0.0,
+        text_ids: Sequence[int] = (),
     ) -> list[tuple[int, float]]:
         """Return greedy tokens that follow, each with its probability; see `language_model.DraftsAhead`."""
         ids, shares = np.zeros(num_tokens, np.int64), np.zeros(num_tokens, np.float32)
         self._prepare(token_ids, cache, num_logit_rows=1, num_more=num_tokens - 1)
-        rest = (self._tokens, self._counters, self.shape.vocabulary, np.float32(least_share), ids, shares)
-        num_chosen = self._team.draft(*rest)
+        num_outputs, others = self.shape.vocabulary, _NO_IDS
+        if len(text_ids) and (trimmed := self._trim()) is not None:
+            trimmed.hold(text_ids)
+            num_outputs, others = trimmed.num_outputs, trimmed.others
+            self._head[:] = trimmed.table
+        rest = (self._tokens, self._counters, num_outputs, others, np.float32(least_share), ids, shares)
+        try:
+            num_chosen = self._team.draft(*rest)
+        finally:
+            self._head[:] = self._packed.head
         cache.commit([*token_ids, *ids[: num_chosen - 1].tolist()])
         return list(zip(ids[:num_chosen].tolist(), shares[:num_chosen].tolist(), strict=True))
 
@@ -147,6 +165,12 @@ class CpuDecoder:
     def hidden(self) -> Tensor:
         """Return hidden states (T, C) of the last step's rows, before the last norm, valid until the next call."""
         return torch.from_numpy(self._hidden[: self._num_stepped, : self.shape.width])
+
+    def _trim(self) -> TrimmedHead | None:
+        """Return the trimmed head, made at first use; None for a head that isn't worth it or can't be trimmed."""
+        if self._trimmed is None and (panels := self._packed.head_panels) and is_worth_trimming(self.shape.vocabulary):
+            self._trimmed = TrimmedHead(self._packed.head, panels, self.shape.vocabulary)
+        return self._trimmed
 
     def _run(self, token_ids: Sequence[int], cache: KVCache[Slots], *, num_logit_rows: int) -> None:
         self._prepare(token_ids, cache, num_logit_rows=num_logit_rows)

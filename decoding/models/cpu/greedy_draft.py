@@ -13,17 +13,20 @@ from decoding.models.cpu.simd import LANES
 
 
 @compiled
-def draft(state, job, layers, head, eps, mine, tokens, counters, vocabulary, least, ids, shares):
+def draft(state, job, layers, head, eps, mine, tokens, counters, vocabulary, others, least, ids, shares):
     """Run an open job, then one pass for each chosen token but the last; return how many were chosen.
 
     The first arguments are those of `forward.lead`; `tokens`, (prefill_width,) int64, and `counters` are the arrays
-    that the job points to. `ids` (N,) int64 gets the tokens, all below `vocabulary`, and `shares` (N,) float32 the
-    probability of each; the first that has less than `least` is the last.
+    that the job points to. The head has `vocabulary` outputs; the last ones stand for the tokens `others`, and each one
+    before for the token of its number. `ids` (N,) int64 gets the tokens, and `shares` (N,) float32 the probability of
+    each; the first that has less than `least` is the last.
     """
     num_chosen = 0
     while True:
         lead(state, job, layers, head, eps, mine)
-        ids[num_chosen], shares[num_chosen] = likeliest(job[LOGITS], vocabulary, padded(head[OUTPUTS]))
+        token, shares[num_chosen] = likeliest(job[LOGITS], vocabulary, padded(head[OUTPUTS]))
+        num_plain = vocabulary - len(others)
+        ids[num_chosen] = others[token - num_plain] if token >= num_plain else token
         num_chosen += 1
         if num_chosen == len(ids) or shares[num_chosen - 1] < least:
             return num_chosen

@@ -61,6 +61,7 @@ class Packed:
 
     layers: Table  # (L, LAYER)
     head: Table  # (MATRIX,)
+    head_panels: Panels | None  # what the head's table describes, if it is stored in blocks of one kind
     job: dict[int, int]  # column to value
     widest: int  # outputs of the widest matrix within a layer
     deepest: int  # the most inputs of a matrix
@@ -97,6 +98,7 @@ def pack(weights: Weights | StoredWeights, *, threads: int) -> Packed:
     packing = _Packing(threads=threads)
     memory = packing.memory
     head, embedded, dtype = packing.tables(weights)
+    head_panels = packing.head_panels(head)
     _, head_bytes = packing.take_form()  # all layers share the tables
     job = {
         job_layout.ROTARY: memory.hold(torch.view_as_real(weights.rotary).numpy()).ctypes.data,
@@ -115,6 +117,7 @@ def pack(weights: Weights | StoredWeights, *, threads: int) -> Packed:
     return Packed(
         np.stack(layers),
         head,
+        head_panels,
         job,
         widest,
         packing.deepest,
@@ -152,6 +155,10 @@ class _Packing:
             return self._tied_tables(next(tables))
         columns, dtype = self._embedding(next(tables))
         return self.matrix(next(tables), None), columns, dtype
+
+    def head_panels(self, head: Table) -> Panels | None:
+        """Return the panels of the head, which was packed last, if they are blocks of one kind."""
+        return self._last_panels[0] if head[job_layout.KIND] == BLOCKS and len(self._last_panels) == 1 else None
 
     def _tied_tables(self, table: Matrix) -> tuple[Table, dict[int, int], torch.dtype]:
         """Embeddings lie where the head does."""

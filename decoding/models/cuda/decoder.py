@@ -143,10 +143,16 @@ class CudaDecoder:
         return Rows(done.hidden, done.logits)
 
     def draft_ahead(
-        self, token_ids: Sequence[int], cache: KVCache[Blocks], num_tokens: int, least_share: float = 0.0
+        self,
+        token_ids: Sequence[int],
+        cache: KVCache[Blocks],
+        num_tokens: int,
+        least_share: float = 0.0,
+        text_ids: Sequence[int] = (),
     ) -> list[tuple[int, float]]:
         """Return greedy tokens that follow, each with its probability; see `language_model.DraftsAhead`."""
-        del least_share  # fetching each token to compare it would take longer than to draft it
+        # Fetching each token to compare it would take longer than to draft it, and so would copying rows of the head.
+        del least_share, text_ids
         assert self._ahead is not None
         found = self._ahead.draft(token_ids, cache, min(num_tokens, MOST_AHEAD))
         cache.commit([*token_ids, *(token_id for token_id, _ in found[:-1])])

@@ -42,7 +42,7 @@ def measure_draft_times(draft: LanguageModel) -> dict[int, float]:
     if drafts_ahead(draft):
 
         def ahead(cache: Cache) -> Tensor:
-            return torch.tensor([draft.draft_ahead([0], cache, NUM_AHEAD)])
+            return torch.tensor([draft.draft_ahead([0], cache, NUM_AHEAD, text_ids=[0])])
 
         times[1] = measure_passes({1: ahead}, draft)[1] / NUM_AHEAD
     return times
