@@ -71,4 +71,5 @@ def read_ahead(models: ModelSet, session: Session, prompt: HealedPrompt, width: 
     for _ in read_prompt(models.target, session.cache, prompt.ids, width):
         num_before, num_read = num_read, len(session.cache)
         yield 0, Chunk(num_prefilled=num_read - num_before)
+    session.expect(prompt.ids)
     yield 0, Chunk(stats=CompletionStats(prompt_tokens=len(prompt.ids), cached_tokens=num_cached, reason="prepared"))

@@ -12,14 +12,15 @@ from typing import Any
 import torch
 
 from decoding.drafters import registry
-from decoding.drafters.combine import Combined
+from decoding.drafters.combine import Combined, enrol
+from decoding.drafters.draft_model import is_draft_model
 from decoding.drafters.prompt_lookup import MAX_MATCH, common_prefix_len
 from decoding.drafters.registry import SessionState
 from decoding.models.language_model import Cache
 from decoding.models.loading.model_set import ModelSet
 from decoding.policy.policy import Policy
 from decoding.protocol import Method
-from decoding.speculation.drafting import Drafter
+from decoding.speculation.drafting import Drafter, DraftRequest
 from decoding.storage import policy_state
 
 MAX_OLD_TOKENS = 512
@@ -99,6 +100,22 @@ class Session:
     def drafter(self, method: Method) -> Combined:
         """Return the drafters of a method as one, which asks each where the policy expects it to pay."""
         return Combined(self.drafters(method), self._policy)
+
+    def expect(self, prompt_ids: Sequence[int]) -> None:
+        """Tell draft models of a prompt that is likely to be asked for, so that they can read it ahead."""
+        for drafter in filter(is_draft_model, self._made.values()):
+            drafter.begin(DraftRequest(prompt_ids=prompt_ids))
+
+    def read_drafts_ahead(self, ms: float) -> bool:
+        """Let draft models read what they lack of the last prompt and its answer, for about so many milliseconds.
+
+        Returns whether there is more to read. Only those read that the policy would ask.
+        """
+        for drafter in filter(is_draft_model, self._made.values()):
+            enrol(self._policy, drafter)
+            if self._policy.is_worth_reading_ahead(drafter.name) and drafter.read_ahead(ms):
+                return True
+        return False
 
     def old_text(self, prompt_ids: list[int]) -> Sequence[int]:
         """Return the last request's text, with its answer, from the place where `prompt_ids` departs from it.

@@ -49,8 +49,7 @@ class Combined:
         self._roster = Roster(drafters)
         self._policy = policy
         for drafter in drafters:
-            cost = drafter.cost
-            policy.enrol(drafter.name, is_per_token=cost.is_per_token, token_ms=cost.token_ms, read_ms=cost.read_ms)
+            enrol(policy, drafter)
         self._watch = Stopwatch(clock)
         self._answer = AnswerAccount()
         self._num_to_skip = 0
@@ -227,6 +226,12 @@ class Combined:
         draft = self._roster.ask(drafter, budget)
         self._watch.add_drafting(began_ms)
         return draft
+
+
+def enrol(policy: Policy, drafter: Drafter) -> None:
+    """Tell a policy what a drafter costs, as far as it was measured."""
+    cost = drafter.cost
+    policy.enrol(drafter.name, is_per_token=cost.is_per_token, token_ms=cost.token_ms, read_ms=cost.read_ms)
 
 
 def _num_rows(chains: Sequence[Chain]) -> int:

@@ -8,13 +8,13 @@ barred, and ends where the model is not sure of itself.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypeGuard
 
 import torch
 
 from decoding.drafters.draft_cache import DraftCache
 from decoding.models.language_model import Cache, DraftsAhead, LanguageModel, drafts_ahead
-from decoding.speculation.drafting import EMPTY, NOTHING, Chain, Draft, DraftingCost, DraftRequest, Outcome
+from decoding.speculation.drafting import EMPTY, NOTHING, Chain, Draft, Drafter, DraftingCost, DraftRequest, Outcome
 from decoding.speculation.sampling import barred, choose
 
 NOT_TIMED: Final[Mapping[int, float]] = {}
@@ -119,3 +119,8 @@ class DraftModel:
         """Return the logits (V,) of tokens that healing allows, −inf elsewhere."""
         allowed = self._text.allowed_next(drafted)
         return logits if allowed is None else barred(logits, allowed)
+
+
+def is_draft_model(drafter: Drafter) -> TypeGuard[DraftModel]:
+    """Return whether a drafter is a draft model."""
+    return isinstance(drafter, DraftModel)

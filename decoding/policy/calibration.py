@@ -23,7 +23,7 @@ LONGEST_MATCH: Final = max(PRIOR_ACCEPTANCE)
 ASKED: Final = "asked"
 ASKED_ON: Final = "asked on"
 PRIOR_ASKED: Final = 0.6
-PRIOR_ASKED_ON: Final = 0.8
+PRIOR_ASKED_ON: Final = 0.9
 # chosen: upper ends of the classes of scores, finer near certainty.
 SCORES: Final = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 MIDDLES: Final = tuple((low + high) / 2 for low, high in pairwise((0.0, *SCORES)))

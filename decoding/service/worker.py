@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import torch
 
-from decoding.completion.reading import ReadingSpeed
+from decoding.completion.reading import IDLE_MS, ReadingSpeed
 from decoding.completion.sessions import Session, SessionPool, cache_budget_bytes
 from decoding.config import EngineConfig
 from decoding.drafters import registry
@@ -109,6 +109,8 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._speed = ReadingSpeed(models)
         state.update(read_tokens_per_s=self._speed.tokens_per_s)
+        # The session whose draft models may read on while there is nothing else to do.
+        self._to_read: Session | None = None
         # Idle work by its kind, the most urgent first.
         self._idle_running: dict[Kind, deque[RunningJob]] = {kind: deque() for kind in KINDS[1:]}
         self._idle_waiting: dict[Kind, deque[Job]] = {kind: deque() for kind in KINDS[1:]}
@@ -126,7 +128,7 @@ class Worker:
 
     def serve(self, mailbox: Mailbox) -> None:
         """Serve jobs until `None` arrives."""
-        while None not in (arrived := mailbox.take(wait=self.num_jobs == 0)):
+        while None not in (arrived := mailbox.take(wait=self.num_jobs == 0 and self._to_read is None)):
             self.turn([job for job in arrived if job is not None])
         if self._ring is not None:
             self._ring.flush()
@@ -148,6 +150,16 @@ class Worker:
             if self._idle_waiting[kind]:
                 self._start(self._idle_waiting[kind].popleft(), circle)
                 return
+        self._read_drafts_ahead()
+
+    def _read_drafts_ahead(self) -> None:
+        """Let draft models read a little of what the target has read lately: they are of use once they have."""
+        try:
+            if self._to_read is not None and not self._to_read.read_drafts_ahead(IDLE_MS):
+                self._to_read = None
+        except Exception:
+            log.exception("a draft model failed to read ahead")
+            self._to_read = None
 
     def _admit(self, job: Job) -> None:
         """Queue a job, which supersedes older ones of its document; excess jobs are dropped."""
@@ -188,6 +200,7 @@ class Worker:
 
     def _start(self, job: Job, circle: deque[RunningJob], *, is_retry: bool = False) -> None:
         queue_s = time.perf_counter() - job.created
+        self._to_read = None
         try:
             running = RunningJob(self._models, self._pool, job, self._speed, queue_ms=queue_s * 1e3)
         except TabcastError as error:
@@ -242,6 +255,7 @@ class Worker:
 
     def _give_back(self, session: Session) -> None:
         self._pool.give_back(session)
+        self._to_read = session
         if self._ring is not None:
             self._ring.note(*session.take_last())
 
@@ -253,6 +267,7 @@ class Worker:
 
     def _free_memory(self) -> None:
         log.warning("out of memory: %d idle sessions are given up", self._pool.free_idle())
+        self._to_read = None
         self._state.count("out_of_memory_total")
         if self._models.target.device.type == "cuda":
             torch.cuda.empty_cache()
