@@ -29,7 +29,7 @@ from lsp_server.rpc.transport import Frames, StreamFrames, dispatch_frames, stan
 from lsp_server.settings import read_settings
 
 if TYPE_CHECKING:
-    from lsp_server.engine.client import EngineClient
+    from lsp_server.engine.seam import Client
     from lsp_server.engine.supervisor import ClientFactory
     from lsp_server.session import Session
 
@@ -225,12 +225,12 @@ def _handler(name: str) -> Callable[..., Any]:
 def own_engine(arguments: Sequence[str] = ()) -> ClientFactory:
     """Return a factory of clients for the engine of the user's own configuration, environment and command line."""
 
-    def make_client(on_health: Callable[[Health], None], model: str) -> EngineClient:
-        from lsp_server.engine.client import EngineClient, EngineSpec  # noqa: PLC0415
+    def make(on_health: Callable[[Health], None], model: str) -> Client:
+        from lsp_server.engine.choosing import make_client  # noqa: PLC0415
 
-        return EngineClient(EngineSpec.from_environment(arguments, model), on_health)
+        return make_client(arguments, model, on_health)
 
-    return make_client
+    return make
 
 
 def run_stdio(make_client: ClientFactory | None = None, client_process_id: int | None = None) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from decoding.protocol import (
@@ -52,8 +53,10 @@ FIGURES_TIMEOUT_S: Final = 8.0
 class EngineClient:
     """One front end's connection to the engine of one configuration; `on_health` gets every change of its state.
 
-    `program` is what Python runs to start an engine.
+    `program` is what Python runs to start an engine. `destination` is empty: text stays on this machine.
     """
+
+    destination: Final = ""
 
     def __init__(
         self,
@@ -138,9 +141,9 @@ class EngineClient:
         `EngineUnavailable`.
         """
         try:
-            response = await self._connection.post("/v1/completions", self._adapter.body(request))
+            response = await self._connection.post(self._adapter.path, self._adapter.body(request))
             try:
-                async with aclosing(deltas(response)) as parts:
+                async with aclosing(deltas(response, partial(self._adapter.parts, request))) as parts:
                     async for part in parts:
                         self._policy.note_answer()
                         yield part

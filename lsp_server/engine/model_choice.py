@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,7 +36,7 @@ class EngineSpec:
 
         `model` names one of `offered_models` instead of the one that they ask for. Raises `ValueError` if none does.
         """
-        text = _config_text()
+        text = config_text(os.environ)
         if model:
             arguments = choose_model(arguments, model, _read_models(text))
         return cls(arguments=tuple(arguments), directory=engine_directory(arguments, os.environ, text))
@@ -44,7 +44,7 @@ class EngineSpec:
 
 def offered_models() -> list[str]:
     """Return the names that can be chosen: the shipped pair, and the tables `[models.NAME]` of the user's file."""
-    return [BUNDLED, *(name for name in _read_models(_config_text()) if name != BUNDLED)]
+    return [BUNDLED, *(name for name in _read_models(config_text(os.environ)) if name != BUNDLED)]
 
 
 def choose_model(arguments: Sequence[str], name: str, models: dict[str, dict[str, str]]) -> tuple[str, ...]:
@@ -65,8 +65,9 @@ def choose_model(arguments: Sequence[str], name: str, models: dict[str, dict[str
     return tuple(kept)
 
 
-def _config_text() -> str:
-    config = user_config_path(os.environ)
+def config_text(environ: Mapping[str, str]) -> str:
+    """Return the text of the user's own configuration file, "" where there is none."""
+    config = user_config_path(environ)
     return config.read_text(encoding="utf-8", errors="replace") if config.is_file() else ""
 
 

@@ -13,10 +13,10 @@ from contextlib import aclosing, suppress
 from typing import Final
 
 from decoding.protocol import CompletionRequest, CompletionStats, Health
-from lsp_server.engine.client import EngineClient, EngineUnavailable
 from lsp_server.engine.model_choice import EngineSpec
 from lsp_server.engine.quiet import Quiet
-from lsp_server.engine.stream import Part
+from lsp_server.engine.seam import Client
+from lsp_server.engine.stream import EngineUnavailable, Part
 from lsp_server.log import without_values
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ UNANSWERED: Final = "the engine answered none of the last requests in time"
 SUSPECT_S: Final = 15.0
 
 # Makes a client for the model of this name, or for the configured one if it is ""; the callback gets every new state.
-ClientFactory = Callable[[Callable[[Health], None], str], EngineClient]
+ClientFactory = Callable[[Callable[[Health], None], str], Client]
 
 
 class EngineSupervisor:
@@ -42,7 +42,7 @@ class EngineSupervisor:
         self.model = ""
         self.on_change: Callable[[], None] = lambda: None
         self._make_client = make_client
-        self._client: EngineClient | None = None
+        self._client: Client | None = None
         self._waking: asyncio.Task[None] | None = None
         self._num_unanswered = 0
         self._quiet = Quiet(self._look)
@@ -57,6 +57,11 @@ class EngineSupervisor:
     def spec(self) -> EngineSpec | None:
         """Return the wanted engine, or None until it was first looked for."""
         return None if self._client is None else self._client.spec
+
+    @property
+    def destination(self) -> str:
+        """Return the host to which text goes, "" where it stays on this machine."""
+        return "" if self._client is None else self._client.destination
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Part, None]:
         """Stream a completion. Call this when `health` is ready. Raises `EngineUnavailable`."""
@@ -148,7 +153,7 @@ class EngineSupervisor:
         if self._client is not None and not self._is_closed and not self.is_waking:
             self._waking = asyncio.create_task(self._check(self._client))
 
-    async def _check(self, client: EngineClient) -> None:
+    async def _check(self, client: Client) -> None:
         """Wake the engine if it does not even answer a health check; replace it if that is all it answers."""
         is_suspect = self._num_unanswered >= MAX_UNANSWERED or self._quiet.quiet_s >= SUSPECT_S
         if await client.attach() is None:
@@ -174,7 +179,7 @@ class EngineSupervisor:
             logger.error("the engine can't be started: %s", without_values(error))
             self._note(self.health, problem=f"{type(error).__name__}: {error}")
 
-    async def _get_client(self) -> EngineClient:
+    async def _get_client(self) -> Client:
         if self._client is None:  # in a thread, since it reads the user's configuration
             self._client = await asyncio.to_thread(self._make_client, self._hear_of(self.model), self.model)
         return self._client
