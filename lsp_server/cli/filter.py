@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from lsp_server.completion.trigger import decide
 from lsp_server.documents.store import Cursor, Snapshot, split_lines
 from lsp_server.filters import Surroundings, filter_text
+from lsp_server.filters.calibration import bounds_of
 from lsp_server.filters.confidence import cut_unlikely, is_worth_showing
-from lsp_server.filters.parsing import parse_checker
 from lsp_server.filters.rewriting import rewrite, rewrite_spans
 from lsp_server.settings import Settings
 
@@ -36,6 +36,7 @@ def shown(
     confidence: Sequence[tuple[int, float]] = (),
     min_confidence: float | None = None,
     language: str = "python",
+    model: str = "",
 ) -> str:
     """Return the part of `text` that an editor would show between two texts; "" also where it wouldn't ask."""
     snapshot, cursor = read_place(prefix, suffix, language)
@@ -48,8 +49,8 @@ def shown(
     bound = Settings().min_confidence if min_confidence is None else min_confidence
     if not confidence or bound <= 0:
         return left
-    likely = tuple(rewrite_spans(text, confidence, place, language))
-    left = cut_unlikely(left, likely, 0, bound, parse_checker(left, place, language), has_tail=bool(place.tail.strip()))
+    likely = rewrite_spans(text, confidence, place, language)
+    left = cut_unlikely(left, likely, 0, bounds_of(bound, model), place, language)
     return left if is_worth_showing(left) else ""
 
 

@@ -9,14 +9,15 @@ from typing import Final, NamedTuple
 
 from decoding.protocol import CompletionOptions, CompletionRequest
 from lsp_server.completion.build_request import build_request
-from lsp_server.completion.cache import CursorContext, accepted, cursor_context
+from lsp_server.completion.cache import accepted, cursor_context
 from lsp_server.completion.in_flight import Generation
 from lsp_server.completion.services import CompletionServices
+from lsp_server.completion.settling import Settling
 from lsp_server.completion.trigger import decide, disabled_scope
 from lsp_server.context.budget import least_around
-from lsp_server.documents.store import Cursor, Place, Snapshot
+from lsp_server.documents.store import Cursor, Snapshot
+from lsp_server.filters.calibration import Bounds
 from lsp_server.filters.closers import num_replaced
-from lsp_server.filters.end import find_end
 from lsp_server.filters.surroundings import Mode
 
 # chosen: who asks by hand waits so long for a suggestion that has seen more of the text.
@@ -31,20 +32,21 @@ class ShownText(NamedTuple):
 
 
 def start_generation(
-    services: CompletionServices, snapshot: Snapshot, cursor: Cursor, mode: Mode, *, is_invoked: bool = False
+    services: CompletionServices,
+    snapshot: Snapshot,
+    cursor: Cursor,
+    mode: Mode,
+    bounds: Bounds,
+    *,
+    is_invoked: bool = False,
 ) -> Generation:
     """Start to generate a text at a cursor, in place of what is in flight for the document."""
     spot, hints = cursor_context(snapshot, cursor), services.in_flight.hints(snapshot.uri)
     request = request_for(services, snapshot, cursor, mode, hints, is_invoked=is_invoked)
-    return services.in_flight.start(
-        spot,
-        mode,
-        services.engine.complete(request),
-        lambda text: find_end(text, spot.place, mode, spot.language) is not None,
-    )
+    return services.in_flight.start(spot, mode, services.engine.complete(request), Settling(spot, mode, bounds))
 
 
-def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText) -> None:
+def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText, bounds: Bounds) -> None:
     """Ask at idle priority for what would be asked next if this suggestion were accepted.
 
     The text goes on behind the end of its line to the end of the next statement or block, so that it serves behind
@@ -60,21 +62,8 @@ def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText)
     if mode is None or is_disabled or spot.place.tail.strip() or services.in_flight.is_prefetched(spot, mode):
         return
     request = request_for(services, snapshot, cursor, "block", is_idle=True)
-    services.in_flight.start_prefetch(
-        spot, mode, services.engine.complete(request), lambda text: _is_enough_ahead(text, spot, mode)
-    )
-
-
-def _is_enough_ahead(text: str, spot: CursorContext, mode: Mode) -> bool:
-    """Return whether a text reaches the end of its block, or of the statement or block behind its line."""
-    place = spot.place
-    if mode == "block":
-        return find_end(text, place, mode, spot.language) is not None
-    line, _, after = text.partition("\n")
-    body = after.lstrip()
-    head = after[: len(after) - len(body)].rpartition("\n")[2]
-    next_place = Place(above=(*place.above, place.head + line), head=head, below=place.below)
-    return bool(body) and find_end(body, next_place, "block", spot.language) is not None
+    settling = Settling(spot, mode, bounds, reads_on=True)
+    services.in_flight.start_prefetch(spot, mode, services.engine.complete(request), settling)
 
 
 def session_name(services: CompletionServices, uri: str) -> str:

@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from decoding.protocol import CompletionStats
 from lsp_server.documents.store import Cursor, Place, Snapshot, split_lines
-from lsp_server.filters import Surroundings, filter_text, fit_tail
+from lsp_server.filters import IMPROBABLE, Surroundings, filter_text, fit_tail
+from lsp_server.filters.calibration import SHOWS_ALL, UNBOUND, Bounds
 from lsp_server.filters.confidence import ScoredSpan
 from lsp_server.filters.end import find_end
 from lsp_server.filters.surroundings import Mode
@@ -39,7 +40,9 @@ class Suggestion:
 
     `text` is the part that the filters left, always a beginning of `generated`; `dropped_by` names the filter that left
     nothing. `spans` cover `generated` with probabilities, or are empty where the engine gives none. `is_finished` is
-    true if the model ended the text itself, so that nothing would follow.
+    true if the model ended the text itself, so that nothing would follow. `bounds` are those by which the text was left
+    unfinished because what followed was too improbable, and `nothing_at` is the number of typed characters behind which
+    nothing is probable enough.
     """
 
     spot: CursorContext
@@ -50,6 +53,8 @@ class Suggestion:
     spans: tuple[ScoredSpan, ...] = ()
     is_finished: bool = False
     stats: CompletionStats | None = None
+    bounds: Bounds = SHOWS_ALL
+    nothing_at: int | None = None
 
 
 class Remainder(NamedTuple):
@@ -110,6 +115,8 @@ def remainder_at(suggestion: Suggestion, spot: CursorContext, mode: Mode) -> Rem
         around = Surroundings(place=spot.place, mode=suggestion.mode, language=spot.language)
         text, dropped_by = fit_tail(suggestion.text[len(typed) :], around)
         return Remainder(suggestion, text, len(typed), dropped_by)
+    if len(typed) == suggestion.nothing_at:
+        return Remainder(suggestion, "", len(typed), IMPROBABLE)
     if not typed and suggestion.mode == mode:
         return Remainder(suggestion, "", 0, suggestion.dropped_by)
     more = suggestion.generated[len(typed) :]
@@ -153,11 +160,16 @@ class SuggestionCache:
         while len(self._kept) > self._size:
             self._kept.popitem(last=False)
 
-    def find(self, spot: CursorContext, mode: Mode) -> Remainder | None:
-        """Return what fits a spot. A text to show is preferred to the knowledge that there is none."""
+    def find(self, spot: CursorContext, mode: Mode, bounds: Bounds = UNBOUND) -> Remainder | None:
+        """Return what fits a spot. A text to show is preferred to the knowledge that there is none.
+
+        Texts that were left unfinished by stricter bounds than these are passed over.
+        """
         best: tuple[int, Remainder] | None = None
         for key, kept in reversed(self._kept.items()):
             if not 0 <= spot.line - kept.suggestion.spot.line <= MAX_LINES_TYPED:  # cheap, and rules out most of them
+                continue
+            if kept.suggestion.bounds > bounds:
                 continue
             rest = remainder_at(kept.suggestion, spot, mode)
             if rest is not None and (best is None or rest.text):

@@ -21,16 +21,16 @@ from lsp_server.completion.cache import Remainder, cursor_context
 from lsp_server.completion.eagerness import bound_for, place_of
 from lsp_server.completion.in_flight import Generation, collect_choices
 from lsp_server.completion.items import before_replaced, make_item
-from lsp_server.completion.pending import CompletionResult, PendingRequest
+from lsp_server.completion.pending import CompletionResult, PendingRequest, nothing_left
 from lsp_server.completion.services import CompletionServices
 from lsp_server.completion.trigger import debounce_s, decide, disabled_scope
 from lsp_server.documents.read_only import is_read_only
 from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.engine.client import EngineUnavailable
-from lsp_server.filters import NOTHING, Surroundings, filter_text
+from lsp_server.filters import IMPROBABLE, Surroundings, filter_text
+from lsp_server.filters.calibration import SHOWS_ALL, bounds_of
 from lsp_server.filters.confidence import cut_unlikely, is_worth_showing
 from lsp_server.filters.deleted import drop_deleted
-from lsp_server.filters.parsing import parse_checker
 from lsp_server.filters.rewriting import rewrite
 from lsp_server.filters.surroundings import Mode
 
@@ -66,7 +66,9 @@ async def complete(services: CompletionServices, request: PendingRequest) -> Com
     if outcome.items and is_invoked and request.engine_s < MAX_FIRST_S:
         outcome = await task.with_alternatives(outcome, decision.mode)
     if outcome.items:
-        asyncio.get_running_loop().call_later(AHEAD_S, partial(prefetch, services, snapshot, task.shown))
+        asyncio.get_running_loop().call_later(
+            AHEAD_S, partial(prefetch, services, snapshot, task.shown, task.bounds_ahead)
+        )
     return outcome
 
 
@@ -114,6 +116,9 @@ class CompletionTask:
         self.spot = cursor_context(snapshot, self._cursor)
         self.about = place_of(self.spot.place, snapshot.language)
         self.shown = ShownText(self._cursor, "")
+        wanted = bound_for(services.settings, services.habits, self.about)
+        self.bounds_ahead = bounds_of(wanted, services.engine.health.model)
+        self.bounds = SHOWS_ALL if is_invoked else self.bounds_ahead
 
     async def find(self, mode: Mode) -> CompletionResult:
         """Look in the cache, then wait for a text in flight that fits, then ask the engine."""
@@ -125,7 +130,7 @@ class CompletionTask:
             return CompletionResult(reason="not asked", detail="something was just deleted")
         reason = "shown"
         for turn in range(MAX_TURNS):
-            if rest := in_flight.find(self.spot, mode):
+            if rest := in_flight.find(self.spot, mode, self.bounds):
                 if turn == 0:
                     in_flight.count("local")
                 local = "typed through" if rest.num_typed else "remembered"
@@ -134,13 +139,12 @@ class CompletionTask:
                 return CompletionResult(reason="not asked", detail="something was just deleted")
             if problem := await self._engine_problem():
                 return problem
-            generation = in_flight.joinable(self.spot)
+            generation = in_flight.joinable(self.spot, self.bounds)
             if generation is None:
                 await self._prepare()
                 await self._pause()
-                generation = start_generation(
-                    self._services, self._snapshot, self._cursor, mode, is_invoked=self._is_invoked
-                )
+                place = (self._snapshot, self._cursor, mode, self.bounds)
+                generation = start_generation(self._services, *place, is_invoked=self._is_invoked)
                 reason = "shown"
             else:
                 in_flight.count("joined")
@@ -199,15 +203,9 @@ class CompletionTask:
     def _show(self, rest: Remainder, reason: str) -> CompletionResult:
         """Return the result for a text if it still fits the document and is worth showing."""
         services, snapshot, stats = self._services, self._snapshot, rest.suggestion.stats
-        if not rest.text:
-            is_dropped = rest.dropped_by != NOTHING
-            detail = f"the filter '{rest.dropped_by}' left nothing" if is_dropped else "the model wrote nothing here"
-            return CompletionResult(reason="filtered", detail=detail, engine=stats)
-        text = self._probable(rest)
+        text = self._probable(rest) if rest.text else ""
         if not text:
-            return CompletionResult(
-                reason="below confidence", detail="too little is probable, or it ends within a statement", engine=stats
-            )
+            return nothing_left(IMPROBABLE if rest.text else rest.dropped_by, stats)
         if detail := self._unwanted(text):
             return CompletionResult(reason="filtered", detail=detail, engine=stats)
         if not (text := self._replaceable(text)).strip():
@@ -240,16 +238,11 @@ class CompletionTask:
 
         A text that was shown shrinks as it is typed, but never vanishes.
         """
-        if self._is_invoked:
-            return rest.text
-        min_confidence = bound_for(self._services.settings, self._services.habits, self.about)
-        stands = parse_checker(rest.text, self.spot.place, self.spot.language)
-        has_tail = bool(self.spot.place.tail.strip())
-        spans = rest.suggestion.spans
-        text = cut_unlikely(rest.text, spans, rest.num_typed, min_confidence, stands, has_tail=has_tail)
+        spot, spans = self.spot, rest.suggestion.spans
+        text = cut_unlikely(rest.text, spans, rest.num_typed, self.bounds, spot.place, spot.language)
         shown = rest.text[: max(0, rest.num_shown - rest.num_typed)]
         text = max(text, shown, key=len)
-        is_enough = bool(shown.strip()) or min_confidence <= 0 or is_worth_showing(text)
+        is_enough = bool(shown.strip()) or self.bounds.shows_all or is_worth_showing(text)
         return text if text.strip() and is_enough else ""
 
     async def _engine_problem(self) -> CompletionResult | None:

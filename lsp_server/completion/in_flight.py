@@ -1,8 +1,9 @@
 """Manages the texts that the engine is generating, each of which may outlive the request that began it.
 
 While somebody types fast each key brings a new request. As long as the typed text agrees with the text in flight, the
-newer request waits for that text instead of starting another. Generation ends at the end of its line or block, when
-typing contradicts it, or when nobody has waited for it for a while. It must not know LSP or settings.
+newer request waits for that text instead of starting another. Generation ends as soon as its text is settled
+(`settling.py`), when typing contradicts it, or when nobody has waited for it for a while. It must not know LSP or
+settings.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from contextlib import aclosing, contextmanager
 from itertools import islice
 from typing import Final, Literal
 
-from decoding.protocol import CompletionStats, Confidence
+from decoding.protocol import CompletionStats
 from lsp_server.completion.cache import CursorContext, Remainder, Suggestion, SuggestionCache, typed_between
+from lsp_server.completion.settling import Growing, Settling
 from lsp_server.engine.stream import Delta, EngineUnavailable, Part
-from lsp_server.filters import Surroundings, filter_text
-from lsp_server.filters.rewriting import Rewriter, rewrite_spans
+from lsp_server.filters import IMPROBABLE, Surroundings, filter_text
+from lsp_server.filters.calibration import SHOWS_ALL, UNBOUND, Bounds
+from lsp_server.filters.rewriting import Rewriter, SpanRewriter
 from lsp_server.filters.surroundings import Mode
 from lsp_server.log import without_values
 
@@ -38,25 +41,24 @@ MAX_HINT_CHARS: Final = 2000
 
 Keep = Callable[[Suggestion, float], None]
 Source = Literal["local", "joined", "sent", "ahead"]
-Ends = Callable[[str], bool]
 Parts = AsyncGenerator[Part, None]
 
 
 class Generation:
     """One stream from the engine. `keep` is called with the finished suggestion and the seconds that it took."""
 
-    def __init__(self, spot: CursorContext, mode: Mode, parts: Parts, ends: Ends, keep: Keep) -> None:
+    def __init__(self, spot: CursorContext, mode: Mode, parts: Parts, settling: Settling, keep: Keep) -> None:
         self.spot = spot
         self.mode = mode
+        self.settling = settling
         self.generated = ""
         self.problem: EngineUnavailable | None = None
         self.began_s = time.perf_counter()
-        self._ends = ends
         self._keep = keep
-        self._raw = ""
-        self._confidence: Confidence = ()
         self._stats: CompletionStats | None = None
         self._rewriter = Rewriter(spot.place, spot.language)
+        self._spans = SpanRewriter(spot.place, spot.language)
+        self._waited_at = (spot, 0)
         self._num_waiting = 0
         self._letting_go: asyncio.TimerHandle | None = None
         self._grown = asyncio.Event()
@@ -85,6 +87,7 @@ class Generation:
             while not self.is_over:
                 if not self.fits(spot):
                     return False
+                self._waited_at = (spot, len(typed_between(self.spot, spot) or ""))
                 self._grown.clear()
                 await self._grown.wait()
         if not self._task.cancelled():
@@ -129,7 +132,7 @@ class Generation:
                         self._stats, reason = part, part.reason
                         break
                     self._take(part)
-                    if self._ends(self.generated):
+                    if self.settling.is_settled(Growing(self.generated, self._spans.known, *self._waited_at)):
                         break
         except EngineUnavailable as error:
             self.problem = error
@@ -144,24 +147,26 @@ class Generation:
         self._keep(suggestion, time.perf_counter() - self.began_s)
 
     def _take(self, delta: Delta) -> None:
-        self._raw += delta.text
-        self._confidence += delta.confidence
         self.generated += self._rewriter.feed(delta.text)
+        self._spans.feed(delta.text, delta.confidence)
         self._grown.set()
 
     def _suggestion(self, *, is_cut_short: bool, is_finished: bool = False) -> Suggestion:
         spot = self.spot
         around = Surroundings(place=spot.place, mode=self.mode, is_cut_short=is_cut_short, language=spot.language)
-        text, dropped_by = filter_text(self.generated, around)
+        settling = self.settling
+        text, dropped_by = filter_text(self.generated[: settling.improbable_from], around)
         return Suggestion(
             spot=self.spot,
             mode=self.mode,
             generated=self.generated,
             text=text,
-            dropped_by=dropped_by,
-            spans=tuple(rewrite_spans(self._raw, self._confidence, spot.place, spot.language)),
+            dropped_by=IMPROBABLE if settling.improbable_from == 0 else dropped_by,
+            spans=tuple(self._spans.known),
             stats=self._stats,
             is_finished=is_finished,
+            bounds=SHOWS_ALL if settling.improbable_from is None else settling.bounds,
+            nothing_at=settling.nothing_at,
         )
 
 
@@ -187,10 +192,11 @@ class InFlight:
                 self.forget()
             self._model = model
 
-    def joinable(self, spot: CursorContext) -> Generation | None:
-        """Return the text in flight for the document if it fits this spot so far."""
+    def joinable(self, spot: CursorContext, bounds: Bounds = UNBOUND) -> Generation | None:
+        """Return the text in flight for the document if it fits this spot so far; it serves these bounds, too."""
         for generation in (self.current.get(spot.uri), self._ahead):
             if generation is not None and not generation.is_over and generation.fits(spot):
+                generation.settling.lower(bounds)
                 return generation
         return None
 
@@ -201,22 +207,22 @@ class InFlight:
         rest = self.find(spot, mode)
         return rest is not None and (rest.suggestion.is_finished or rest.has_more)
 
-    def find(self, spot: CursorContext, mode: Mode) -> Remainder | None:
+    def find(self, spot: CursorContext, mode: Mode, bounds: Bounds = UNBOUND) -> Remainder | None:
         """Return the cached remainder for a spot, or None."""
-        return self.cache.find(spot, mode)
+        return self.cache.find(spot, mode, bounds)
 
-    def start(self, spot: CursorContext, mode: Mode, parts: Parts, ends: Ends) -> Generation:
+    def start(self, spot: CursorContext, mode: Mode, parts: Parts, settling: Settling) -> Generation:
         """Take the engine's stream for a document; it replaces the one in flight."""
         self.cancel(spot.uri)
-        generation = self.current[spot.uri] = Generation(spot, mode, parts, ends, self.record)
+        generation = self.current[spot.uri] = Generation(spot, mode, parts, settling, self.record)
         self.count("sent")
         return generation
 
-    def start_prefetch(self, spot: CursorContext, mode: Mode, parts: Parts, ends: Ends) -> None:
+    def start_prefetch(self, spot: CursorContext, mode: Mode, parts: Parts, settling: Settling) -> None:
         """Take the engine's stream for a place that the cursor may come to; it replaces the prefetch before."""
         if self._ahead is not None:
             self._ahead.cancel()
-        self._ahead = Generation(spot, mode, parts, ends, self.record_prefetched)
+        self._ahead = Generation(spot, mode, parts, settling, self.record_prefetched)
         self.count("ahead")
 
     def count(self, source: Source) -> None:

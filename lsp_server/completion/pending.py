@@ -11,6 +11,7 @@ from lsprotocol import types
 from decoding.protocol import CompletionStats
 from lsp_server.documents.store import Snapshot
 from lsp_server.documents.views import View
+from lsp_server.filters import IMPROBABLE, NOTHING
 from lsp_server.habits import Place
 
 
@@ -28,6 +29,7 @@ class CompletionResult:
     about: Place | None = None
 
 
+BELOW: Final = "the model isn't sure enough of its first statement"
 CLOSED: Final = CompletionResult(reason="not open", detail="the editor closed this document")
 
 
@@ -48,3 +50,12 @@ class PendingRequest:
     view: View | None = None
     engine_s: float = 0.0
     paused_s: float = 0.0
+
+
+def nothing_left(dropped_by: str, stats: CompletionStats | None) -> CompletionResult:
+    """Return the result for a text of which nothing is left."""
+    if dropped_by == IMPROBABLE:
+        return CompletionResult(reason="below confidence", detail=BELOW, engine=stats)
+    is_dropped = dropped_by != NOTHING
+    detail = f"the filter '{dropped_by}' left nothing" if is_dropped else "the model wrote nothing here"
+    return CompletionResult(reason="filtered", detail=detail, engine=stats)

@@ -24,8 +24,9 @@ from lsp_server.filters.special_tokens import cut_special_tokens
 from lsp_server.filters.surroundings import Surroundings
 from lsp_server.filters.trailing import cut_trailing
 from lsp_server.filters.unfinished import cut_unfinished
+from lsp_server.filters.unreachable import cut_unreachable
 
-__all__ = ["FILTERS", "NOTHING", "Filtered", "Surroundings", "filter_text", "fit_tail"]
+__all__ = ["FILTERS", "IMPROBABLE", "NOTHING", "Filtered", "Surroundings", "filter_text", "fit_tail"]
 
 Filter = Callable[[str, Surroundings], str]
 
@@ -35,6 +36,7 @@ FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
     ("unfinished", cut_unfinished),
     ("end", cut_at_end),
     ("chat", cut_chat),
+    ("unreachable", cut_unreachable),
     ("repetition", cut_repetition),
     ("next lines", cut_next_lines),
     ("closers", cut_closers),
@@ -47,6 +49,8 @@ FILTERS: Final[tuple[tuple[str, Filter], ...]] = (
 
 # The name for a text in which the model wrote nothing itself.
 NOTHING: Final = "nothing written"
+# The name for the rule that the model's own probabilities decide (`confidence.py`).
+IMPROBABLE: Final = "confidence"
 
 
 class Filtered(NamedTuple):

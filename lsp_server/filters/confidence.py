@@ -1,25 +1,24 @@
 """Cuts a text to the part that is probable enough to be shown, by the engine's log-probabilities.
 
-The product of the probabilities of a text's tokens is the model's own estimate of how likely the user is to write that
-text. The shown part ends, between words, where the product falls below the bound; the rest becomes more probable as
-soon as the user has typed or accepted the part before it. An end within a statement must be surer than one behind it.
-It must not know documents, the engine or settings.
+The product of the probabilities of a statement's tokens is the model's own estimate of how likely the user is to write
+it, once what stands before it is right. Each statement has to reach a bound, and the text ends behind the last one that
+does; nothing is shown rather than the beginning of a statement, unless it is of use by itself. What was typed or
+accepted is certain, so that the rest becomes more probable. It must not know documents, the engine or settings.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-_LAST_WORD: Final = re.compile(r"\w+\Z")
+from lsp_server.documents.store import Place
+from lsp_server.filters.calibration import Bounds
+from lsp_server.filters.parsing import is_open, parse_checker
+from lsp_server.filters.thoughts import inner_ends, is_begun, statement_ends
+
 # chosen: accepting fewer characters saves nobody a key.
 MIN_SHOWN_CHARS: Final = 3
-# chosen: the bound for an end within a statement is the bound to this power. 0.3 becomes 0.74; 0 and 1 stay.
-OPEN_EXPONENT: Final = 1 / 4
-MAX_TRIES: Final = 24
 
 
 class ScoredSpan(NamedTuple):
@@ -29,58 +28,68 @@ class ScoredSpan(NamedTuple):
     log_prob: float
 
 
+class Likely(NamedTuple):
+    """The places, in their order, where a text may be cut, as all before each is probable enough.
+
+    `is_whole` is true as long as nothing of the text is improbable.
+    """
+
+    ends: tuple[int, ...]
+    is_whole: bool
+
+
 def cut_unlikely(
-    text: str,
-    likely: Sequence[ScoredSpan],
-    num_typed: int,
-    min_confidence: float,
-    stands: Callable[[str], bool] | None = None,
-    *,
-    has_tail: bool = False,
+    text: str, likely: Sequence[ScoredSpan], num_typed: int, bounds: Bounds, place: Place, language: str
 ) -> str:
-    """Return the beginning of `text` that has at least this probability; all of it if no probabilities are given.
+    """Return the part of `text` that is probable enough; all of it if no probabilities are given.
 
     `likely` counts from `num_typed` characters before `text`. Those are in the document, and so certain by now, and so
-    is the token that they break off in. `stands` tells whether the code parses with a text: an earlier end where it
-    does is preferred. Without one the text must be surer; and where code follows on the line (`has_tail`) nothing is
-    left of it.
+    is the token that they break off in.
     """
-    if min_confidence <= 0:
+    if bounds.shows_all or not likely:
         return text
-    shown = _cut(text, likely, num_typed, min_confidence)
-    if stands is None or not shown or stands(shown):
-        return shown
-    for end in islice(reversed(list(_ends(shown, likely, num_typed))), MAX_TRIES):
-        part = shown[:end].rstrip()
-        if is_worth_showing(part) and stands(part):
+    found = likely_ends(text, likely, num_typed, bounds, place, language)
+    if found.is_whole:
+        return text
+    stands = parse_checker(text, place, language)
+    for end in reversed(found.ends):
+        part = text[:end].rstrip()
+        if not is_worth_showing(part) or is_begun(part, place, language):
+            continue
+        if stands is None or stands(part) or (end == found.ends[0] and is_open(part, place, language, stands)):
             return part
-    return "" if has_tail else _cut(text, likely, num_typed, min_confidence**OPEN_EXPONENT)
+    return ""
+
+
+def likely_ends(
+    text: str, likely: Sequence[ScoredSpan], num_typed: int, bounds: Bounds, place: Place, language: str
+) -> Likely:
+    """Find where a text, which may still grow, can end."""
+    ends: list[int] = []
+    all_ends = deque(statement_ends(text[: text.rfind("\n") + 1], place, language))
+    log_prob = 0.0
+    for start, end, token_log_prob in _tokens(text, likely, num_typed):
+        log_prob += token_log_prob
+        if log_prob < (bounds.next if ends else bounds.first):
+            inner = [] if ends else [inner for inner in inner_ends(text[:end], place, language) if inner <= start]
+            return Likely(tuple(ends or inner), is_whole=False)
+        while all_ends and end > all_ends[0]:
+            ends.append(all_ends.popleft())
+            log_prob = 0.0
+    return Likely((*ends, len(text)), is_whole=True)
+
+
+def _tokens(text: str, likely: Iterable[ScoredSpan], num_typed: int) -> Iterator[tuple[int, int, float]]:
+    """Yield the start and the end of each token of the text, and its log-probability; what is typed is certain."""
+    end = -num_typed
+    for num_chars, log_prob in likely:
+        start, end = end, end + num_chars
+        if start >= len(text):
+            return
+        if end > 0:
+            yield start, end, log_prob if start >= 0 else 0.0
 
 
 def is_worth_showing(text: str) -> bool:
     """Return whether accepting the text saves keys."""
     return sum(not char.isspace() for char in text) >= MIN_SHOWN_CHARS
-
-
-def _is_inside_word(text: str, index: int) -> bool:
-    return 0 < index < len(text) and all(char.isalnum() or char == "_" for char in text[index - 1 : index + 1])
-
-
-def _cut(text: str, likely: Iterable[ScoredSpan], num_typed: int, bound: float) -> str:
-    end, log_prob = -num_typed, 0.0
-    for num_chars, token_log_prob in likely:
-        if end >= 0:
-            log_prob += token_log_prob
-        if log_prob < math.log(bound):
-            return _LAST_WORD.sub("", text[:end]).rstrip() if _is_inside_word(text, end) else text[:end].rstrip()
-        end += num_chars
-    return text
-
-
-def _ends(text: str, likely: Iterable[ScoredSpan], num_typed: int) -> Iterator[int]:
-    """Yield the places in a text where a token ends and no word goes on."""
-    end = -num_typed
-    for num_chars, _ in likely:
-        end += num_chars
-        if 0 < end < len(text) and not _is_inside_word(text, end):
-            yield end

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -127,14 +127,27 @@ def rewrite(text: str, place: Place, language: str = "") -> str:
     return rewriter.feed(text) + rewriter.finish()
 
 
-def rewrite_spans(
-    text: str, likely: Iterable[tuple[int, float]], place: Place, language: str = ""
-) -> Iterator[ScoredSpan]:
-    """Yield the pieces of a text, by their lengths after rewriting, with their log-probabilities."""
-    rewriter, start = Rewriter(place, language), 0
-    for num_chars, log_prob in likely:
-        yield ScoredSpan(len(rewriter.feed(text[start : start + num_chars])), log_prob)
-        start += num_chars
+class SpanRewriter:
+    """Follows a text that grows; `known` are its pieces so far, by their lengths after rewriting."""
+
+    def __init__(self, place: Place, language: str = "") -> None:
+        self.known: list[ScoredSpan] = []
+        self._rewriter = Rewriter(place, language)
+        self._waiting = ""
+
+    def feed(self, text: str, likely: Iterable[tuple[int, float]]) -> None:
+        """Take more text, and the lengths and log-probabilities of tokens that are complete with it."""
+        self._waiting += text
+        for num_chars, log_prob in likely:
+            piece, self._waiting = self._waiting[:num_chars], self._waiting[num_chars:]
+            self.known.append(ScoredSpan(len(self._rewriter.feed(piece)), log_prob))
+
+
+def rewrite_spans(text: str, likely: Iterable[tuple[int, float]], place: Place, language: str = "") -> list[ScoredSpan]:
+    """Return the pieces of a text, by their lengths after rewriting, with their log-probabilities."""
+    rewriter = SpanRewriter(place, language)
+    rewriter.feed(text, likely)
+    return rewriter.known
 
 
 def _own_step(place: Place) -> int:

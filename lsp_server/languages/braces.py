@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from lsp_server.languages.forms import HASH, HEREDOC, LONG_DOUBLE, TRIPLE, end, line
+from lsp_server.languages.forms import HASH, HEREDOC, LEAVES_UNLESS, LONG_DOUBLE, TRIPLE, end, line
 from lsp_server.languages.language import CHARACTER, DOUBLE, SINGLE, Language, StringForm
 
 _TEMPLATE: Final = StringForm("`", over_lines=True, interpolation="${")
@@ -89,6 +89,7 @@ BRACES: Final[Mapping[str, Language]] = MappingProxyType(
             block_comments=(("\n=pod", "\n=cut"),),
             strings=(StringForm('"', over_lines=True), StringForm("'", over_lines=True)),
             goes_on=line(r"(?:else|elsif|continue)\b"),
+            leaves=LEAVES_UNLESS,
             definition=line(r"sub\b"),
             heredoc=re.compile(r"<<~?[\"']?([A-Z_]\w*)[\"']?"),
             literal=re.compile(r"(?<==~)\s*[ms]?/(?:\\.|[^/\\\n])*/"),

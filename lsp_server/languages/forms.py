@@ -22,3 +22,8 @@ HASH: Final = ("#",)
 TRIPLE: Final = (StringForm('"""', over_lines=True), StringForm("'''", over_lines=True))
 LONG_DOUBLE: Final = StringForm('"""', over_lines=True)
 HEREDOC: Final = re.compile(r"<<[-~]?[ \t]*[\"']?([A-Za-z_]\w*)[\"']?")
+# Where a condition may stand behind a statement: `return x if y`.
+LEAVES_UNLESS: Final = line(
+    r"(?:return|raise|die|exit|break|last|next|redo|throw)\b(?!.*\b(?:if|unless|and|or)\b)(?!\s*[:=.])"
+)
+NOTHING_LEAVES: Final = re.compile(r"(?!)")

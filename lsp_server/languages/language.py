@@ -15,6 +15,9 @@ Body = Literal["braces", "indent", "words", "tags", "prose"]
 
 _BRACE_AT_END: Final = re.compile(r"\{\s*\Z")
 _NEVER: Final = re.compile(r"(?!)")
+_LEAVES: Final = re.compile(
+    r"\s*(?:(?:return|throw|break|continue)(?![\w:=.-])|raise(?=\s+\w|\s*\Z)|goto\s+\w)", re.ASCII
+)
 _BRACKET_CLOSER: Final = re.compile(r"\s*[)\]}][)\]};,\s]*\Z")
 _BRACKET_GOES_ON: Final = re.compile(r"\s*[)\]}]")
 
@@ -62,6 +65,7 @@ class Language:
         header_start: matches the first line of a statement that has a body; None if the end says enough.
         block_end: matches a line that only ends a block, besides closing brackets: `end`, `done`, `</div>`.
         goes_on: matches a line at the block's indentation that continues the statement above it, besides brackets.
+        leaves: matches a statement behind which nothing at its indentation runs.
         definition: matches the first line of the next definition, before which a block ends.
         heredoc: matches the mark of a text that begins on the next line; its group 1 names the end.
         literal: matches what looks like strings or brackets and is none, such as a regular expression.
@@ -78,6 +82,7 @@ class Language:
     header_start: re.Pattern[str] | None = None
     block_end: re.Pattern[str] = _NEVER
     goes_on: re.Pattern[str] = re.compile(r"\s*(?:else|catch|finally|while)\b")
+    leaves: re.Pattern[str] = _LEAVES
     definition: re.Pattern[str] = _NEVER
     heredoc: re.Pattern[str] | None = None
     literal: re.Pattern[str] | None = None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from lsp_server.languages.forms import HASH, LONG_DOUBLE, TRIPLE, end, line
+from lsp_server.languages.forms import HASH, LEAVES_UNLESS, LONG_DOUBLE, NOTHING_LEAVES, TRIPLE, end, line
 from lsp_server.languages.language import CHARACTER, DOUBLE, SINGLE, Language, StringForm
 
 _PYTHON: Final = Language(
@@ -51,6 +51,7 @@ LAYOUT: Final[Mapping[str, Language]] = MappingProxyType(
             strings=(*TRIPLE, DOUBLE, SINGLE),
             statements_in="",
             body="indent",
+            leaves=LEAVES_UNLESS,
             header_end=end(r"[-=]>|\A\s*(?:if|unless|for|while|else|try|catch|class|switch|when)\b[^\n]*"),
         ),
         "elm": Language(
@@ -59,6 +60,7 @@ LAYOUT: Final[Mapping[str, Language]] = MappingProxyType(
             strings=(LONG_DOUBLE, DOUBLE, CHARACTER),
             statements_in="",
             body="indent",
+            leaves=NOTHING_LEAVES,
             header_end=end(r"=|->|\b(?:of|let|in|then|else)"),
             goes_on=line(r"(?:else|in|\|)"),
         ),
@@ -67,6 +69,7 @@ LAYOUT: Final[Mapping[str, Language]] = MappingProxyType(
             strings=(LONG_DOUBLE, DOUBLE, CHARACTER),
             statements_in="{",
             body="indent",
+            leaves=NOTHING_LEAVES,
             header_end=end(r"=|->|\b(?:then|else|do|with|try|in)"),
             goes_on=line(r"(?:else|elif|with|\|)"),
             definition=line(r"(?:let|module|type|member)\b"),
@@ -88,6 +91,7 @@ LAYOUT: Final[Mapping[str, Language]] = MappingProxyType(
             strings=(DOUBLE, CHARACTER),
             statements_in="",
             body="indent",
+            leaves=NOTHING_LEAVES,
             header_end=end(r"=|->|\b(?:where|do|of|let|then|else|in)"),
             goes_on=line(r"(?:else|where|in|\|)"),
         ),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from lsp_server.languages.forms import HASH, LONG_DOUBLE, TRIPLE, end, line
+from lsp_server.languages.forms import HASH, LEAVES_UNLESS, LONG_DOUBLE, TRIPLE, end, line
 from lsp_server.languages.language import CHARACTER, DOUBLE, SINGLE, Language, StringForm
 
 _PLAIN_SINGLE: Final = StringForm("'", over_lines=True, escape="")
@@ -25,6 +25,7 @@ _RUBY: Final = Language(
     ),
     block_end=_END_WORD_OR_CALL,
     goes_on=line(r"(?:else|elsif|when|in|rescue|ensure)\b"),
+    leaves=LEAVES_UNLESS,
     definition=line(r"(?:def|class|module)\b"),
     heredoc=re.compile(r"<<[-~][\"']?([A-Za-z_]\w*)[\"']?"),
 )
@@ -37,6 +38,7 @@ _SHELL: Final = Language(
     header_end=end(r"\b(?:then|do|else)|\{|\bin|\A\s*[^\s()]+\)"),
     block_end=line(r"(?:(?:done|fi|esac)\b|;;)"),
     goes_on=line(r"(?:else|elif)\b"),
+    leaves=line(r"(?:return|exit|break|continue)\b(?!.*(?:\|\||&&))"),
     definition=line(r"(?:function\s+)?[\w-]+\s*\(\)"),
     heredoc=re.compile(r"(?<!<)<<-?[ \t]*[\"']?([A-Za-z_]\w*)[\"']?"),
     literal=re.compile(r"\$\{[^}\n]*\}|\\."),

@@ -242,7 +242,7 @@ def test_context_comes_from_the_front_ends_sources(tmp_path: Path) -> None:
 
 
 def test_what_is_improbable_is_cut_as_by_the_editor(tmp_path: Path) -> None:
-    tokens = [ScoredToken(text="foo", logprob=-0.08), ScoredToken(text="(bar)", logprob=-2.0)]
-    for bound, expected in ((None, "foo"), (0.9, "foo"), (0.1, "foo(bar)"), (0.95, "")):
+    tokens = [ScoredToken(text="foo(bar)", logprob=-0.03), ScoredToken(text=" or baz", logprob=-3.0)]
+    for bound, expected in ((None, "foo(bar)"), (0.8, "foo(bar)"), (0.01, "foo(bar) or baz"), (0.99, "")):
         with closing(FrontEnd(FRONT_END, min_confidence=bound)) as front_end:
-            assert front_end.shown("x = ", "\n", "foo(bar)", tokens) == expected
+            assert front_end.shown("x = ", "\n", "foo(bar) or baz", tokens) == expected

@@ -1,81 +1,116 @@
-"""How much of a text is shown: by the product of its tokens' probabilities, between words."""
+"""How much of a text is shown: whole statements that are probable enough, and what is of use by itself."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lsp_server.filters.calibration import SHOWS_ALL, Bounds, bounds_of
 from lsp_server.filters.confidence import ScoredSpan, cut_unlikely, is_worth_showing
+from tests.lsp.places import place_at
 
 SURE, UNSURE, NO = -0.01, -0.6, -5.0
+BOUNDS = Bounds(math.log(0.3), math.log(0.3))
+BODY = "def f(x):\n    |\n"
 
 
-def likely(*pairs: tuple[str, float]) -> list[ScoredSpan]:
-    return [ScoredSpan(len(text), log_prob) for text, log_prob in pairs]
+def shown(place: str, pieces: list[tuple[str, float]], language: str = "python", num_typed: int = 0) -> str:
+    text = "".join(text for text, _ in pieces)[num_typed:]
+    likely = [ScoredSpan(len(text), log_prob) for text, log_prob in pieces]
+    return cut_unlikely(text, likely, num_typed, BOUNDS, place_at(place), language)
+
+
+@pytest.mark.parametrize(
+    ("place", "pieces", "expected"),
+    [
+        (BODY, [("x = 1", SURE), ("\n", SURE), ("    y = 2", SURE)], "x = 1\n    y = 2"),
+        (BODY, [("x = 1", SURE), ("\n", SURE), ("    y = 2", NO)], "x = 1"),
+        (BODY, [("x = 1", NO), ("\n", SURE), ("    y = 2", SURE)], ""),
+        # Each statement has a chance of its own, however long the block is.
+        (BODY, [(f"x{i} = {i}\n    ", UNSURE) for i in range(9)], "".join(f"x{i} = {i}\n    " for i in range(9))),
+        # A call over several lines is one statement.
+        (BODY, [("abc\n    f(", SURE), ("\n        x,", SURE), ("\n    y", NO), (")\n", SURE)], "abc"),
+        (BODY, [("x = f(1)", SURE), (" or", NO), (" y", SURE)], "x = f(1)"),
+        (BODY, [("x = f(1)", SURE), (".g", NO), ("()", SURE)], ""),
+        (BODY, [("x = f(1)", SURE), (" + 2", NO), ("\n", SURE)], ""),
+        (BODY, [("x = f(1)", SURE), ("\n", NO), ("    y", SURE)], "x = f(1)"),
+        # A block's head is worth showing by itself, and not at the end of other statements; nor is a comment there.
+        (BODY, [("if x:", SURE), ("\n", SURE), ("        y()", NO)], "if x:"),
+        (BODY, [("a()\n", SURE), ("    if x:", SURE), ("\n", SURE), ("        y()", NO)], "a()"),
+        (BODY, [("a()\n", SURE), ("    # Then b.", SURE), ("\n", SURE), ("    c()", NO)], "a()"),
+        # The name that the user has begun, and an argument of a call that was there.
+        ("x.app|\n", [("end", SURE), ("(", SURE), ("y", NO), (")", SURE)], "end"),
+        ("x.|\n", [("append", SURE), ("(", SURE), ("y", NO), (")", SURE)], "append"),
+        ("f(|)\n", [("first", SURE), (", ", NO), ("last", SURE)], "first"),
+    ],
+)
+def test_whole_thoughts_are_shown(place: str, pieces: list[tuple[str, float]], expected: str) -> None:
+    assert shown(place, pieces) == expected
+
+
+@pytest.mark.parametrize(
+    ("place", "pieces", "language"),
+    [
+        (BODY, [("return", SURE), (" sum", SURE), ("(", NO), ("x)", SURE)], "python"),
+        (BODY, [("return", SURE), (" x", NO)], "python"),
+        (BODY, [("assert", SURE), (" merge([", SURE), ("x", NO), ("])", SURE)], "python"),
+        (BODY, [("product", SURE), (" = Product", SURE), ("(", NO), (")", SURE)], "python"),
+        (BODY, [("busiest_day =", SURE), (" max", NO), ("(x)", SURE)], "python"),
+        (BODY, [("result", SURE), (" =", NO), (" 1", SURE)], "python"),
+        ("function f() {\n  |\n}\n", [("const", SURE), (" job", NO), (" = 1;", SURE)], "typescript"),
+        ("var c = Cache{\n  |\n}\n", [("capacity:", SURE), (" size", NO), (",", SURE)], "go"),
+        ("fn f() {\n    |\n}\n", [("write!(", SURE), ('f, "unexpected', SURE), (" x", NO), ('")', SURE)], "rust"),
+        ("void f() {\n  |\n}\n", [("throw", SURE), (" std::invalid_argument", SURE), ("(", NO), (");", SURE)], "cpp"),
+        ("  throw |\n", [("std::invalid_argument", SURE), ("(", NO), (");", SURE)], "cpp"),
+        ("steps:\n  |\n", [("python-version:", SURE), (' "', SURE), ("3.11", NO), ('"', SURE)], "yaml"),
+    ],
+)
+def test_nothing_is_shown_rather_than_a_stub(place: str, pieces: list[tuple[str, float]], language: str) -> None:
+    assert not shown(place, pieces, language)
 
 
 @pytest.mark.parametrize(
     ("pieces", "num_typed", "expected"),
     [
-        ([("foo", SURE), ("(", SURE), ("bar", SURE)], 0, "foo(bar"),
-        ([("foo", SURE), ("(", SURE), ("bar", NO)], 0, "foo("),
-        ([("foo", SURE), ("_bar", NO), ("(", SURE)], 0, ""),
-        ([("a.foo", SURE), ("_bar", NO), ("(", SURE)], 0, "a."),
-        ([("foo", UNSURE), ("(", UNSURE), ("bar", UNSURE)], 0, "foo("),
-        ([("foo", NO), ("(", SURE), ("bar", SURE)], 0, ""),
         ([("foo", NO), ("(", SURE), ("bar", SURE)], 3, "(bar"),
         ([("foo", NO), ("(", SURE), ("bar", SURE)], 1, "oo(bar"),
-        ([("a = ", SURE), ("1", NO)], 0, "a ="),
-        ([("a\n", SURE), ("b", NO)], 0, "a"),
-        ([], 0, ""),
+        ([("fooo", SURE), ("(", SURE), ("bar", NO)], 1, "ooo"),
     ],
 )
-def test_cut_unlikely(pieces: list[tuple[str, float]], num_typed: int, expected: str) -> None:
-    text = "".join(text for text, _ in pieces)[num_typed:]
-    assert cut_unlikely(text, likely(*pieces), num_typed, 0.3) == expected
-
-
-@pytest.mark.parametrize(
-    ("pieces", "whole", "expected"),
-    [
-        ([("x = foo", SURE), ("(", SURE), ("bar", SURE)], ["x = foo"], "x = foo"),
-        ([("x = foo", SURE), ("(", SURE), ("bar)", SURE)], ["x = foo", "x = foo(bar)"], "x = foo(bar)"),
-        ([("x = foo", SURE), ("(", UNSURE), ("bar", UNSURE), (")", SURE)], ["x = foo", "x = foo(bar)"], "x = foo"),
-        ([("if ", SURE), ("x:", SURE)], [], "if x:"),
-        ([("if ", SURE), ("x:", UNSURE)], [], ""),
-        ([("assert ", SURE), ("x(", UNSURE), ("y)", SURE)], ["assert x(y)"], "assert x(y)"),
-        ([("a", SURE), (" = (", SURE)], ["a"], "a = ("),
-        ([("foo_", SURE), ("bar", SURE), ("(", SURE)], ["foo_", "foo_bar"], "foo_bar"),
-    ],
-)
-def test_an_end_within_a_statement_must_be_surer(
-    pieces: list[tuple[str, float]], whole: list[str], expected: str
-) -> None:
-    text = "".join(text for text, _ in pieces)
-    shown = cut_unlikely(text, likely(*pieces), 0, 0.3, whole.__contains__)
-    assert (shown if is_worth_showing(shown) else "") == expected
+def test_what_is_typed_is_certain(pieces: list[tuple[str, float]], num_typed: int, expected: str) -> None:
+    assert shown(f"{''.join(text for text, _ in pieces)[:num_typed]}|", pieces, num_typed=num_typed) == expected
 
 
 def test_nothing_told_and_no_bound_show_all() -> None:
-    assert cut_unlikely("foo", [], 0, 0.3) == "foo"
-    assert cut_unlikely("foo", likely(("foo", NO)), 0, 0.0) == "foo"
+    likely, place = [ScoredSpan(3, NO)], place_at("|")
+    assert cut_unlikely("foo", [], 0, BOUNDS, place, "python") == "foo"
+    assert cut_unlikely("foo", likely, 0, SHOWS_ALL, place, "python") == "foo"
+    assert bounds_of(0, "any") == SHOWS_ALL
 
 
 PIECES = st.lists(st.tuples(st.text(alphabet="ab_ (.\n", min_size=1, max_size=4), st.floats(-2, 0)), max_size=8)
 
 
-@given(PIECES, st.floats(0.01, 1))
-def test_what_is_shown_only_grows_from_there_as_it_is_typed(pieces: list[tuple[str, float]], bound: float) -> None:
-    """Whoever types along never sees the end of the text come nearer."""
+@given(PIECES)
+def test_what_is_shown_only_grows_from_there_as_it_is_typed(pieces: list[tuple[str, float]]) -> None:
+    """Whoever types along never sees the end of the text come nearer, but for what was of use where it began."""
     whole = "".join(text for text, _ in pieces)
     reach = 0
     for num_typed in range(len(whole)):
-        shown = cut_unlikely(whole[num_typed:], likely(*pieces), num_typed, bound)
-        assert whole[num_typed:].startswith(shown)
-        if shown:
-            assert num_typed + len(shown) >= reach
-            reach = num_typed + len(shown)
+        now = shown(f"{whole[:num_typed]}|", pieces, "markdown", num_typed)
+        assert whole[num_typed:].startswith(now)
+        if "\n" in now:
+            assert num_typed + len(now) >= reach
+            reach = num_typed + len(now)
+
+
+@given(st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_higher_confidence_never_means_a_lower_bound(low: float, high: float) -> None:
+    low, high = sorted((low, high))
+    assert bounds_of(low, "any") <= bounds_of(high, "any")
 
 
 @pytest.mark.parametrize(("text", "expected"), [("foo", True), ("a b", False), ("):\n  x", True), ("", False)])

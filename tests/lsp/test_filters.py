@@ -226,6 +226,39 @@ BROKEN_CASES = [
     ('class A:\n    x: int\n    |\n    y: int\n    """A number."""\n', "z: foo(", "z: foo"),
 ]
 
+UNREACHABLE_CASES = [
+    (BODY, "return x\n    y = 2\n    return y", "python", "return x"),
+    (BODY, "if x:\n        return 1\n        foo()\n    z", "python", "if x:\n        return 1"),
+    (BODY, "for a in b:\n        break\n        # never\n", "python", "for a in b:\n        break"),
+    (BODY, "raise\n    foo()", "python", "raise"),
+    (BODY, "if x:\n        return 1\n    else:\n        return 2\n    z = 1", "python", None),
+    (BODY, "return {\n        1: 2,\n    }\n    y = 2", "python", "return {\n        1: 2,\n    }"),
+    (BODY, "return a and \\\n    b", "python", None),
+    (BODY, 'x = """\n    return the sum\n    of it"""\n    y', "python", None),
+    ("def f():\n    return 1\n    |\n", "y = 2", "python", ""),
+    ("def f():\n    return foo(\n    |\n", "y,\n    z)", "python", None),
+    ('def f():\n    """Do it.\n\n    return it\n    |\n', "and more", "python", None),
+    ("function f(x) {\n  |\n}", "return {\n    a: 1,\n  };\n  foo();", "javascript", "return {\n    a: 1,\n  };"),
+    (
+        "function f(x) {\n  |\n}",
+        "return g(() => {\n    a();\n  });\n  b",
+        "javascript",
+        "return g(() => {\n    a();\n  });",
+    ),
+    ("function f(x) {\n  |\n}", "goto('/x');\n  foo();", "javascript", None),
+    ("switch (x) {\n  case 1:\n    |\n}", "return 1;\n  case 2:\n    return 2;", "c", None),
+    ("int f() {\n  |\n}", "goto out;\n  x = 1;", "c", "goto out;"),
+    ("int f() {\n  |\n}", "return 0;\n  out:\n  return 1;", "c", None),
+    ("while (1) {\n  |\n}", "throw e;\n  foo();", "java", "throw e;"),
+    ("def f\n  |\nend", "return 1 if x\n  foo", "ruby", None),
+    ("def f\n  |\nend", "return 1\n  foo", "ruby", "return 1"),
+    ("a:\n  |\n", "return: 1\n  b: 2", "yaml", None),
+    ("a {\n  |\n}", "break-after: page;\n  color: red;", "css", None),
+    ("Text\n|", "break the ice\nand go on", "markdown", None),
+    ("main = do\n  |\n", "return ()\n  print 1", "haskell", None),
+    ("f() {\n  |\n}", "exit 1\n  foo", "shellscript", "exit 1"),
+]
+
 DELETED_CASES = [
     ("return x", "return x", ""),
     ("return x + 1", "return x", ""),
@@ -286,6 +319,11 @@ def test_filter(name: str, place: str, text: str, expected: str) -> None:
 @pytest.mark.parametrize(("place", "text", "language", "expected"), CHAT_CASES)
 def test_chat(place: str, text: str, language: str, expected: str | None) -> None:
     assert apply("chat", text, place, language=language) == (text if expected is None else expected)
+
+
+@pytest.mark.parametrize(("place", "text", "language", "expected"), UNREACHABLE_CASES)
+def test_unreachable(place: str, text: str, language: str, expected: str | None) -> None:
+    assert apply("unreachable", text, place, language=language) == (text if expected is None else expected)
 
 
 @pytest.mark.parametrize(("place", "text", "expected"), BROKEN_CASES)

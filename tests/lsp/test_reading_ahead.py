@@ -15,6 +15,7 @@ from decoding.protocol import ContextFile, Health
 from lsp_server.completion.cache import cursor_context
 from lsp_server.completion.in_flight import InFlight
 from lsp_server.completion.reading_ahead import MAX_WINDOWS
+from lsp_server.completion.settling import Settling
 from lsp_server.completion.steady_context import STEADY_S, SteadyContext
 from lsp_server.context.budget import LEAST_LINES, cut_around, least_around, window_end, windows_around
 from lsp_server.documents.store import Cursor
@@ -254,7 +255,7 @@ async def test_a_prefetch_is_given_up_where_the_cursor_has_gone_elsewhere() -> N
 
     snapshot, in_flight = snapshot_of("x = \ny = \n"), InFlight()
     here, elsewhere = (cursor_context(snapshot, Cursor(line, 4)) for line in (0, 1))
-    in_flight.start_prefetch(here, "line", parts(), lambda _: False)
+    in_flight.start_prefetch(here, "line", parts(), Settling(here, "line"))
     in_flight.leave(here, "line")
     assert in_flight.joinable(here) is not None
     in_flight.leave(elsewhere, "line")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.lsp.conftest import FakeRuntime, Servers, until
 from tests.lsp.raw_client import RawClient, did_change, did_open, inline, notification
 
@@ -144,3 +146,32 @@ async def test_typing_what_was_suggested_asks_no_engine(
     assert [body["prompt"] for body in bodies if body["tabcast"]["priority"] == "normal"] == ["x = "]
     waited = [line.partition(" ms, ")[2] for line in servers.log().splitlines() if ": typed through in" in line]
     assert waited == ["engine 0.00 ms, pause 0.00 ms"] * 2
+
+
+@pytest.mark.parametrize(
+    ("above", "text", "log_probs", "expected"),
+    [
+        # A copy of the lines below, a fence behind the code, dead code, and what is too improbable to be shown.
+        ("a = 1\n|\nb = 2\nc = 3\n", "x = 0\nb = 2\n|c = 3\nd = 4\n", (), ["x = 0"]),
+        ("def f():\n    |\n", "return 1\n    y = 2\n|    z = 3\n", (), ["    return 1"]),
+        ("def f():\n    |\n", "y = 2\n    z = 3\n|    return z\n", (0.0,) * 2 + (-9.0,) * 99, ["    y = 2"]),
+        ("def f():\n    |\n", "y = |2\n    z = 3\n", (-9.0,) * 99, []),
+        ("def f():\n    |\n", "y = 1<|fim_pad|>|2\n    z = 3\n", (), ["    y = 1"]),
+    ],
+)
+async def test_the_answer_does_not_wait_for_what_would_not_be_shown(
+    client: RawClient,
+    runtime: FakeRuntime,
+    above: str,
+    text: str,
+    log_probs: tuple[float, ...],
+    expected: list[str],
+) -> None:
+    """The engine is held where the text is settled: the answer comes, and the engine is told to stop."""
+    before, _, behind = text.rpartition("|") if "<|" not in text else (*text.split("|2")[:1], "|", "2\n    z = 3\n")
+    place, _, below = above.partition("|")
+    runtime.script(before + behind, hold_after=len(before), log_probs=log_probs, chunk_chars=4)
+    line, column = place.count("\n"), len(place.rpartition("\n")[2])
+    client.send(did_open(place + below), inline(1, line, column))
+    assert [item["insertText"] for item in await client.items(1)] == expected
+    await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
