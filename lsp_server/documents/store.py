@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from lsprotocol import types
@@ -24,6 +24,7 @@ _LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _CODECS: Final = {"utf-8": ("utf-8", 1), "utf-16": ("utf-16-le", 2)}
 
 NUM_LINES_AROUND: Final = 50
+NUM_FARTHER_LINES: Final = 2_000
 # chosen: of longer lines, as generated code has them, only this much nearest to the cursor is used.
 MAX_LINE_CHARS: Final = 10_000
 MAX_DOCUMENT_CHARS: Final = 16_000_000
@@ -38,12 +39,16 @@ class Cursor(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """The text around a cursor without line ends: the lines above, its own line on both sides, the lines below."""
+    """The text around a cursor without line ends: the lines above, its own line on both sides, the lines below.
+
+    `farther` are the lines in front of those above, as they are in the document, for who looks for a far header.
+    """
 
     above: tuple[str, ...] = ()
     head: str = ""
     tail: str = ""
     below: tuple[str, ...] = ()
+    farther: Sequence[str] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,7 @@ class Snapshot:
             head=line[: cursor.column],
             tail=line[cursor.column :],
             below=tuple(without_end(below[:MAX_LINE_CHARS]) for below in self.lines[cursor.line + 1 : last]),
+            farther=self.lines[max(0, first - NUM_FARTHER_LINES) : first],
         )
 
 

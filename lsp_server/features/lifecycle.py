@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+from contextlib import suppress
 import time
 from collections.abc import Sequence
 
@@ -33,6 +34,8 @@ def import_the_rest() -> None:
     """Import what the first request needs, and exempt it from garbage collection, which would hold up typing."""
     for module in ("lsp_server.features.inline_completion", "lsp_server.engine.connection", "pathspec"):
         importlib.import_module(module)
+    with suppress(ImportError):  # without it suggestions are judged by brackets
+        importlib.import_module("tree_sitter")
     gc.freeze()
 
 

@@ -19,22 +19,27 @@ ParsesWith = Callable[[str], bool]
 
 # chosen: so many of the lines above are scanned for brackets that the text may close.
 NUM_LINES_SCANNED: Final = 50
+_TERMINATORS: Final = ",;: \t"
 # A line of a language with braces that ends so waits for an operand.
 _WAITS: Final = re.compile(r"(?:[=.&|<(\[^~]|(?<!/)\*|(?<![*/])/|(?<!\+)\+|(?<!-)-|::)\s*\Z")
 
 
 class _Before(NamedTuple):
-    """The cursor's line without a text, and the brackets that are open above it."""
+    """The cursor's line without a text, and the brackets that are open at the cursor."""
 
     place: Place
     language: Language
     name: str
     line: Unclosed
-    open_above: str
+    open_here: str
+    takes_header: bool
 
 
-def bracket_checker(place: Place, language: str) -> ParsesWith | None:
-    """Return a judge by brackets and quotes; None within strings and comments, and where brackets mean nothing."""
+def bracket_checker(place: Place, language: str, *, takes_header: bool = True) -> ParsesWith | None:
+    """Return a judge by brackets and quotes; None within strings and comments, and where brackets mean nothing.
+
+    With `takes_header` a line may end with the brace that a body follows.
+    """
     known = language_named(language)
     if not known.brackets:
         return None
@@ -42,7 +47,8 @@ def bracket_checker(place: Place, language: str) -> ParsesWith | None:
     line = unclosed(place.head + place.tail, language)
     if line.text or inside((*above, place.head), language).text:
         return None
-    return partial(_is_balanced, _Before(place, known, language, line, inside(above, language).brackets))
+    open_here = inside((*above, place.head), language).brackets
+    return partial(_is_balanced, _Before(place, known, language, line, open_here, takes_header))
 
 
 def left_of(tail: str, part: str) -> str:
@@ -50,21 +56,44 @@ def left_of(tail: str, part: str) -> str:
     return tail[num_replaced(part, tail) :]
 
 
+def leads_to_brace(part: str, place: Place) -> bool:
+    """Return whether a body of several lines between two braces brings along the line end before the second one."""
+    last = final_line(place)
+    return not last or "\n" not in part or part.endswith(last)
+
+
 def _is_balanced(before: _Before, part: str) -> bool:
     """Return whether a text leaves nothing open but what was, except a body at its end, and waits for nothing."""
     place, left = before.place, left_of(before.place.tail, part)
-    last = final_line(place)
-    if last and "\n" in part and not part.endswith(last):
+    if not leads_to_brace(part, place):
         return False
+    code = place.head + (_without_header(part, before.language) if before.takes_header else part)
+    found = unclosed(code + left, before.name)
+    if found.text:
+        return _ends_below(found.text, code + left, before)
     if not left.strip() and _waits(place.head + part, before):
         return False
-    code = place.head + _without_header(part, before.language)
-    found = unclosed(code + left, before.name)
-    if found.text or not before.line.openers.startswith(found.openers):
+    if _num_unmatched(found) < _num_unmatched(before.line):
+        return True
+    if not before.line.openers.startswith(found.openers):
         return False
     more = found.closers.removeprefix(before.line.closers) if found.closers.startswith(before.line.closers) else "?"
     closes = [before.language.pairs.get(closer, "?") for closer in more]
-    return not closes or (not left.strip() and list(before.open_above[::-1][: len(closes)]) == closes)
+    return not closes or (not left.strip(_TERMINATORS) and list(before.open_here[::-1][: len(closes)]) == closes)
+
+
+def _num_unmatched(found: Unclosed) -> int:
+    return len(found.openers) + len(found.closers)
+
+
+def _ends_below(mark: str, code: str, before: _Before) -> bool:
+    """Return whether what a text leaves open, a comment or a heredoc, ends below the cursor and not by chance."""
+    below = "\n".join(before.place.below)
+    end = before.language.comment_ends.get(mark)
+    if end is None:
+        return mark == "<<" and unclosed(f"{code}\n{below}", before.name).text != mark
+    found = end.match(below)
+    return found is not None and mark not in found[0]
 
 
 def _waits(code: str, before: _Before) -> bool:
@@ -74,6 +103,7 @@ def _waits(code: str, before: _Before) -> bool:
 
 
 def _without_header(part: str, language: Language) -> str:
-    """Return a text without the brace at its end that a body follows."""
+    """Return a line without the brace at its end that a body follows; of several lines, none may lack its body."""
     part = part.rstrip()
-    return part[:-1] if part.endswith("{") and "{" in language.statements_in else part
+    is_header = part.endswith("{") and "{" in language.statements_in and "\n" not in part.lstrip()
+    return part[:-1] if is_header else part

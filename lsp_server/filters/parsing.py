@@ -1,8 +1,8 @@
 """Tells whether the code around a cursor parses with a text at it.
 
 Python is parsed, and nothing of it is run: only the cursor's statement and the neighbours that belong to it, so that it
-takes a fraction of a millisecond in a file of any length. Of other languages, brackets and quotes are counted
-(`brackets.py`). Closers that a text brings along itself count once.
+takes a fraction of a millisecond in a file of any length. Other languages are judged by their grammars (`grammar.py`),
+and by brackets and quotes (`brackets.py`) where there is none. Closers that a text brings along itself count once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 from lsp_server.documents.store import NUM_LINES_AROUND, Place
-from lsp_server.filters.brackets import ParsesWith, bracket_checker, left_of
+from lsp_server.filters.brackets import ParsesWith, left_of
+from lsp_server.filters.grammar import code_checker, may_go_on
 from lsp_server.languages.syntax import LONG_QUOTES, ends_string, indentation, inside, unclosed
 
 # Ways in which an unfinished line may go on; `{}` stands for what closes its brackets and its string.
@@ -43,7 +44,7 @@ def parse_checker(text: str, place: Place, language: str) -> ParsesWith | None:
     """Return a function that judges a text and its beginnings; None where nothing is known of the code around."""
     if len(place.head) + len(place.tail) > MAX_PARSED_CHARS or not language:
         return None
-    return _judge_python(text, place) if language == "python" else bracket_checker(place, language)
+    return _judge_python(text, place) if language == "python" else code_checker(text, place, language)
 
 
 def is_open(text: str, place: Place, language: str, stands: ParsesWith) -> bool:
@@ -54,7 +55,7 @@ def is_open(text: str, place: Place, language: str, stands: ParsesWith) -> bool:
     if place.tail.strip():
         return False
     if language != "python":
-        return not unclosed(place.head + text, language).text and bool(text.strip())
+        return may_go_on(text, place, language, stands)
     return any(stands(text + end) for end in _continuations(place.head + text))
 
 

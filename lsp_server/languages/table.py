@@ -89,11 +89,15 @@ _UNKNOWN: Final = Language(
 
 def language_named(name: str) -> Language:
     """Return the language that an editor calls so; one with safe defaults if it isn't known."""
-    known = name.lower()
-    return LANGUAGES.get(_ALIASES.get(known, known), _UNKNOWN)
+    return LANGUAGES.get(name_of(name), _UNKNOWN)
 
 
 def is_known(name: str) -> bool:
     """Return whether the table has a language that an editor calls so."""
+    return name_of(name) in LANGUAGES
+
+
+def name_of(name: str) -> str:
+    """Return the table's name of a language that an editor calls so."""
     known = name.lower()
-    return _ALIASES.get(known, known) in LANGUAGES
+    return _ALIASES.get(known, known)
