@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
-from contextlib import suppress
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from lsprotocol import types
 

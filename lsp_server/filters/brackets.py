@@ -67,7 +67,7 @@ def _is_balanced(before: _Before, part: str) -> bool:
     place, left = before.place, left_of(before.place.tail, part)
     if not leads_to_brace(part, place):
         return False
-    code = place.head + (_without_header(part, before.language) if before.takes_header else part)
+    code = place.head + (without_header(part, before.language) if before.takes_header else part)
     found = unclosed(code + left, before.name)
     if found.text:
         return _ends_below(found.text, code + left, before)
@@ -102,7 +102,7 @@ def _waits(code: str, before: _Before) -> bool:
     return before.language.body == "braces" and bool(_WAITS.search(last))
 
 
-def _without_header(part: str, language: Language) -> str:
+def without_header(part: str, language: Language) -> str:
     """Return a line without the brace at its end that a body follows; of several lines, none may lack its body."""
     part = part.rstrip()
     is_header = part.endswith("{") and "{" in language.statements_in and "\n" not in part.lstrip()

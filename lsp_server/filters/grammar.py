@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import Final
 
 from lsp_server.documents.store import Place
-from lsp_server.filters.brackets import ParsesWith, bracket_checker, leads_to_brace, left_of
+from lsp_server.filters.brackets import ParsesWith, bracket_checker, leads_to_brace, left_of, without_header
 from lsp_server.filters.going_on import STAND_INS, body_ends, closing, continuations, num_open_words
 from lsp_server.filters.region import Region, begins_with_end, cut_region
 from lsp_server.languages.grammars import has_grammar, is_without_errors
@@ -49,10 +49,10 @@ def code_checker(text: str, place: Place, language: str) -> ParsesWith | None:
 def may_go_on(text: str, place: Place, language: str, stands: ParsesWith) -> bool:
     """Return whether a text that doesn't stand may still, with something behind it, as far as can be told.
 
-    One that leaves a bracket of its own open doesn't: nothing closes it in front of the code below. Nor does one of
-    several lines of which not even the first stands.
+    One that leaves a bracket of its own open doesn't, except a body: nothing closes it in front of the code below. Nor
+    does one of several lines of which not even the first stands.
     """
-    found = unclosed(place.head + text, language)
+    found = unclosed(place.head + without_header(text, language_named(language)), language)
     if found.text or not text.strip() or not unclosed(place.head, language).openers.startswith(found.openers):
         return False
     if _region_for(text, place, language) is None:

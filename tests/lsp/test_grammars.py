@@ -55,6 +55,8 @@ CASES = [
     ("shellscript", "f() {\n    |\n}\n", 'if [ "$1" ]; then\n        g\n    done', ""),
     ("css", "a {\n  |\n}\n", "color: red;", "color: red;"),
     ("json", '{\n  "a": |\n}\n', "[1, 2]", "[1, 2]"),
+    ("javascript", "describe('a', |\n  b();\n});\n", "function () {", "function () {"),
+    ("go", "f(a, |\n\tb()\n})\n", "func() {", "func() {"),
     # A file that is being written, with nothing below that ends what is open.
     ("javascript", "describe('a', () => {\n  it('b', () => {\n    |", "expect(c).toBe(1);", "expect(c).toBe(1);"),
     ("javascript", "describe('a', () => {\n  it('b', () => {\n    c();\n  |", "});", "});"),
