@@ -48,6 +48,14 @@ class Neovim:
         self._attach(program, {"HOME": str(home), "PATH": path}, [str(file)])
         return self
 
+    @classmethod
+    def with_init(cls, program: Path, init: Path, environment: Mapping[str, str], file: Path) -> Self:
+        """Start it with another file in place of tests/editors/init.lua."""
+        self = cls.__new__(cls)
+        self._namespace = NAMESPACES["own"]
+        self._attach(program, environment, ["-u", str(init), str(file)])
+        return self
+
     def _attach(self, program: Path, environment: Mapping[str, str], arguments: list[str]) -> None:
         # pynvim has no argument for the child's environment.
         setting = [f"{name}={value}" for name, value in environment.items()]

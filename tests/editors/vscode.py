@@ -60,7 +60,7 @@ class Workbench:
         """Install the extensions, start the server and the browser, and wait for the workbench."""
         data = self.home / "data"
         for kind, settings in (("User", SETTINGS), ("Machine", machine_settings)):
-            (data / kind).mkdir(parents=True)
+            (data / kind).mkdir(parents=True, exist_ok=True)
             (data / kind / "settings.json").write_text(json.dumps(settings))
         (data / "User" / "keybindings.json").write_text(json.dumps(KEYBINDINGS))
         entry = self._directory / "node_modules" / "code-server" / "out" / "node" / "entry.js"

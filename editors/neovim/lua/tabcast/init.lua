@@ -47,6 +47,13 @@ function M.tab()
   return rest ~= nil and not require("tabcast.tab").is_editors(rest.text) and M.accept()
 end
 
+---The keys that do so in an |:map-expression|, where nothing can be changed yet; nil where nothing is shown.
+---What was typed just before is looked at only when the keys are handled.
+---@return string?
+function M.tab_keys()
+  return M.is_visible() and vim.keycode("<Cmd>lua require('tabcast.keys').tab()<CR>") or nil
+end
+
 ---Accepts the suggestion's next word; what is left stays.
 ---@return boolean whether there was one
 function M.accept_word()

@@ -39,6 +39,13 @@ local function follow(mapping)
   end
 end
 
+---Accepts the suggestion, or does what <Tab> does by itself.
+function M.tab()
+  if not require("tabcast").tab() then
+    feed(vim.keycode("<Tab>"), false)
+  end
+end
+
 ---@param key string
 ---@param name string a function of the module `tabcast`, which returns whether it did anything
 function M.map(key, name)
