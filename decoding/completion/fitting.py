@@ -25,8 +25,11 @@ LEFT_OUT = (0.5, 0.75, 0.875)
 STEP_LINES = 8
 # chosen: a text that was read before its last changes serves if so much of it still stands.
 MIN_STANDING = 0.5
-# chosen: a form isn't laid out if its characters alone tell that it takes so many times as long as it may.
-HOPELESS = 6.0
+# chosen: of the time until a suggestion should begin to come, so much is for reading what is not read yet; the rest is
+# for what the caller may still read at this place, while it waits for a key, and for the first tokens.
+SOON = 0.5
+# chosen: where nothing can be read soon, more text is worth so much more time than the shortest takes.
+HARDLY_LONGER = 1.25
 
 
 class Caches(Protocol):
@@ -49,7 +52,9 @@ class Fitted:
 
 
 def fit(models: ModelSet, request: CompletionRequest, caches: Caches, token_ms: float) -> Fitted:
-    """Return the first of a request's forms, the fullest first, that can be read in its time; else the shortest.
+    """Return the first of a request's forms, the fullest first, that can be read soon enough; else the soonest read.
+
+    So a form that was read for the most part, while the cursor rested, isn't left for a fuller one.
 
     Args:
         models: whose prompts these are.
@@ -57,42 +62,35 @@ def fit(models: ModelSet, request: CompletionRequest, caches: Caches, token_ms: 
         caches: what need not be read any more.
         token_ms: the time to read one token.
     """
-    whole = fitted = Fitted(request=request, prompt=prompt_tokens(models, request))
-    limit_ms = request.tabcast.latency_ms
-
-    def is_in_time() -> bool:
-        ids = fitted.prompt.ids
-        return (len(ids) - caches.num_shared(ids)) * token_ms <= limit_ms
-
-    if not limit_ms or is_in_time():
-        return fitted
-    token_chars = max(1.0, _num_chars(request) / len(whole.prompt.ids))
-    for number, form in enumerate(forms := [*_forms(request)]):
-        is_last = number == len(forms) - 1
-        is_hopeless = _num_new_chars(form) / token_chars * token_ms > HOPELESS * limit_ms
-        if is_hopeless and not is_last and form.prompt != request.prompt:
-            continue
-        fitted = Fitted(request=form, prompt=prompt_tokens(models, form), is_cut=True)
-        if is_in_time():
-            return fitted
-        if number == 0 and (older := _as_read_before(models, fitted, caches)) is not None:
-            newest, fitted = fitted, older
-            if is_in_time():
-                return fitted
-            fitted = newest
-    return fitted
+    whole = Fitted(request=request, prompt=prompt_tokens(models, request))
+    soon_ms = SOON * request.tabcast.latency_ms
+    known = [(_ms_to_read(whole, caches, token_ms), whole)]
+    if not soon_ms or known[0][0] <= soon_ms:
+        return whole
+    for form in _forms(models, request, caches):
+        known.append((_ms_to_read(form, caches, token_ms), form))
+        if known[-1][0] <= soon_ms:
+            return form
+    least_ms = min(ms for ms, _ in known)
+    return next(form for ms, form in known if ms <= HARDLY_LONGER * least_ms)
 
 
-def _forms(request: CompletionRequest) -> Iterator[CompletionRequest]:
+def _ms_to_read(fitted: Fitted, caches: Caches, token_ms: float) -> float:
+    ids = fitted.prompt.ids
+    return (len(ids) - caches.num_shared(ids)) * token_ms
+
+
+def _forms(models: ModelSet, request: CompletionRequest, caches: Caches) -> Iterator[Fitted]:
     """Yield a request with less and less text, as far as its options allow."""
     options = request.tabcast
     short = replace(request, suffix=request.suffix[: options.least_suffix])
-    yield short
+    fitted = Fitted(request=short, prompt=prompt_tokens(models, short), is_cut=True)
+    yield fitted
+    if (older := _as_read_before(models, fitted, caches)) is not None:
+        yield older
     for start in _starts(request.prompt, max(0, len(request.prompt) - options.least_prefix)):
-        cut = replace(short, prompt=request.prompt[start:])
-        if options.context:
-            yield cut  # other documents may share the context, so perhaps it is read already
-        yield replace(cut, tabcast=replace(options, context=()))
+        cut = replace(short, prompt=request.prompt[start:], tabcast=replace(options, context=()))
+        yield Fitted(request=cut, prompt=prompt_tokens(models, cut), is_cut=True)
 
 
 def _starts(prefix: str, last: int) -> list[int]:
@@ -100,14 +98,6 @@ def _starts(prefix: str, last: int) -> list[int]:
     lines = [0, *accumulate(len(line) for line in prefix[:last].splitlines(keepends=True))]
     wanted = (bisect_left(lines, share * last) // STEP_LINES * STEP_LINES for share in LEFT_OUT)
     return [*dict.fromkeys(lines[number] for number in wanted if 0 < lines[number] < last), last]
-
-
-def _num_chars(request: CompletionRequest) -> int:
-    return _num_new_chars(request) + sum(len(file.text) for file in request.tabcast.context)
-
-
-def _num_new_chars(request: CompletionRequest) -> int:
-    return len(request.prompt) + len(request.suffix)
 
 
 def _as_read_before(models: ModelSet, fitted: Fitted, caches: Caches) -> Fitted | None:

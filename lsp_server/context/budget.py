@@ -14,7 +14,7 @@ LEAST_LINES: Final = 10
 LEAST_STEP: Final = 8
 MAX_BLOCK_LINES: Final = 30
 # chosen: what is read below the cursor goes on for so many lines at the most to reach the end of a block.
-MAX_MORE_LINES: Final = 5
+MAX_MORE_LINES: Final = 2
 
 
 class Cut(NamedTuple):

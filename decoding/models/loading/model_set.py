@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -28,6 +29,7 @@ from decoding.models.probing.row_invariance import Probe, check_finite, probe, p
 from decoding.models.probing.step_times import measure_draft_times, measure_step_times
 from decoding.protocol import AUTO, BUNDLED_NAMES, Method
 from decoding.text.detokenize import token_bytes
+from decoding.text.encoded_texts import EncodedTexts
 from decoding.text.prompt_layout import Layout, find_layout
 from decoding.text.token_healing import TokenIndex
 
@@ -66,6 +68,7 @@ class ModelSet:
     draft_step_ms: Mapping[int, float] = field(default_factory=dict)
     weights: str = ""
     draft_weights: str = ""
+    _encoded: EncodedTexts = field(default_factory=EncodedTexts, init=False, repr=False, compare=False)
 
     @property
     def language_models(self) -> tuple[LanguageModel, ...]:
@@ -85,7 +88,7 @@ class ModelSet:
 
     def encode(self, text: str) -> list[int]:
         """Return token ids of plain text; a special token's name in it is text like any other."""
-        return encode(self.tokenizer, text)
+        return self._encoded.encode(text, partial(encode, self.tokenizer))
 
 
 def load_models(config: EngineConfig, progress: Progress = lambda share, what: None) -> tuple[ModelSet, Probe]:
