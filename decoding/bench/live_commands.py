@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from rich.progress import Progress
 
 from decoding.bench.harness import jump_places, recorded_session
 from decoding.bench.report import report
-from decoding.bench.suites import endurance, jump, startup, trace, trace_workload
+from decoding.bench.suites import endurance, jump, jump_llama_cpp, startup, trace, trace_workload
 from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet
 
@@ -68,6 +69,12 @@ def add_jump_options(suite: argparse.ArgumentParser) -> None:
     )
     suite.add_argument("--places", type=_count, default=20, metavar="N", help="places of each size and think time")
     suite.add_argument("--per-file", type=_count, default=5, metavar="N", help="places in one file")
+    suite.add_argument(
+        "--llama-server",
+        type=Path,
+        metavar="PATH",
+        help="go to the same places with llama.cpp's llama-server, too, and the same GGUF file",
+    )
 
 
 def run_jump(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
@@ -83,8 +90,15 @@ def run_jump(options: argparse.Namespace, _models: ModelSet | None, progress: Pr
         for lines in options.lines
     ]
     paces = [jump.Pace(think_s=think_s, stay_s=options.stay) for think_s in options.think]
-    task = progress.add_task("jumping", total=len(sizes) * len(paces) * options.places)
+    config, program = options.selected, options.llama_server
+    if program is not None and not config.model_path.is_file():
+        raise TabcastError("llama.cpp reads GGUF files: name one by --model")
+    num_rows = len(sizes) * len(paces) * (1 if program is None else 2)
+    task = progress.add_task("jumping", total=num_rows * options.places)
     yield from jump.run(_language_server(options), sizes, paces, lambda: progress.advance(task))
+    if program is not None:
+        threads = config.threads or os.cpu_count() or 1
+        yield from jump_llama_cpp.run(program, config.model_path, threads, sizes, paces, lambda: progress.advance(task))
 
 
 def run_startup(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
