@@ -37,13 +37,14 @@ class Capabilities:
 
     `step_width` is the most rows of a step. `max_chains` is how many chains one pass takes (see `StepsChains`), 1 where
     they are computed one after the other. `drafts_ahead` and `skips_layers` say whether the model is one that
-    `DraftsAhead`, and one that `SkipsLayers`.
+    `DraftsAhead`, and one that `SkipsLayers`; `gives_up` whether it is one that `GivesUp`.
     """
 
     step_width: int = 1
     max_chains: int = 1
     drafts_ahead: bool = False
     skips_layers: bool = False
+    gives_up: bool = False
 
     @property
     def verifies_drafts(self) -> bool:
@@ -162,6 +163,22 @@ class SkipsLayers(LanguageModel, Protocol):
 
         With `is_trial` it is not prepared for speed.
         """
+
+
+class PassGivenUp(Exception):  # noqa: N818 - it says what is the case
+    """A pass was given up as it was wanted; nothing of it is in the cache, and it can be done again."""
+
+
+class GivesUp(LanguageModel, Protocol):
+    """A model whose `prefill` ends soon when nobody wants it any more, by raising `PassGivenUp`."""
+
+    def give_up(self, *, is_wanted: bool) -> None:
+        """Let `prefill` be given up as long as this is wanted; any thread may call it."""
+
+
+def gives_up(model: LanguageModel) -> TypeGuard[GivesUp]:
+    """Return whether a pass of the model that reads a prompt can be given up."""
+    return model.capabilities.gives_up
 
 
 def steps_chains(model: LanguageModel) -> TypeGuard[StepsChains]:

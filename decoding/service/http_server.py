@@ -148,7 +148,7 @@ class EngineServer:
                 if isinstance(event, JobDone):
                     return
         finally:
-            job.is_cancelled = True
+            self._mailbox.cancel(job)
 
 
 async def _body(request: web.Request) -> object:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from decoding.protocol import CompletionRequest, CompletionStats, Health, ScoredToken
 
@@ -43,6 +44,13 @@ class JobDone:
 Event = Delta | ChoiceDone | JobDone
 
 
+class GiveUp(Protocol):
+    """Lets the pass in progress be given up, or not any more."""
+
+    def __call__(self, *, is_wanted: bool) -> None:
+        """Say whether that is wanted."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One request on its way through the compute thread. `deliver` may be called from that thread.
@@ -67,6 +75,10 @@ class Job:
         """What kind of work the job is: the most urgent first in `KINDS`."""
         return self.request.tabcast.prepare or ("ahead" if self.is_idle_work else "key")
 
+    def is_more_urgent(self, other: Job) -> bool:
+        """Return whether this job has its turns before those of another."""
+        return KINDS.index(self.kind) < KINDS.index(other.kind)
+
     def supersedes(self, older: Job) -> bool:
         """Return whether an older job is no longer wanted once this one has come.
 
@@ -76,6 +88,61 @@ class Job:
         if not options.session or options.session != others.session:
             return False
         return older.kind == self.kind or (self.kind == "key" and older.kind != "trunk")
+
+
+class Turn:
+    """The turn that the compute thread takes now, which other threads may cut short: it is taken again later.
+
+    A turn of a request that somebody may still want is not cut twice in a row, so that it gets on however fast
+    requests come and go.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._job: Job | None = None
+        self._give_up: GiveUp = not_at_all
+        self._is_cut = self._was_cut = False
+        self._missed: list[Job | None] = []  # what arrived between two turns, and may not have been taken yet
+
+    @contextmanager
+    def of(self, job: Job, give_up: GiveUp) -> Iterator[None]:
+        """Take a turn of a job, whose pass ends soon once `give_up` was called with `is_wanted`."""
+        with self._lock:
+            give_up(is_wanted=False)
+            self._job, self._give_up, self._is_cut = job, give_up, False
+            if job.is_cancelled or any(new is None or new.is_more_urgent(job) for new in self._missed):
+                self._cut()
+            self._missed.clear()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._job = None
+                if not job.is_idle_work:
+                    self._was_cut = self._is_cut
+
+    def arrived(self, job: Job | None) -> None:
+        """Cut the turn for a more urgent job, or for the end of the engine."""
+        with self._lock:
+            if self._job is None:
+                self._missed.append(job)
+            elif job is None or job.is_more_urgent(self._job):
+                self._cut()
+
+    def cancelled(self, job: Job) -> None:
+        """Cut the turn of a job that nobody waits for any more."""
+        with self._lock:
+            if self._job is job:
+                self._cut()
+
+    def _cut(self) -> None:
+        if self._job is not None and (self._job.is_idle_work or not self._was_cut):
+            self._is_cut = True
+            self._give_up(is_wanted=True)
+
+
+def not_at_all(*, is_wanted: bool) -> None:
+    """Stand for a model whose passes can't be given up."""
 
 
 class EngineState:
@@ -108,14 +175,21 @@ class EngineState:
 
 
 class Mailbox:
-    """A queue of jobs for the compute thread; `None` ends the thread."""
+    """A queue of jobs for the compute thread, which may cut its `turn` short; `None` ends the thread."""
 
     def __init__(self) -> None:
+        self.turn = Turn()
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
 
     def put(self, job: Job | None) -> None:
         """Hand over a job, or `None` for the end."""
         self._queue.put(job)
+        self.turn.arrived(job)
+
+    def cancel(self, job: Job) -> None:
+        """Say that nobody waits for a job any more."""
+        job.is_cancelled = True
+        self.turn.cancelled(job)
 
     def take(self, *, wait: bool) -> list[Job | None]:
         """Return all that has arrived; with `wait`, at least one."""

@@ -1,6 +1,7 @@
 """Runs the compute thread, the only one that touches tensors: takes jobs, lets them take turns, ends finished ones.
 
-Between two checks of a job's flags it does at most one step or one prefill chunk. Knows no socket.
+Between two checks of a job's flags it does at most one step or one prefill chunk, which a more urgent job or a
+cancellation cuts short where the model can give it up. Knows no socket.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from decoding.completion.sessions import Session, SessionPool, cache_budget_byte
 from decoding.config import EngineConfig
 from decoding.drafters import registry
 from decoding.errors import TabcastError
+from decoding.models.language_model import gives_up
 from decoding.models.loading.better import better_model
 from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.protocol import CompletionStats
-from decoding.service.jobs import KINDS, ChoiceDone, EngineState, Job, JobDone, Kind, Mailbox
+from decoding.service.jobs import KINDS, ChoiceDone, EngineState, Job, JobDone, Kind, Mailbox, Turn, not_at_all
 from decoding.service.running_job import RunningJob
 from decoding.storage.adaptation import AdaptationFolder, AnswerLog
 
@@ -108,6 +110,8 @@ class Worker:
         self._running: deque[RunningJob] = deque()
         self._waiting: deque[Job] = deque()
         self._speed = ReadingSpeed(models)
+        self._turn = Turn()
+        self._give_up = models.target.give_up if gives_up(models.target) else not_at_all
         state.update(read_tokens_per_s=self._speed.tokens_per_s)
         # The session whose draft models may read on while there is nothing else to do.
         self._to_read: Session | None = None
@@ -128,6 +132,7 @@ class Worker:
 
     def serve(self, mailbox: Mailbox) -> None:
         """Serve jobs until `None` arrives."""
+        self._turn = mailbox.turn
         while None not in (arrived := mailbox.take(wait=self.num_jobs == 0 and self._to_read is None)):
             self.turn([job for job in arrived if job is not None])
         if self._ring is not None:
@@ -223,7 +228,8 @@ class Worker:
     def _take_turn(self, circle: deque[RunningJob]) -> None:
         running = circle.popleft()
         try:
-            is_over = running.take_turn(self._state)
+            with self._turn.of(running.job, self._give_up):
+                is_over = running.take_turn(self._state)
         except Exception as error:
             # The session's caches may be half written, so they are dropped with the request.
             self._pool.drop(running.session)

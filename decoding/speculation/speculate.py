@@ -15,12 +15,13 @@ This module knows no text, socket, thread or clock.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from decoding.kv_cache import num_prefill_tokens
-from decoding.models.language_model import Cache, LanguageModel
+from decoding.models.language_model import Cache, LanguageModel, PassGivenUp
 from decoding.speculation.drafting import EMPTY, HIDDEN, Draft, Drafter, Outcome
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.step import Step, promoted, sanitise
@@ -43,13 +44,15 @@ class Round:
 def read_prompt(target: LanguageModel, cache: Cache, prompt_ids: Sequence[int], width: int = 0) -> Iterator[Round]:
     """Prefill: fill the cache up to where one step reads the rest, by whole chunks first, then by steps.
 
-    A pass reads at most `width` tokens, a multiple of the chunk, or 0 for as many as the target can.
+    A pass reads at most `width` tokens, a multiple of the chunk, or 0 for as many as the target can. One that was given
+    up is done again when the next round is asked for.
     """
     width = width or target.prefill_width
     cache.reuse(prompt_ids, target.chunk)
     end = num_prefill_tokens(len(prompt_ids), target.chunk)
     while len(cache) < end:
-        target.prefill(prompt_ids[len(cache) : min(end, len(cache) + width)], cache)
+        with suppress(PassGivenUp):
+            target.prefill(prompt_ids[len(cache) : min(end, len(cache) + width)], cache)
         yield Round()
     step_width = target.capabilities.step_width
     while len(prompt_ids) - len(cache) > step_width:

@@ -23,7 +23,7 @@ from decoding.models.cpu.quantized_forms import FORMS
 from decoding.models.cpu.simd import LANES, MAX_ROWS, PAIRS
 from decoding.models.cpu.thread_team import Table, ThreadTeam, give_way_address
 from decoding.models.cpu.trimmed_head import TrimmedHead, is_worth_trimming
-from decoding.models.language_model import Capabilities
+from decoding.models.language_model import Capabilities, PassGivenUp
 from decoding.models.torch.decoder import Shape, Weights
 from decoding.models.weights.stored_blocks import StoredWeights
 
@@ -69,7 +69,9 @@ class CpuDecoder:
         self.shape = shape
         self.chunk = 1
         self.has_own_threads = True
-        self.capabilities = Capabilities(step_width=STEP_WIDTH, drafts_ahead=True, skips_layers=shape.layers > 1)
+        self.capabilities = Capabilities(
+            step_width=STEP_WIDTH, drafts_ahead=True, skips_layers=shape.layers > 1, gives_up=True
+        )
         self.num_layers = shape.layers
         self.prefill_width = PREFILL_WIDTH
         self.device = torch.device("cpu")
@@ -86,6 +88,8 @@ class CpuDecoder:
         self._views = [logits[:num_rows] for num_rows in range(STEP_WIDTH + 1)]
         self._hidden = self._memory.zeros(PREFILL_WIDTH, up(shape.width, LANES))
         self._num_stepped = 0
+        # Steps and drafts are short, and whoever asked for them can't begin again.
+        self._never, self._wanted_end = (self._memory.hold(np.zeros(1, np.int64)) for _ in range(2))
         self._job = self._new_job()
         scratch = [self._scratch() for _ in range(threads)]
         eps = np.float32(shape.norm_eps)
@@ -120,8 +124,11 @@ class CpuDecoder:
         return self._views[len(token_ids)]
 
     def prefill(self, token_ids: Sequence[int], cache: KVCache[Slots]) -> None:
-        """Compute 1 to `prefill_width` tokens and commit them."""
-        self._run(token_ids, cache, num_logit_rows=0)
+        """Compute 1 to `prefill_width` tokens and commit them. Raises `PassGivenUp`, with the cache as it was."""
+        self._prepare(token_ids, cache, num_logit_rows=0)
+        self._job[job_layout.GIVE_UP] = self._wanted_end.ctypes.data
+        if not self._team.run():
+            raise PassGivenUp
         cache.commit(token_ids, by_chunk=True)
 
     def advance(self, token_ids: Sequence[int], cache: KVCache[Slots]) -> Tensor:
@@ -132,6 +139,10 @@ class CpuDecoder:
         self._run(token_ids, cache, num_logit_rows=1)
         cache.commit(token_ids)
         return self._views[1][0]
+
+    def give_up(self, *, is_wanted: bool) -> None:
+        """Let `prefill` end at the next layer while this is wanted; any thread may call it."""
+        self._wanted_end[0] = is_wanted
 
     def draft_ahead(
         self,
@@ -188,6 +199,7 @@ class CpuDecoder:
         if min(token_ids) < 0 or max(token_ids) >= self.shape.vocabulary or end > cache.capacity:
             raise IndexError(f"tokens {min(token_ids)} to {max(token_ids)} or slot {end} out of bounds")
         job = self._job
+        job[job_layout.GIVE_UP] = self._never.ctypes.data
         self._tokens[:num_rows] = token_ids
         self._counters.fill(0)
         job[job_layout.NUM_ROWS], job[job_layout.START], job[job_layout.NUM_LOGIT_ROWS] = (

@@ -35,6 +35,7 @@ from decoding.models.cpu.job_layout import (
     FINAL_NORM,
     GATE_UP,
     GENERATION,
+    GIVE_UP,
     GIVE_WAY,
     HEAD_DIM,
     HEADS,
@@ -172,7 +173,10 @@ def feed_forward(job, phase, matrix, norm, eps, mine):
 
 @compiled
 def forward(job, layers, head, eps, mine):
-    """Do one thread's part of a pass over the job's rows.
+    """Do one thread's part of a pass over the job's rows; return whether it was done to its end.
+
+    Each thread looks by itself whether the pass is given up. Who goes on longer finds all tasks free, so that nobody
+    waits for a thread that has left.
 
     Args:
         job: (JOB,) int64.
@@ -187,6 +191,8 @@ def forward(job, layers, head, eps, mine):
     phase = 1
     for index in range(job[NUM_LAYERS]):
         layer = layers[index]
+        if atomic_read(job[GIVE_UP]):
+            return False
         project_normed(
             job, phase, layer[QKV : QKV + MATRIX], layer[INPUT_NORM], eps, mine,
             job[NUM_ROWS], job[BUFFER], job[BUFFER_STRIDE],
@@ -195,22 +201,26 @@ def forward(job, layers, head, eps, mine):
         attend(job, phase + 2, index, mine)
         mixed_stride = padded(job[HEADS] * job[HEAD_DIM]) * 4
         add_projected(job, phase + 3, layer[OUT : OUT + MATRIX], job[MIXED], mixed_stride, mine)
+        if atomic_read(job[GIVE_UP]):
+            return False
         feed_forward(job, phase + 4, layer[GATE_UP : GATE_UP + MATRIX], layer[POST_NORM], eps, mine)
         add_projected(job, phase + 5, layer[DOWN : DOWN + MATRIX], job[BUFFER], job[BUFFER_STRIDE], mine)
         phase += PHASES
     if job[NUM_LOGIT_ROWS]:
         logits_stride = padded(head[OUTPUTS]) * 4
         project_normed(job, phase, head, job[FINAL_NORM], eps, mine, job[NUM_LOGIT_ROWS], job[LOGITS], logits_stride)
+    return True
 
 
 @compiled
 def lead(state, job, layers, head, eps, mine):
-    """Run a job that was opened with `open_job`; return when it is done and no other thread works on it any more."""
-    forward(job, layers, head, eps, mine)
+    """Run a job that was opened with `open_job`, until no other thread works on it; return whether it was done."""
+    is_done = forward(job, layers, head, eps, mine)
     # Closed first, and only then waited for those inside: a thread that comes now finds the job closed and leaves.
     atomic_add(state.ctypes.data + OPEN * COUNTER_BYTES, -1)
     while atomic_read(state.ctypes.data + INSIDE * COUNTER_BYTES):
         give_way(job[GIVE_WAY])
+    return is_done
 
 
 @compiled

@@ -25,7 +25,8 @@ TOKENS, KEYS, VALUES, ROTARY, FINAL_NORM, HIDDEN, BUFFER, MIXED, LOGITS, COUNTER
 EMBEDDING, EMBEDDING_KIND, EMBEDDING_LANES, EMBEDDING_SCALES = range(21, 25)
 CACHE_KIND, THREADS = 25, 26  # how keys and values are stored: float32 or pairs
 ALL_NORMED, ALL_ROUNDED = 27, 28  # rows that all threads prepare together
-MULTIPLY = 29  # and on: the function for each kind of weights
+GIVE_UP = 29  # the address of a number that is not 0 once nobody wants the pass any more
+MULTIPLY = 30  # and on: the function for each kind of weights
 JOB = MULTIPLY + NUM_KINDS
 # The scratch memory of each thread.
 NORMED, ROUNDED, SCORES, QUERIES, TILE, THREAD = range(6)

@@ -47,10 +47,10 @@ class ThreadTeam:
         for helper in self._helpers:
             helper.start()
 
-    def run(self) -> None:
-        """Run the job. Only one thread at a time may call this."""
+    def run(self) -> bool:
+        """Run the job; return whether it was done, and not given up. Only one thread at a time may call this."""
         self._open()
-        forward.lead(*self._arguments, self._mine)
+        return bool(forward.lead(*self._arguments, self._mine))
 
     def draft(self, *rest: Any) -> int:
         """Run the job and continue from there by `greedy_draft.draft`, which takes `rest`."""
