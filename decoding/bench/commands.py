@@ -17,7 +17,7 @@ from decoding.bench import live_commands
 from decoding.bench.gpu_checks import command as gpu_checks
 from decoding.bench.harness import data, recorded_session
 from decoding.bench.report import report
-from decoding.bench.suites import decode_command, infilling, lookup, passes, replay, same_file
+from decoding.bench.suites import decode_command, infilling, lookup, passes, replay, same_file, soundness
 from decoding.bench.suites.suggestions import CONTEXTS, MAX_BLOCK_TOKENS, FrontEnd, Suggester
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
@@ -67,6 +67,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     suite.add_argument(
         "--recording", type=Path, metavar="FILE", help="an editing session to draw the clock's gaps from"
     )
+    soundness.add_options(
+        _add(suites, "soundness", soundness.run, "holes in files of fourteen languages: what suggestions break")
+    )
     lookup.add_options(_add_own_engine(suites, "lookup", lookup.run, "what finding drafts in code costs the host"))
     suite = _add_own_engine(suites, "trace", live_commands.run_trace, "a recorded editing session, played again")
     live_commands.add_trace_options(suite)
@@ -101,7 +104,9 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
     made = report.Report(
         suite=options.suite,
         rows=rows,
-        model=_describe(models) if models else f"{config.model or 'the shipped pair'}, in an engine of its own",
+        model=_describe(models)
+        if models
+        else options.writer or f"{config.model or 'the shipped pair'}, in an engine of its own",
         machine=report.machine(models),
         versions=report.versions(),
         is_complete=is_complete,
@@ -124,7 +129,7 @@ def _add(
     suites: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run_suite: Suite, text: str
 ) -> argparse.ArgumentParser:
     suite = suites.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    suite.set_defaults(run=run_suite, needs_models=True)
+    suite.set_defaults(run=run_suite, needs_models=True, writer="")
     suite.add_argument("--limit", type=int, metavar="N", help="only the first N rows")
     _add_outputs(suite)
     return suite
@@ -135,7 +140,7 @@ def _add_own_engine(
 ) -> argparse.ArgumentParser:
     """Add a suite that drives the whole product, whose engine loads the models itself."""
     suite = suites.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    suite.set_defaults(run=run_suite, needs_models=False)
+    suite.set_defaults(run=run_suite, needs_models=False, writer="")
     _add_outputs(suite)
     return suite
 

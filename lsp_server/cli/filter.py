@@ -3,29 +3,39 @@
 It serves `tabcast bench`, which may not know the filters: one JSON object a line with `prefix`, `suffix` and `text` on
 standard input, one with `text` a line on standard output. With `confidence`, [characters, log-probability] of each
 token of the text, improbable ends are cut, by `min_confidence` or else by the editor's default. Texts are Python unless
-`language` names another.
+`language` names another. With `judged` the answer also tells whether what is shown breaks the code: null where it had
+errors without it, or can't be parsed.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from lsp_server.completion.trigger import decide
 from lsp_server.documents.store import Cursor, Snapshot, split_lines
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.calibration import bounds_of
+from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.confidence import cut_unlikely, is_worth_showing
 from lsp_server.filters.rewriting import rewrite, rewrite_spans
+from lsp_server.languages.grammars import is_without_errors
 from lsp_server.settings import Settings
 
 
 def run(_options: argparse.Namespace) -> int:
     """Filter the text of each line of standard input and return the exit code."""
     for line in sys.stdin:
-        print(json.dumps({"text": shown(**json.loads(line))}), flush=True)
+        given = json.loads(line)
+        is_judged = given.pop("judged", False)
+        text = shown(**given)
+        verdict = {"breaks": _breaks(given, text)} if is_judged else {}
+        print(json.dumps({"text": text, **verdict}), flush=True)
     return 0
 
 
@@ -52,6 +62,27 @@ def shown(
     likely = rewrite_spans(text, confidence, place, language)
     left = cut_unlikely(left, likely, 0, bounds_of(bound, model), place, language)
     return left if is_worth_showing(left) else ""
+
+
+def _breaks(given: dict[str, Any], text: str) -> bool | None:
+    """Return whether a text, with the closers that it replaces, makes an error in code that has none without it."""
+    prefix, suffix, language = given["prefix"], given["suffix"], given.get("language", "python")
+    replaced = num_replaced(text, suffix.partition("\n")[0])
+    before = _is_without_errors(prefix + suffix, language)
+    after = _is_without_errors(prefix + text + suffix[replaced:], language)
+    return None if not before or after is None else not after
+
+
+def _is_without_errors(code: str, language: str) -> bool | None:
+    if language != "python":
+        return is_without_errors(code.removeprefix("<?php"), language)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def read_place(prefix: str, suffix: str, language: str, uri: str = "") -> tuple[Snapshot, Cursor]:

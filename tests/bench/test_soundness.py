@@ -1,12 +1,18 @@
-"""What is told of a suggestion's place, against cases worked out by hand."""
+"""What is told of a suggestion's place, against cases worked out by hand; and what texts do to files."""
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
+from decoding.__main__ import main
 from decoding.bench.metrics.quality import Verdict, judge, loops, parses, summarise
+from decoding.bench.suites import soundness
 
 
 @pytest.mark.parametrize(
@@ -72,3 +78,31 @@ def test_shares_are_of_what_could_be_told() -> None:
         "loops_percent": 0.0,
     }
     assert summarise([]) == {"parses_percent": None, "parse_told": 0, "leaks_percent": None, "loops_percent": None}
+
+
+FRONT_END = f"--front-end={shlex.join([sys.executable, '-P', '-m', 'lsp_server'])}"
+
+
+def test_texts_that_are_broken_on_purpose_are_cut_and_right_ones_kept(tmp_path: Path) -> None:
+    out = tmp_path / "soundness.json"
+    assert main(["bench", "soundness", "--stub", "--cursors", "56", FRONT_END, "--json", str(out)]) == 0
+    report = json.loads(out.read_text())
+    *rows, total = report["rows"]
+    assert report["model"] == "texts of a stub"
+    assert len(rows) == len(soundness.LANGUAGES)
+    assert total["true_kept_percent"] >= 98
+    assert total["repeated_percent"] <= 1
+    assert total["broken_percent"] <= 10
+
+
+def test_cursors_are_in_all_languages_and_both_line_ends() -> None:
+    holes = soundness.choose_holes(soundness.SAMPLES, soundness.NUM_CURSORS)
+    assert len(holes) >= 400
+    assert {hole.language for hole in holes} == set(soundness.LANGUAGES.values())
+    assert len({"\r\n" in hole.prefix for hole in holes if "\n" in hole.prefix}) == 2
+    assert len({"\n\t" in hole.prefix.replace("\r", "") for hole in holes}) == 2
+
+
+def test_a_folder_without_code_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "soundness", "--stub", "--data", str(tmp_path), FRONT_END]) == 2
+    assert "holds no file in a known language" in capsys.readouterr().err

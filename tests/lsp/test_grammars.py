@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
+import decoding.bench
 from lsp_server.documents.store import Cursor, Place, Snapshot, split_lines
 from lsp_server.filters import Surroundings
 from lsp_server.filters.brackets import left_of
@@ -22,7 +23,8 @@ from lsp_server.languages.syntax import unclosed
 from lsp_server.languages.table import language_named
 from tests.lsp.places import place_at
 
-SAMPLES = sorted((Path(__file__).parent / "samples").iterdir())
+FOLDER = Path(decoding.bench.__file__).parent / "samples"
+SAMPLES = sorted(path for path in FOLDER.iterdir() if grammars.grammar_name(language_of(path)))
 needs_grammars = pytest.mark.skipif(not grammars.has_grammar("go"), reason="the grammars aren't installed")
 
 
