@@ -15,6 +15,7 @@ import pytest
 from lsprotocol import types
 from pytest_lsp import ClientServerConfig, LanguageClient
 
+from decoding.bench.harness.live_server import processor_s
 from decoding.protocol import Address
 from tests.conftest import HAS_BUNDLED
 from tests.lsp.conftest import Servers, until
@@ -43,6 +44,7 @@ server.run_stdio()
 """
 URI = "file:///work/project/app.py"
 HEADER = "def add(a, b):\n    "
+IDLE_S = 5.0  # long beside the system's ticks, in which it counts a process's time
 ANSWERED = {"shown", "filtered", "below confidence", "typed through", "remembered", "joined"}
 
 
@@ -109,6 +111,26 @@ async def test_pipelined_messages(servers: Servers, real_engine_model: Path, pro
     await client.answer(21)
     assert (await client.why())["reason"] in ANSWERED
     assert all(len(client.answers_to(number)) == 1 for number in (*ids, 21))
+    await client.close()
+
+
+@pytest.mark.skipif(processor_s(os.getpid()) is None, reason="this system doesn't tell a process's time")
+async def test_when_nothing_changes_the_processor_sleeps(servers: Servers, real_engine_model: Path) -> None:
+    """Engine and server together use less than a hundredth of a core, once what was opened is read."""
+    client = await started(servers, SERVE_STDIO, "stdio")
+    client.send(did_open(HEADER), did_change(2, "x", (0, 4), (0, 4)), inline(1, 1, 4))
+    await client.answer(1)
+    address = engine_address()
+    assert address is not None
+    pids = (address.pid, servers.processes[-1].pid)
+    used_s: list[float] = []
+    for _ in range(6):  # the first of these times may see the end of the work
+        before = sum(processor_s(pid) or 0.0 for pid in pids)
+        await asyncio.sleep(IDLE_S)
+        used_s.append(sum(processor_s(pid) or 0.0 for pid in pids) - before)
+        if used_s[-1] < 0.01 * IDLE_S:
+            break
+    assert used_s[-1] < 0.01 * IDLE_S, used_s
     await client.close()
 
 
