@@ -96,19 +96,26 @@ def test_jumps_edits_and_evictions_change_no_answer(
     num_bytes = data.draw(st.sampled_from([0, 3, 99])) * Session(models).num_bytes
     pool = SessionPool(models, max_sessions=data.draw(st.sampled_from([1, 2, 5])), budget_bytes=num_bytes)
     client, lines = Client(models, pool), list(LINES)
+    client.worker._speed.token_ms = 1.0
+    client.worker._speed.learn = lambda *_: None  # type: ignore[method-assign]
     for _ in range(data.draw(st.integers(2, 7))):
         line = data.draw(st.integers(0, len(lines)))
-        what = data.draw(st.sampled_from(["jump", "jump", "edit", "trunk", "place", "hurry"]))
+        what = data.draw(st.sampled_from(["jump", "edit", "trunk", "window", "place", "hurry", "hurry", "cancel"]))
         if what == "edit":
             lines[line:line] = ["edited = 1\n"] * data.draw(st.integers(1, 2))
-        elif what == "trunk":
-            client.worker.turn([client.job(trunk(lines))[0]])
+        elif what in ("trunk", "window"):
+            client.worker.turn([client.job(trunk(lines if what == "trunk" else lines[line:]))[0]])
+        elif what == "cancel":
+            job, _ = client.job(at(lines, line))
+            client.worker.turn([job])
+            job.is_cancelled = True
         elif what == "place":
             client.worker.turn([client.job(at(lines, line, prepare="place"))[0]])
         for _ in range(data.draw(st.sampled_from([0, 1, 3, 50]))):
             client.worker.turn([])
         if what in ("jump", "hurry"):
-            hurry = {"latency_ms": 1, "least_prefix": 40, "least_suffix": 30} if what == "hurry" else {}
+            limit_ms = data.draw(st.sampled_from([1, 60, 300]))
+            hurry = {"latency_ms": limit_ms, "least_prefix": 40, "least_suffix": 30} if what == "hurry" else {}
             request = at(lines, line, data.draw(st.sampled_from(["", "va"])), **hurry)
             answer, prompt = client.ask_noting(request)
             assert answer.token_ids == cold(models, request, prompt)
