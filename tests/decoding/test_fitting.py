@@ -91,7 +91,10 @@ def test_the_text_around_the_cursor_is_read_in_any_case(llama: ModelSet, data: s
         least_suffix=12,
         context=data.draw(st.sampled_from([(), (ContextFile(path="b.py", text="x = 1\n"),)])),
     )
-    prompt = fit(llama, request, pool, 1.0).prompt
+    client.worker._speed.token_ms = 1.0
+    client.worker._speed.learn = lambda *_: None  # type: ignore[method-assign]
+    stats, prompt = client.ask_noting(request)
+    assert stats.token_ids == cold(llama, request, prompt)
     assert above in (text := written(llama, prompt.ids))
     assert request.suffix[:12] in text
 
