@@ -42,7 +42,7 @@ class CompletionOptions:
     token that the cursor cuts is generated again; the answer has only its new part. `confidence` asks for the
     probability of each token of a piece (see `Confidence`). `priority` "idle" is for prefetches: such a request waits
     while any other runs, and is dropped first. `prepare` asks for no text: the prompt is only read, at idle priority,
-    for a request at this "place", or as the "trunk": the file from its first line, from which requests branch off.
+    for a request at this "place", or as the "trunk": the file or a window of it, from which requests branch off.
     Where the prompt can't be read in `latency_ms`, it may be cut, down to the `least_prefix` last characters of the
     prefix without context, and the `least_suffix` first ones of the suffix; with 0 milliseconds it is never cut.
     """

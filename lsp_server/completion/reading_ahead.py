@@ -63,7 +63,7 @@ class ReadingAhead:
         self._is_asked = False
 
     def opened(self, uri: str) -> None:
-        """Read a document from its first line soon."""
+        """Read a document's windows soon."""
         self._later(uri, OPENED_S)
 
     def changed(self, params: types.DidChangeTextDocumentParams) -> None:
