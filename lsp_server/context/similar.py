@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from lsp_server.context.definitions import DefinitionIndex
 from lsp_server.context.files import Workspace, stamp_of, within
 from lsp_server.context.snippets import EditorState, OpenDocument, Snippet, text_of
 
@@ -72,6 +73,7 @@ class SimilarIndex:
         self._frequency: Counter[int] = Counter()
         self._num_windows = 0
         self.num_bytes = 0
+        self.definitions = DefinitionIndex()  # of the same files, which are read here anyway
 
     @property
     def num_files(self) -> int:
@@ -176,17 +178,18 @@ class SimilarIndex:
                 yield
         if file in self._files:  # a refresh came between two steps and read the file later than this did
             return
-        self._files[file] = _Indexed(read.stamp, len(read.text), windows)
+        indexed = self._files[file] = _Indexed(read.stamp, len(read.text), windows)
         self.num_bytes += len(read.text)
         self._num_windows += len(windows)
         for window in windows:
             self._frequency.update(window.ids)
-        yield
+        yield from self.definitions.take(file, read, lambda: self._files.get(file) is indexed)
 
     def _remove(self, file: Path) -> None:
         indexed = self._files.pop(file, None)
         if indexed is None:
             return
+        self.definitions.remove(file)
         self.num_bytes -= indexed.num_bytes
         self._num_windows -= len(indexed.windows)
         for window in indexed.windows:

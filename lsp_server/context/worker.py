@@ -141,7 +141,7 @@ class ContextWorker:
         view = replace(view, others=allowed)
         for document in (*reversed(allowed), *([view.stored] if view.stored else [])):
             self._edits.look(document)
-        if "similar" in view.sources:
+        if not {"similar", "definitions"}.isdisjoint(view.sources):
             self._keep_index(view.current.file)
         return choose(self._between_judgements(self._snippets(view)), view.max_chars, before)
 
@@ -157,6 +157,9 @@ class ContextWorker:
         if "imports" in view.sources:
             find = cache(lambda file: self._module(file, by_file))
             yield from imported_definitions(view, self._workspace.roots, find)
+        if "definitions" in view.sources:
+            known, read = self._index.definitions, self._workspace.read
+            yield from known.snippets(view, documents, read, self._name, family_of(view.current.file))
         if "open" in view.sources:
             yield from visited_places(view, self._closed(view, by_file))
         if "similar" in view.sources:

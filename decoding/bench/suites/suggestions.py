@@ -24,7 +24,7 @@ from decoding.protocol import CompletionRequest, ContextFile, ScoredToken, confi
 # The product's own bound.
 MAX_BLOCK_TOKENS = 160
 # The front end's sources of context.
-CONTEXTS = ("imports", "open", "similar", "edits")
+CONTEXTS = ("imports", "definitions", "open", "similar", "edits")
 
 
 class FrontEndProcess:
