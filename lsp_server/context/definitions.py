@@ -41,7 +41,8 @@ _TYPE_WORDS: Final = (
 _DEFINED: Final = re.compile(
     rf"""(?ix: \s* (?:[a-z_]\w*(?:\([^)]*\))?!?\s+){{0,5}}?
         (?: (?P<type>{_TYPE_WORDS}) \s+
-            (?:class\s+|struct\s+|enum\s+|if\s+not\s+exists\s+|(?-i:[A-Z_]+\s+))? "? (?P<of_type>[a-z_]\w*)\b (?! \s*[*&] | \s+\w+\s*[(;=])
+            (?:class\s+|struct\s+|enum\s+|if\s+not\s+exists\s+|(?-i:[A-Z_]+\s+))? "?
+            (?P<of_type>[a-z_]\w*)\b (?! \s*[*&] | \s+\w+\s*[(;=])
         |   (?:func|fn|fun|function|def|defp|defmodule|module|macro|macro_rules!|sub|proc|procedure|\#define)
             \s+ (?:\([^)]*\)\s*|self\.|[\w.]+[.:])? (?P<name>[a-z_]\w*)
         ) )"""
