@@ -116,6 +116,7 @@ class Front:
             from lsp_server.documents.store import DocumentStore  # noqa: PLC0415
             from lsp_server.engine.supervisor import EngineSupervisor  # noqa: PLC0415
             from lsp_server.features.completion import Registration  # noqa: PLC0415
+            from lsp_server.features.destination import Destination  # noqa: PLC0415
             from lsp_server.features.progress import LoadingProgress  # noqa: PLC0415
             from lsp_server.features.status import Status  # noqa: PLC0415
             from lsp_server.session import Session  # noqa: PLC0415
@@ -129,7 +130,12 @@ class Front:
                 engine=EngineSupervisor(self._make_client),
                 folder_uris=lambda: [*workspace.folders, *([workspace.root_uri] if workspace.root_uri else [])],
                 replaces_behind_cursor=replaces_behind_cursor(self._client),
-                observers=[LoadingProgress().show, Status().show, Registration(POP_UP_OPTIONS).follow],
+                observers=[
+                    Destination().show,
+                    LoadingProgress().show,
+                    Status().show,
+                    Registration(POP_UP_OPTIONS).follow,
+                ],
             )
             self._serve_pop_ups()  # too late for the answer to `initialize`, but the editor may let us register it
         return self._session

@@ -26,6 +26,7 @@ from decoding.protocol.answers import (
     confidence_to_json,
     logprobs_to_json,
 )
+from decoding.protocol.config_file import config_line, edited_config, replace_config
 from decoding.protocol.constants import (
     ADDRESS_FILE,
     ENGINE_LOCK_FILE,
@@ -114,7 +115,9 @@ __all__ = [
     "check_method",
     "confidence_from_json",
     "confidence_to_json",
+    "config_line",
     "drafter_names",
+    "edited_config",
     "engine_directory",
     "find_template",
     "folder_trouble",
@@ -128,6 +131,7 @@ __all__ = [
     "name_of_template",
     "prove",
     "read_private",
+    "replace_config",
     "runtime_base",
     "user_config_path",
     "write_private",

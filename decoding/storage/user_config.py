@@ -6,18 +6,13 @@ is told what to write.
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from decoding.errors import ConfigError
-
-HEADER = re.compile(r"\s*\[\s*engine\s*\]\s*(#.*)?")
-ANY_HEADER = re.compile(r"\s*\[")
+from decoding.protocol import config_line, edited_config, replace_config
 
 
 def set_engine_values(path: Path, values: Mapping[str, str | None]) -> None:
@@ -37,9 +32,9 @@ def with_engine_values(path: Path, values: Mapping[str, str | None]) -> str:
         expected["engine"] = {key: value for key, value in engine.items() if value is not None}
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {error}") from None
-    after = _edit(before, values)
+    after = edited_config(before, "engine", values)
     if not _means(after, expected):
-        lines = "; ".join(_line(key, value) for key, value in values.items() if value is not None)
+        lines = "; ".join(config_line(key, value) for key, value in values.items() if value is not None)
         raise ConfigError(f"{path} has an unusual form and was left alone; write into its [engine] table: {lines}")
     return after
 
@@ -64,43 +59,10 @@ def write_config(path: Path, text: str | None) -> None:
 
     Raises `ConfigError`.
     """
-    path = path.resolve()
     try:
         if text is None:
-            path.unlink(missing_ok=True)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_bytes(text.encode())
-        if path.exists():
-            draft.chmod(path.stat().st_mode & 0o777)
-        draft.replace(path)
+            path.resolve().unlink(missing_ok=True)
+        else:
+            replace_config(path, text)
     except OSError as error:
         raise ConfigError(f"{path} can't be written: {error.strerror}") from None
-
-
-def _edit(text: str, values: Mapping[str, str | None]) -> str:
-    lines = text.splitlines()
-    begin = next((i for i, line in enumerate(lines) if HEADER.fullmatch(line)), None)
-    if begin is None:
-        lines += [*([""] if lines else []), "[engine]"]
-        begin = len(lines) - 1
-    for place, (key, value) in enumerate(values.items(), begin + 1):
-        end = next((i for i in range(begin + 1, len(lines)) if ANY_HEADER.match(lines[i])), len(lines))
-        found = next((i for i in range(begin + 1, end) if re.match(rf"\s*{key}\s*=", lines[i])), None)
-        if value is None:
-            if found is not None:
-                del lines[found]
-            continue
-        if found is None:
-            lines.insert(min(place, end), _line(key, value))
-            continue
-        # Matches a value in plain quotes, and keeps the rest of the line, mostly a comment.
-        behind = re.fullmatch(r"\s*\w+\s*=\s*(?:\"[^\"\\]*\"|'[^']*')(.*)", lines[found])
-        lines[found] = _line(key, value) + (behind[1] if behind else "")
-    return "\n".join(lines) + "\n"
-
-
-def _line(key: str, value: str) -> str:
-    # TOML reads JSON's string escapes.
-    return f"{key} = {json.dumps(value, ensure_ascii=False)}"

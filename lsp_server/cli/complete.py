@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats
-from lsp_server.cli.connection import connection
+from lsp_server.cli.connection import chosen_connection
 from lsp_server.cli.errors import CommandError
 from lsp_server.cli.parser import engine_arguments
 from lsp_server.completion.build_request import build_request
 from lsp_server.completion.trigger import decide
 from lsp_server.documents.store import Cursor, Place, Snapshot, split_lines, without_end
-from lsp_server.engine.client import EngineClient
+from lsp_server.engine.seam import Client
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.rewriting import rewrite
 from lsp_server.filters.surroundings import Mode
@@ -107,7 +107,7 @@ async def _answer(options: argparse.Namespace, snapshot: Snapshot, cursor: Curso
     if decision.mode is None:
         return Answer(text="", stats=CompletionStats(), ms=0.0, reason=decision.reason)
     request = _request(options, snapshot, cursor, decision.mode)
-    async with connection(engine_arguments(options)) as client:
+    async with chosen_connection(engine_arguments(options)) as client:
         await client.ensure()
         health = await client.wait_ready()
         if health.languages and snapshot.language not in health.languages:
@@ -127,7 +127,7 @@ def _project(file: Path) -> list[str]:
     return next(([folder.as_uri()] for folder in file.resolve().parents if (folder / ".git").exists()), [])
 
 
-async def _ask(client: EngineClient, request: CompletionRequest, place: Place, mode: Mode) -> Answer:
+async def _ask(client: Client, request: CompletionRequest, place: Place, mode: Mode) -> Answer:
     """Ask the engine and read to the end, because the figures come last.
 
     An editor would stop at the block's end, and would read on where a line opens a call.

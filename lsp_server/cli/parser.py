@@ -47,6 +47,11 @@ examples:
   curl -H @"$OPENAI_HEADER_FILE" "$OPENAI_BASE_URL/completions" \\
        -H 'Content-Type: application/json' -d '{"prompt": "def fib(n):", "max_tokens": 32}'
   tabcast engine stop
+
+a server elsewhere:
+  tabcast engine add team --url https://code.example.org/v1 --api-key-env TEAM_KEY
+  tabcast engine test team
+  tabcast engine use team             # and back: tabcast engine use local
 """
 
 ENGINE_ACTIONS: Final = {
@@ -54,6 +59,12 @@ ENGINE_ACTIONS: Final = {
     "status": "say whether an engine runs (exit code 1 if none does)",
     "stop": "stop the running engine",
     "env": "print shell exports for OpenAI clients and curl",
+}
+SERVER_ACTIONS: Final = {
+    "list": "list the engines of your configuration file; * marks the one in use",
+    "add": "write a server into your configuration file",
+    "test": "complete a line with a server, and tell what it is and what is missing",
+    "use": "choose the engine that editors use",
 }
 
 
@@ -159,6 +170,35 @@ def _add_engine(commands: Any) -> None:
             action.add_argument("--port", metavar="N", type=_port, help="listen on this port, and keep its token")
         _add_engine_options(action)
         _add_json(action)
+    for name, text in SERVER_ACTIONS.items():
+        action = _add(actions, name, text, module="engines")
+        action.set_defaults(action=name)
+        if name != "list":
+            known = {"use": "a name of your file, or local for the engine on this machine"}
+            action.add_argument("name", metavar="NAME", help=known.get(name, "its name in your file"))
+        if name == "add":
+            _add_server_options(action)
+        _add_json(action)
+
+
+def _add_server_options(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--url", metavar="URL", required=True, help="where it listens: https://code.example.org/v1")
+    action.add_argument(
+        "--kind",
+        metavar="KIND",
+        help="tabcast, vllm, sglang, llama.cpp, ollama, openai or mistral; else it is found out",
+    )
+    action.add_argument("--model", metavar="NAME", help="one of its models; not needed where it has one")
+    key = action.add_mutually_exclusive_group()
+    key.add_argument("--api-key-env", metavar="VARIABLE", help="the variable that holds the key")
+    key.add_argument("--api-key-file", metavar="FILE", help="the file that holds the key; only you may read it")
+    action.add_argument("--ca-file", metavar="FILE", help="the authority of its certificate, if it is your own")
+    action.add_argument("--fallback", choices=["local"], help="let the engine on this machine answer while it is away")
+    action.add_argument(
+        "--fim", metavar="FORM", help="the model's family (qwen), server or none; else its name tells the form"
+    )
+    action.add_argument("--context-tokens", metavar="N", type=int, help="its window, where it doesn't tell it")
+    action.add_argument("--plain-http", action="store_true", help="allow http:// for a host that isn't this machine")
 
 
 def _add_json(command: argparse.ArgumentParser) -> None:

@@ -53,10 +53,10 @@ FIGURES_TIMEOUT_S: Final = 8.0
 class EngineClient:
     """One front end's connection to the engine of one configuration; `on_health` gets every change of its state.
 
-    `program` is what Python runs to start an engine. `destination` is empty: text stays on this machine.
+    `program` is what Python runs to start an engine. No `name` and no `destination`: text stays on this machine.
     """
 
-    destination: Final = ""
+    name = destination = ""
 
     def __init__(
         self,
@@ -283,17 +283,15 @@ class EngineClient:
 
     async def _spawn(self) -> StartedEngine:
         try:
-            child = await asyncio.to_thread(start_engine, self._program, self.spec.arguments, self.spec.directory)
+            self._child = await asyncio.to_thread(start_engine, self._program, self.spec.arguments, self.spec.directory)
         except OSError as error:
             raise EngineUnavailable(folder_trouble(self.spec.directory, error), "failed") from error
-        self._child = child
-        logger.info("started an engine, pid %d", child.process.pid)
-        return child
+        logger.info("started an engine, pid %d", self._child.process.pid)
+        return self._child
 
     def _why_it_ended(self) -> str:
-        if self._child is None or self._child.process.poll() is None:
-            return "no engine is running"
-        return self._child.why_it_ended()
+        child = self._child
+        return "no engine is running" if child is None or child.process.poll() is None else child.why_it_ended()
 
     def _tell(self, health: Health) -> None:
         told = replace(health, proof="")

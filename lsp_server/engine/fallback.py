@@ -6,6 +6,7 @@ It must not know what either of them is.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -16,6 +17,8 @@ from lsp_server.engine.remote import RemoteEngine
 from lsp_server.engine.seam import Client
 from lsp_server.engine.stream import EngineUnavailable, Part
 
+logger = logging.getLogger(__name__)
+
 
 class WithFallback:
     """Asks `remote`, and `local` while that fails; `on_health` gets every change of the state of who answers.
@@ -24,6 +27,7 @@ class WithFallback:
     """
 
     def __init__(self, remote: RemoteEngine, local: Client, on_health: Callable[[Health], None] | None = None) -> None:
+        self.name = remote.name
         self._remote = remote
         self._local = local
         self._on_health = on_health
@@ -52,7 +56,7 @@ class WithFallback:
         try:
             health = await self._remote.ensure()
         except EngineUnavailable as error:
-            self._reason = str(error)
+            self._note_away(error)
             return self._marked(await self._local.ensure())
         self._reason = ""
         return health
@@ -63,7 +67,7 @@ class WithFallback:
             try:
                 return await self._remote.wait_ready(timeout_s)
             except EngineUnavailable as error:
-                self._reason = str(error)
+                self._note_away(error)
                 await self._local.ensure()
         return self._marked(await self._local.wait_ready(timeout_s))
 
@@ -80,7 +84,7 @@ class WithFallback:
             except EngineUnavailable as error:
                 if error.code == "superseded":
                     raise
-                self._reason = str(error)
+                self._note_away(error)
                 health = None if is_begun else await self._local.attach()
                 if health is None or health.status != "ready":
                     raise  # the session wakes the other one now
@@ -116,6 +120,11 @@ class WithFallback:
         """Pass on a state of the server if it can be asked."""
         if health.status in ("ready", "loading") and self._on_health is not None:
             self._on_health(health)
+
+    def _note_away(self, error: EngineUnavailable) -> None:
+        if not self._reason:
+            logger.warning("%s; the engine on this machine answers", error)
+        self._reason = str(error)
 
     def _marked(self, health: Health) -> Health:
         held = f"{health.held or 'the local engine'}, in place of {self._remote.engine.name}"

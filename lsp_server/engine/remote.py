@@ -52,6 +52,7 @@ class RemoteEngine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.engine = engine
+        self.name = engine.name
         self.spec = local
         self.facts: ServerFacts | None = None
         self.adapter: Adapter | None = None

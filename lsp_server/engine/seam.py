@@ -15,8 +15,11 @@ class Client(Protocol):
 
     `spec` is that of the engine on this machine, which also answers where another can't. `destination` is the host to
     which text goes, "" where it stays on this machine.
+    `name` is the user's name for a server, "" for our own engine.
     """
 
+    @property
+    def name(self) -> str: ...  # noqa: D102
     @property
     def spec(self) -> EngineSpec: ...  # noqa: D102
     @property

@@ -63,6 +63,11 @@ class EngineSupervisor:
         """Return the host to which text goes, "" where it stays on this machine."""
         return "" if self._client is None else self._client.destination
 
+    @property
+    def name(self) -> str:
+        """Return the user's name for the server in use, "" for our own engine."""
+        return "" if self._client is None else self._client.name
+
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Part, None]:
         """Stream a completion. Call this when `health` is ready. Raises `EngineUnavailable`."""
         if self._client is None or self._is_closed:
@@ -112,12 +117,15 @@ class EngineSupervisor:
                 await asyncio.wait([waking])  # a request that is cancelled must not cancel what others wait for
 
     async def restart(self) -> None:
-        """Stop the running engine and start another."""
+        """Stop the running engine and start another, or the one that the user's file names by now."""
         await self._end_waking()
         try:
             await (await self._get_client()).stop()
         except EngineUnavailable as error:
             logger.warning("%s", error)
+        old, self._client = self._client, None
+        if old is not None:
+            await old.close()
         self.wake()
 
     async def select(self, model: str) -> None:

@@ -11,6 +11,7 @@ from lsp_server.session import Session
 
 METHOD: Final = "tabcast/status"
 ACTION: Final = "run 'tabcast doctor' in a terminal to see what is wrong, then the command tabcast.server.restartEngine"
+ACTION_FOR_SERVER: Final = "run 'tabcast engine test {name}' in a terminal to see what is wrong"
 
 
 class Status:
@@ -33,12 +34,13 @@ def status_of(session: Session) -> dict[str, Any]:
     """Return the status as JSON: `state` is off, stopped, loading, ready or failed.
 
     The other fields are texts for people, and `percent` of the loading. `model` names the weights that are held, and
-    `better` tells of a better model on this machine.
+    `better` tells of a better model on this machine, and `destination` is the host to which text goes, "" where it
+    stays on this machine.
     """
     engine = session.engine
     health = engine.health
     told = {"state": health.status, "percent": 0, "model": health.held, "device": health.device}
-    told["better"] = health.better
+    told |= {"better": health.better, "destination": engine.destination}
     if not session.settings.enabled or session.snooze.minutes_left:
         message = "suggestions are snoozed" if session.settings.enabled else "suggestions are turned off"
         return {**told, "state": "off", "message": message, "action": ""}
@@ -46,9 +48,11 @@ def status_of(session: Session) -> dict[str, Any]:
         percent = min(100, round(health.progress * 100))
         return {**told, "percent": percent, "message": health.detail or "loading the model", "action": ""}
     if health.status == "ready":
-        return {**told, "percent": 100, "message": engine.problem, "action": ""}
+        instead = health.detail if engine.name else ""  # why the engine on this machine answers for a server
+        return {**told, "percent": 100, "message": engine.problem or instead, "action": ""}
     if health.status == "failed" or engine.problem:
-        return {**told, "state": "failed", "message": engine.problem or health.detail, "action": ACTION}
+        action = ACTION_FOR_SERVER.format(name=engine.name) if engine.name else ACTION
+        return {**told, "state": "failed", "message": engine.problem or health.detail, "action": action}
     if engine.is_waking:
         return {**told, "state": "loading", "message": "starting the engine", "action": ""}
     return {**told, "state": "stopped", "message": "the engine starts with the next suggestion", "action": ""}

@@ -202,6 +202,7 @@ async def test_the_status_is_told_to_editors_that_know_it(servers: Servers, runt
     client = await servers.start()
     await client.initialize(capabilities={"experimental": {"tabcastStatus": True}})
     told = {"percent": 40, "model": "", "device": "", "better": "", "message": "reading weights", "action": ""}
+    told["destination"] = ""
     loading = {"state": "loading", **told}
     await client.until(lambda: loading in statuses(client), "the loading")
     runtime.script("", status="failed", detail="no such file")

@@ -34,6 +34,8 @@ class Engine:
     """Stands for `EngineClient`; `mood` says how it answers."""
 
     mood: str = "ready"
+    name: str = ""
+    destination: str = ""
 
     async def attach(self) -> Health:
         return Health(status="ready")
