@@ -68,8 +68,11 @@ class Price:
             self.ms = min(ms, self.ms * RISE)
 
     def restore(self, ms: object) -> None:
-        """Start from a price known from elsewhere, unless one was measured here; an invalid value is ignored."""
-        if _is_number(ms) and ms and not self.ms and not self._num_seen:
+        """Start from a price known from elsewhere, the lowest, unless one was measured here; ignore an invalid value.
+
+        A machine that was busy when one was taken makes it too high, and what is too dear is never asked again.
+        """
+        if _is_number(ms) and ms and not self._num_seen and (not self.ms or ms < self.ms):  # type: ignore[operator]
             self.ms = float(ms)  # type: ignore[arg-type]
             self._is_given = True
 

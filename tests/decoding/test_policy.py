@@ -20,6 +20,7 @@ from decoding.drafters.in_order import InOrder
 from decoding.drafters.stopwatch import Stopwatch
 from decoding.models.language_model import Cache
 from decoding.models.loading.model_set import ModelSet
+from decoding.models.probing import step_times
 from decoding.models.probing.step_times import measure_passes
 from decoding.policy.accounts import TRIAL_AFTER, Price
 from decoding.policy.calibration import MAX_LANGUAGES, Reliability, checked_language
@@ -73,6 +74,40 @@ def test_costs_follow_the_machine_and_not_one_slow_step() -> None:
     assert costs.table()[0] > 1.5  # what slows one width slows the others
     costs.learn(99, 1.0)
     costs.learn(3, 0.0)
+
+
+def test_a_price_that_was_taken_on_a_busy_machine_does_not_outlive_it() -> None:
+    policy = Policy({1: 30.0, 8: 40.0})
+    policy.enrol("draft", is_per_token=True, token_ms=300.0, read_ms=2.0)
+    assert not policy.is_worth_reading_ahead("draft")
+    again = Policy({1: 30.0, 8: 40.0})
+    again.restore(json.loads(json.dumps(policy.to_json())))
+    again.enrol("draft", is_per_token=True, token_ms=8.0, read_ms=2.0)
+    assert again.is_worth_reading_ahead("draft")
+    busy = Policy({1: 30.0, 8: 40.0})
+    busy.restore(json.loads(json.dumps(again.to_json())))
+    busy.enrol("draft", is_per_token=True, token_ms=300.0, read_ms=2.0)
+    assert busy.is_worth_reading_ahead("draft")
+
+
+@pytest.mark.parametrize(("ahead_ms", "token_ms"), [(8.0, 2.0), (1200.0, 3.0)])
+def test_a_drafted_token_never_seems_slower_than_a_pass_by_itself(
+    llama: ModelSet, monkeypatch: pytest.MonkeyPatch, ahead_ms: float, token_ms: float
+) -> None:
+    """A draft that was timed once, while the machine did something else, would never be asked nor timed again."""
+    assert llama.draft is not None
+    called: list[int] = []
+    inner = llama.draft.draft_ahead  # type: ignore[attr-defined]
+    monkeypatch.setattr(llama.draft, "draft_ahead", lambda *args, **more: (called.append(0), inner(*args, **more))[1])
+
+    def measured(passes: dict[int, object], _model: object) -> dict[int, float]:
+        if len(passes) == 1:
+            assert called  # code was loaded before
+            return {1: ahead_ms}
+        return {1: 3.0, 64: 9.0}
+
+    monkeypatch.setattr(step_times, "measure_passes", measured)
+    assert step_times.measure_draft_times(llama.draft) == {1: token_ms, 64: 9.0}
 
 
 def test_the_best_length_goes_by_each_token() -> None:

@@ -44,7 +44,9 @@ def measure_draft_times(draft: LanguageModel) -> dict[int, float]:
         def ahead(cache: Cache) -> Tensor:
             return torch.tensor([draft.draft_ahead([0], cache, NUM_AHEAD, text_ids=[0])])
 
-        times[1] = measure_passes({1: ahead}, draft)[1] / NUM_AHEAD
+        draft.draft_ahead([0], draft.new_cache(), 1, text_ids=[0])  # the first call loads code, and may be the only one
+        # Where a pass by itself was quicker, the machine was busy: what seems too slow would never be asked.
+        times[1] = min(times[1], measure_passes({1: ahead}, draft)[1] / NUM_AHEAD)
     return times
 
 
