@@ -116,8 +116,8 @@ class CompletionTask:
         self.spot = cursor_context(snapshot, self._cursor)
         self.about = place_of(self.spot.place, snapshot.language)
         self.shown = ShownText(self._cursor, "")
-        wanted = bound_for(services.settings, services.habits, self.about)
-        self.bounds_ahead = bounds_of(wanted, services.engine.health.model)
+        self.wanted = bound_for(services.settings, services.habits, self.about)
+        self.bounds_ahead = bounds_of(self.wanted, services.engine.health.model)
         self.bounds = SHOWS_ALL if is_invoked else self.bounds_ahead
 
     async def find(self, mode: Mode) -> CompletionResult:
@@ -205,7 +205,7 @@ class CompletionTask:
         services, snapshot, stats = self._services, self._snapshot, rest.suggestion.stats
         text = self._probable(rest) if rest.text else ""
         if not text:
-            return nothing_left(IMPROBABLE if rest.text else rest.dropped_by, stats)
+            return nothing_left(IMPROBABLE if rest.text else rest.dropped_by, stats, self.wanted)
         if detail := self._unwanted(text):
             return CompletionResult(reason="filtered", detail=detail, engine=stats)
         if not (text := self._replaceable(text)).strip():

@@ -52,10 +52,10 @@ class PendingRequest:
     paused_s: float = 0.0
 
 
-def nothing_left(dropped_by: str, stats: CompletionStats | None) -> CompletionResult:
-    """Return the result for a text of which nothing is left."""
+def nothing_left(dropped_by: str, stats: CompletionStats | None, bound: float) -> CompletionResult:
+    """Return the result for a text of which nothing is left; `bound` is how sure it had to be."""
     if dropped_by == IMPROBABLE:
-        return CompletionResult(reason="below confidence", detail=BELOW, engine=stats)
+        return CompletionResult(reason="below confidence", detail=f"{BELOW}: {bound:.2f} is wanted here", engine=stats)
     is_dropped = dropped_by != NOTHING
     detail = f"the filter '{dropped_by}' left nothing" if is_dropped else "the model wrote nothing here"
     return CompletionResult(reason="filtered", detail=detail, engine=stats)
