@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import tomllib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePath
@@ -191,3 +192,9 @@ def test_a_region_holds_headers_and_ends_of_what_stands_around_but_no_bodies() -
     region = cut_region(place_of(head + tail, after, "javascript"), language_named("javascript"), 2)
     assert region.before == "class A {\n  g() {\n    y();\n    if (b) {\n      "
     assert region.after == "\n    }\n    z();\n  }\n}"
+
+
+def test_every_grammar_is_installed_with_the_program() -> None:
+    project = tomllib.loads((Path(decoding.__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    named = {re.split(r"[>=]", requirement)[0] for requirement in project["dependencies"]}
+    assert {module.replace("_", "-") for module, _ in grammars.GRAMMARS.values()} | {"tree-sitter"} <= named
