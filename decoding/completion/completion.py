@@ -135,7 +135,7 @@ def complete(
     prompt_ids = prompt.ids
     old_text = session.old_text(prompt_ids)
     num_cached = num_read = session.cache.reuse(prompt_ids, models.target.chunk)
-    sampling = _sampling(request, len(prompt_ids), attempt)
+    sampling = replace(_sampling(request, len(prompt_ids), attempt), never_ids=models.unused_ids)
     healing = Healing(models.index, prompt.rest) if prompt.rest else None
     method = request.tabcast.method
     drafter = session.drafter(method)

@@ -34,6 +34,7 @@ class Sampling:
     `top_k` keeps the likeliest tokens, 0 all of them; `top_p` keeps of those the likeliest whose probabilities sum to
     it. `seed` and `stream` name the noise: the answers to one request have streams of their own. `branch` is for greedy
     answers that shall differ: at position `branch_at` the token of that rank is taken, 0 being the likeliest.
+    `never_ids` are numbers within the vocabulary that are no tokens.
     """
 
     temperature: float = 0.0
@@ -43,6 +44,7 @@ class Sampling:
     stream: int = 0
     branch: int = 0
     branch_at: int = 0
+    never_ids: tuple[int, ...] = ()
 
 
 class Score(NamedTuple):
@@ -56,10 +58,12 @@ def choose(logits: Tensor, sampling: Sampling, position: int) -> Iterable[int]:
     """Return the target's token after each row. On a CPU sampled tokens are drawn lazily, as they are asked for.
 
     Args:
-        logits: (T, V) float, row i predicts the token at `position` + i.
+        logits: (T, V) float, row i predicts the token at `position` + i; those of `never_ids` are overwritten.
         sampling: how to choose.
         position: absolute position of the first predicted token.
     """
+    if sampling.never_ids:
+        _bar(logits, sampling.never_ids)
     if sampling.temperature > 0:
         drawn = ((row, position + i) for i, row in enumerate(logits))
         if logits.device.type == "cpu":
@@ -84,6 +88,12 @@ def barred(logits: Tensor, allowed_ids: Sequence[int]) -> Tensor:
     """Return `logits` (…, V) with −inf for all tokens that are not allowed."""
     allowed = torch.tensor(allowed_ids, dtype=torch.int64, device=logits.device)
     return torch.full_like(logits, -torch.inf).index_copy_(-1, allowed, logits[..., allowed])
+
+
+@torch.inference_mode()
+def _bar(logits: Tensor, ids: Sequence[int]) -> None:
+    """Bar tokens in place, in each row (…, V)."""
+    logits.index_fill_(-1, torch.tensor(ids, dtype=torch.int64, device=logits.device), -torch.inf)
 
 
 @torch.inference_mode()

@@ -21,7 +21,7 @@ from decoding.models.weights.tensors import Tensors
 from decoding.models.weights.weight_schema import decoder_schema
 from decoding.protocol import is_hub_name
 from tests.gguf_files import Gguf, floats, text
-from tests.gguf_models import quantised, settings_of, tensors_of, tiny_gguf
+from tests.gguf_models import UNUSED, quantised, settings_of, tensors_of, tiny_gguf
 from tests.tiny_models import make_model
 
 CPU = torch.device("cpu")
@@ -98,6 +98,16 @@ def test_padding_ids_are_no_tokens_and_have_no_logits(tiny_model: Path, tmp_path
     folder = ModelFolder.read(file)
     assert folder.num_token_ids == ModelFolder.read(tiny_model).num_token_ids == folder.sizes.vocabulary - 7
     assert are_alike(logits(file), logits(tiny_model))
+
+
+def test_numbers_within_the_vocabulary_that_are_no_tokens_are_known(tiny_model: Path, tmp_path: Path) -> None:
+    plain = settings_of(tiny_model)
+    types = plain["tokenizer.ggml.token_type"].copy()
+    gap = plain["tokenizer.ggml.tokens"].index("ÿ")
+    types[gap] = UNUSED
+    file = tiny_gguf(tmp_path / "x.gguf", tiny_model, tokenizer__ggml__token_type=types)
+    assert load_models(EngineConfig(model=str(file), draft="none", device="cpu"))[0].unused_ids == (gap,)
+    assert load_models(EngineConfig(model=str(tiny_model), draft="none", device="cpu"))[0].unused_ids == ()
 
 
 def test_a_draft_shares_the_tokenizer_of_its_target_if_it_has_the_same(tiny_model: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -228,3 +229,13 @@ def test_choices_behind_the_first_that_differs_are_not_drawn() -> None:
 
     assert verify((4, 9, 6), choices()) == (1, (4, 5))
     assert drawn == [4, 5]
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(temperature=5.0, seed=3), Sampling(branch=2, branch_at=9)])
+def test_numbers_that_are_no_tokens_are_never_chosen(sampling: Sampling) -> None:
+    logits = torch.randn(40, 12, generator=torch.Generator().manual_seed(4))
+    logits[:, [3, 7]] += 30
+    chosen = list(choose(logits.clone(), sampling, 9))
+    assert {3, 7} & set(chosen)
+    barred = list(choose(logits, replace(sampling, never_ids=(3, 7)), 9))
+    assert not {3, 7} & set(barred)

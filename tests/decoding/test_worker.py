@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -461,3 +462,25 @@ def test_a_text_to_copy_that_can_not_be_tokens_is_passed_over(client: Client) ->
     asked = client.ask("import os\n", tabcast=CompletionOptions(draft_texts=("\ud83d", "import sys\n"))).wait()
     assert asked.error == ""
     assert asked.text == plain.text
+
+
+@pytest.mark.parametrize("method", ["plain", "lookup", "draft"])
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_an_answer_has_no_number_that_is_no_token(llama: ModelSet, method: Any, temperature: float) -> None:
+    options = CompletionOptions(method=method, heal=False)
+    request = CompletionRequest(
+        prompt="for i in range(9):\n", max_tokens=12, temperature=temperature, seed=3, tabcast=options
+    )
+
+    def answered(models: ModelSet) -> tuple[int, ...]:
+        *_, last = complete(models, Session(models), request, prompt_tokens(models, request))
+        assert last.stats is not None
+        return last.stats.token_ids
+
+    gaps = answered(llama)[:2]
+    without = replace(llama, unused_ids=gaps)
+    assert not set(gaps) & set(answered(without))
+    request = replace(request, tabcast=replace(options, method="plain"))
+    plain = answered(without)
+    request = replace(request, tabcast=options)
+    assert answered(without) == plain

@@ -171,6 +171,13 @@ def num_token_ids(vocabulary: Vocabulary) -> int:
     return max(vocabulary.values(), default=-1) + 1
 
 
+def unused_ids(vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Return the gaps between the ids, in their order; a model computes logits for them all the same."""
+    used = set(vocabulary.values())
+    count = num_token_ids(vocabulary)
+    return () if len(used) == count else tuple(token_id for token_id in range(count) if token_id not in used)
+
+
 def why_not_alike(ours: Vocabulary, theirs: Vocabulary) -> str:
     """Return why a draft's token ids mean something else than the target's, or ""."""
     if ours == theirs:

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from decoding.config import AUTO_ROUNDING, NO_ROUNDING, EngineConfig
 from decoding.errors import ModelError
+from decoding.models.folder import tokenizer_files
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.folder.tokenizer_files import encode
 from decoding.models.heads import Heads, load_heads
@@ -49,7 +50,7 @@ class ModelSet:
     `name` is what chose the target; `weights` and `draft_weights` are what people call what is held. `notices` say
     which settings could not be used, and why; `method` is the drafting method for requests that name none. `rounding`
     says what the target's weights are rounded to. `step_ms` and `draft_step_ms` are the times of a pass of each on this
-    machine, by its number of rows.
+    machine, by its number of rows. `unused_ids` lie within the vocabulary and are no tokens.
     """
 
     name: str
@@ -68,6 +69,7 @@ class ModelSet:
     draft_step_ms: Mapping[int, float] = field(default_factory=dict)
     weights: str = ""
     draft_weights: str = ""
+    unused_ids: tuple[int, ...] = ()
     _encoded: EncodedTexts = field(default_factory=EncodedTexts, init=False, repr=False, compare=False)
 
     @property
@@ -158,6 +160,7 @@ def _load_parts(
         method=config.method,
         rounding=rounded_to(folder, config, device),
         index=TokenIndex(token_bytes(folder.tokenizer, folder.vocabulary)),
+        unused_ids=tokenizer_files.unused_ids(folder.vocabulary),
         step_ms=measure_step_times(target),
         draft_step_ms={} if draft is None else measure_draft_times(draft),
         weights=weights,
