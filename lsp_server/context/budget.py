@@ -14,7 +14,7 @@ LEAST_LINES: Final = 10
 LEAST_STEP: Final = 8
 MAX_BLOCK_LINES: Final = 30
 # chosen: what is read below the cursor goes on for so many lines at the most to reach the end of a block.
-MAX_MORE_LINES: Final = 2
+MAX_MORE_LINES: Final = 6
 
 
 class Cut(NamedTuple):
@@ -56,8 +56,10 @@ def least_around(snapshot: Snapshot, cursor: Cursor) -> Least:
     first = max(0, min(_block_start(lines, line), (line - LEAST_LINES) // LEAST_STEP * LEAST_STEP))
     above = sum(len(without_end(text)) + 1 for text in lines[first:line])
     tail = len(without_end(lines[line])) - cursor.column
-    below = sum(len(without_end(text)) + 1 for text in lines[line + 1 : _block_end(lines, line + 1 + LEAST_LINES)])
-    return Least(prefix_chars=above + cursor.column, suffix_chars=tail + below)
+    end = _block_end(lines, line + 1 + LEAST_LINES)
+    below = sum(len(without_end(text)) + 1 for text in lines[line + 1 : end])
+    # With the line end: a model takes a text that stops without one for one to go on with.
+    return Least(prefix_chars=above + cursor.column, suffix_chars=tail + below + (end < len(lines)))
 
 
 def windows_around(lines: tuple[str, ...], line: int, budget: int, count: int) -> list[int]:
@@ -138,8 +140,9 @@ def _suffix(tail: str, lines: tuple[str, ...], line: int, budget: int) -> str:
     kept = [tail[:budget]]
     room = budget - len(kept[0])
     for number in range(line + 1, len(lines)):
-        room -= len(lines[number]) + 1
-        if room < 0:
+        if len(lines[number]) + 1 > room:
+            kept += [""] if room else []  # a text that stops within a line would be one to go on with
             break
+        room -= len(lines[number]) + 1
         kept.append(without_end(lines[number]))
     return "\n".join(kept)
