@@ -102,7 +102,7 @@ def asked_by_command(monkeypatch: pytest.MonkeyPatch, file: Path, line: int, col
     async def connection(_arguments: Any) -> AsyncIterator[NotingEngine]:
         yield engine
 
-    monkeypatch.setattr(complete, "connection", connection)
+    monkeypatch.setattr(complete, "chosen_connection", connection)
     assert main(["complete", str(file), "--line", str(line + 1), "--column", str(column + 1)]) == 0
     return engine.asked[0]
 
