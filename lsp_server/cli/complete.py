@@ -17,11 +17,13 @@ from lsp_server.cli.connection import chosen_connection
 from lsp_server.cli.errors import CommandError
 from lsp_server.cli.parser import engine_arguments
 from lsp_server.completion.build_request import build_request
+from lsp_server.completion.cache import CursorContext, cursor_context
+from lsp_server.completion.settling import Growing, Settling
 from lsp_server.completion.trigger import decide
-from lsp_server.documents.store import Cursor, Place, Snapshot, split_lines, without_end
+from lsp_server.documents.store import Cursor, Snapshot, split_lines, without_end
 from lsp_server.engine.seam import Client
 from lsp_server.filters import Surroundings, filter_text
-from lsp_server.filters.rewriting import rewrite
+from lsp_server.filters.rewriting import SpanRewriter, rewrite
 from lsp_server.filters.surroundings import Mode
 from lsp_server.languages.file_names import language_of
 from lsp_server.settings import Settings
@@ -102,8 +104,8 @@ def checked_cursor(snapshot: Snapshot, line: int, column: int) -> Cursor:
 
 
 async def _answer(options: argparse.Namespace, snapshot: Snapshot, cursor: Cursor) -> Answer:
-    place = snapshot.place(cursor)
-    decision = decide(place, is_invoked=True, language=snapshot.language)
+    spot = cursor_context(snapshot, cursor)
+    decision = decide(spot.place, is_invoked=True, language=snapshot.language)
     if decision.mode is None:
         return Answer(text="", stats=CompletionStats(), ms=0.0, reason=decision.reason)
     request = _request(options, snapshot, cursor, decision.mode)
@@ -113,12 +115,13 @@ async def _answer(options: argparse.Namespace, snapshot: Snapshot, cursor: Curso
         if health.languages and snapshot.language not in health.languages:
             known = ", ".join(health.languages)
             raise CommandError(f"{health.held} knows {known} only; 'tabcast models list' shows others")
-        return await _ask(client, request, place, decision.mode)
+        needs_figures = bool(options.json or request.tabcast.method)
+        return await _ask(client, request, spot, decision.mode, needs_figures=needs_figures)
 
 
 def _request(options: argparse.Namespace, snapshot: Snapshot, cursor: Cursor, mode: Mode) -> CompletionRequest:
     chosen = CompletionOptions(method="plain" if options.plain else options.method or "")
-    request = build_request(snapshot, cursor, mode, Settings(), _project(options.file), options=chosen)
+    request = build_request(snapshot, cursor, mode, Settings(), _project(options.file), options=chosen, reads_on=True)
     return replace(request, max_tokens=options.max_tokens or request.max_tokens)
 
 
@@ -127,21 +130,30 @@ def _project(file: Path) -> list[str]:
     return next(([folder.as_uri()] for folder in file.resolve().parents if (folder / ".git").exists()), [])
 
 
-async def _ask(client: Client, request: CompletionRequest, place: Place, mode: Mode) -> Answer:
-    """Ask the engine and read to the end, because the figures come last.
+async def _ask(
+    client: Client, request: CompletionRequest, spot: CursorContext, mode: Mode, *, needs_figures: bool
+) -> Answer:
+    """Ask the engine until the text is settled, as for an editor.
 
-    An editor would stop at the block's end, and would read on where a line opens a call.
+    The engine's figures come last: where they are needed, the rest is read for them, and counts for nothing else.
     """
-    started = time.perf_counter()
-    text, stats = "", CompletionStats()
+    started, place, language = time.perf_counter(), spot.place, spot.language
+    text, num_steps, stats = "", 0, CompletionStats()
+    settling, spans, settled_ms = Settling(spot, mode), SpanRewriter(place, language), 0.0
     async with aclosing(client.complete(request)) as parts:
         async for part in parts:
             if isinstance(part, CompletionStats):
                 stats = part
-            else:
-                text += part.text
-    ms = (time.perf_counter() - started) * 1000
-    language, is_cut_short = request.tabcast.language or "", stats.reason == "length"
-    around = Surroundings(place=place, mode=mode, is_cut_short=is_cut_short, language=language)
+            elif not settled_ms:
+                text, num_steps = text + part.text, num_steps + 1
+                spans.feed(part.text, part.confidence)
+                if settling.is_settled(Growing(rewrite(text, place, language), spans.known, spot, 0)):
+                    settled_ms = (time.perf_counter() - started) * 1000
+                    if not needs_figures:
+                        break
+    if settled_ms:
+        stats = replace(stats, tokens=len(spans.known), steps=num_steps, reason="settled")
+    around = Surroundings(place=place, mode=mode, is_cut_short=stats.reason == "length", language=language)
     kept, dropped_by = filter_text(rewrite(text, place, language), around)
+    ms = settled_ms or (time.perf_counter() - started) * 1000
     return Answer(text=kept, stats=stats, ms=ms, reason=f"filter: {dropped_by}" if dropped_by else stats.reason)

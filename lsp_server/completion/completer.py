@@ -36,8 +36,8 @@ from lsp_server.filters.surroundings import Mode
 
 MAX_TURNS: Final = 3
 MAX_CANDIDATES: Final = 3
-# chosen: where the first text took longer, other ones would keep it back for seconds. Asked again at the same place,
-# where the first is remembered, they come.
+# chosen: the first text is kept back no longer than this by others; those that are not there by then don't come. Asked
+# again at the same place, where the first is remembered, they have all of it.
 MAX_FIRST_S: Final = 1.0
 # chosen: a prefetch waits so long, so that the answer itself goes out first.
 AHEAD_S: Final = 0.005
@@ -160,10 +160,10 @@ class CompletionTask:
         task = request_for(
             services, self._snapshot, self._cursor, mode, num_choices=MAX_CANDIDATES, is_invoked=self._is_invoked
         )
-        texts, choices, sent_s = [self.shown.text], [], time.perf_counter()
+        texts, choices, sent_s = [self.shown.text], list[str](), time.perf_counter()
         with suppress(TimeoutError, EngineUnavailable):
-            async with asyncio.timeout(services.settings.deadline_ms / 1000):
-                choices = await collect_choices(services.engine.complete(task))
+            async with asyncio.timeout(MAX_FIRST_S - self._request.engine_s):
+                await collect_choices(services.engine.complete(task), choices)
         self._request.engine_s += time.perf_counter() - sent_s
         for written in choices:
             text = self._replaceable(filter_text(rewrite(written, spot.place, spot.language), around).text)

@@ -266,14 +266,14 @@ class InFlight:
         self.cache.forget(uri)
 
 
-async def collect_choices(parts: Parts) -> list[str]:
-    """Return the choices that an engine generates, in their order. A choice that was cut off loses its last line."""
+async def collect_choices(parts: Parts, finished: list[str]) -> None:
+    """Append the choices that an engine generates as they end. A choice that was cut off loses its last line."""
     texts: dict[int, str] = {}
     async with aclosing(parts):
         async for part in parts:
             if isinstance(part, Delta):
                 texts[part.choice] = texts.get(part.choice, "") + part.text
-            elif part.reason == "length" and texts:
-                latest = max(texts)
-                texts[latest] = texts[latest][: texts[latest].rfind("\n") + 1]
-    return [text for _, text in sorted(texts.items()) if text]
+            elif texts:
+                text = texts.pop(max(texts))
+                text = text[: text.rfind("\n") + 1] if part.reason == "length" else text
+                finished += [text] if text else []

@@ -80,11 +80,14 @@ def likely_ends(
 
 
 def _tokens(text: str, likely: Iterable[ScoredSpan], num_typed: int) -> Iterator[tuple[int, int, float]]:
-    """Yield the start and the end of each token of the text, and its log-probability; what is typed is certain."""
+    """Yield the start and the end of each token of the text, and its log-probability; what is typed is certain.
+
+    The token behind the text tells how likely it is to end there.
+    """
     end = -num_typed
     for num_chars, log_prob in likely:
         start, end = end, end + num_chars
-        if start >= len(text):
+        if start > len(text):
             return
         if end > 0:
             yield start, end, log_prob if start >= 0 else 0.0

@@ -178,6 +178,14 @@ async def test_asking_by_hand_gives_up_to_three_texts(client: RawClient, runtime
     assert await texts(client, 1) == ["x = alpha", "x = beta"]
 
 
+async def test_the_first_text_does_not_wait_for_one_that_does_not_come(client: RawClient, runtime: FakeRuntime) -> None:
+    """The third text is held; the answer has the first two, and the engine is told to stop."""
+    runtime.script("alpha", others=("beta", "gamma and more"), hold_after=8)
+    client.send(did_open("x = \n"), inline(1, 0, 4, kind=1))
+    assert await texts(client, 1) == ["x = alpha", "x = beta"]
+    await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
+
+
 async def test_a_slow_first_text_comes_alone_and_the_others_when_asked_again(
     client: RawClient, runtime: FakeRuntime
 ) -> None:
