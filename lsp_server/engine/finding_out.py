@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from decoding.protocol import Health, ProtocolError
+from decoding.protocol import PROTOCOL_VERSION, Health, ProtocolError
 from lsp_server.engine.adapters.server import ServerFacts, fim_for
 from lsp_server.engine.engines_file import RemoteSpec
 from lsp_server.engine.remote_connection import RemoteConnection
@@ -32,7 +32,9 @@ async def find_out(connection: RemoteConnection, spec: RemoteSpec) -> tuple[Serv
     kind = spec.kind or await _kind(connection, spec, models)
     if kind == "tabcast":
         health = await _own_health(connection, spec)
-        facts = ServerFacts(kind=kind, model=spec.model or health.model, fim="server")
+        facts = ServerFacts(
+            kind=kind, model=spec.model or health.model, fim="server", context_tokens=health.context_tokens
+        )
         return facts, replace(health, proof="", searches_code=False, **_told(spec, facts, health.held))
     model, entry = _model(spec, kind, models)
     names, context_tokens = model, 0
@@ -107,7 +109,11 @@ def _some(names: dict[str, Any]) -> str:
 async def _own_health(connection: RemoteConnection, spec: RemoteSpec) -> Health:
     _, answer = await connection.look(f"{spec.root}/health")
     try:
-        return Health.from_json(answer)
+        health = Health.from_json(answer)
+        if health.protocol == PROTOCOL_VERSION:
+            return health
+        told = f"engine {spec.name}: it is a Tabcast of another version ({health.version[:20]})"
+        raise EngineUnavailable(told, "refused")
     except ProtocolError:
         raise EngineUnavailable(
             f"engine {spec.name}: it is no engine of Tabcast; correct its kind", "refused"

@@ -54,10 +54,12 @@ def worded_for(spec: RemoteSpec, error: Exception) -> EngineUnavailable:
 def reason_for(spec: RemoteSpec, status: int, words: str) -> str:
     """Return what a refusal means; `words` are looked at for known hints only."""
     where = spec.api_key_env or spec.api_key_file
+    no_route = f"it has no model {spec.model!r}, or is of another kind" if spec.model else "it is of another kind"
     known = {
         401: f"the key in {where} is refused" if where else "it wants a key; name it by api_key_env or api_key_file",
         403: f"the key in {where} may not do this" if where else "it lets nobody in without a key",
-        404: f"it has no model {spec.model!r}, or is of another kind" if spec.model else "it is of another kind",
+        404: no_route,
+        405: no_route,
         429: "it has too much to do, or the key's limit is reached (HTTP 429)",
     }
     if status in known:

@@ -114,7 +114,7 @@ class FakeEngine:
             read_tokens_per_s=script.read_tokens_per_s,
             pid=os.getpid(),
             protocol=script.protocol,
-            proof=prove(self.address.token, request.query["nonce"], self.address.port),
+            proof=prove(self.address.token, request.query.get("nonce", ""), self.address.port),
         )
         return web.json_response(health.to_json())
 

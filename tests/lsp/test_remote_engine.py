@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats, ContextFile, Health
+from lsp_server.engine.client import EngineClient
 from lsp_server.engine.engines_file import check_engine
 from lsp_server.engine.model_choice import EngineSpec
 from lsp_server.engine.remote import RemoteEngine
 from lsp_server.engine.stream import Delta, EngineUnavailable, Part
-from tests.lsp.conftest import until
+from tests.lsp.conftest import FakeRuntime, until
 from tests.lsp.stand_in import ROUTES, StandIn, serving
 
 KINDS = tuple(ROUTES)
@@ -121,6 +122,33 @@ async def test_a_prompt_keeps_to_the_servers_window() -> None:
     prompt = server.bodies[0]["prompt"]
     assert len(prompt) < 512 * 3
     assert "value_1999 = 1999\n<|fim_suffix|>value_0 = 0\n" in prompt
+
+
+async def test_an_engine_of_tabcast_elsewhere(
+    runtime: FakeRuntime, make_client: Callable[..., EngineClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime.script("value", context_tokens=2048)
+    await make_client().ensure()
+    address = runtime.address()
+    assert address is not None
+    monkeypatch.setenv("TEAM_KEY", address.token)
+    for kind in ("", "tabcast"):
+        async with client_of(address.url, kind=kind, api_key_env="TEAM_KEY") as client:
+            health = await client.ensure()
+            assert (health.status, client.facts.kind, health.proof) == ("ready", "tabcast", "")
+            assert text_in(await parts_of(client)) == "value"
+    body = runtime.events("request")[-1]["body"]
+    assert body["tabcast"]["context"] == [{"path": "a.py", "text": "A = 1\n"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("tabcast", "no engine of Tabcast; correct its kind"), ("ollama", "or is of another kind"), ("mistral", "kind")],
+)
+async def test_a_server_that_is_not_what_its_kind_says(kind: str, words: str) -> None:
+    table = {"kind": kind, "model": "qwen2.5-coder-7b"}
+    async with serving(StandIn(kind="vllm")) as server, client_of(server.url, **table) as client:
+        assert words in str(await failure(client))
 
 
 @pytest.mark.parametrize("kind", KINDS)
