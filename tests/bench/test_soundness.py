@@ -103,6 +103,20 @@ def test_cursors_are_in_all_languages_and_both_line_ends() -> None:
     assert len({"\n\t" in hole.prefix.replace("\r", "") for hole in holes}) == 2
 
 
+def test_what_was_measured_before_an_interruption_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holes = iter(range(5))
+
+    def stub(hole: soundness.Hole) -> list[soundness.Text]:
+        if next(holes) == 4:
+            raise KeyboardInterrupt
+        return [soundness.Text("true", hole.missing)]
+
+    monkeypatch.setattr(soundness, "stub", stub)
+    out = tmp_path / "soundness.json"
+    assert main(["bench", "soundness", "--stub", "--cursors", "28", FRONT_END, "--json", str(out)]) == 130
+    assert json.loads(out.read_text())["rows"][-1]["cursors"] == 4
+
+
 def test_a_folder_without_code_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "soundness", "--stub", "--data", str(tmp_path), FRONT_END]) == 2
     assert "holds no file in a known language" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -101,11 +101,16 @@ def run(options: argparse.Namespace, models: ModelSet | None, progress: Progress
     with closing(FrontEnd(options.front_end, sources=CONTEXTS)) as front_end:
         judge = FrontEndProcess(options.front_end, "filter")
         write = stub if models is None else _writer(models, front_end)
-        with closing(judge):
+        num_done = 0
+        with closing(judge), suppress(KeyboardInterrupt):
             for hole in holes:
                 done += [_put(judge, hole, text, is_written=models is not None) for text in write(hole)]
+                num_done += 1
                 progress.advance(task)
-    yield from summarise(done)
+    if done:
+        yield from summarise(done)
+    if num_done < len(holes):
+        raise KeyboardInterrupt
 
 
 def choose_holes(folder: Path, num_holes: int) -> list[Hole]:
