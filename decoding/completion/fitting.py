@@ -83,6 +83,9 @@ def _ms_to_read(fitted: Fitted, caches: Caches, token_ms: float) -> float:
 def _forms(models: ModelSet, request: CompletionRequest, caches: Caches) -> Iterator[Fitted]:
     """Yield a request with less and less text, as far as its options allow."""
     options = request.tabcast
+    if options.least_suffix < (end := request.suffix.rfind("\n", 0, len(request.suffix) // 2) + 1):
+        half = replace(request, suffix=request.suffix[:end])
+        yield Fitted(request=half, prompt=prompt_tokens(models, half), is_cut=True)
     short = replace(request, suffix=request.suffix[: options.least_suffix])
     fitted = Fitted(request=short, prompt=prompt_tokens(models, short), is_cut=True)
     yield fitted

@@ -122,3 +122,15 @@ def test_more_text_is_read_where_that_takes_hardly_longer(llama: ModelSet) -> No
         least = sum(map(len, lines[-num_least:]))
         request = at(lines, 40, latency_ms=1, least_prefix=least, least_suffix=10)
         assert fit(llama, request, pool, 1.0).is_cut is not is_whole
+
+
+def test_half_of_a_long_suffix_is_read_where_all_of_it_takes_too_long(llama: ModelSet) -> None:
+    pool, lines = SessionPool(llama, max_sessions=9, budget_bytes=1 << 40), [f"x_{i}\n" for i in range(30)]
+    request = at(lines, 2, least_prefix=len(lines[1]), least_suffix=10)
+    whole, half = (len(prompt_tokens(llama, r).ids) for r in (request, replace(request, suffix=request.suffix[:70])))
+    hurried = replace(request, tabcast=replace(request.tabcast, latency_ms=2 * (half + 5)))
+    fitted = fit(llama, hurried, pool, 1.0)
+    assert fitted.request.suffix == request.suffix[: len(fitted.request.suffix)]
+    assert fitted.request.suffix.endswith("\n")
+    assert 10 < len(fitted.request.suffix) <= len(request.suffix) // 2
+    assert len(fitted.prompt.ids) < whole
