@@ -14,6 +14,7 @@ from tests.editors.conftest import EDITORS, ROOT, find_neovim
 from tests.editors.neovim import Neovim
 from tests.editors.neovim_steps import EMPTY, HEAD, TAIL, expect, type_and_see
 from tests.editors.waiting import wait_until
+from tests.lsp.conftest import FakeRuntime
 from tests.lsp.fake_engine import Script
 
 pytestmark = pytest.mark.editor
@@ -59,6 +60,7 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     yield start
     for editor in running:
         editor.close()
+    FakeRuntime(directory).kill()  # it would wait for its ten idle minutes
 
 
 def wait_for_menu(editor: Neovim, *, is_open: bool = True) -> None:
