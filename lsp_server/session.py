@@ -17,9 +17,11 @@ from lsprotocol import types
 from pygls.uris import to_fs_path
 
 from lsp_server.completion.acceptance import ShownItem, ShownItems
+from lsp_server.completion.habits import Habits
 from lsp_server.completion.in_flight import InFlight
 from lsp_server.completion.pending import CLOSED, CompletionResult, PendingRequest
 from lsp_server.completion.reading_ahead import ReadingAhead
+from lsp_server.completion.snooze import Snooze
 from lsp_server.completion.steady_context import SteadyContext
 from lsp_server.context.gather import ContextGatherer
 from lsp_server.documents.keystrokes import Keystrokes
@@ -27,13 +29,11 @@ from lsp_server.documents.notebooks import Notebooks
 from lsp_server.documents.store import DocumentStore
 from lsp_server.documents.views import View, view_of
 from lsp_server.engine.supervisor import EngineSupervisor
-from lsp_server.habits import Habits
 from lsp_server.log import without_values
 from lsp_server.model_setup import ModelSetup
 from lsp_server.request_log import Entry, RequestLog
 from lsp_server.rpc.protocol import WireServer
 from lsp_server.settings import Settings
-from lsp_server.snooze import Snooze
 from lsp_server.workspace_index import IndexJob, WorkspaceIndexing, is_worth_it
 
 logger = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ from typing import Final
 
 from lsprotocol import types
 
+from lsp_server.completion.habits import Place
 from lsp_server.completion.standing import count_kept, count_standing
 from lsp_server.documents.store import Cursor, Snapshot, without_end
-from lsp_server.habits import Place
 from lsp_server.languages.syntax import is_only_closers
 
 ACCEPTED_COMMAND: Final = "tabcast.server.accepted"

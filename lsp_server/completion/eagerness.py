@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from lsp_server.completion.habits import Habits, Place
 from lsp_server.completion.trigger import scopes_of
 from lsp_server.documents import store
-from lsp_server.habits import Habits, Place
 from lsp_server.settings import Settings
 
 # chosen: in log-odds. A bound of 0.3 becomes 0.54 or 0.14.

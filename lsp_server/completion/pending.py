@@ -9,10 +9,10 @@ from typing import Final
 from lsprotocol import types
 
 from decoding.protocol import CompletionStats
+from lsp_server.completion.habits import Place
 from lsp_server.documents.store import Snapshot
 from lsp_server.documents.views import View
 from lsp_server.filters import IMPROBABLE, NOTHING
-from lsp_server.habits import Place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from lsp_server.completion.ask_engine import request_for, session_name
 from lsp_server.completion.build_request import build_request
 from lsp_server.completion.cache import cursor_context
+from lsp_server.completion.power import Power
 from lsp_server.completion.services import CompletionServices
 from lsp_server.completion.steady_context import is_read_quickly
 from lsp_server.completion.trigger import decide
@@ -25,7 +26,6 @@ from lsp_server.context.budget import windows_around
 from lsp_server.documents.changes import end_of_last_change
 from lsp_server.documents.read_only import is_read_only
 from lsp_server.documents.store import Cursor, Snapshot
-from lsp_server.power import Power
 
 # chosen: so long after a document was opened, after its last change, and until the first context is gathered.
 OPENED_S: Final = 0.2

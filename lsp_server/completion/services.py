@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Protocol
 
 from lsp_server.completion.acceptance import ShownItems
+from lsp_server.completion.habits import Habits
 from lsp_server.completion.in_flight import InFlight
+from lsp_server.completion.snooze import Snooze
 from lsp_server.completion.steady_context import SteadyContext
 from lsp_server.context.gather import ContextGatherer
 from lsp_server.documents.keystrokes import Keystrokes
 from lsp_server.documents.store import DocumentStore
 from lsp_server.engine.supervisor import EngineSupervisor
-from lsp_server.habits import Habits
 from lsp_server.settings import Settings
-from lsp_server.snooze import Snooze
 
 
 class CompletionServices(Protocol):

@@ -11,11 +11,11 @@ from typing import Any, Literal
 from lsprotocol import types
 
 from lsp_server.completion.acceptance import ShownItem
+from lsp_server.completion.snooze import DEFAULT_MINUTES
 from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.engine.model_choice import offered_models
 from lsp_server.features.status import status_of
 from lsp_server.session import Session
-from lsp_server.snooze import DEFAULT_MINUTES
 
 
 async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from decoding.protocol import Health
-from lsp_server import model_setup, power, server
+from lsp_server import model_setup, server
+from lsp_server.completion import power
 
 if TYPE_CHECKING:
     from lsp_server.engine.client import EngineClient

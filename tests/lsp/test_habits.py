@@ -14,9 +14,9 @@ from lsprotocol import types
 
 from lsp_server.completion.acceptance import SEEN_S, ShownItem, ShownItems
 from lsp_server.completion.eagerness import bound_for, place_of
+from lsp_server.completion.habits import MAX_PLACES, MAX_SHIFT, Habits, Place, habits_file
 from lsp_server.completion.items import make_item
 from lsp_server.documents.store import Cursor, DocumentStore, Snapshot
-from lsp_server.habits import MAX_PLACES, MAX_SHIFT, Habits, Place, habits_file
 from lsp_server.settings import Settings
 from tests.lsp.conftest import FakeRuntime, Servers
 from tests.lsp.places import place_at

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lsp_server import power
+from lsp_server.completion import power
+from lsp_server.completion.power import Power, is_on_battery
 from lsp_server.completion.reading_ahead import GATHER_S, OPENED_S
-from lsp_server.power import Power, is_on_battery
 from tests.lsp.conftest import FakeRuntime, Servers, until
 from tests.lsp.raw_client import did_open, inline
 from tests.lsp.test_reading_ahead import SLOW, TEXT, read_ahead

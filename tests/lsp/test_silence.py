@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from lsp_server.completion.eagerness import bound_for, place_of, shifted
+from lsp_server.completion.habits import Habits
 from lsp_server.completion.trigger import disabled_scope
-from lsp_server.habits import Habits
 from lsp_server.settings import Settings
 from tests.lsp.conftest import FakeRuntime
 from tests.lsp.places import place_at
