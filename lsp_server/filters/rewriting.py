@@ -39,7 +39,8 @@ def style_of(place: Place) -> IndentStyle | None:
         return None
     if num_tabs > num_spaces:
         return IndentStyle(uses_tabs=True, width=DEFAULT_WIDTH)
-    return IndentStyle(uses_tabs=False, width=_own_step(place) or _commonest_step(lines))
+    # A cursor that is less deep than other blocks begin has not come to its level yet.
+    return IndentStyle(uses_tabs=False, width=max(_own_step(place), _commonest_step(lines)))
 
 
 class Rewriter:
@@ -151,7 +152,7 @@ def rewrite_spans(text: str, likely: Iterable[tuple[int, float]], place: Place, 
 
 
 def _own_step(place: Place) -> int:
-    """Return the step from the line that opens the cursor's block to the cursor, which tells more than all others."""
+    """Return the step from the line that opens the cursor's block to the cursor."""
     nearest = next((line for line in reversed(place.above) if line.strip()), "")
     step = len(place.head) - indentation(nearest)
     is_step = place.head.isspace() and "\t" not in place.head and _OPENS.search(nearest)

@@ -460,6 +460,9 @@ TWO_WIDE = "class A:\n  def f(self):\n    pass\n\n  def g(self):\n    |"
         (TWO_WIDE, "if a:\n      b\n    e", "if a:\n      b\n    e"),
         (BODY, "x = f(a,\n          b)", "x = f(a,\n          b)"),
         ("x = |", "[\n  1,\n]", "[\n  1,\n]"),
+        # Half of the indentation stands there already.
+        ("def f(a):\n    return a\n\n\ndef g(b):\n  |", "  c = b\n    return c", "  c = b\n    return c"),
+        ("def f(a):\n  return a\n\n\ndef g(b):\n  |", "  c = b\n  return c", "c = b\n  return c"),
         (BODY, "a = 1  \n    \n    b = 2\t\n", "a = 1\n\n    b = 2\n"),
         (BODY, "a\r\n    b", "a\n    b"),
     ],
