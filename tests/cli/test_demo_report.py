@@ -1,6 +1,10 @@
 """How the demo prints a suggestion: ghost text by style, or by marks where styles are not to be had."""
 
+import io
+
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from decoding.protocol import CompletionStats, Health
 from lsp_server.cli.demo import report
@@ -37,6 +41,20 @@ def test_ghost_text(
     printed = capsys.readouterr().out
     assert ("«" in printed and "»" in printed) == is_marked
     assert is_marked or DIM_ITALIC in printed
+
+
+def test_all_of_a_text_with_tabs_is_ghost_text() -> None:
+    suggestion = Suggestion(before="if a:\n\tif b:\n\t\treturn ", ghost="c\n\telse:\n\t\treturn d", after="\nx = 1\n")
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=100)
+    report.write_scene(console, Shown(scene=SCENES[0], suggestion=suggestion, wait_ms=1.0, reason="shown"))
+    assert isinstance(console.file, io.StringIO)
+    printed = Text.from_ansi(console.file.getvalue())
+    ghost = [
+        printed.plain[at]
+        for at in range(len(printed.plain))
+        if printed.get_style_at_offset(console, at).italic and not printed.plain[at].isspace()
+    ]
+    assert "".join(ghost) == "celse:returnd"
 
 
 def test_a_difference_is_told(capsys: pytest.CaptureFixture[str]) -> None:

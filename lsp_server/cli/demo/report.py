@@ -85,8 +85,10 @@ def write_scene(console: Console, shown: Shown) -> None:
         ghost = GHOST_MARKS[0] + ghost + GHOST_MARKS[1]
     source = Syntax("", shown.scene.language or "text", theme="ansi_dark", background_color="default")
     # The whole text is highlighted, so that strings that begin further up are known; then lines are cut out.
+    # Highlighting makes blanks of tabs, so places are counted with blanks.
     text = source.highlight(before + ghost + after)
-    text.stylize(GHOST_STYLE, len(before), len(before) + len(ghost))
+    start, end = (len(part.expandtabs(source.tab_size)) for part in (before, before + ghost))
+    text.stylize(GHOST_STYLE, start, end)
     lines = text.split("\n", allow_blank=True)
     first = max(0, before.count("\n") - LINES_BEFORE)
     last = min((before + ghost).count("\n") + LINES_AFTER, len(lines) - 1)
