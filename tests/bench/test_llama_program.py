@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -134,3 +138,43 @@ def test_passes_of_a_file_stand_beside_the_memory_and_beside_llama_cpp(
         assert rows[f"target, a prompt of {length}"]["tokens_per_s"] > 0
         assert rows[f"llama.cpp-plain, a prompt of {length}"]["tokens_per_s"] == length / 0.01
     assert rows["target, step of 1, 32 tokens"]["read_mb"] > 0
+
+
+TERMINATED = """
+import sys, time
+from pathlib import Path
+from decoding.bench.harness import llama_program
+with llama_program.running(Path(sys.argv[1]), []):
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_terminated_measurement_ends_it(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    note = f"import os\nwith open({str(mark)!r}, 'w') as file:\n    file.write(str(os.getpid()))\n"
+    program = script(tmp_path / "llama-server", note + SERVER)
+    command = [sys.executable, "-c", TERMINATED, str(program)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.terminate()
+        process.wait()
+    server = int(mark.read_text())
+    ends = time.monotonic() + 30
+    try:
+        while time.monotonic() < ends and is_running(server):
+            time.sleep(0.05)
+        assert not is_running(server)
+    finally:
+        if is_running(server):
+            os.kill(server, signal.SIGKILL)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/status")
+    return not status.exists() or "State:\tZ" not in status.read_text(encoding="utf-8")

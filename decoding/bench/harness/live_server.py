@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from decoding.bench.harness.lsp_client import LspClient
+from decoding.bench.harness.termination import interrupted_by_sigterm
 from decoding.errors import TabcastError
 from decoding.protocol import Address
 
@@ -52,19 +53,15 @@ class Timing:
 
 @contextmanager
 def runtime_directory() -> Iterator[Path]:
-    """Yield a directory for `TABCAST_RUNTIME_DIR`; engines that were started there are stopped at the end.
-
-    SIGTERM is handled like an interrupt, so that no engine is left behind.
-    """
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        with tempfile.TemporaryDirectory(prefix="tabcast-bench-", ignore_cleanup_errors=True) as name:
-            try:
-                yield Path(name)
-            finally:
-                stop_engines(Path(name))
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    """Yield a directory for `TABCAST_RUNTIME_DIR`; engines that were started there are stopped at the end."""
+    with (
+        interrupted_by_sigterm(),
+        tempfile.TemporaryDirectory(prefix="tabcast-bench-", ignore_cleanup_errors=True) as name,
+    ):
+        try:
+            yield Path(name)
+        finally:
+            stop_engines(Path(name))
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from decoding.bench.harness.termination import interrupted_by_sigterm
 from decoding.errors import TabcastError
 
 OPTION: Final = "--llama-server"
@@ -40,7 +41,7 @@ def running(program: Path, options: Sequence[str]) -> Iterator[tuple[str, str, s
     """
     address, key = f"127.0.0.1:{_free_port()}", secrets.token_hex(16)
     host, port = address.split(":")
-    with tempfile.TemporaryFile() as log:
+    with interrupted_by_sigterm(), tempfile.TemporaryFile() as log:
         try:
             process = subprocess.Popen(
                 [str(program), *options, "--host", host, "--port", port],
