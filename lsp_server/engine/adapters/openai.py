@@ -19,7 +19,7 @@ class OpenAI:
 
     path: Final = "/v1/completions"
     has_choices: Final = True
-    is_metered: Final = True
+    is_metered: bool = True
     has_probabilities: Final = True
 
     def __init__(self, facts: ServerFacts) -> None:
@@ -27,18 +27,14 @@ class OpenAI:
 
     def body(self, request: CompletionRequest) -> dict[str, Any]:
         """Return the request with a suffix, or with a prompt in the tokens that the user's file names."""
-        return suffix_body(request, self._facts)
+        facts = self._facts
+        if facts.fim != "server":
+            prompt = render(request, facts.template, facts.context_tokens)
+            return openai_body(request, facts, prompt, stops(request, facts.template, MAX_STOPS))
+        texts = fitting(request, facts.context_tokens)
+        body = openai_body(request, facts, texts.prefix, stops(request, None, MAX_STOPS))
+        return {**body, "suffix": texts.suffix} if texts.suffix else body
 
     def parts(self, request: CompletionRequest, event: dict[str, Any]) -> Iterable[Part]:
         """Return what an event of the OpenAI protocol says."""
         return openai_parts(request, event)
-
-
-def suffix_body(request: CompletionRequest, facts: ServerFacts) -> dict[str, Any]:
-    """Return a body whose prompt the server lays out, unless the file names the model's tokens."""
-    if facts.fim != "server":
-        prompt = render(request, facts.template, facts.context_tokens)
-        return openai_body(request, facts, prompt, stops(request, facts.template, MAX_STOPS))
-    texts = fitting(request, facts.context_tokens)
-    body = openai_body(request, facts, texts.prefix, stops(request, None, MAX_STOPS))
-    return {**body, "suffix": texts.suffix} if texts.suffix else body
