@@ -18,34 +18,36 @@ const browser = await chromium.launch({
 const page = await browser.newPage({ viewport: { width: 1100, height: 620 } });
 page.setDefaultTimeout(120_000);
 
-// Opens the quick input by a key, which a window that has just come up may not hear.
-async function ask(key) {
-  const input = page.locator(".quick-input-widget input");
-  for (let tries = 0; tries < 10 && !(await input.first().isVisible()); tries++) {
-    await page.keyboard.press(key);
-    await input.first().waitFor({ timeout: 5000 }).catch(() => undefined);
+const quickInput = page.locator(".quick-input-widget input").first();
+
+function quickRow(text) {
+  return page.locator(".quick-input-list .monaco-list-row", { hasText: text }).first();
+}
+
+// Opens the quick input by a key and writes into it, until a row of this text is there. A window that has just come up
+// may not hear the key, a quick input that is visible may be on its way out, and the palette's list is made when it
+// opens, so that one may be too early for an extension's commands.
+async function find(key, text, row) {
+  for (let tries = 0; tries < 20; tries++) {
+    if (!(await quickInput.isVisible())) await page.keyboard.press(key);
+    const isThere = await quickInput.fill(text, { timeout: 5000 })
+      .then(() => quickRow(row).waitFor({ timeout: 5000 }))
+      .then(() => true, () => false);
+    if (isThere) return;
+    if (await quickInput.isVisible()) await page.keyboard.press("Escape");
   }
+  throw new Error(`the quick input shows no row of ${row}`);
 }
 
 async function pick(file, place) {
-  await ask("Control+p");
-  await page.locator(".quick-input-widget input").fill(file + place);
-  await page.locator(".quick-input-list .monaco-list-row", { hasText: path.basename(file) }).first().waitFor();
+  await find("Control+p", file + place, path.basename(file));
   await page.keyboard.press("Enter");
   await page.locator(`.tab.active[data-resource-name="${path.basename(file)}"]`).waitFor();
+  await quickInput.waitFor({ state: "hidden" });
 }
 
-// The palette's list is made when it opens, so that one may be too early for an extension's commands.
 async function run(title) {
-  for (let tries = 0; tries < 10; tries++) {
-    await ask("F1");
-    await page.locator(".quick-input-widget input").fill(`>${title}`);
-    const row = page.locator(".quick-input-list .monaco-list-row", { hasText: title }).first();
-    if (await row.waitFor({ timeout: 5000 }).then(() => true, () => false)) {
-      break;
-    }
-    await page.keyboard.press("Escape");
-  }
+  await find("F1", `>${title}`, title);
   await page.keyboard.press("Enter");
 }
 
@@ -86,7 +88,7 @@ const actions = {
   // Runs a command by its title, as a user would.
   async command({ title }) {
     await run(title);
-    await page.locator(".quick-input-widget input").first().waitFor({ state: "hidden" });
+    await quickInput.waitFor({ state: "hidden" });
   },
   // Runs a command that asks, and says what it offers.
   async choices({ title }) {
@@ -96,8 +98,8 @@ const actions = {
     return page.locator(".quick-input-list .monaco-list-row .label-name").allTextContents();
   },
   async choose({ choice }) {
-    await page.locator(".quick-input-list .monaco-list-row", { hasText: choice }).first().click();
-    await page.locator(".quick-input-widget input").first().waitFor({ state: "hidden" });
+    await quickRow(choice).click();
+    await quickInput.waitFor({ state: "hidden" });
   },
   // What is in the language status menu, which shows as a hover.
   async status() {
