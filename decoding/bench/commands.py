@@ -11,21 +11,31 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from decoding.bench import live_commands
 from decoding.bench.gpu_checks import command as gpu_checks
 from decoding.bench.harness import data, recorded_session
+from decoding.bench.harness.told_progress import ToldProgress
+from decoding.bench.metrics.other_programs import MUCH_PERCENT, OtherPrograms
 from decoding.bench.report import report
-from decoding.bench.suites import decode_command, infilling, lookup, passes, replay, same_file, soundness
+from decoding.bench.suites import (
+    decode_command,
+    decode_options,
+    infilling,
+    lookup,
+    passes,
+    replay,
+    same_file,
+    soundness,
+)
 from decoding.bench.suites.suggestions import CONTEXTS, MAX_BLOCK_TOKENS, FrontEnd, Suggester
 from decoding.config import EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.text.detokenize import special_names
 
-Suite = Callable[[argparse.Namespace, ModelSet, Progress], Iterable[report.Row]]
-OwnEngineSuite = Callable[[argparse.Namespace, None, Progress], Iterable[report.Row]]
+Suite = Callable[[argparse.Namespace, ModelSet, ToldProgress], Iterable[report.Row]]
+OwnEngineSuite = Callable[[argparse.Namespace, None, ToldProgress], Iterable[report.Row]]
 
 
 def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> list[argparse.ArgumentParser]:
@@ -40,7 +50,7 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--layout", choices=["anchored", "classic"], default="anchored", help="where the typed head of the line stands"
     )
     suite.add_argument("--healing", choices=["on", "off"], default="on", help="write a token that is cut again whole")
-    decode_command.add_options(
+    decode_options.add_options(
         _add(suites, "decode", decode_command.run, "the same greedy continuations by every method and by others")
     )
     passes.add_options(_add(suites, "passes", passes.run, "each kind of pass beside the time that its bytes take"))
@@ -91,10 +101,13 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
     console = Console()
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # shells set this for background jobs
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    models = _load(options, config) if options.needs_models else None
     rows: list[report.Row] = []
     is_complete = False
-    with suppress(KeyboardInterrupt), Progress(console=Console(stderr=True), transient=True) as progress:
+    models, others = None, OtherPrograms() if options.needs_models else None
+    with suppress(KeyboardInterrupt), ToldProgress(Console(stderr=True)) as progress:
+        if options.needs_models:
+            progress.say("loading the models")
+            models = _load(options, config)
         options.selected = config
         # Extended row by row, so that rows from before an interruption stay.
         rows.extend(options.run(options, models, progress))
@@ -107,7 +120,7 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
         model=_describe(models)
         if models
         else options.writer or f"{config.model or 'the shipped pair'}, in an engine of its own",
-        machine=report.machine(models),
+        machine=report.machine(models) | _busy(others),
         versions=report.versions(),
         is_complete=is_complete,
     )
@@ -152,7 +165,7 @@ def _add_outputs(suite: argparse.ArgumentParser) -> None:
     suite.add_argument("--front-end", type=shlex.split, default=[], help=argparse.SUPPRESS)
 
 
-def _infilling(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
+def _infilling(options: argparse.Namespace, models: ModelSet, progress: ToldProgress) -> Iterable[report.Row]:
     rows = data.read_infilling(options.data, options.limit)
     models = replace(models, layout=replace(models.layout, is_anchored=options.layout == "anchored"))
     answers: list[infilling.Answer] = []
@@ -171,7 +184,7 @@ def _infilling(options: argparse.Namespace, models: ModelSet, progress: Progress
         raise KeyboardInterrupt
 
 
-def _replay(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
+def _replay(options: argparse.Namespace, models: ModelSet, progress: ToldProgress) -> Iterable[report.Row]:
     gaps_ms: Sequence[float] = replay.KEY_GAPS_MS
     if options.recording:
         gaps_ms = recorded_session.key_gaps_ms(recorded_session.read_recording(options.recording))
@@ -196,6 +209,14 @@ def _replay(options: argparse.Namespace, models: ModelSet, progress: Progress) -
     yield from replay.summarise(done, f"suggestions as an editor shows them; {used}; {clock}")
     if len(done) < len(rows):
         raise KeyboardInterrupt
+
+
+def _busy(others: OtherPrograms | None) -> dict[str, str]:
+    """Return what to tell of other programs that took much of the processor; an engine of its own is one, too."""
+    percent = others.percent() if others else None
+    if percent is None or percent < MUCH_PERCENT:
+        return {}
+    return {"busy": f"other programs took {percent:g} % of the processor, so times mean little"}
 
 
 def _describe(models: ModelSet) -> str:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from decoding.__main__ import main
 from decoding.bench.harness import baselines, data, decode_prompts
+from decoding.bench.harness.told_progress import EVERY_S, ToldProgress
 from decoding.bench.metrics import likelihood
 from decoding.bench.suites import decode, decode_rows
+from decoding.drafters.draft_model import DraftModel
 from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet
+from decoding.speculation.drafting import Draft
 
 PROMPT = list(range(20, 60)) * 2
 
@@ -41,6 +46,52 @@ def test_an_answer_of_before_is_not_remembered(pair: ModelSet) -> None:
     """Or the repetitions of a prompt would measure nothing but memory."""
     run = decode.methods(pair, ["suffix"], 24)["suffix"]
     assert run(PROMPT).num_steps == run(PROMPT).num_steps
+
+
+@pytest.mark.parametrize("has_read", [False, True])
+def test_a_draft_model_reads_the_prompt_in_every_run_unless_it_is_said_to_have_read_it(
+    pair: ModelSet, monkeypatch: pytest.MonkeyPatch, has_read: bool
+) -> None:
+    """Or all repetitions but the first would have a draft that knows the prompt for nothing."""
+    propose, unread = DraftModel.propose, list[int]()
+
+    def noted(drafter: DraftModel, budget: int) -> Draft:
+        unread.append(drafter.num_unread)
+        return propose(drafter, budget)
+
+    monkeypatch.setattr(DraftModel, "propose", noted)
+    run = decode.methods(pair, ["draft"], 4, 0.5, has_read=has_read)["draft"]
+    at_first = []
+    for _ in range(2):
+        unread.clear()
+        run(PROMPT)
+        at_first.append(unread[0])
+    assert at_first[0] == at_first[1]
+    assert (at_first[0] <= 1) is has_read
+
+
+def test_runs_are_repeated_as_often_as_time_allows() -> None:
+    times = (0.0, 0.1, decode.ENOUGH_S / 2, decode.ENOUGH_S, 10 * decode.ENOUGH_S)
+    assert [decode.affordable_repeats(once_s) for once_s in times] == [3, 3, 2, 1, 1]
+
+
+def test_progress_is_told_in_lines_where_no_bar_is_seen() -> None:
+    seconds = [0.0]
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with ToldProgress(console, clock=lambda: seconds[0]) as progress:
+        progress.say("loading the models")
+        task = progress.add_task("decoding", total=9)
+        for _ in range(6):
+            seconds[0] += EVERY_S / 2
+            progress.advance(task)
+    lines = console.file.getvalue().split("\n")  # type: ignore[attr-defined]
+    told = [line for line in lines if line.strip()]
+    assert told[:4] == [
+        "0 s: loading the models",
+        "5 s: decoding, 2 of 9",
+        "10 s: decoding, 4 of 9",
+        "15 s: decoding, 6 of 9",
+    ]
 
 
 def test_a_method_that_diverges_is_told(pair: ModelSet) -> None:
@@ -107,18 +158,18 @@ def test_suites_are_tasks_of_their_files(pair: ModelSet, tmp_path: Path) -> None
 
 def test_an_interrupted_run_keeps_what_all_have_finished(pair: ModelSet) -> None:
     plain = decode.methods(pair, ["plain"], 4)
-    calls = 0
+    calls, repeats = 0, 3
 
     def interrupted(prompt_ids: list[int]) -> decode.Run:
         nonlocal calls
         calls += 1
-        if calls > 1 + decode.REPEATS + 1:  # warm-up, the first prompt, one run of the second
+        if calls > 1 + repeats + 1:  # warm-up, the first prompt, one run of the second
             raise KeyboardInterrupt
         return plain[decode.PLAIN](prompt_ids)
 
-    runs = decode.measure([PROMPT, PROMPT], {**plain, "late": interrupted})
+    runs = decode.measure([PROMPT, PROMPT], {**plain, "late": interrupted}, repeats=repeats)
     finished = {name: [len(repeats) for repeats in found] for name, found in runs.items()}
-    assert finished == {name: [decode.REPEATS, 1] for name in (decode.PLAIN_FASTEST, decode.PLAIN, "late")}
+    assert finished == {name: [repeats, 1] for name in (decode.PLAIN_FASTEST, decode.PLAIN, "late")}
 
 
 def test_transformers_gives_the_same_tokens_in_float32(pair: ModelSet, tiny_model: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from decoding.bench.harness import llama_cpp
-from decoding.bench.suites import decode, decode_command
+from decoding.bench.suites import decode, decode_options
 from decoding.errors import TabcastError
 from decoding.models import gguf_export
 from decoding.models.loading.model_set import ModelSet
@@ -29,7 +29,7 @@ def test_a_missing_package_is_told(tiny_model: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_one_name_selects_all_rows() -> None:
-    parse = decode_command.parse_baselines
+    parse = decode_options.parse_baselines
     assert parse("llama.cpp") == list(llama_cpp.NAMES)
     assert parse("transformers,llama.cpp-bf16") == ["transformers", "llama.cpp-bf16"]
 

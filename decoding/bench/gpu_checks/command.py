@@ -15,7 +15,7 @@ from rich.progress import Progress
 from decoding.bench.gpu_checks import engine, kernels, models
 from decoding.bench.gpu_checks.setting import Check, Setting, Skipped
 from decoding.bench.report import report
-from decoding.bench.suites import decode_command
+from decoding.bench.suites import decode_options
 from decoding.models.loading.model_set import ModelSet
 
 CHECKS: Final[Mapping[str, Check]] = {
@@ -37,7 +37,7 @@ DEFAULT_SHAPE, DEFAULT_DRAFT = "qwen2.5-coder-1.5b", "qwen2.5-coder-0.5b"
 
 def add_options(suite: argparse.ArgumentParser) -> None:
     """Add the options of this suite alone."""
-    decode_command.add_shape_options(suite)
+    decode_options.add_shape_options(suite)
     suite.set_defaults(
         shape=DEFAULT_SHAPE, draft_shape=DEFAULT_DRAFT, max_tokens=64, baselines=[], prompt_tokens=1100, context=[]
     )

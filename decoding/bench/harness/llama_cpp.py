@@ -11,7 +11,7 @@ import http.client
 import json
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,7 @@ def generators(
     num_tokens: int,
     max_len: int,
     program: Path | None = None,
+    tell: Callable[[str], None] = lambda what: None,
 ) -> Iterator[dict[str, Baseline]]:
     """Yield the rows of these names that fit the target; models and servers are gone when the context ends.
 
@@ -96,6 +97,7 @@ def generators(
         num_tokens: of an answer.
         max_len: of prompt and answer.
         program: llama-server; None takes the package's.
+        tell: is called with a sentence before each start.
 
     Raises:
         TabcastError: a package or the program is missing, or llama.cpp refuses the model.
@@ -110,6 +112,7 @@ def generators(
         for name in fitting:
             if (speculation := _speculation(name)) == "draft" and draft is None:
                 continue
+            tell(f"starting {name}")
             setting = Setting(
                 file=_as_file(target, EXPORTED.get(name, ""), Path(folder)),
                 draft=_as_file(draft, "q8_0", Path(folder)) if draft and speculation == "draft" else None,

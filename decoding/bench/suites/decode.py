@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
-
 from decoding.bench.harness import baselines
 from decoding.bench.harness.decode_prompts import GivenTarget
 from decoding.bench.harness.synthetic import FreeDrafter, SyntheticTarget
-from decoding.completion.sessions import Session
+from decoding.bench.harness.timed_parts import TimedDrafter, TimedTarget
+from decoding.completion.sessions import Session, new_policy
 from decoding.drafters import registry
+from decoding.drafters.draft_model import is_draft_model
 from decoding.drafters.in_order import InOrder
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method
-from decoding.speculation.drafting import Draft, Drafter, DraftingCost, DraftRequest, NoDrafter, Outcome
+from decoding.speculation.drafting import Drafter, DraftRequest, NoDrafter
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
 
@@ -31,7 +31,9 @@ PLAIN = "plain"
 PLAIN_FASTEST = "plain, 1 row"
 USUAL_METHODS = (PLAIN, "lookup", "draft", AUTO)
 ALL_METHODS = (PLAIN, *DRAFTERS, AUTO, COMBINE)
-REPEATS = 3
+MOST_REPEATS = 3
+ENOUGH_S = 120.0  # chosen: runs are repeated as often as fits into this, and once at least
+READING_MS = 1000.0  # a draft model reads ahead for about so long at a time
 
 
 @dataclass(slots=True)
@@ -67,27 +69,27 @@ def methods(
     num_tokens: int,
     acceptance: float | None = None,
     given: Given | None = None,
+    *,
+    has_read: bool = False,
 ) -> dict[str, Decode]:
     """Return the decoders to compare, by name; a method is left out if none of its drafters is available.
 
-    With a synthetic `acceptance` there is one more, whose drafts are free. `given` are answers that are not chosen.
+    With a synthetic `acceptance` there is one more, whose drafts are free. `given` are answers that are not chosen. If
+    `has_read`, draft models have read a prompt before its run begins, as they do while an engine is idle.
     """
     width = models.target.capabilities.step_width
     chosen: dict[str, Decode] = {}
     for name in names:
         if name != PLAIN and not registry.choose(name, models)[0]:
             continue
-        # One session serves all runs, as in an engine, so that the policy keeps what it has learnt.
-        shared: dict[str, Any] = {}
-        session = Session(models, shared=shared)
-        drafter: Callable[[], Drafter] = partial(_without_texts, shared, partial(session.drafter, name))
-        if acceptance is not None:  # with a decreed acceptance the policy has nothing to decide
-            drafter = partial(_in_order, session, name)
+        # With a decreed acceptance the policy has nothing to decide.
+        join = Session.drafter if acceptance is None else _in_order
+        drafter = _forgetful(models, name, join, has_read=has_read)
         chosen[name] = _own(models, drafter, num_tokens, width=width, acceptance=acceptance, given=given)
     if acceptance is not None:
         free = FreeDrafter(models.target.shape.vocabulary)
-        chosen[free.name] = _own(models, lambda: free, num_tokens, width=width, acceptance=acceptance)
-    return {PLAIN_FASTEST: _own(models, NoDrafter, num_tokens, width=1, given=given), **chosen}
+        chosen[free.name] = _own(models, lambda _: free, num_tokens, width=width, acceptance=acceptance)
+    return {PLAIN_FASTEST: _own(models, lambda _: NoDrafter(), num_tokens, width=1, given=given), **chosen}
 
 
 def from_baseline(generate: baselines.Generate) -> Decode:
@@ -110,25 +112,36 @@ def from_baseline(generate: baselines.Generate) -> Decode:
 def measure(
     prompts: Sequence[list[int]],
     decoders: dict[str, Decode],
-    on_run: Callable[[], None] = lambda: None,
+    on_run: Callable[[int, int], None] = lambda num_done, num_runs: None,
     warm_up: Callable[[str, Callable[[], object]], object] = lambda _, call: call(),
+    repeats: int = 0,
 ) -> dict[str, list[list[Run]]]:
-    """Return runs by method and prompt, `REPEATS` of each after a warm-up; methods take turns on each prompt.
+    """Return runs by method and prompt, after a warm-up; methods take turns on each prompt.
 
-    If it is interrupted, it returns what all methods have finished: whole prompts, and repeats of one. `warm_up` is
-    given the warm-up runs, by method, to call them.
+    If it is interrupted, it returns what all methods have finished: whole prompts, and repeats of one.
+
+    Args:
+        prompts: token ids of each.
+        decoders: the methods by name.
+        on_run: is called after each run, with the number of those that are done, and of all.
+        warm_up: is given the warm-up runs, by method, to call them.
+        repeats: of each run; 0 takes as many as the time of the warm-up allows.
     """
     runs: dict[str, list[list[Run]]] = {name: [] for name in decoders}
+    began = time.perf_counter()
     for name, decode in decoders.items():
         warm_up(name, partial(decode, prompts[0]))
+    repeats = repeats or affordable_repeats((time.perf_counter() - began) * len(prompts))
+    num_done, num_runs = 0, len(prompts) * len(decoders) * repeats
     with suppress(KeyboardInterrupt):
         for prompt in prompts:
             of_prompt: dict[str, list[Run]] = {name: [] for name in decoders}
             try:
-                for _ in range(REPEATS):
+                for _ in range(repeats):
                     for name, decode in decoders.items():
                         of_prompt[name].append(decode(prompt))
-                        on_run()
+                        num_done += 1
+                        on_run(num_done, num_runs)
             finally:
                 if num_whole := min(map(len, of_prompt.values())):
                     for name, found in of_prompt.items():
@@ -136,10 +149,36 @@ def measure(
     return runs
 
 
-def _without_texts(shared: dict[str, Any], make: Callable[[], Drafter]) -> Drafter:
-    """Make a drafter without earlier texts: a prompt is decoded several times, and its answer must not be known."""
-    shared.pop(registry.LIVE_TEXT, None)
-    return make()
+def affordable_repeats(once_s: float) -> int:
+    """Return how often runs that take so many seconds once are repeated."""
+    return min(MOST_REPEATS, max(1, int(ENOUGH_S / once_s))) if once_s else MOST_REPEATS
+
+
+MakeDrafter = Callable[[Sequence[int]], Drafter]
+"""Makes the drafter of a run of these prompt ids."""
+
+
+def _forgetful(
+    models: ModelSet, method: Method, join: Callable[[Session, Method], Drafter], *, has_read: bool
+) -> MakeDrafter:
+    """Return what makes drafters that know no earlier text, since a prompt is decoded several times.
+
+    The policy alone keeps what it has learnt, as in an engine. The other model's caches are empty, too, unless
+    `has_read`: a draft that knew the prompt from the last run would not be charged for reading it.
+    """
+    shared: dict[str, Any] = {}
+    policy = new_policy(models)
+
+    def make(prompt_ids: Sequence[int]) -> Drafter:
+        shared.pop(registry.LIVE_TEXT, None)
+        session = Session(models, policy, shared)
+        session.expect(prompt_ids)
+        for drafter in filter(is_draft_model, session.drafters(method) if has_read else ()):
+            while drafter.read_ahead(READING_MS):
+                pass
+        return join(session, method)
+
+    return make
 
 
 def _in_order(session: Session, method: Method) -> InOrder:
@@ -148,7 +187,7 @@ def _in_order(session: Session, method: Method) -> InOrder:
 
 def _own(
     models: ModelSet,
-    drafter: Callable[[], Drafter],
+    drafter: MakeDrafter,
     num_tokens: int,
     *,
     width: int,
@@ -162,9 +201,9 @@ def _own(
         try:
             if answer_ids := (given or {}).get(tuple(prompt_ids)):
                 given_target = GivenTarget(target, len(prompt_ids), answer_ids)
-                return _timed(given_target, drafter(), prompt_ids, len(answer_ids))
+                return _timed(given_target, drafter(prompt_ids), prompt_ids, len(answer_ids))
             inner = target if acceptance is None else SyntheticTarget(target, acceptance)
-            return _timed(inner, drafter(), prompt_ids, num_tokens)
+            return _timed(inner, drafter(prompt_ids), prompt_ids, num_tokens)
         finally:
             target.capabilities = usual
 
@@ -173,8 +212,8 @@ def _own(
 
 def _timed(inner: Any, drafter: Drafter, prompt_ids: list[int], num_tokens: int) -> Run:
     """Decode once from a cold cache; decoding is timed from the end of the first round that emitted something."""
-    watched = _TimedDrafter(drafter)
-    target = _TimedTarget(inner)
+    watched = TimedDrafter(drafter)
+    target = TimedTarget(inner)
     began = time.perf_counter()
     watched.begin(DraftRequest(prompt_ids=prompt_ids, max_tokens=num_tokens))
     run = Run(token_ids=[], prefill_s=0.0, decode_s=0.0, num_steps=0, decoded_tokens=0)
@@ -204,64 +243,3 @@ def _timed(inner: Any, drafter: Drafter, prompt_ids: list[int], num_tokens: int)
     run.verify_s = None if target.device.type == "cuda" else target.seconds
     del run.token_ids[num_tokens:]
     return run
-
-
-class _TimedDrafter:
-    """A drafter that measures the time it takes."""
-
-    def __init__(self, inner: Drafter) -> None:
-        self._inner = inner
-        self.name = inner.name
-        self.seconds = 0.0
-
-    @property
-    def cost(self) -> DraftingCost:
-        return self._inner.cost
-
-    @property
-    def needs(self) -> frozenset[str]:
-        return self._inner.needs
-
-    @property
-    def num_unread(self) -> int:
-        return self._inner.num_unread
-
-    def begin(self, request: DraftRequest) -> None:
-        self._inner.begin(request)
-
-    def observe(self, outcome: Outcome) -> None:
-        began = time.perf_counter()
-        self._inner.observe(outcome)
-        self.seconds += time.perf_counter() - began
-
-    def propose(self, budget: int) -> Draft:
-        began = time.perf_counter()
-        draft = self._inner.propose(budget)
-        self.seconds += time.perf_counter() - began
-        return draft
-
-    def close(self) -> None:
-        self._inner.close()
-
-
-class _TimedTarget:
-    """A target that measures the time of its steps."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.seconds = 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def step(self, *arguments: object) -> torch.Tensor:
-        began = time.perf_counter()
-        logits: torch.Tensor = self._inner.step(*arguments)
-        self.seconds += time.perf_counter() - began
-        return logits
-
-    def step_chains(self, *arguments: object) -> list[torch.Tensor]:
-        began = time.perf_counter()
-        logits: list[torch.Tensor] = self._inner.step_chains(*arguments)
-        self.seconds += time.perf_counter() - began
-        return logits

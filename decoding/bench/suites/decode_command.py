@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-
-from rich.progress import Progress
 
 from decoding.bench.harness import baselines, decode_prompts, llama_cpp, random_models
 from decoding.bench.harness.decode_prompts import MIN_PROMPT_TOKENS, DecodePrompt
+from decoding.bench.harness.told_progress import ToldProgress
 from decoding.bench.metrics import bandwidth, likelihood, memory
 from decoding.bench.report import report
 from decoding.bench.suites import decode, decode_rows
@@ -21,60 +19,9 @@ from decoding.config import NO_ROUNDING, EngineConfig
 from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.models.probing.agreement import choices, percent_alike
-from decoding.protocol import ProtocolError, check_method
 
-METHODS_HELP = f"of {', '.join(decode.ALL_METHODS)}; drafters together are joined by +; all: each of them"
 RANDOM_PROMPTS = 2
 ROOM = 64
-
-
-def add_options(suite: argparse.ArgumentParser) -> None:
-    """Add the options of this suite alone."""
-    suite.add_argument(
-        "--suite",
-        dest="suite_name",
-        choices=decode_prompts.SUITES,
-        default="builtin",
-        help="what is decoded: prompts, of --data if it is given; holes in files, insertions of commits or the coding"
-        " rows of Spec-Bench, of --data; whole files rewritten",
-    )
-    suite.add_argument("--data", type=Path, help="rows of the suite's form; our own small sets by default")
-    suite.add_argument("--max-tokens", type=int, default=64, metavar="N")
-    suite.add_argument(
-        "--methods", type=_parse_methods, default=list(decode.USUAL_METHODS), metavar="A,B+C", help=METHODS_HELP
-    )
-    add_baseline_options(suite)
-    add_shape_options(suite)
-    suite.add_argument("--prompt-tokens", type=int, default=512, metavar="N", help="with --shape: of random prompts")
-    suite.add_argument(
-        "--synthetic-acceptance",
-        type=_parse_shares,
-        default=[],
-        metavar="P,Q",
-        help="drafted tokens stand at these rates, by decree",
-    )
-
-
-def add_baseline_options(suite: argparse.ArgumentParser) -> None:
-    """Add the choice of programs that are compared with."""
-    suite.add_argument("--baselines", type=parse_baselines, default=[], metavar="A,B")
-    suite.add_argument(
-        "--llama-server",
-        type=Path,
-        metavar="PATH",
-        help="llama.cpp's llama-server, for its baselines; else the package xllamacpp, which knows fewer instructions",
-    )
-
-
-def add_shape_options(suite: argparse.ArgumentParser) -> None:
-    """Add options for models of random weights, for suites that time and don't judge."""
-    suite.add_argument(
-        "--shape", choices=random_models.SHAPES, help="random weights at this model's size, for step times"
-    )
-    suite.add_argument("--draft-shape", choices=random_models.SHAPES, help="with --shape: a draft model, random too")
-    suite.add_argument(
-        "--context", type=parse_counts, default=[], metavar="N,M", help="with --shape: lengths of random prompts"
-    )
 
 
 def contexts(options: argparse.Namespace) -> list[int]:
@@ -97,12 +44,12 @@ def load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:
     return random_models.random_pair(options.shape, options.draft_shape, config, max_len)
 
 
-def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
+def run(options: argparse.Namespace, models: ModelSet, progress: ToldProgress) -> Iterable[report.Row]:
     """Measure, and yield a row a method, for each context if there are several. Raises `TabcastError`."""
     lengths: list[int | None] = [*options.context] if options.shape is not None else []
     copied = bandwidth.copy_bytes_per_s(models.target.device) if models.target.device.type == "cuda" else None
     with ExitStack() as stack:
-        theirs, told = _baselines(options, models, stack)
+        theirs, told = _baselines(options, models, stack, progress)
         for number, length in enumerate(lengths or [None]):
             found = _prompts(options, models, length)
             prompts = [task.prompt_ids for task in found]
@@ -127,13 +74,14 @@ def _decoders(
 ) -> dict[str, decode.Decode]:
     names = [decode.PLAIN, *(name for name in options.methods if name != decode.PLAIN)]
     rates: list[float] = options.synthetic_acceptance
-    decoders = decode.methods(models, names, options.max_tokens, rates[0] if rates else None, given)
+    has_read: bool = options.draft_has_read
+    decoders = decode.methods(models, names, options.max_tokens, rates[0] if rates else None, given, has_read=has_read)
     if len(rates) > 1:
         plain = {name: decoders[name] for name in (decode.PLAIN_FASTEST, decode.PLAIN)}
         decoders = plain | {
             f"{name} at {rate:g}": made
             for rate in rates
-            for name, made in decode.methods(models, names, options.max_tokens, rate).items()
+            for name, made in decode.methods(models, names, options.max_tokens, rate, has_read=has_read).items()
             if name not in plain
         }
     return decoders | {name: decode.from_baseline(generate) for name, generate in theirs.items()}
@@ -144,28 +92,37 @@ def _measured(
     models: ModelSet,
     prompts: list[list[int]],
     decoders: dict[str, decode.Decode],
-    progress: Progress,
+    progress: ToldProgress,
     told: Mapping[str, str],
 ) -> Iterable[report.Row]:
-    task = progress.add_task("decoding", total=len(prompts) * len(decoders) * decode.REPEATS)
+    task = progress.add_task("decoding", total=None)
     peaks: dict[str, float | None] = {}
+    num_left = 1
 
     def warm_up(name: str, call: Callable[[], object]) -> None:
+        progress.say(f"warming up {name}")
         peaks[name] = memory.peak_growth_mb(call, models.target.device)
 
-    runs = decode.measure(prompts, decoders, lambda: progress.advance(task), warm_up)
+    def count(num_done: int, num_runs: int) -> None:
+        nonlocal num_left
+        num_left = num_runs - num_done
+        progress.update(task, total=num_runs)
+        progress.advance(task)
+
+    runs = decode.measure(prompts, decoders, count, warm_up, options.repeats)
     if not runs[decode.PLAIN]:
         raise KeyboardInterrupt
     gap = partial(likelihood.logit_gap, models.target)
     rounded = _agreement(options.selected, models, prompts) if options.shape is None else []
     for row in decode_rows.rows(runs, prompts, gap):
         row["peak_growth_mb"] = peaks[row["method"]]
+        row["repeats"] = len(runs[row["method"]][0])
         notes = [*_invented(options), *rounded, *([told[row["method"]]] if row["method"] in told else [])]
         # Equal tokens can't be expected: transformers draws other weights, and a decree makes other text.
         if options.synthetic_acceptance or (options.shape and row["method"] in baselines.NAMES):
             row |= {"identical_percent": None, "divergence": None}
         yield {**row, "settings": "; ".join(notes)}
-    if sum(map(len, runs[decode.PLAIN])) < decode.REPEATS * len(prompts):
+    if num_left:
         raise KeyboardInterrupt
 
 
@@ -191,6 +148,7 @@ def _invented(options: argparse.Namespace) -> list[str]:
     weights = [] if options.shape is None else ["random weights"]
     rates = ", ".join(f"{rate:g}" for rate in options.synthetic_acceptance)
     weights += ["the text is given"] if options.suite_name == "rewrites" else []
+    weights += ["the draft has read the prompt"] if options.draft_has_read else []
     return [*weights, f"synthetic acceptance of {rates}"] if rates else weights
 
 
@@ -205,7 +163,7 @@ def _prompts(options: argparse.Namespace, models: ModelSet, length: int | None =
 
 
 def _baselines(
-    options: argparse.Namespace, models: ModelSet, stack: ExitStack
+    options: argparse.Namespace, models: ModelSet, stack: ExitStack, progress: ToldProgress
 ) -> tuple[dict[str, baselines.Generate], dict[str, str]]:
     """Return the functions of the baselines by name, and what the report tells of each."""
     config: EngineConfig = options.selected
@@ -222,66 +180,23 @@ def _baselines(
         found |= baselines.generators(of_transformers, theirs, options.max_tokens)
         told |= {name: baselines.describe(name) for name in of_transformers}
     if of_llama_cpp := [name for name in options.baselines if name in llama_cpp.NAMES]:
-        rows = stack.enter_context(start_llama_cpp(options, models, of_llama_cpp))
+        rows = stack.enter_context(start_llama_cpp(options, models, of_llama_cpp, progress, options.max_tokens))
         found |= {name: row.generate for name, row in rows.items()}
         told |= {name: row.settings for name, row in rows.items()}
     return found, told
 
 
 def start_llama_cpp(
-    options: argparse.Namespace, models: ModelSet, names: Sequence[str]
+    options: argparse.Namespace, models: ModelSet, names: Sequence[str], progress: ToldProgress, num_tokens: int
 ) -> AbstractContextManager[dict[str, llama_cpp.Baseline]]:
-    """Start llama.cpp with the models that the options name."""
+    """Start llama.cpp with the models that the options name, for answers of so many tokens."""
     config: EngineConfig = options.selected
     return llama_cpp.generators(
         config.model_path,
         config.draft_path,
         names,
-        num_tokens=options.max_tokens,
+        num_tokens=num_tokens,
         max_len=models.target.shape.max_len,
         program=options.llama_server,
+        tell=progress.say,
     )
-
-
-def _parse_shares(text: str) -> list[float]:
-    return [_parse_share(word) for word in text.split(",")]
-
-
-def parse_counts(text: str) -> list[int]:
-    """Return the numbers in a list of an option."""
-    return [int(word) for word in text.split(",")]
-
-
-def _parse_share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
-    return share
-
-
-def _parse_methods(text: str) -> list[str]:
-    names = list(decode.ALL_METHODS) if text == "all" else [word.strip() for word in text.split(",") if word.strip()]
-    try:
-        return [check_method(name) for name in names]
-    except ProtocolError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _names(known: Iterable[str], groups: Mapping[str, Sequence[str]]) -> Callable[[str], list[str]]:
-    allowed = list(known)
-
-    def parse(text: str) -> list[str]:
-        words = allowed if text == "all" else [word.strip() for word in text.split(",") if word.strip()]
-        names = [name for word in words for name in groups.get(word, [word])]
-        for name in names:
-            if name not in allowed:
-                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join([*groups, *allowed])}, all")
-        return names
-
-    return parse
-
-
-parse_baselines = _names((*baselines.NAMES, *llama_cpp.NAMES), {llama_cpp.SELECTOR: llama_cpp.NAMES})

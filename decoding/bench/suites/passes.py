@@ -10,11 +10,11 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from rich.progress import Progress
 
+from decoding.bench.harness.told_progress import ToldProgress
 from decoding.bench.metrics import bandwidth
 from decoding.bench.report import report
-from decoding.bench.suites import decode_command, prompt_passes
+from decoding.bench.suites import decode_command, decode_options, prompt_passes
 from decoding.models.language_model import Cache, LanguageModel, drafts_ahead
 from decoding.models.loading.model_set import ModelSet
 
@@ -26,12 +26,12 @@ PART_CHARACTERS = 70
 
 def add_options(suite: argparse.ArgumentParser) -> None:
     """Add the options of this suite alone."""
-    decode_command.add_baseline_options(suite)
-    decode_command.add_shape_options(suite)
+    decode_options.add_baseline_options(suite)
+    decode_options.add_shape_options(suite)
     suite.set_defaults(max_tokens=64, prompt_tokens=512)
     suite.add_argument(
         "--prompts",
-        type=decode_command.parse_counts,
+        type=decode_options.parse_counts,
         metavar="N,M",
         help="lengths of prompts that are read whole, also by llama.cpp as a baseline (default: 128,512,2048; with"
         " --shape none)",
@@ -41,14 +41,14 @@ def add_options(suite: argparse.ArgumentParser) -> None:
     )
 
 
-def run(options: argparse.Namespace, models: ModelSet, progress: Progress) -> Iterable[report.Row]:
+def run(options: argparse.Namespace, models: ModelSet, progress: ToldProgress) -> Iterable[report.Row]:
     """Yield a row for each pass and context."""
     contexts = decode_command.contexts(options)
     task = progress.add_task("timing", total=len(contexts))
     speed = bandwidth.read_bytes_per_s(models.target.device)
     note = f"random tokens; memory is read at {speed / 1e9:.1f} GB/s"
     # The prompts come first: where another program fails, nothing that took long is lost.
-    yield from prompt_passes.rows(options, models, note)
+    yield from prompt_passes.rows(options, models, note, progress)
     for context in contexts:
         for row in _of_target(models.target, context, speed):
             yield {**row, "settings": note}
