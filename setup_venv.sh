@@ -3,7 +3,7 @@
 # Called by the Makefile, which decides whether there is anything to do. Needs no root and no terminal.
 set -eu
 cd "$(dirname "$0")"
-extra=${1:+[$1]}
+wanted=${1:-}
 
 fail() {
     echo "setup: $*" >&2
@@ -25,7 +25,8 @@ has_nvidia_gpu() {
     [ -e /dev/nvidia0 ] || [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1
 }
 
-# PyPI's torch for Linux brings gigabytes of CUDA; PyTorch's own index has the small CPU build.
+# A CPU needs no torch (decoding/small_torch); the development tools do. PyPI's torch for Linux brings gigabytes of
+# CUDA; PyTorch's own index has the small CPU build.
 cpu_index() {
     [ "$(uname -s)" = Linux ] || return 0
     "$venv_python" - 2>/dev/null <<'EOF' || true
@@ -41,18 +42,20 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     python=$(find_python)
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python can't make virtual environments: 'apt install python3-venv' (or python3.12-venv and the like) adds that"
-    echo "setup: making .venv with $("$python" --version); torch is large, so this first time takes a minute or more"
+    echo "setup: making .venv with $("$python" --version); this first time takes a while"
     "$python" -m venv --clear .venv
 fi
 venv_python=.venv/bin/python
 
+index=
 if has_nvidia_gpu; then
+    wanted=${wanted:-torch}
     grep -v '^torch==' constraints-cpu.txt >.venv/constraints.txt
-    index=
 else
+    [ -z "$wanted" ] || index=$(cpu_index)
     cp constraints-cpu.txt .venv/constraints.txt
-    index=$(cpu_index)
 fi
+extra=${wanted:+[$wanted]}
 echo "setup: installing tabcast$extra into .venv"
 # shellcheck disable=SC2086 # $index is one word or none
 "$venv_python" -m pip install --quiet --disable-pip-version-check \

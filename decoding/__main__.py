@@ -15,16 +15,18 @@ from decoding.cli.setup import command as setup_command
 from decoding.errors import AlreadyRunning, ModelError, TabcastError
 from decoding.models.listed import resolved
 from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_MODEL, EXIT_PORT_IN_USE, EXIT_USAGE, VERSION
+from decoding.small_torch import find_small_torch, require_torch
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a subcommand; return its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    options = _parser(arguments[0] if arguments else "").parse_args(arguments)
+    find_small_torch()
     logging.basicConfig(
         level=os.environ.get("TABCAST_LOG", "INFO").upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     try:
+        options = _parser(arguments[0] if arguments else "").parse_args(arguments)
         if options.command == "train":
             options.run(options)
             return 0
@@ -84,6 +86,8 @@ def _parser(named: str) -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check torch, device, models and row invariance")
     models = model_commands.add_parser(commands)
     setup_command.add_parser(commands)
+    if named in ("bench", "train"):
+        require_torch(f"tabcast {named}")
     if named == "bench":
         from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
 

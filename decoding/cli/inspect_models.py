@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from decoding.config import AUTO_ROUNDING, BUNDLED, NO_ROUNDING, EngineConfig, model_folder
 from decoding.datastore import command as datastores
@@ -33,6 +33,7 @@ from decoding.models.parallel import mask_form
 from decoding.models.probing.agreement import choices, percent_alike
 from decoding.models.sharding.layer_split import GIB
 from decoding.models.sharding.pipeline import Pipeline
+from decoding.small_torch import NVIDIA, how_to_install, is_torch_missing
 from decoding.storage.pulled import as_size
 from decoding.text.prompt_layout import find_layout
 
@@ -46,8 +47,8 @@ def doctor(config: EngineConfig) -> list[Row]:
     """Return the checks in the order in which they depend on each other: `name`, `ok`, `detail`, `advice`."""
     rows = [
         _row("python", True, platform.python_version()),
-        _row("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads"),
-        _row("transformers", True, transformers.__version__),
+        _torch_row(),
+        _row("transformers", True, _version_of("transformers") or "not installed: only other architectures need it"),
         *_memory_rows(),
     ]
     try:
@@ -83,6 +84,22 @@ def doctor(config: EngineConfig) -> list[Row]:
         advice = "" if probe.width > 1 else "no width was found at which rows agree: decoding is plain on this machine"
     rows.append(_row("row invariance", probe.width > 1 or bool(probe.notice), probe.describe(), advice))
     return rows
+
+
+def _torch_row() -> Row:
+    """Describe torch. Without it a GPU is of no use, and nothing else would say so."""
+    threads = f"{torch.get_num_threads()} threads"
+    if not is_torch_missing():
+        return _row("torch", True, f"{torch.__version__}, {threads}")
+    advice = f"to use the GPU of this machine, add torch: {how_to_install()}" if NVIDIA.exists() else ""
+    return _row("torch", True, f"not installed: the kernels need none, {threads}", advice)
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _memory_rows() -> list[Row]:

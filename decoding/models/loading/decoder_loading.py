@@ -40,6 +40,7 @@ from decoding.models.torch.rope import inverse_frequencies
 from decoding.models.weights.stored_blocks import StoredWeights
 from decoding.models.weights.tensors import StoredTensors, Tensors
 from decoding.models.weights.weight_schema import decoder_schema
+from decoding.small_torch import NeedsTorch, is_torch_missing
 
 if TYPE_CHECKING:
     from decoding.models.cpu.decoder import CpuDecoder
@@ -170,6 +171,8 @@ def assemble(shape: Shape, weights: Weights, engine: EngineConfig) -> Decoder | 
 
 def _unpacked(engine: EngineConfig, shape: Shape, weights: Weights) -> Decoder | CudaDecoder:
     """Make a model of recorded passes where the device can, of torch's operations otherwise."""
+    if is_torch_missing():
+        raise NeedsTorch("without the compiled kernels, which these settings or this processor exclude, a model")
     return build_recorded(shape, weights, engine.kernels) or Decoder(shape, weights)
 
 

@@ -14,6 +14,7 @@ from decoding.models.loading.memory import free_bytes, spreading_needs
 from decoding.models.loading.weight_forms import with_rounding
 from decoding.models.probing.row_invariance import check_finite
 from decoding.models.sharding.layer_split import spread
+from decoding.small_torch import NeedsTorch, is_torch_missing
 
 
 def choose_devices(config: EngineConfig, first: torch.device) -> list[torch.device]:
@@ -31,6 +32,8 @@ def choose_device(config: EngineConfig) -> tuple[torch.device, torch.dtype]:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
+        if is_torch_missing():
+            raise NeedsTorch("device cuda")
         raise ConfigError("device cuda was asked for, and torch finds none")
     device = find_device(name) if config.devices else torch.device(name)
     if config.dtype != "auto":

@@ -29,6 +29,7 @@ from decoding.models.parallel import ParallelModel, mask_form
 from decoding.models.probing.row_invariance import Probe, check_finite, probe, probe_plain
 from decoding.models.probing.step_times import measure_draft_times, measure_step_times
 from decoding.protocol import AUTO, BUNDLED_NAMES, Method
+from decoding.small_torch import require_torch
 from decoding.text.detokenize import token_bytes
 from decoding.text.encoded_texts import EncodedTexts
 from decoding.text.prompt_layout import Layout, find_layout
@@ -209,6 +210,7 @@ def _load_parallel(path: Path, target: ModelFolder, config: EngineConfig) -> Par
 def _load_heads(path: Path, folder: ModelFolder, target: LanguageModel) -> Heads:
     if not target.hidden_width:
         raise ModelError(f"heads {path}, because this model doesn't tell its hidden states")
+    require_torch(f"heads {path}: a model with heads")
     return load_heads(
         path,
         folder.path,
@@ -243,14 +245,15 @@ def load_model(
     """
     vocabulary, max_len = max(folder.num_token_ids, mask_id + 1), config.context_tokens
     if reason := folder.why_not_ours(max_len):
-        from decoding.models.transformers.loading import load_generic  # noqa: PLC0415 - brings transformers
-
         if not folder.is_wrapped:
             raise ModelError(f"{folder.path}: {reason} is not computed from GGUF files; its Hugging Face folder may be")
         if config.quantize not in (AUTO_ROUNDING, NO_ROUNDING):
             raise ModelError(
                 f"{folder.path}: quantize {config.quantize} is for models of our own forward pass; {reason}"
             )
+        require_torch(f"{folder.path}: {reason} is computed by transformers: it")
+        from decoding.models.transformers.loading import load_generic  # noqa: PLC0415 - brings transformers
+
         log.info("%s is computed by transformers: %s", folder.path.name, reason)
         generic = load_generic(folder, vocabulary=vocabulary, max_len=max_len, device=device, dtype=dtype)
         return LoadedModel(model=generic, notice=generic.notice)

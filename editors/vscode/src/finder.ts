@@ -81,8 +81,8 @@ export class Finder {
     }
     const yes = "Install";
     const detail =
-      `${path.basename(wheel)} comes with this extension. What it needs (torch, transformers and others, 1.2 GB ` +
-      `installed) is downloaded from your Python package index.\n\n${python} -m venv ${this.#environment}`;
+      `${path.basename(wheel)} comes with this extension. What it needs (0.4 GB; with an NVIDIA GPU also ` +
+      `torch, 5 GB) is downloaded from your Python package index.\n\n${python} -m venv ${this.#environment}`;
     const question = "Install the Tabcast server into an environment of its own?";
     if ((await vscode.window.showInformationMessage(question, { modal: true, detail }, yes)) !== yes) {
       return;

@@ -9,8 +9,6 @@ import * as os from "node:os";
 import * as path from "node:path";
 
 export const MIN_PYTHON = [3, 11] as const;
-/** torch's default build for Linux brings gigabytes of CUDA, which is of no use without an NVIDIA driver. */
-const CPU_INDEX = "https://download.pytorch.org/whl/cpu";
 
 export interface Run {
   readonly code: number | null;
@@ -82,10 +80,9 @@ export async function findPython(candidates: readonly string[]): Promise<string 
   return undefined;
 }
 
-async function pipArguments(wheel: string): Promise<string[]> {
-  const needsCpuBuild = process.platform === "linux" && !(await exists("/proc/driver/nvidia"));
-  const indexed = process.env["PIP_EXTRA_INDEX_URL"] !== undefined || process.env["PIP_NO_INDEX"] !== undefined;
-  return [wheel, ...(needsCpuBuild && !indexed ? ["--extra-index-url", CPU_INDEX] : [])];
+/** A GPU needs torch, which brings gigabytes; a CPU needs none. */
+async function withTorchForGpu(wheel: string): Promise<string> {
+  return (await exists("/proc/driver/nvidia")) ? `${wheel}[torch]` : wheel;
 }
 
 /**
@@ -104,7 +101,7 @@ export async function install(
     await rm(environment, { recursive: true, force: true });
     return `no environment could be made: ${lastLines(made.output)}`;
   }
-  const argv: [string, ...string[]] = [pythonOf(environment), "-m", "pip", "install", ...(await pipArguments(wheel))];
+  const argv: [string, ...string[]] = [pythonOf(environment), "-m", "pip", "install", await withTorchForGpu(wheel)];
   const filled = await run(argv, signal, onLine);
   if (filled.code !== 0) {
     await rm(environment, { recursive: true, force: true });
