@@ -139,8 +139,9 @@ def complete(
     healing = Healing(models.index, prompt.rest) if prompt.rest else None
     method = request.tabcast.method
     drafter = session.drafter(method)
-    hints = _hints(models, request)
-    drafter.begin(_draft_request(request, prompt_ids, [*hints, old_text], sampling, healing))
+    proposed_ids = _proposed(models, request, prompt.rest)
+    hints = [*_hints(models, request), *([proposed_ids] if proposed_ids else []), old_text]
+    drafter.begin(_draft_request(request, prompt_ids, hints, proposed_ids, sampling, healing))
     answer = Answer(models, request, num_skipped=len(prompt.rest))
     rounds = speculate(models.target, session.cache, prompt_ids, drafter, sampling, healing, prefill_width)
     with closing(rounds), closing(drafter):  # type: ignore[type-var]
@@ -177,16 +178,27 @@ def _hints(models: ModelSet, request: CompletionRequest) -> list[list[int]]:
     return hints
 
 
+def _proposed(models: ModelSet, request: CompletionRequest, rest: bytes) -> list[int]:
+    """Return the tokens of what another model wrote for this place, with the bytes that healing took back before it."""
+    proposal = request.tabcast.proposal[:MAX_HINT_CHARACTERS]
+    if proposal:
+        with suppress(RequestError, UnicodeDecodeError):
+            return models.encode(rest.decode() + proposal)
+    return []
+
+
 def _draft_request(
     request: CompletionRequest,
     prompt_ids: Sequence[int],
     hint_ids: Sequence[Sequence[int]],
+    proposed_ids: Sequence[int],
     sampling: Sampling,
     healing: Healing | None,
 ) -> DraftRequest:
     return DraftRequest(
         prompt_ids=prompt_ids,
         hint_ids=hint_ids,
+        proposed_ids=proposed_ids,
         max_tokens=request.max_tokens,
         sampling=sampling,
         healing=healing,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from decoding.drafters.chain_scoring import in_own_text, to_draft, vote
-from decoding.speculation.drafting import NOTHING, PER_PROPOSAL, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import NOTHING, PER_PROPOSAL, Chain, Draft, DraftRequest, Outcome
 
 MAX_MATCH = 8  # chosen: matches are followed no further, and a match of this length counts as a copy
 MIN_MATCH = 2
@@ -33,6 +33,8 @@ FADING = 0.8
 MAX_MOVED = 6
 MAX_EDIT = 24
 GOES_ON = 3  # chosen: a match counts so many tokens more where the edit moved nothing
+# chosen: how often the next token of another model's proposal is the target's, as long as all before it were.
+PROPOSED = 0.9
 BESIDE = 0.3  # chosen: the weight of places beside the one that continues the copy
 
 
@@ -59,7 +61,10 @@ class _Copy(NamedTuple):
 
 
 class PromptLookup:
-    """Searches the prompt with the emitted tokens, then the hint texts (last suggestion, recent edits)."""
+    """Searches the prompt with the emitted tokens, then the hint texts (last suggestion, recent edits).
+
+    What another model proposed for this place comes first, as long as the answer is the same.
+    """
 
     name = "lookup"
     cost = PER_PROPOSAL
@@ -71,10 +76,11 @@ class PromptLookup:
         self._hints = _Text()
         self._copy: _Copy | None = None
         self._request = DraftRequest(prompt_ids=())
+        self._num_agreed = 0
 
     def begin(self, request: DraftRequest) -> None:
         """Index what differs from the last request's text; −1 stands between hints, and no token matches it."""
-        self._request, self._copy = request, None
+        self._request, self._copy, self._num_agreed = request, None, 0
         self._text.become(list(request.prompt_ids))
         hints = [token_id for hint in request.hint_ids if len(hint) for token_id in (*hint, -1)]
         self._hints.become(hints[-MAX_HINT_IDS:])
@@ -85,6 +91,8 @@ class PromptLookup:
 
     def propose(self, budget: int) -> Draft:
         """Propose what followed the longest match of the last tokens; among equals, this text comes before hints."""
+        if proposed := self._proposed(min(budget, MAX_DRAFT)):
+            return proposed
         recent = self._text.ids[-MAX_MATCH:]
         match_len, places = self._text.longest_match(recent, is_own=True)
         source = self._text
@@ -103,6 +111,20 @@ class PromptLookup:
         if (allowed := self._allowed()) is not None:
             following = [copied if copied and copied[0] in allowed else [] for copied in following]
         return to_draft(vote(following, weights, match_len, in_own_text), length, self.name)
+
+    def _proposed(self, length: int) -> Draft | None:
+        """Return the next tokens of what another model proposed, or None once the answer differs from it."""
+        proposed_ids, num_written = self._request.proposed_ids, len(self._text.ids) - len(self._request.prompt_ids)
+        if self._num_agreed < 0 or num_written >= len(proposed_ids):
+            return None
+        if self._text.ids[len(self._text.ids) - num_written + self._num_agreed :] != list(
+            proposed_ids[self._num_agreed : num_written]
+        ):
+            self._num_agreed = -1
+            return None
+        self._num_agreed = num_written
+        token_ids = tuple(proposed_ids[num_written : num_written + length])
+        return Draft((Chain(token_ids, scores=(PROPOSED,) * len(token_ids)),))
 
     def _going_on(
         self, copy: _Copy, match_len: int, places: list[int], weights: list[float]

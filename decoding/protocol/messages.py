@@ -35,7 +35,8 @@ class CompletionOptions:
     """The part of a request for which the OpenAI protocol has no field.
 
     `session` names the document: a newer request of the same session supersedes the older one. `draft_texts` are texts
-    likely to be copied (the last suggestion, recent edits); they never change the output. `line_mode`: "line" ends at
+    likely to be copied (the last suggestion, recent edits); they never change the output, and neither does `proposal`, which another model
+    wrote for this very place: it is verified before anything else is drafted. `line_mode`: "line" ends at
     the end of the line, "free" at nothing but stop tokens and `max_tokens`; "block" is for the front end, which ends
     the stream when the block is complete: the engine treats it as "free". `method` names the drafters (see
     `methods.py`), "" leaves that to the engine; every method gives the same text. `heal` asks for token healing: a
@@ -53,6 +54,7 @@ class CompletionOptions:
     context: tuple[ContextFile, ...] = ()
     session: str = ""
     draft_texts: tuple[str, ...] = ()
+    proposal: str = ""
     line_mode: LineMode = "free"
     method: Method = ""
     heal: bool = True
@@ -130,6 +132,7 @@ def _options_from_json(value: object) -> CompletionOptions:
         context=tuple(ContextFile(path=f.text("path"), text=f.text("text", required=True)) for f in parsed),
         session=body.text("session"),
         draft_texts=body.texts("draft_texts"),
+        proposal=body.text("proposal"),
         line_mode=body.one_of("line_mode", LINE_MODES, "free"),
         method=_method(body),
         heal=body.value.get("heal") is None or body.flag("heal"),

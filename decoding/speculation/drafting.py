@@ -29,12 +29,14 @@ PROBE: Final = "probe"
 class DraftRequest:
     """What a drafter may know of a request: the prompt's tokens, and texts likely to be copied, as tokens.
 
+    `proposed_ids` are the tokens that another model would write behind the prompt.
     `language` is the document's, as its editor names it. `sampling` and `healing` say how the target will choose: a
     drafter that chooses alike is right more often.
     """
 
     prompt_ids: Sequence[int]
     hint_ids: Sequence[Sequence[int]] = ()
+    proposed_ids: Sequence[int] = ()
     max_tokens: int = 0
     sampling: Sampling = GREEDY
     healing: Healing | None = None
