@@ -32,7 +32,8 @@ from lsp_server.engine.supervisor import EngineSupervisor
 from lsp_server.log import without_values
 from lsp_server.model_setup import ModelSetup
 from lsp_server.request_log import Entry, RequestLog
-from lsp_server.rpc.protocol import WireServer
+from lsp_server.rpc.client_quirks import announces
+from lsp_server.rpc.protocol import REFRESH, WireServer
 from lsp_server.settings import Settings
 from lsp_server.workspace_index import IndexJob, WorkspaceIndexing, is_worth_it
 
@@ -160,6 +161,11 @@ class Session:
             observer(self)
         self.workspace_index.follow()
         self.reading_ahead.follow()
+
+    def ask_again(self, uri: str) -> None:
+        """Have an editor that can do so ask again for a document, in place of what it shows."""
+        if announces(self.server.client_capabilities, "tabcastRefresh"):
+            self.server.protocol.notify(REFRESH, {"uri": uri})
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run work that no request waits for, such as a question to the editor. If it fails, that is only logged."""

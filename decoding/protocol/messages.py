@@ -35,9 +35,9 @@ class CompletionOptions:
     """The part of a request for which the OpenAI protocol has no field.
 
     `session` names the document: a newer request of the same session supersedes the older one. `draft_texts` are texts
-    likely to be copied (the last suggestion, recent edits); they never change the output, and neither does `proposal`, which another model
-    wrote for this very place: it is verified before anything else is drafted. `line_mode`: "line" ends at
-    the end of the line, "free" at nothing but stop tokens and `max_tokens`; "block" is for the front end, which ends
+    likely to be copied (the last suggestion, recent edits), and `proposal` is what another model wrote for this very
+    place, which is verified before anything else: they never change the output. `line_mode`: "line" ends at the end of
+    the line, "free" at nothing but stop tokens and `max_tokens`; "block" is for the front end, which ends
     the stream when the block is complete: the engine treats it as "free". `method` names the drafters (see
     `methods.py`), "" leaves that to the engine; every method gives the same text. `heal` asks for token healing: a
     token that the cursor cuts is generated again; the answer has only its new part. `confidence` asks for the

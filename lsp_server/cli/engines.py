@@ -37,7 +37,8 @@ SAMPLE: Final = CompletionRequest(
     tabcast=CompletionOptions(path="sample.py", language="python", line_mode="line", confidence=True),
 )
 FIELDS: Final = (
-    "kind", "url", "model", "api_key_env", "api_key_file", "ca_file", "fallback", "fim", "plain_http", "context_tokens",
+    "kind", "url", "model", "api_key_env", "api_key_file", "ca_file", "fallback", "hybrid", "fim", "plain_http",
+    "context_tokens",
 )  # fmt: skip
 FORMS: Final = {"server": "laid out by the server", "none": "none: only the text before the cursor goes"}
 

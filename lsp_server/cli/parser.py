@@ -198,6 +198,9 @@ def _add_server_options(action: argparse.ArgumentParser) -> None:
         "--fim", metavar="FORM", help="the model's family (qwen), server or none; else its name tells the form"
     )
     action.add_argument("--context-tokens", metavar="N", type=int, help="its window, where it doesn't tell it")
+    action.add_argument(
+        "--hybrid", action="store_true", help="this machine writes a first text while the server is asked"
+    )
     action.add_argument("--plain-http", action="store_true", help="allow http:// for a host that isn't this machine")
 
 

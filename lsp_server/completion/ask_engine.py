@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from decoding.protocol import CompletionOptions, CompletionRequest
 from lsp_server.completion.build_request import build_request
 from lsp_server.completion.cache import accepted, cursor_context
+from lsp_server.completion.first_text import can_write_first, start_first, with_proposal
 from lsp_server.completion.in_flight import Generation
 from lsp_server.completion.services import CompletionServices
 from lsp_server.completion.settling import Settling
@@ -43,7 +44,16 @@ def start_generation(
     """Start to generate a text at a cursor, in place of what is in flight for the document."""
     spot, hints = cursor_context(snapshot, cursor), services.in_flight.hints(snapshot.uri)
     request = request_for(services, snapshot, cursor, mode, hints, is_invoked=is_invoked)
-    return services.in_flight.start(spot, mode, services.engine.complete(request), Settling(spot, mode, bounds))
+    engine, in_flight, settling = services.engine, services.in_flight, Settling(spot, mode, bounds)
+    if (hybrid := engine.hybrid) is None:
+        return in_flight.start(spot, mode, engine.complete(request), settling)
+    if not can_write_first(hybrid, snapshot.language):
+        return in_flight.start(spot, mode, engine.complete(request), settling, hybrid.author)
+    first = start_first(hybrid, in_flight, spot, mode, request)
+    parts = with_proposal(hybrid, engine.complete, request, first, in_flight.pace)
+    generation = in_flight.start(spot, mode, parts, settling, hybrid.author)
+    generation.first = first
+    return generation
 
 
 def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText, bounds: Bounds) -> None:
@@ -63,7 +73,9 @@ def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText,
         return
     request = request_for(services, snapshot, cursor, "block", is_idle=True)
     settling = Settling(spot, mode, bounds, reads_on=True)
-    services.in_flight.start_prefetch(spot, mode, services.engine.complete(request), settling)
+    hybrid = services.engine.hybrid
+    author = "" if hybrid is None else hybrid.author
+    services.in_flight.start_prefetch(spot, mode, services.engine.complete(request), settling, author)
 
 
 def session_name(services: CompletionServices, uri: str) -> str:

@@ -42,7 +42,8 @@ class Suggestion:
     nothing. `spans` cover `generated` with probabilities, or are empty where the engine gives none. `is_finished` is
     true if the model ended the text itself, so that nothing would follow. `bounds` are those by which the text was left
     unfinished because what followed was too improbable, and `nothing_at` is the number of typed characters behind which
-    nothing is probable enough.
+    nothing is probable enough. `author` is whose text it is, "" where only one engine writes; `is_first` is true of a
+    text that the engine on this machine wrote while a server was asked.
     """
 
     spot: CursorContext
@@ -55,6 +56,8 @@ class Suggestion:
     stats: CompletionStats | None = None
     bounds: Bounds = SHOWS_ALL
     nothing_at: int | None = None
+    author: str = ""
+    is_first: bool = False
 
 
 class Remainder(NamedTuple):
@@ -140,8 +143,16 @@ def accepted(snapshot: Snapshot, cursor: Cursor, text: str, num_replaced: int) -
 
 @dataclass(slots=True)
 class _Kept:
+    """A suggestion with what the user has seen of it: `num_shown` characters, the first time with `shown_at` typed."""
+
     suggestion: Suggestion
     num_shown: int = 0
+    shown_at: int | None = None
+    is_replaced: bool = False
+
+    def is_being_taken(self, num_typed: int) -> bool:
+        """Return whether the user has typed on into what was shown."""
+        return self.shown_at is not None and self.shown_at < num_typed < self.num_shown
 
 
 class SuggestionCache:
@@ -150,6 +161,7 @@ class SuggestionCache:
     def __init__(self, size: int = MAX_REMEMBERED) -> None:
         self._size = size
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._has_first = False  # whether first texts are written in this window
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -157,13 +169,15 @@ class SuggestionCache:
     def add(self, suggestion: Suggestion) -> None:
         """Store a suggestion. The least recently used one is forgotten if there are too many."""
         self._kept[id(suggestion)] = _Kept(suggestion)
+        self._has_first = self._has_first or suggestion.is_first
         while len(self._kept) > self._size:
             self._kept.popitem(last=False)
 
     def find(self, spot: CursorContext, mode: Mode, bounds: Bounds = UNBOUND) -> Remainder | None:
         """Return what fits a spot. A text to show is preferred to the knowledge that there is none.
 
-        Texts that were left unfinished by stricter bounds than these are passed over.
+        Texts that were left unfinished by stricter bounds than these are passed over, and so are first texts in whose
+        place others have come, unless the user has begun to take one.
         """
         best: tuple[int, Remainder] | None = None
         for key, kept in reversed(self._kept.items()):
@@ -172,10 +186,13 @@ class SuggestionCache:
             if kept.suggestion.bounds > bounds:
                 continue
             rest = remainder_at(kept.suggestion, spot, mode)
-            if rest is not None and (best is None or rest.text):
+            if rest is None:
+                continue
+            is_taken = kept.suggestion.is_first and bool(rest.text) and kept.is_being_taken(rest.num_typed)
+            if is_taken or (not kept.is_replaced and (best is None or (rest.text and not best[1].text))):
                 best = key, rest._replace(num_shown=kept.num_shown)
-                if rest.text:
-                    break
+            if is_taken or (best is not None and best[1].text and not self._has_first):
+                break
         if best is None:
             return None
         self._kept.move_to_end(best[0])
@@ -185,6 +202,12 @@ class SuggestionCache:
         """Remember that so much of a remainder was shown to the user."""
         if kept := self._kept.get(id(rest.suggestion)):
             kept.num_shown = max(kept.num_shown, rest.num_typed + len(text))
+            kept.shown_at = rest.num_typed if kept.shown_at is None else kept.shown_at
+
+    def replace_first(self, suggestion: Suggestion) -> None:
+        """Note that another text has come in place of a first one."""
+        if kept := self._kept.get(id(suggestion)):
+            kept.is_replaced = True
 
     def latest(self, uri: str) -> Iterator[Suggestion]:
         """Yield the suggestions of a document, the most recently used first."""

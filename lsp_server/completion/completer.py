@@ -18,13 +18,16 @@ from lsprotocol import types
 from lsp_server.completion.ask_engine import ShownText, prefetch, request_for, start_generation
 from lsp_server.completion.build_request import text_around
 from lsp_server.completion.cache import Remainder, cursor_context
+from lsp_server.completion.choices import collect_choices, says_the_same
 from lsp_server.completion.eagerness import bound_for, place_of
-from lsp_server.completion.in_flight import Generation, collect_choices
+from lsp_server.completion.first_text import wait_for_either
+from lsp_server.completion.in_flight import Generation
 from lsp_server.completion.items import before_replaced, make_item
+from lsp_server.completion.kept_out import kept_out_because, turned_off_because
 from lsp_server.completion.pending import CompletionResult, PendingRequest, nothing_left
+from lsp_server.completion.replacing import follow
 from lsp_server.completion.services import CompletionServices
 from lsp_server.completion.trigger import debounce_s, decide, disabled_scope
-from lsp_server.documents.read_only import is_read_only
 from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.engine.client import EngineUnavailable
 from lsp_server.filters import IMPROBABLE, Surroundings, filter_text
@@ -35,6 +38,7 @@ from lsp_server.filters.rewriting import rewrite
 from lsp_server.filters.surroundings import Mode
 
 MAX_TURNS: Final = 3
+FIRST: Final = "first text"
 MAX_CANDIDATES: Final = 3
 # chosen: the first text is kept back no longer than this by others; those that are not there by then don't come. Asked
 # again at the same place, where the first is remembered, they have all of it.
@@ -51,9 +55,9 @@ async def complete(services: CompletionServices, request: PendingRequest) -> Com
             reason="not open", detail=services.documents.why_not_served(request.params.text_document.uri)
         )
     is_invoked = request.params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-    if turned_off := _turned_off(services, snapshot, is_invoked=is_invoked):
+    if turned_off := turned_off_because(services, snapshot, is_invoked=is_invoked):
         return turned_off
-    kept_out = await _kept_out(services, snapshot.uri)
+    kept_out = await kept_out_because(services, snapshot.uri)
     if kept_out or request.outcome.done():  # the request may have been superseded while it waited
         return kept_out or request.outcome.result()
     task = CompletionTask(services, request, snapshot, is_invoked=is_invoked)
@@ -63,6 +67,9 @@ async def complete(services: CompletionServices, request: PendingRequest) -> Com
         detail = f"the setting disabledScopes has {entry}" if entry else decision.reason
         return CompletionResult(reason="disabled" if entry else "not asked", detail=detail)
     outcome = await task.find(decision.mode)
+    if outcome.reason == FIRST and task.followed is not None:
+        follow(services, snapshot, task.followed, task.shown, task.bounds_ahead)
+        return outcome
     if outcome.items and is_invoked and request.engine_s < MAX_FIRST_S:
         outcome = await task.with_alternatives(outcome, decision.mode)
     if outcome.items:
@@ -70,33 +77,6 @@ async def complete(services: CompletionServices, request: PendingRequest) -> Com
             AHEAD_S, partial(prefetch, services, snapshot, task.shown, task.bounds_ahead)
         )
     return outcome
-
-
-def _turned_off(services: CompletionServices, snapshot: Snapshot, *, is_invoked: bool) -> CompletionResult | None:
-    """Return the reason if the user doesn't want suggestions in this language or at this time, else None."""
-    settings, minutes = services.settings, services.snooze.minutes_left
-    if not settings.enabled or snapshot.language in settings.disabled_languages:
-        return CompletionResult(reason="disabled", detail="the settings turn suggestions off here")
-    if not settings.automatic and not is_invoked:
-        return CompletionResult(reason="disabled", detail="the settings turn suggestions off that were not asked for")
-    if minutes and not is_invoked:
-        left = f"{minutes} more minutes" if minutes > 1 else "another minute"
-        return CompletionResult(reason="snoozed", detail=f"suggestions are snoozed for {left}")
-    return None
-
-
-async def _kept_out(services: CompletionServices, uri: str) -> CompletionResult | None:
-    """Return the reason why a document never gets suggestions, or None if it does."""
-    if is_read_only(uri):
-        return CompletionResult(reason="not asked", detail="the document can't be written")
-    try:
-        async with asyncio.timeout(services.settings.deadline_ms / 1000):
-            pattern = await services.context.ignored_by(uri)
-    except TimeoutError:  # a workspace may have endless ignore rules
-        return CompletionResult(reason="late", detail="it takes long to tell whether a rule ignores this document")
-    return (
-        CompletionResult(reason="ignored", detail=f"the pattern {pattern} keeps this document out") if pattern else None
-    )
 
 
 class CompletionTask:
@@ -119,6 +99,7 @@ class CompletionTask:
         self.wanted = bound_for(services.settings, services.habits, self.about)
         self.bounds_ahead = bounds_of(self.wanted, services.engine.health.model)
         self.bounds = SHOWS_ALL if is_invoked else self.bounds_ahead
+        self.followed: Generation | None = None
 
     async def find(self, mode: Mode) -> CompletionResult:
         """Look in the cache, then wait for a text in flight that fits, then ask the engine."""
@@ -130,11 +111,8 @@ class CompletionTask:
             return CompletionResult(reason="not asked", detail="something was just deleted")
         reason = "shown"
         for turn in range(MAX_TURNS):
-            if rest := in_flight.find(self.spot, mode, self.bounds):
-                if turn == 0:
-                    in_flight.count("local")
-                local = "typed through" if rest.num_typed else "remembered"
-                return self._show(rest, local if turn == 0 else reason)
+            if known := self._known(mode, reason, is_new=turn == 0):
+                return known
             if not may_ask:
                 return CompletionResult(reason="not asked", detail="something was just deleted")
             if problem := await self._engine_problem():
@@ -153,6 +131,25 @@ class CompletionTask:
                 return problem
         return CompletionResult(reason="engine lost", detail="the engine's work was ended again and again")
 
+    def _known(self, mode: Mode, reason: str, *, is_new: bool) -> CompletionResult | None:
+        """Return the result for a text that is in the cache, None where there is none or the server's is still to come.
+
+        `is_new` is true until something was waited for.
+        """
+        in_flight = self._services.in_flight
+        if (rest := in_flight.find(self.spot, mode, self.bounds)) is None:
+            return None
+        if rest.suggestion.is_first and not (is_new and rest.num_typed):
+            self.followed = in_flight.joinable(self.spot, self.bounds)
+            if self.followed is None:
+                return None  # the server's text was given up before it was there
+            in_flight.count("first")
+            return self._show(rest, FIRST)
+        if is_new:
+            in_flight.count("local")
+            reason = "typed through" if rest.num_typed else "remembered"
+        return self._show(rest, reason)
+
     async def with_alternatives(self, outcome: CompletionResult, mode: Mode) -> CompletionResult:
         """Return the result with other texts for this place behind its first, if the engine has any."""
         services, spot = self._services, self.spot
@@ -167,7 +164,7 @@ class CompletionTask:
         self._request.engine_s += time.perf_counter() - sent_s
         for written in choices:
             text = self._replaceable(filter_text(rewrite(written, spot.place, spot.language), around).text)
-            if text and not any(_says_the_same(text, known) for known in texts):
+            if text and not any(says_the_same(text, known) for known in texts):
                 texts.append(text)
         if services.documents.revision(self._snapshot.uri) != self._snapshot.revision:
             return CompletionResult(reason="stale", detail="the document changed meanwhile")
@@ -182,7 +179,7 @@ class CompletionTask:
         services, sent_s = self._services, time.perf_counter()
         try:
             async with asyncio.timeout(services.settings.deadline_ms / 1000):
-                if not await generation.wait(self.spot):
+                if not await wait_for_either(generation, self.spot):
                     generation.cancel()
         except TimeoutError:
             services.engine.note_deadline()
@@ -216,9 +213,9 @@ class CompletionTask:
             return CompletionResult(reason="stale", detail="the document changed meanwhile", engine=stats)
         services.in_flight.cache.note_shown(rest, text)
         self.shown = ShownText(self._cursor, text)
-        return CompletionResult(
-            reason=reason, items=(make_item(text, snapshot, self._cursor),), engine=stats, about=self.about
-        )
+        detail = f"by {rest.suggestion.author}" if rest.suggestion.author else ""
+        items = (make_item(text, snapshot, self._cursor),)
+        return CompletionResult(reason=reason, detail=detail, items=items, engine=stats, about=self.about)
 
     def _unwanted(self, text: str) -> str:
         """Return why a text should stay away: the user deleted or dismissed it here a moment ago; "" if not."""
@@ -287,9 +284,3 @@ class CompletionTask:
         if pause_s:
             self._request.paused_s += pause_s  # the planned time: a sleep that takes longer counts as latency
             await asyncio.sleep(pause_s)
-
-
-def _says_the_same(text: str, other: str) -> bool:
-    """Return whether one of two texts begins with the other, blanks aside."""
-    short, long = sorted(("".join(text.split()), "".join(other.split())), key=len)
-    return long.startswith(short)

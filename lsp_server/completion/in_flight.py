@@ -19,6 +19,7 @@ from typing import Final, Literal
 
 from decoding.protocol import CompletionStats
 from lsp_server.completion.cache import CursorContext, Remainder, Suggestion, SuggestionCache, typed_between
+from lsp_server.completion.pace import Pace
 from lsp_server.completion.settling import Growing, Settling
 from lsp_server.engine.stream import Delta, EngineUnavailable, Part
 from lsp_server.filters import IMPROBABLE, Surroundings, filter_text
@@ -40,17 +41,27 @@ MAX_HINTS: Final = 3
 MAX_HINT_CHARS: Final = 2000
 
 Keep = Callable[[Suggestion, float], None]
-Source = Literal["local", "joined", "sent", "ahead"]
+Source = Literal["local", "joined", "sent", "ahead", "first"]
 Parts = AsyncGenerator[Part, None]
 
 
 class Generation:
-    """One stream from the engine. `keep` is called with the finished suggestion and the seconds that it took."""
+    """One stream from the engine. `keep` is called with the finished suggestion and the seconds that it took.
 
-    def __init__(self, spot: CursorContext, mode: Mode, parts: Parts, settling: Settling, keep: Keep) -> None:
+    `author` is whose text it is, "" where only one engine writes. `first` writes a text meanwhile, on this machine, and
+    `kept` is what of it may be shown.
+    """
+
+    def __init__(
+        self, spot: CursorContext, mode: Mode, parts: Parts, settling: Settling, keep: Keep, author: str = ""
+    ) -> None:
         self.spot = spot
         self.mode = mode
         self.settling = settling
+        self.author = author
+        self.first: Generation | None = None
+        self.kept: Suggestion | None = None
+        self.is_followed = False
         self.generated = ""
         self.problem: EngineUnavailable | None = None
         self.began_s = time.perf_counter()
@@ -96,20 +107,30 @@ class Generation:
             raise self.problem
         return True
 
+    async def until_over(self) -> None:
+        """Wait until no more text will come, as one whom no place binds."""
+        await asyncio.wait([self._task])
+
     def cancel(self) -> None:
         """Stop generating and keep nothing."""
         self._task.cancel()
+        self._cancel_first()
 
     def cut_short(self) -> Suggestion:
         """Stop generating and return a suggestion made of the text that has come."""
-        self._task.cancel()
+        self.cancel()
         return self._suggestion(is_cut_short=True)
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         """Retrieve the failure of a prefetch, which no request waits for."""
         self._grown.set()
+        self._cancel_first()
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("the engine's text could not be read: %s", without_values(error))
+
+    def _cancel_first(self) -> None:
+        if self.first is not None and not self.first.is_over:
+            self.first.cancel()
 
     @contextmanager
     def _held(self) -> Iterator[None]:
@@ -167,6 +188,7 @@ class Generation:
             is_finished=is_finished,
             bounds=SHOWS_ALL if settling.improbable_from is None else settling.bounds,
             nothing_at=settling.nothing_at,
+            author=self.author,
         )
 
 
@@ -174,13 +196,15 @@ class InFlight:
     """The texts in flight for all documents, `current` by URI, with one prefetch; and the cache of finished ones.
 
     `answer_s` is the usual time of an answer, lately. `sources` counts the requests answered from the cache ("local"),
-    by joining a text in flight ("joined") and by asking the engine ("sent"), and the prefetches ("ahead").
+    by joining a text in flight ("joined") and by asking the engine ("sent"), the prefetches ("ahead"), and the first
+    texts that were shown while a server was asked ("first"). `pace` is learnt of first texts.
     """
 
     def __init__(self) -> None:
         self.cache = SuggestionCache()
         self.current: dict[str, Generation] = {}
         self.answer_s = DEFAULT_ANSWER_S
+        self.pace = Pace()
         self.sources: Counter[Source] = Counter()
         self._ahead: Generation | None = None
         self._model = ""
@@ -211,18 +235,26 @@ class InFlight:
         """Return the cached remainder for a spot, or None."""
         return self.cache.find(spot, mode, bounds)
 
-    def start(self, spot: CursorContext, mode: Mode, parts: Parts, settling: Settling) -> Generation:
+    def start(self, spot: CursorContext, mode: Mode, parts: Parts, settling: Settling, author: str = "") -> Generation:
         """Take the engine's stream for a document; it replaces the one in flight."""
         self.cancel(spot.uri)
-        generation = self.current[spot.uri] = Generation(spot, mode, parts, settling, self.record)
+
+        def keep(suggestion: Suggestion, seconds: float) -> None:
+            self.record(suggestion, seconds)
+            if generation.first is not None and generation.first.kept is not None:
+                self.cache.replace_first(generation.first.kept)
+
+        generation = self.current[spot.uri] = Generation(spot, mode, parts, settling, keep, author)
         self.count("sent")
         return generation
 
-    def start_prefetch(self, spot: CursorContext, mode: Mode, parts: Parts, settling: Settling) -> None:
+    def start_prefetch(
+        self, spot: CursorContext, mode: Mode, parts: Parts, settling: Settling, author: str = ""
+    ) -> None:
         """Take the engine's stream for a place that the cursor may come to; it replaces the prefetch before."""
         if self._ahead is not None:
             self._ahead.cancel()
-        self._ahead = Generation(spot, mode, parts, settling, self.record_prefetched)
+        self._ahead = Generation(spot, mode, parts, settling, self.record_prefetched, author)
         self.count("ahead")
 
     def count(self, source: Source) -> None:
@@ -264,16 +296,3 @@ class InFlight:
         for known in [*self.current, ""] if uri is None else [uri]:  # cancelling any of them cancels the prefetch too
             self.cancel(known)
         self.cache.forget(uri)
-
-
-async def collect_choices(parts: Parts, finished: list[str]) -> None:
-    """Append the choices that an engine generates as they end. A choice that was cut off loses its last line."""
-    texts: dict[int, str] = {}
-    async with aclosing(parts):
-        async for part in parts:
-            if isinstance(part, Delta):
-                texts[part.choice] = texts.get(part.choice, "") + part.text
-            elif texts:
-                text = texts.pop(max(texts))
-                text = text[: text.rfind("\n") + 1] if part.reason == "length" else text
-                finished += [text] if text else []

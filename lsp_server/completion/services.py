@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from lsp_server.completion.acceptance import ShownItems
 from lsp_server.completion.habits import Habits
@@ -50,3 +50,8 @@ class CompletionServices(Protocol):
     def snooze(self) -> Snooze: ...  # noqa: D102
     @property
     def replaces_behind_cursor(self) -> bool: ...  # noqa: D102
+    @property
+    def in_background(self) -> Callable[[Coroutine[Any, Any, None]], object]: ...  # noqa: D102
+
+    def ask_again(self, uri: str) -> None:
+        """Have the editor ask again for a document, if it can: another text has come for where the cursor is."""

@@ -9,6 +9,7 @@ from decoding.protocol import Health
 from lsp_server.engine.client import EngineClient
 from lsp_server.engine.engines_file import EngineFileError, EnginesFile, RemoteSpec, read_engines
 from lsp_server.engine.fallback import WithFallback
+from lsp_server.engine.hybrid import Hybrid
 from lsp_server.engine.model_choice import EngineSpec, config_text
 from lsp_server.engine.remote import RemoteEngine
 from lsp_server.engine.seam import Client
@@ -40,7 +41,7 @@ def make_client(arguments: Sequence[str] = (), model: str = "", on_health: OnHea
 
 def remote_client(chosen: RemoteSpec, spec: EngineSpec, on_health: OnHealth | None = None) -> Client:
     """Return the client of a server, with the engine on this machine behind it where the file says so."""
-    if not chosen.fallback:
+    if not chosen.fallback and not chosen.hybrid:
         return RemoteEngine(chosen, spec, on_health)
 
     def hear_remote(health: Health) -> None:
@@ -49,5 +50,6 @@ def remote_client(chosen: RemoteSpec, spec: EngineSpec, on_health: OnHealth | No
     def hear_local(health: Health) -> None:
         both.hear_local(health)
 
-    both = WithFallback(RemoteEngine(chosen, spec, hear_remote), EngineClient(spec, hear_local), on_health)
+    kind = Hybrid if chosen.hybrid else WithFallback
+    both = kind(RemoteEngine(chosen, spec, hear_remote), EngineClient(spec, hear_local), on_health)
     return both

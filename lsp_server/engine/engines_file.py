@@ -35,7 +35,7 @@ MAX_KEY_BYTES: Final = 4096
 MAX_CONTEXT_TOKENS: Final = 10_000_000
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _TEXTS: Final = ("kind", "url", "model", "api_key_env", "api_key_file", "ca_file", "fallback", "fim")
-_KNOWN: Final = (*_TEXTS, "plain_http", "context_tokens")
+_KNOWN: Final = (*_TEXTS, "plain_http", "context_tokens", "hybrid")
 
 
 class EngineFileError(ValueError):
@@ -47,7 +47,8 @@ class RemoteSpec:
     """One table `[engines.NAME]`. It names where the key is and never holds it.
 
     `kind` "" is found out. `fim` chooses the form of the prompt, `context_tokens` 0 is asked for. `plain_http` allows
-    an address without TLS that isn't this machine's.
+    an address without TLS that isn't this machine's. With `hybrid` the engine on this machine writes a first text while
+    the server is asked, and answers alone while it is away.
     """
 
     name: str
@@ -61,6 +62,7 @@ class RemoteSpec:
     fim: str = "auto"
     plain_http: bool = False
     context_tokens: int = 0
+    hybrid: bool = False
 
     @property
     def host(self) -> str:
@@ -177,7 +179,7 @@ def is_loopback(host: str) -> bool:
 def _check_value(name: str, key: str, value: Any) -> None:
     if key not in _KNOWN:
         raise EngineFileError(f"engine {name}: unknown setting {key!r} (known: {', '.join(_KNOWN)})")
-    wanted = {"plain_http": bool, "context_tokens": int}.get(key, str)
+    wanted = {"plain_http": bool, "context_tokens": int, "hybrid": bool}.get(key, str)
     is_out = isinstance(value, int) and not 0 <= value <= MAX_CONTEXT_TOKENS
     if type(value) is not wanted or is_out:
         raise EngineFileError(f"engine {name}: {key} can't be {value!r}")

@@ -44,6 +44,11 @@ class WithFallback:
         """The host to which text goes, "" while it stays on this machine."""
         return "" if self._reason else self._remote.destination
 
+    @property
+    def is_served_remotely(self) -> bool:
+        """Return whether the server answers, as far as is known."""
+        return not self._reason
+
     async def attach(self) -> Health | None:
         """Return the state of who answers, or None."""
         if not self._reason:

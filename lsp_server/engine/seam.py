@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from typing import Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from decoding.protocol import CompletionRequest, Health
 from lsp_server.engine.model_choice import EngineSpec
 from lsp_server.engine.stream import Part
+
+# What people call our own engine where a server is in use, too.
+THIS_MACHINE: Final = "the engine on this machine"
 
 
 class Client(Protocol):
@@ -51,4 +54,28 @@ class Client(Protocol):
 
     async def close(self) -> None:
         """Drop all connections."""
+        ...
+
+
+@runtime_checkable
+class WritesFirst(Protocol):
+    """A client that can have the engine on this machine write a first text while a server is asked.
+
+    `author` is whose texts `complete` streams, as people call it, and `first` the state of the engine on this machine,
+    None while that can't be asked. `takes_proposals` tells that the server verifies what another model proposes.
+    """
+
+    @property
+    def author(self) -> str: ...  # noqa: D102
+    @property
+    def first(self) -> Health | None: ...  # noqa: D102
+    @property
+    def takes_proposals(self) -> bool: ...  # noqa: D102
+
+    def complete_first(self, request: CompletionRequest) -> AsyncGenerator[Part, None]:
+        """Stream a first text of the engine on this machine. Raises `EngineUnavailable`."""
+        ...
+
+    async def read(self, request: CompletionRequest) -> None:
+        """Have the server read a prompt, if it does so. Raises `EngineUnavailable`."""
         ...

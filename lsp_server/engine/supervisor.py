@@ -15,7 +15,7 @@ from typing import Final
 from decoding.protocol import CompletionRequest, CompletionStats, Health
 from lsp_server.engine.model_choice import EngineSpec
 from lsp_server.engine.quiet import Quiet
-from lsp_server.engine.seam import Client
+from lsp_server.engine.seam import Client, WritesFirst
 from lsp_server.engine.stream import EngineUnavailable, Part
 from lsp_server.log import without_values
 
@@ -67,6 +67,11 @@ class EngineSupervisor:
     def name(self) -> str:
         """Return the user's name for the server in use, "" for our own engine."""
         return "" if self._client is None else self._client.name
+
+    @property
+    def hybrid(self) -> WritesFirst | None:
+        """Return the client that has a first text written on this machine while a server is asked, or None."""
+        return self._client if isinstance(self._client, WritesFirst) and not self._is_closed else None
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Part, None]:
         """Stream a completion. Call this when `health` is ready. Raises `EngineUnavailable`."""

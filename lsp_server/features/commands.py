@@ -54,7 +54,10 @@ async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:
 
 async def stats(session: Session, *_: Any) -> dict[str, Any]:
     """Report how much was suggested and accepted in this window, and how fast it came. It stays on this machine."""
-    sources = {source: session.in_flight.sources[source] for source in ("local", "joined", "sent", "ahead")}
+    counts = session.in_flight.sources
+    sources = {source: counts[source] for source in ("local", "joined", "sent", "ahead")}
+    if session.engine.hybrid is not None:
+        sources["first"] = counts["first"]
     index = session.workspace_index.figures()
     return {**session.shown_items.figures(), **session.request_log.figures(), "answered": sources, "index": index} | {
         "habits": session.habits.figures()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from lsp_server.rpc.client_quirks import announces
 from lsp_server.session import Session
 
 METHOD: Final = "tabcast/status"
@@ -60,6 +61,4 @@ def status_of(session: Session) -> dict[str, Any]:
 
 def is_wanted(session: Session) -> bool:
     """Return whether the editor announced that it understands the notification."""
-    experimental = session.server.client_capabilities.experimental
-    value = experimental.get("tabcastStatus") if isinstance(experimental, dict) else None
-    return value is True or getattr(experimental, "tabcastStatus", None) is True
+    return announces(session.server.client_capabilities, "tabcastStatus")

@@ -30,6 +30,13 @@ def replaces_behind_cursor(client: types.ClientInfo | None) -> bool:
     return client is None or _JETBRAINS.search(client.version or "") is None
 
 
+def announces(capabilities: types.ClientCapabilities, name: str) -> bool:
+    """Return whether a client announced that it understands something of ours."""
+    experimental = capabilities.experimental
+    value = experimental.get(name) if isinstance(experimental, dict) else getattr(experimental, name, None)
+    return value is True
+
+
 class TriggerDialect:
     """Learns from one client's requests how it counts trigger kinds."""
 

@@ -50,6 +50,8 @@ DID_ACCEPT_PART: Final = "textDocument/didPartiallyAcceptCompletion"
 DID_FOCUS: Final = "textDocument/didFocus"
 # Our own: the cursor rests at a place, where the next request may be for.
 DID_REST: Final = "tabcast/didRest"
+# Our own: another text has come for where the cursor is, for which the editor may ask.
+REFRESH: Final = "tabcast/refresh"
 _UNTYPED: Final = (DID_SHOW, DID_ACCEPT_PART, DID_FOCUS, DID_REST)
 
 Reader = Callable[[int | str, Any], object]

@@ -12,7 +12,8 @@ import asyncio
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,10 @@ TEXTS: Final = (
     "return alpha + beta",
     "for item in items:\n        total += item\n    return total",
     'print("😀", alpha)',
+    "yield alpha  # beta",
 )
+# The end of a text in whose place another comes a moment later.
+SECOND_THOUGHT: Final = "# beta"
 # What a request by key gets besides: (from the text above, to this one).
 ALTERNATIVES: Final = {"return alpha + beta": ("return alpha - beta", "return alpha * beta")}
 # The suggestion for a blank line below one that ends with `# body`.
@@ -128,6 +132,21 @@ def add_commands(server: LanguageServer, options: argparse.Namespace) -> None:
         return await answer_setup(options, wish)
 
 
+def second_thoughts() -> Callable[[str, Callable[[], None]], str]:
+    """A function that gives a text as it is at first, tells so a moment later, and then gives another."""
+    num_asked = itertools.count()
+
+    def think_again(text: str, tell: Callable[[], None]) -> str:
+        if not text.endswith(SECOND_THOUGHT):
+            return text
+        if next(num_asked):
+            return text.replace(SECOND_THOUGHT, "# gamma")
+        asyncio.get_running_loop().call_later(0.05, tell)  # behind the answer
+        return text
+
+    return think_again
+
+
 def build_server(options: argparse.Namespace) -> LanguageServer:
     """A server that answers every request at once, or as soon as `options.hold` is no file.
 
@@ -135,7 +154,7 @@ def build_server(options: argparse.Namespace) -> LanguageServer:
     """
     notebooks = types.NotebookDocumentSyncOptions([types.NotebookDocumentFilterWithNotebook(notebook="*")])
     server = LanguageServer("stub", options.version, notebook_document_sync=notebooks)
-    num_asked = itertools.count()
+    num_asked, think_again = itertools.count(), second_thoughts()
 
     @server.feature(types.INITIALIZED)
     def initialized(_params: types.InitializedParams) -> None:
@@ -155,6 +174,7 @@ def build_server(options: argparse.Namespace) -> LanguageServer:
         text, span, _ = found
         if options.fickle and (number := next(num_asked)):
             text = text.replace("beta", f"gamma{number}")
+        text = think_again(text, partial(server.protocol.notify, "tabcast/refresh", {"uri": params.text_document.uri}))
         texts = [text]
         if params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked:
             texts += [

@@ -110,6 +110,14 @@ def test_an_answer_replaces_nothing_that_is_shown_and_fits(start_neovim: StartNe
     expect(editor, f"{HEAD}    r{shown}{TAIL}")
 
 
+def test_a_server_that_has_another_text_is_asked_again(start_neovim: StartNeovim) -> None:
+    editor = start_neovim(EMPTY)
+    type_and_see(editor, "Ay", "ield alpha  # gamma")  # `# beta` at first, which was not begun to be taken
+    assert editor.num_requests()[0] == 2
+    editor.type("<Tab>")
+    expect(editor, f"{HEAD}    yield alpha  # gamma{TAIL}")
+
+
 def test_an_outdated_request_is_cancelled(start_neovim: StartNeovim, tmp_path: Path) -> None:
     (tmp_path / "hold").touch()
     editor = start_neovim(EMPTY)

@@ -34,6 +34,7 @@ URL = "https://code.example.org/v1"
         ({"url": URL, "modle": "x"}, "unknown setting 'modle'"),
         ({"url": URL, "model": 7}, "model can't be 7"),
         ({"url": URL, "context_tokens": -1}, "context_tokens can't be -1"),
+        ({"url": URL, "hybrid": "yes"}, "hybrid can't be 'yes'"),
         ({"url": URL, "plain_http": "yes"}, "plain_http can't be 'yes'"),
         ({"url": URL, "api_key_env": "A", "api_key_file": "b"}, "either api_key_env or api_key_file"),
         ("text", "expected a table"),

@@ -84,10 +84,13 @@ return {
     "zig",
     "zsh",
   },
-  capabilities = { experimental = { tabcastStatus = true } },
+  capabilities = { experimental = { tabcastStatus = true, tabcastRefresh = true } },
   handlers = {
     ["tabcast/status"] = function(_, params)
       require("tabcast.status").set(params)
+    end,
+    ["tabcast/refresh"] = function(_, params)
+      require("tabcast.completor").ask_again(params.uri)
     end,
   },
   on_init = function(_, result)

@@ -146,7 +146,8 @@ end
 
 ---@param kind integer
 ---@param after? fun() called when the answer has been taken
-function Completor:ask(kind, after)
+---@param may_replace? boolean whether the answer may take the place of what is shown
+function Completor:ask(kind, after, may_replace)
   self:cancel()
   local client = vim.lsp.get_client_by_id(self.client_id)
   if not client or client:is_stopped() then
@@ -164,7 +165,7 @@ function Completor:ask(kind, after)
     self.pending = nil
     -- Null means that the server has dropped the request; nothing is known about what fits.
     if not err and type(result) == "table" and may_suggest(self.buf) then
-      self:take(result.items or result, place, asked, kind)
+      self:take(result.items or result, place, asked, kind == INVOKED or may_replace)
       if after then
         after()
       end
@@ -177,10 +178,10 @@ end
 ---@param items lsp.InlineCompletionItem[]
 ---@param place tabcast.Place
 ---@param asked string
----@param kind integer
-function Completor:take(items, place, asked, kind)
+---@param may_replace? boolean
+function Completor:take(items, place, asked, may_replace)
   local client = vim.lsp.get_client_by_id(self.client_id)
-  local before = kind == AUTOMATIC and self:rest()
+  local before = not may_replace and self:rest()
   if not client or (before and self.is_chosen) then
     return
   end
@@ -300,6 +301,16 @@ function M.detach(buf, client_id)
     active[buf] = nil
     self:clear()
     vim.api.nvim_del_augroup_by_id(self.augroup)
+  end
+end
+
+---Asks again for a document where nothing was typed since: the server has another text than the one that is shown.
+---@param uri string
+function M.ask_again(uri)
+  local self = active[vim.api.nvim_get_current_buf()]
+  local is_here = self ~= nil and vim.uri_from_bufnr(self.buf) == uri and may_suggest(self.buf)
+  if is_here and not self.pending and not self.is_chosen and cursor.describe(cursor.place()) == self.seen then
+    self:ask(AUTOMATIC, nil, true)
   end
 end
 
