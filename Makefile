@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 export PYTHON
 
-.PHONY: all help demo demo-real test check format clean
+.PHONY: all help demo demo-real test check format release clean
 
 all: .venv/installed  ## set up .venv; the command is then .venv/bin/tabcast
 
@@ -30,6 +30,9 @@ check: .venv/installed-dev  ## lint, formatting, types, import contracts
 format: .venv/installed-dev  ## put the code into its standard form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+release: .venv/installed-dev  ## wheel, sdist, VS Code extensions, checksums, notes, package manifests, into dist/
+	@$(BIN)/python packaging/release.py $(ARGS)
 
 clean:  ## remove .venv and everything that was built
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
