@@ -24,7 +24,16 @@ from decoding.protocol import VERSION, Health
 from lsp_server.log import set_up_logging, without_values
 from lsp_server.rpc.client_process import is_loopback, watch_process
 from lsp_server.rpc.client_quirks import replaces_behind_cursor
-from lsp_server.rpc.protocol import DID_ACCEPT_PART, DID_FOCUS, DID_REST, DID_SHOW, WireProtocol, WireServer
+from lsp_server.rpc.protocol import (
+    DID_ACCEPT_PART,
+    DID_FOCUS,
+    DID_REST,
+    DID_SHOW,
+    DID_SHOW_EDIT,
+    INLINE_EDIT,
+    WireProtocol,
+    WireServer,
+)
 from lsp_server.rpc.transport import Frames, StreamFrames, dispatch_frames, standard_input
 from lsp_server.settings import read_settings
 
@@ -50,10 +59,12 @@ NOTIFICATIONS: Final = {
     DID_SHOW: "copilot.did_show",
     DID_ACCEPT_PART: "copilot.did_accept_part",
     DID_FOCUS: "copilot.did_focus",
+    DID_SHOW_EDIT: "inline_edits.did_show",
     DID_REST: "resting.did_rest",
 }
 REQUESTS: Final = {
     types.TEXT_DOCUMENT_INLINE_COMPLETION: "inline_completion.answer",
+    INLINE_EDIT: "inline_edits.answer",
     types.SHUTDOWN: "lifecycle.shutdown",
 }
 POP_UP: Final = "completion.answer"
@@ -67,7 +78,9 @@ READERS: Final = {
     types.TEXT_DOCUMENT_INLINE_COMPLETION: "inline_completion.read",
     types.TEXT_DOCUMENT_COMPLETION: "completion.read",
     types.WORKSPACE_EXECUTE_COMMAND: "setup.read",
+    INLINE_EDIT: "inline_edits.read",
 }
+CANCELLED: Final = {types.WORKSPACE_EXECUTE_COMMAND: "setup.cancelled", INLINE_EDIT: "inline_edits.cancelled"}
 COMMANDS: Final = {
     "tabcast.server.why": "commands.why",
     "tabcast.server.stats": "commands.stats",
@@ -80,6 +93,8 @@ COMMANDS: Final = {
     "tabcast.server.acceptLine": "commands.accept_line",
     "tabcast.server.accepted": "commands.accepted",
     "tabcast.server.rejected": "commands.rejected",
+    "tabcast.server.editAccepted": "inline_edits.accepted",
+    "tabcast.server.editRejected": "inline_edits.rejected",
     "tabcast.server.forgetHabits": "commands.forget_habits",
 }
 
@@ -194,9 +209,8 @@ class Front:
         except Exception as error:
             logger.error("%s failed: %s", name, without_values(error))
 
-    def _cancelled(self, params: Any) -> None:
-        is_command = isinstance(params, types.ExecuteCommandParams)
-        self._notify("setup.cancelled" if is_command else "inline_completion.cancelled", params)
+    def _cancelled(self, method: str, params: Any) -> None:
+        self._notify(CANCELLED.get(method, "inline_completion.cancelled"), params)
 
     def _read(self, name: str, request_id: int | str, params: Any) -> object:
         return _handler(name)(self.session, request_id, params)

@@ -28,6 +28,7 @@ from lsp_server.documents.keystrokes import Keystrokes
 from lsp_server.documents.notebooks import Notebooks
 from lsp_server.documents.store import DocumentStore
 from lsp_server.documents.views import View, view_of
+from lsp_server.edits.next_edits import NextEdits
 from lsp_server.engine.supervisor import EngineSupervisor
 from lsp_server.log import without_values
 from lsp_server.model_setup import ModelSetup
@@ -47,7 +48,8 @@ SAVED_AFTER_S: Final = 5.0
 class Session:
     """The state of one editor window.
 
-    `pending` holds the newest request by URI and method. `options` are the settings that `initialize` brought.
+    `pending` holds the newest request by URI and method, `edit_requests` what tells the newest request for a next edit
+    that a newer one came. `options` are the settings that `initialize` brought.
     `toggled` is the user's own choice since `enabled` was set, or None. `replaces_behind_cursor` is true if the editor
     replaces text behind the cursor when an item's range covers it. `observers` are called whenever the engine's state
     changes, or suggestions are turned on or off.
@@ -68,7 +70,9 @@ class Session:
     model_setup: ModelSetup = field(default_factory=ModelSetup)
     habits: Habits = field(default_factory=Habits)
     steady_context: SteadyContext = field(default_factory=SteadyContext)
+    edit_requests: dict[str, asyncio.Event] = field(default_factory=dict)
     shown_items: ShownItems = field(init=False)
+    next_edits: NextEdits = field(init=False)
     reading_ahead: ReadingAhead = field(init=False)
     context: ContextGatherer = field(init=False)
     workspace_index: WorkspaceIndexing = field(init=False)
@@ -83,6 +87,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.shown_items = ShownItems(self.name, self._learn)
+        self.next_edits = NextEdits(self.name)
         self.snooze = Snooze(self.tell_observers)
         self.context = ContextGatherer(self.documents, self.folder_uris)
         self.workspace_index = WorkspaceIndexing(self._to_index, self._last_request_s)
@@ -212,6 +217,7 @@ class Session:
         self.context.closing(uri)
         self.documents.close(uri)
         self.shown_items.forget(uri)
+        self.next_edits.forget(uri)
         self.in_flight.forget(uri)
         self.keystrokes.forget(uri)
 

@@ -89,6 +89,9 @@ class Settings:
         "Let a slow model read documents and the cursor's place while nobody types, so that suggestions come sooner;"
         " `auto`: not on battery.",
     ] = "auto"
+    next_edits: Annotated[
+        bool, "Offer the next edit: where else something should change after what you changed, such as a name."
+    ] = True
     index_workspace: Annotated[
         bool,
         "Index the workspace's code in the background, if the engine drafts from such an index. It stays on this"

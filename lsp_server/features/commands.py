@@ -60,7 +60,8 @@ async def stats(session: Session, *_: Any) -> dict[str, Any]:
         sources["first"] = counts["first"]
     index = session.workspace_index.figures()
     return {**session.shown_items.figures(), **session.request_log.figures(), "answered": sources, "index": index} | {
-        "habits": session.habits.figures()
+        "habits": session.habits.figures(),
+        "nextEdits": session.next_edits.figures(),
     }
 
 

@@ -50,11 +50,14 @@ def did_change(session: Session, params: types.DidChangeTextDocumentParams) -> N
     """Apply the changes, and see whether they are an accepted suggestion."""
     uri = params.text_document.uri
     session.keystrokes.note(session.documents.snapshot(uri) if may_delete(params) else None, params, time.monotonic())
+    before = list(session.documents.lines(uri) or ())
     session.documents.change(params)
     session.context.changed(params)
     session.reading_ahead.changed(params)
-    lines = session.documents.lines(params.text_document.uri)
-    if lines is not None and (taken := session.shown_items.changed(params.text_document.uri, lines)):
+    lines = session.documents.lines(uri)
+    if lines is not None and before and (revision := session.documents.revision(uri)) is not None:
+        session.next_edits.changed(params, before, lines, revision)
+    if lines is not None and (taken := session.shown_items.changed(uri, lines)):
         session.watch(taken)
 
 

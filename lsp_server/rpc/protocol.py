@@ -23,7 +23,7 @@ from pygls.exceptions import (
 )
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol
-from pygls.protocol.json_rpc import JsonRPCNotification
+from pygls.protocol.json_rpc import JsonRPCNotification, JsonRPCRequestMessage
 
 from lsp_server.log import without_values
 from lsp_server.rpc.client_quirks import TriggerDialect
@@ -48,11 +48,15 @@ NO_VERSION: Final = -1
 DID_SHOW: Final = "textDocument/didShowCompletion"
 DID_ACCEPT_PART: Final = "textDocument/didPartiallyAcceptCompletion"
 DID_FOCUS: Final = "textDocument/didFocus"
+INLINE_EDIT: Final = "textDocument/copilotInlineEdit"
+DID_SHOW_EDIT: Final = "textDocument/didShowInlineEdit"
 # Our own: the cursor rests at a place, where the next request may be for.
 DID_REST: Final = "tabcast/didRest"
 # Our own: another text has come for where the cursor is, for which the editor may ask.
 REFRESH: Final = "tabcast/refresh"
-_UNTYPED: Final = (DID_SHOW, DID_ACCEPT_PART, DID_FOCUS, DID_REST)
+_UNTYPED: Final = (DID_SHOW, DID_ACCEPT_PART, DID_FOCUS, DID_REST, DID_SHOW_EDIT)
+# What is told to editors beyond the standard's capabilities.
+EXPERIMENTAL: Final = {"inlineEditProvider": {"method": INLINE_EDIT}}
 
 Reader = Callable[[int | str, Any], object]
 
@@ -72,16 +76,28 @@ class _Malformed:
 class WireProtocol(LanguageServerProtocol):
     """pygls' protocol with the rules above."""
 
+    _capabilities = types.ServerCapabilities()
+
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.readers: dict[str, Reader] = {}
         self.on_change_not_understood: Callable[[str], None] = lambda _: None
-        self.on_cancelled: Callable[[Any], None] = lambda _: None
+        self.on_cancelled: Callable[[str, Any], None] = lambda _method, _params: None
         self._is_initialized = False
         self._is_ending = False
         self._dialect = TriggerDialect()
         for method in _DOCUMENT_METHODS:
             del self.fm.builtin_features[method]
+
+    @property
+    def server_capabilities(self) -> types.ServerCapabilities:
+        """The capabilities that the editor is told of, with what lies beyond the standard."""
+        return self._capabilities
+
+    @server_capabilities.setter
+    def server_capabilities(self, found: types.ServerCapabilities) -> None:
+        found.experimental = EXPERIMENTAL
+        self._capabilities = found
 
     def structure_message(self, data: dict[str, Any]) -> Any:
         """Turn a JSON object into a message. The text of an error may quote a document, so it is not logged."""
@@ -92,6 +108,8 @@ class WireProtocol(LanguageServerProtocol):
             self._normalise(method, data)
             if method in _UNTYPED and "id" not in data:
                 return JsonRPCNotification(method=method, jsonrpc="2.0", params=data.get("params"))
+            if method == INLINE_EDIT and "id" in data:
+                return JsonRPCRequestMessage(data["id"], method, "2.0", _checked_place(data.get("params")))
             return super().structure_message(data)
         except Exception as error:
             logger.warning("a malformed message, method %r: %s", method, type(error).__name__)
@@ -146,12 +164,12 @@ class WireProtocol(LanguageServerProtocol):
                 return
         super()._handle_request(msg_id, method_name, params)
         if reader and (answering := self._request_futures.get(msg_id)):
-            answering.add_done_callback(partial(self._tell_cancelled, params))
+            answering.add_done_callback(partial(self._tell_cancelled, method_name, params))
 
-    def _tell_cancelled(self, params: Any, answering: Any) -> None:
+    def _tell_cancelled(self, method: str, params: Any, answering: Any) -> None:
         """Report that a request was cancelled, even one whose coroutine was cancelled before its first line."""
         if answering.cancelled():
-            self.on_cancelled(params)
+            self.on_cancelled(method, params)
 
     def _handle_cancel_notification(self, msg_id: int | str) -> None:
         if msg_id in self._request_futures:  # a cancellation often comes after the answer; pygls would warn
@@ -182,6 +200,16 @@ def _malformed(data: dict[str, Any]) -> _Malformed:
         document = params.get("textDocument")
         uri = str(document.get("uri", "")) if isinstance(document, dict) else ""
     return _Malformed(request_id if method and isinstance(request_id, int | str) else None, method, uri)
+
+
+def _checked_place(params: Any) -> dict[str, Any]:
+    """Return parameters that name a place in a document. Raises `TypeError` if they don't."""
+    document, place = (params.get("textDocument"), params.get("position")) if isinstance(params, dict) else (None, None)
+    numbers = [place.get("line"), place.get("character")] if isinstance(place, dict) else []
+    is_place = len(numbers) == 2 and all(type(number) is int and 0 <= number < 2**31 for number in numbers)
+    if not is_place or not isinstance(document, dict) or not isinstance(document.get("uri"), str):
+        raise TypeError("a place is a document's address, a line and a character")
+    return {"textDocument": document, "position": place}
 
 
 def _normalise_changes(params: dict[str, Any]) -> None:
