@@ -5,12 +5,12 @@ Knows no request's text and no thread; one session is used by one request at a t
 
 from __future__ import annotations
 
-import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
-
+from decoding.completion.experience import experience_key, new_policy
+from decoding.completion.owners import Owner, Owners
 from decoding.drafters import registry
 from decoding.drafters.combine import Combined, enrol
 from decoding.drafters.draft_model import is_draft_model
@@ -30,29 +30,34 @@ MIN_SHARED = 64
 MAX_BRANCHES = 3
 MAX_TRUNKS = 6
 KEEP_EVERY = 64  # chosen: the policy's state is saved after so many requests, and at the end
-SHARE_OF_MEMORY = 0.1
-SHARE_OF_DEVICE = 0.25  # chosen: of the device's memory that is free once the models are loaded
-MEMORY_IF_UNKNOWN = 4 << 30
 
 
 class Session:
     """The caches of one token sequence, kept for the next request that begins with the same tokens.
 
-    `document` names whose text it holds. `is_trunk` tells that this is the document itself, or a window of it, read
-    ahead, from which requests branch off. `wanted` tokens were asked for; what the cache holds behind them is an
-    answer. Those from `above[0]` up to `above[1]` are the document's text above a cursor.
+    `document` names whose text it holds, `owner` who sent it. `is_trunk` tells that this is the document itself, or a
+    window of it, read ahead, from which requests branch off. `wanted` tokens were asked for; what the cache holds
+    behind them is an answer. Those from `above[0]` up to `above[1]` are the document's text above a cursor.
     """
 
-    def __init__(self, models: ModelSet, policy: Policy | None = None, shared: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        models: ModelSet,
+        policy: Policy | None = None,
+        shared: dict[str, Any] | None = None,
+        owner: Owner | None = None,
+    ) -> None:
         """`policy` and `shared` (see `SessionState`) belong to the engine; without them the session makes its own."""
         self.document = ""
+        self.owner = "" if owner is None else owner.name
         self.is_trunk = False
         self.wanted: Sequence[int] = ()
         self.above = (0, 0)
         self.cache: Cache = models.target.new_cache()
         self._models = models
         self._policy = policy or new_policy(models)
-        self._state = SessionState(cache=self.cache, shared={} if shared is None else shared)
+        shared = {} if shared is None else shared
+        self._state = SessionState(cache=self.cache, shared=shared, texts=shared if owner is None else owner.texts)
         self._made: dict[str, Drafter] = {}
         self._last_ids: list[int] = []
         self.drafters("")  # made now, so that their memory counts from the beginning
@@ -143,37 +148,11 @@ class Session:
         return self._last_ids[: self._last_prompt_len], self._last_ids[self._last_prompt_len :]
 
 
-def new_policy(models: ModelSet) -> Policy:
-    """Make a policy from what is known of these models at first: the times of their steps on this machine."""
-    return Policy(models.step_ms, max_chains=models.target.capabilities.max_chains)
-
-
-def experience_key(models: ModelSet) -> str:
-    """Return the key under which the policy's state for these models on this device is saved."""
-    target, draft = models.target, models.draft
-    device = torch.cuda.get_device_name(target.device) if target.device.type == "cuda" else target.device.type
-    drafted = "none" if draft is None else f"{draft.num_parameters}"
-    kinds = f"{target.dtype}".removeprefix("torch.")
-    return f"{device}, {models.name}, {target.num_parameters}, {kinds}, {type(target).__name__}, draft {drafted}"
-
-
-def cache_budget_bytes(megabytes: int, device: torch.device) -> int:
-    """Return the bytes that the setting `cache_mb` allows; 0 means a tenth of the memory or a quarter of a GPU's."""
-    if megabytes:
-        return megabytes << 20
-    if device.type == "cuda":
-        return int(SHARE_OF_DEVICE * torch.cuda.mem_get_info(device)[0])
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no `sysconf`
-        memory = MEMORY_IF_UNKNOWN
-    return int(SHARE_OF_MEMORY * memory)
-
-
 class SessionPool:
     """Idle sessions, the least recently used first; they share a memory budget with those that are leased.
 
-    A leased session is never taken away; so the budget may be exceeded by as many requests as take turns.
+    A leased session is never taken away; so the budget may be exceeded by as many requests as take turns. What one
+    owner's sessions hold is never used for another's requests, so that neither text nor time tells of it.
     """
 
     def __init__(self, models: ModelSet, *, max_sessions: int, budget_bytes: int, remembers: bool = False) -> None:
@@ -185,6 +164,7 @@ class SessionPool:
         if self._key:
             self._policy.restore(policy_state.load(self._key))
         self._shared: dict[str, Any] = {}
+        self._owners = Owners(models)
         self._max_sessions = max_sessions
         self._budget_bytes = budget_bytes
         self._idle: list[Session] = []
@@ -193,18 +173,22 @@ class SessionPool:
     def __len__(self) -> int:
         return len(self._idle) + len(self._leased)
 
+    def models_of(self, owner: str) -> ModelSet:
+        """Return the models with which an owner's requests are laid out."""
+        return self._owners.of(owner).models
+
     @property
     def num_bytes(self) -> int:
         """The memory of all keys and values in bytes."""
         return sum(session.num_bytes for session in (*self._idle, *self._leased))
 
-    def num_shared(self, prompt_ids: Sequence[int]) -> int:
-        """Return how many tokens of this prompt need not be computed, because a session holds them."""
-        return max((s.cache.common_prefix_len(prompt_ids) for s in (*self._idle, *self._leased)), default=0)
+    def num_shared(self, prompt_ids: Sequence[int], owner: str = "") -> int:
+        """Return how many tokens of this prompt need not be computed, because a session of the owner holds them."""
+        return max((s.cache.common_prefix_len(prompt_ids) for s in self._of(owner)), default=0)
 
-    def texts_above(self, document: str, head_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    def texts_above(self, document: str, head_ids: Sequence[int], owner: str = "") -> Iterator[Sequence[int]]:
         """Yield what is cached of a document's text above a cursor behind this head, the last used first."""
-        for session in reversed((*self._idle, *self._leased)):
+        for session in reversed(self._of(owner)):
             if document and session.document == document and (text := session.text_above(head_ids)):
                 yield text
 
@@ -215,6 +199,7 @@ class SessionPool:
         *,
         above: tuple[int, int] = (0, 0),
         is_trunk: bool = False,
+        owner: str = "",
     ) -> Session:
         """Return an idle session that goes on where it was, else another, with what any session holds of the prompt.
 
@@ -222,12 +207,12 @@ class SessionPool:
         ones are kept. What sessions share is copied, so that a jump takes nothing from the place where it began, nor
         from the trunk, nor from another document with the same context files.
         """
-        shared = {session: session.cache.common_prefix_len(prompt_ids) for session in (*self._idle, *self._leased)}
+        shared = {session: session.cache.common_prefix_len(prompt_ids) for session in self._of(owner)}
         source = max(shared, key=lambda session: shared[session], default=None)
         if source in self._idle and shared[source] >= MIN_SHARED:
             self._idle.remove(source)
             self._idle.append(source)  # it is in use, so it is not the next to go
-        session = self._take(document, shared, len(prompt_ids), is_trunk=is_trunk)
+        session = self._take(document, shared, len(prompt_ids), is_trunk=is_trunk) or self._new(owner)
         session.document, session.is_trunk = document, is_trunk
         session.wanted, session.above = prompt_ids, above
         if (
@@ -264,12 +249,17 @@ class SessionPool:
         self._idle.clear()
         return num_freed
 
-    def _take(self, document: str, shared: Mapping[Session, int], prompt_len: int, *, is_trunk: bool) -> Session:
-        """Take the session that goes on here, else the document's oldest if it has enough, else a new one."""
+    def _of(self, owner: str) -> list[Session]:
+        """Return the sessions of an owner, the least recently used first."""
+        return [session for session in (*self._idle, *self._leased) if session.owner == owner]
+
+    def _take(self, document: str, shared: Mapping[Session, int], prompt_len: int, *, is_trunk: bool) -> Session | None:
+        """Take the owner's session that goes on here, else the document's oldest if it has enough, else none."""
         best = max(shared.values(), default=0)
-        mine = [s for s in self._idle if s.is_trunk == is_trunk and document and s.document == document]
+        idle = [s for s in self._idle if s in shared and s.is_trunk == is_trunk]
+        mine = [s for s in idle if document and s.document == document]
         going_on = []
-        for session in mine if is_trunk else (s for s in self._idle if not s.is_trunk):
+        for session in mine if is_trunk else idle:
             is_own, enough = session in mine, min(MIN_SHARED, prompt_len - 1)
             loses_little = session.num_lost(shared[session]) <= MIN_SHARED
             if loses_little and shared[session] > best - MIN_SHARED and (is_own or shared[session] >= enough):
@@ -278,20 +268,28 @@ class SessionPool:
         found = max(going_on, key=lambda item: item[:3])[-1] if going_on else None
         if found is None and len(mine) >= (MAX_TRUNKS if is_trunk else MAX_BRANCHES):
             found = mine[0]
-        if found is None:
-            return self._new()
-        self._idle.remove(found)
+        if found is not None:
+            self._idle.remove(found)
         return found
 
     def _has_room(self) -> bool:
         sizes = [session.num_bytes for session in (*self._idle, *self._leased)]
         return not sizes or (len(sizes) < self._max_sessions and sum(sizes) + max(sizes) <= self._budget_bytes)
 
-    def _new(self) -> Session:
+    def _new(self, owner: str) -> Session:
         if not self._has_room() and self._idle:
-            return self._idle.pop(0)
-        return Session(self._models, self._policy, self._shared)
+            oldest = self._next_to_go()
+            self._idle.remove(oldest)
+            if oldest.owner == owner:
+                return oldest
+        known = self._owners.of(owner)
+        return Session(known.models, self._policy, self._shared, known)
 
     def _evict(self) -> None:
         while self._idle and len(self) > 1 and (len(self) > self._max_sessions or self.num_bytes > self._budget_bytes):
-            del self._idle[0]
+            self._idle.remove(self._next_to_go())
+
+    def _next_to_go(self) -> Session:
+        """Return the least recently used idle session of the owner who has the most."""
+        num_held = Counter(session.owner for session in (*self._idle, *self._leased))
+        return max(self._idle, key=lambda session: num_held[session.owner])

@@ -31,7 +31,7 @@ BEST: Final[Mapping[str, tuple[str, ...]]] = {"cpu": ("lookup", "draft")}
 BEST_ELSEWHERE: Final = ("lookup", "suffix", "draft")  # where rows cost next to nothing
 # The drafter that searches datastores.
 SEARCHES_CODE: Final = "suffix"
-# The key of `SessionState.shared` for the texts that `suffix` has learnt.
+# The key of `SessionState.texts` for the texts that `suffix` has learnt.
 LIVE_TEXT: Final = "live text"
 
 
@@ -40,10 +40,12 @@ class SessionState:
     """What a drafter may use of its session: the target's cache, to read, and values shared by all sessions.
 
     `shared` is for what a drafter has once for an engine, under its own name, for example an index of a workspace.
+    `texts` is for what it learns of texts: all sessions of one owner have it, and no others.
     """
 
     cache: Cache
     shared: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def _suffix(models: ModelSet, session: SessionState) -> Drafter:
     shared, vocabulary = session.shared, models.tokenizer.get_vocab
 
     def live() -> LiveText:
-        found: LiveText = shared.setdefault(LIVE_TEXT, LiveText())
+        found: LiveText = session.texts.setdefault(LIVE_TEXT, LiveText())
         return found
 
     stores = shared.setdefault("datastores", Datastores(datastores_directory(), vocabulary))

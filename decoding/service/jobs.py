@@ -44,6 +44,14 @@ class JobDone:
 Event = Delta | ChoiceDone | JobDone
 
 
+Charge = Callable[[int, int], None]
+"""Takes the tokens that a turn read and wrote for somebody."""
+
+
+def for_nothing(num_read: int, num_written: int) -> None:
+    """Charge nobody."""
+
+
 class GiveUp(Protocol):
     """Lets the pass in progress be given up, or not any more."""
 
@@ -53,13 +61,16 @@ class GiveUp(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request on its way through the compute thread. `deliver` may be called from that thread.
+    """One request on its way through the compute thread. `deliver` and `charge` may be called from that thread.
 
-    The flags are set by one thread and read by another; each is set once.
+    `owner` is whose request it is, "" on an engine of one user: caches are kept apart by it. `charge` is told how many
+    tokens were read and written. The flags are set by one thread and read by another; each is set once.
     """
 
     request: CompletionRequest
     deliver: Callable[[Event], None]
+    owner: str = ""
+    charge: Charge = for_nothing
     created: float = field(default_factory=time.perf_counter)
     is_cancelled: bool = False
     is_superseded: bool = False
@@ -85,7 +96,7 @@ class Job:
         Of one document, a key's request supersedes all but the reading of the trunk; idle work only its own kind.
         """
         options, others = self.request.tabcast, older.request.tabcast
-        if not options.session or options.session != others.session:
+        if not options.session or options.session != others.session or self.owner != older.owner:
             return False
         return older.kind == self.kind or (self.kind == "key" and older.kind != "trunk")
 

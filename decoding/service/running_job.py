@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from decoding.completion.completion import Chunk, complete_choices, with_seed
 from decoding.completion.fitting import fit
@@ -21,26 +21,27 @@ class RunningJob:
     Raises `RequestError` for a request that can't be answered.
     """
 
-    def __init__(self, models: ModelSet, pool: SessionPool, job: Job, speed: ReadingSpeed, *, queue_ms: float) -> None:
+    def __init__(self, pool: SessionPool, job: Job, speed: ReadingSpeed, *, queue_ms: float) -> None:
         began = time.perf_counter()
         self._speed = speed
         self.job = job
+        models = pool.models_of(job.owner)
         self.is_retry = False
         self._queue_ms = queue_ms
-        fitted = fit(models, with_seed(job.request), pool, speed.token_ms)
+        fitted = fit(models, with_seed(job.request), _Caches(pool, job.owner), speed.token_ms)
         self._request, self._prompt, self.is_cut = fitted.request, fitted.prompt, fitted.is_cut
         self.session = self._lease(pool)
         self.layout_s = time.perf_counter() - began
         self._pieces = self._begin(models)
         self._sent: dict[int, _Sent] = {}
 
-    def again(self, models: ModelSet, pool: SessionPool) -> RunningJob:
+    def again(self, pool: SessionPool) -> RunningJob:
         """Restart the job in another session; text that the client has received is not sent again.
 
         Equal seeds give equal text, so that an answer may be broken off at any place.
         """
         self.session = self._lease(pool)
-        self._pieces = self._begin(models)
+        self._pieces = self._begin(pool.models_of(self.job.owner))
         self.is_retry = True
         for sent in self._sent.values():
             sent.repeat()
@@ -54,6 +55,7 @@ class RunningJob:
         except StopIteration:
             return True
         seconds = time.perf_counter() - began
+        self.job.charge(piece.num_prefilled, piece.num_tokens)
         _count_turn(state, piece, seconds)
         if not piece.num_steps:
             self._speed.learn(piece.num_prefilled, seconds * 1e3)
@@ -70,7 +72,7 @@ class RunningJob:
     def _lease(self, pool: SessionPool) -> Session:
         is_trunk = self.job.kind == "trunk"
         document = self.job.request.tabcast.session
-        return pool.lease(document, self._prompt.ids, above=self._prompt.above, is_trunk=is_trunk)
+        return pool.lease(document, self._prompt.ids, above=self._prompt.above, is_trunk=is_trunk, owner=self.job.owner)
 
     def _begin(self, models: ModelSet) -> Iterator[tuple[int, Chunk]]:
         width = self._speed.idle_width if self.job.is_idle_work else self._speed.request_width
@@ -81,6 +83,26 @@ class RunningJob:
     def close(self) -> None:
         """End the job between two turns: the session's caches stay valid."""
         self._pieces.close()  # type: ignore[attr-defined]
+
+
+def rest_of(job: Job) -> Job:
+    """Return the idle work that reads the whole prompt of a request that was answered with less, for the next one."""
+    options = replace(job.request.tabcast, prepare="place", latency_ms=0)
+    return Job(replace(job.request, tabcast=options), lambda _: None, job.owner, job.charge)
+
+
+@dataclass(frozen=True, slots=True)
+class _Caches:
+    """What an owner's own caches hold, for `fit`."""
+
+    pool: SessionPool
+    owner: str
+
+    def num_shared(self, prompt_ids: Sequence[int]) -> int:
+        return self.pool.num_shared(prompt_ids, self.owner)
+
+    def texts_above(self, document: str, head_ids: Sequence[int]) -> Iterable[Sequence[int]]:
+        return self.pool.texts_above(document, head_ids, self.owner)
 
 
 class _Sent:

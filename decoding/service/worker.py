@@ -10,12 +10,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
+from decoding.completion.cache_budget import cache_budget_bytes
 from decoding.completion.reading import IDLE_MS, ReadingSpeed
-from decoding.completion.sessions import Session, SessionPool, cache_budget_bytes
+from decoding.completion.sessions import Session, SessionPool
 from decoding.config import EngineConfig
 from decoding.drafters import registry
 from decoding.errors import TabcastError
@@ -25,7 +25,8 @@ from decoding.models.loading.memory import free_bytes
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.protocol import CompletionStats
 from decoding.service.jobs import KINDS, ChoiceDone, EngineState, Job, JobDone, Kind, Mailbox, Turn, not_at_all
-from decoding.service.running_job import RunningJob
+from decoding.service.running_job import RunningJob, rest_of
+from decoding.service.turns import Circle
 from decoding.storage.adaptation import AdaptationFolder, AnswerLog
 
 log = logging.getLogger(__name__)
@@ -89,8 +90,8 @@ def _fail(state: EngineState, detail: str) -> None:
 class Worker:
     """Owns the models and the sessions; each turn of a running job is one step or one chunk.
 
-    Jobs take turns in round-robin order. Idle work, one job of a kind at a time, has a turn only when nothing more
-    urgent is waiting.
+    Jobs take turns, and so do their owners (see `Circle`). Idle work, one job of a kind at a time, has a turn only when
+    nothing more urgent is waiting.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Worker:
         self._pool = pool
         self._state = state
         self._max_running = max_running
-        self._running: deque[RunningJob] = deque()
+        self._running: Circle[RunningJob] = Circle()
         self._waiting: deque[Job] = deque()
         self._speed = ReadingSpeed(models)
         self._turn = Turn()
@@ -116,7 +117,7 @@ class Worker:
         # The session whose draft models may read on while there is nothing else to do.
         self._to_read: Session | None = None
         # Idle work by its kind, the most urgent first.
-        self._idle_running: dict[Kind, deque[RunningJob]] = {kind: deque() for kind in KINDS[1:]}
+        self._idle_running: dict[Kind, Circle[RunningJob]] = {kind: Circle() for kind in KINDS[1:]}
         self._idle_waiting: dict[Kind, deque[Job]] = {kind: deque() for kind in KINDS[1:]}
 
     @property
@@ -124,7 +125,7 @@ class Worker:
         """Return the number of running and waiting jobs, idle work included."""
         return sum(len(circle) for circle in self._circles()) + sum(len(queue) for queue in self._queues())
 
-    def _circles(self) -> list[deque[RunningJob]]:
+    def _circles(self) -> list[Circle[RunningJob]]:
         return [self._running, *self._idle_running.values()]
 
     def _queues(self) -> list[deque[Job]]:
@@ -143,8 +144,9 @@ class Worker:
         for job in arrived:
             self._admit(job)
         self._end_flagged()
-        while self._waiting and len(self._running) < self._max_running:
-            self._start(self._waiting.popleft(), self._running)
+        while (next_job := self._running.next_to_start(self._waiting, self._max_running)) is not None:
+            self._waiting.remove(next_job)
+            self._start(next_job, self._running)
         if self._running:
             self._take_turn(self._running)
             return
@@ -152,8 +154,9 @@ class Worker:
             if circle:
                 self._take_turn(circle)
                 return
-            if self._idle_waiting[kind]:
-                self._start(self._idle_waiting[kind].popleft(), circle)
+            if (next_job := circle.next_to_start(self._idle_waiting[kind], 1)) is not None:
+                self._idle_waiting[kind].remove(next_job)
+                self._start(next_job, circle)
                 return
         self._read_drafts_ahead()
 
@@ -167,16 +170,18 @@ class Worker:
             self._to_read = None
 
     def _admit(self, job: Job) -> None:
-        """Queue a job, which supersedes older ones of its document; excess jobs are dropped."""
+        """Queue a job, which supersedes older ones of its document; an owner's excess jobs are dropped."""
         waiting = [older for queue in self._queues() for older in queue]
         for older in (*waiting, *(running.job for circle in self._circles() for running in circle)):
             if job.supersedes(older):
                 older.is_superseded = True
         queue = self._idle_waiting[job.kind] if job.is_idle_work else self._waiting
         most = MAX_WAITING_IDLE if job.is_idle_work else MAX_WAITING
-        if len(queue) >= most:
-            queue[0].is_dropped = True
-            self._end(queue.popleft())
+        of_owner = [waiting for waiting in queue if waiting.owner == job.owner]
+        if len(of_owner) >= most:
+            of_owner[0].is_dropped = True
+            queue.remove(of_owner[0])
+            self._end(of_owner[0])
         queue.append(job)
 
     def _end_flagged(self) -> None:
@@ -203,11 +208,11 @@ class Worker:
             job.deliver(ChoiceDone(0, CompletionStats(reason=reason)))
             job.deliver(JobDone())
 
-    def _start(self, job: Job, circle: deque[RunningJob], *, is_retry: bool = False) -> None:
+    def _start(self, job: Job, circle: Circle[RunningJob], *, is_retry: bool = False) -> None:
         queue_s = time.perf_counter() - job.created
         self._to_read = None
         try:
-            running = RunningJob(self._models, self._pool, job, self._speed, queue_ms=queue_s * 1e3)
+            running = RunningJob(self._pool, job, self._speed, queue_ms=queue_s * 1e3)
         except TabcastError as error:
             job.deliver(JobDone(str(error), status=400))
             return
@@ -225,8 +230,8 @@ class Worker:
         self._free_memory()
         self._start(job, circle, is_retry=True)
 
-    def _take_turn(self, circle: deque[RunningJob]) -> None:
-        running = circle.popleft()
+    def _take_turn(self, circle: Circle[RunningJob]) -> None:
+        running, began = circle.pop_next(), time.perf_counter()
         try:
             with self._turn.of(running.job, self._give_up):
                 is_over = running.take_turn(self._state)
@@ -237,6 +242,7 @@ class Worker:
                 self._failed(running.job, error)
                 return
         else:
+            circle.charge(running.job.owner, time.perf_counter() - began)
             if is_over:
                 self._give_back(running.session)
                 running.job.deliver(JobDone())
@@ -249,7 +255,7 @@ class Worker:
         # Outside of the except block, which keeps the failed step's tensors alive through the traceback.
         self._free_memory()
         try:
-            circle.append(running.again(self._models, self._pool))
+            circle.append(running.again(self._pool))
         except Exception as error:
             self._failed(running.job, error)
 
@@ -277,12 +283,6 @@ class Worker:
         self._state.count("out_of_memory_total")
         if self._models.target.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def rest_of(job: Job) -> Job:
-    """Return the idle work that reads the whole prompt of a request that was answered with less, for the next one."""
-    options = replace(job.request.tabcast, prepare="place", latency_ms=0)
-    return Job(replace(job.request, tabcast=options), lambda _: None)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

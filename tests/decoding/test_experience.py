@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from decoding.completion.sessions import KEEP_EVERY, SessionPool, experience_key
+from decoding.completion.experience import experience_key
+from decoding.completion.sessions import KEEP_EVERY, SessionPool
 from decoding.models.loading.model_set import ModelSet
 from decoding.policy.policy import VERSION
 from decoding.storage import policy_state
