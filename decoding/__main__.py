@@ -11,6 +11,7 @@ from pathlib import Path
 
 from decoding import config as configuration
 from decoding.cli import models as model_commands
+from decoding.cli import team
 from decoding.cli.setup import command as setup_command
 from decoding.errors import AlreadyRunning, ModelError, TabcastError
 from decoding.models.listed import resolved
@@ -30,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "train":
             options.run(options)
             return 0
+        if options.command == team.KEY:
+            return team.keys(options)
         overrides = {name: getattr(options, name, None) for name in configuration.EngineConfig.__slots__}
         if options.command == "setup":  # undoes also what can't be read any more, and so reads it later
             return setup_command.run(options, lambda: resolved(configuration.load(overrides)))
@@ -41,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, config: configuration.EngineConfig) -> int:
-    if options.command == "serve":
+    if options.command in ("serve", team.SERVE):
         return _serve(config, options)
     if options.command == "bench":
         from decoding.bench import commands as bench  # noqa: PLC0415 - brings torch and transformers
@@ -60,6 +63,8 @@ def _serve(config: configuration.EngineConfig, options: argparse.Namespace) -> i
     from decoding.service import lifecycle  # noqa: PLC0415 - brings aiohttp
 
     try:
+        if options.command == team.SERVE:
+            return team.serve(options, config)
         return lifecycle.serve(config, options.runtime_dir, options.port)
     except lifecycle.PortInUse as error:
         print(f"tabcast: {error}", file=sys.stderr)  # noqa: T201
@@ -83,6 +88,7 @@ def _parser(named: str) -> argparse.ArgumentParser:
     serve.add_argument("--threads", type=int, help="threads of the CPU")
     serve.add_argument("--cache-mb", type=int, help="memory for all sessions' caches; 0 is a share of the machine's")
     serve.add_argument("--context-tokens", type=int, help="bound of prompt and answer together")
+    serve_team = team.add_parsers(commands)
     doctor = commands.add_parser("doctor", help="check torch, device, models and row invariance")
     models = model_commands.add_parser(commands)
     setup_command.add_parser(commands)
@@ -95,7 +101,7 @@ def _parser(named: str) -> argparse.ArgumentParser:
     else:
         commands.add_parser("bench", help="measure quality, speed and losslessness")
         suites = []
-    for command in (serve, doctor, *models, *suites):
+    for command in (serve, serve_team, doctor, *models, *suites):
         default = argparse.SUPPRESS if command in models[1:] else None
         command.add_argument(
             "--model",

@@ -1,4 +1,4 @@
-"""Serves HTTP for the engine: OpenAI completions on loopback, for clients that know the token.
+"""Serves HTTP for the engine: OpenAI completions for clients that its gate lets in.
 
 This is the io thread; it imports no torch, so that it answers `/health` while the compute thread imports it.
 """
@@ -6,40 +6,40 @@ This is the io thread; it imports no torch, so that it answers `/health` while t
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from aiohttp import web
 
-from decoding.protocol import (
-    MAX_REQUEST_BYTES,
-    Address,
-    CompletionRequest,
-    ProtocolError,
-    ScoredToken,
-    confidence_to_json,
-    logprobs_to_json,
-    prove,
-)
+from decoding.protocol import CompletionRequest, ProtocolError, ScoredToken, confidence_to_json, logprobs_to_json
+from decoding.service.gates import Bounds, Gate, Handler, Refused, Visit
 from decoding.service.jobs import ChoiceDone, Delta, EngineState, Event, Job, JobDone, Mailbox
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+VISIT = "visit"  # the key of a request's visit
+DEFAULT_BOUNDS = Bounds()
 LENGTH_REASONS = ("length", "context", "superseded", "dropped")
 
 
 class EngineServer:
-    """Routes and their rules. `on_stop` is called when a client asks the engine to exit."""
+    """Routes and their rules. `on_stop` is called when a client asks the engine to exit; without it none can."""
 
-    def __init__(self, address: Address, mailbox: Mailbox, state: EngineState, on_stop: Callable[[], None]) -> None:
-        self._address = address
+    def __init__(
+        self,
+        gate: Gate,
+        mailbox: Mailbox,
+        state: EngineState,
+        on_stop: Callable[[], None] | None = None,
+        bounds: Bounds = DEFAULT_BOUNDS,
+    ) -> None:
+        self._gate = gate
+        self._bounds = bounds
         self._mailbox = mailbox
         self._state = state
         self._on_stop = on_stop
@@ -48,8 +48,13 @@ class EngineServer:
 
     @property
     def idle_s(self) -> float:
-        """Seconds since the last request that knew the token ended."""
+        """Seconds since the last request that was let in ended."""
         return 0.0 if self._num_open else time.monotonic() - self._last_used
+
+    @property
+    def num_open(self) -> int:
+        """The number of requests under way."""
+        return self._num_open
 
     def note_use(self) -> None:
         """Restart the count of idle seconds."""
@@ -57,47 +62,55 @@ class EngineServer:
 
     def application(self) -> web.Application:
         """Return the aiohttp application with all routes."""
-        app = web.Application(middlewares=[self._guard], client_max_size=MAX_REQUEST_BYTES)
+        app = web.Application(middlewares=[self._guard], client_max_size=self._bounds.max_bytes)
         app.add_routes(
             [
                 web.get("/health", self._health),
                 web.get("/metrics", self._metrics),
                 web.get("/v1/models", self._models),
                 web.post("/v1/completions", self._completions),
-                web.post("/v1/tabcast/stop", self._stop),
             ]
         )
+        if self._on_stop is not None:
+            app.router.add_post("/v1/tabcast/stop", self._stop)
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse foreign names for this host, browser pages and clients without the token."""
-        port = self._address.port
-        if request.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}") or "Origin" in request.headers:
-            return _error(403, "forbidden", "requests from web pages and for other hosts are refused")
+        """Let in whom the gate lets in; only the health is told to others."""
         if request.path == "/health":
             return await handler(request)
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._address.token.encode()):
-            return _error(401, "unauthorized", "the token is missing or wrong (`tabcast engine env` prints it)")
-        self._num_open += 1
         try:
-            return await handler(request)
+            visit = request[VISIT] = self._gate.admit(request)
+        except Refused as refused:
+            return _refusal(refused)
+        self._num_open += 1
+        status = 0
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
         except web.HTTPRequestEntityTooLarge:
-            return _error(413, "too_large", f"a request has at most {MAX_REQUEST_BYTES} bytes")
+            status = 413
+            return _error(status, "too_large", f"a request has at most {self._bounds.max_bytes} bytes")
+        except web.HTTPException as error:  # no such route
+            status = error.status
+            raise
         finally:
             self._num_open -= 1
             self.note_use()
+            self._gate.leave(visit, request, status)
 
     async def _health(self, request: web.Request) -> web.Response:
-        nonce = request.query.get("nonce", "")[:128]
-        health = self._state.health.to_json()
-        proof = prove(self._address.token, nonce, self._address.port) if nonce else ""
-        return web.json_response({**health, "pid": self._address.pid, "proof": proof})
+        try:
+            return web.json_response(self._gate.health(request, self._state.health))
+        except Refused as refused:
+            return _refusal(refused)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         lines = [f"tabcast_{name} {value:g}" for name, value in sorted(self._state.counters().items())]
         lines.append(f"tabcast_ready {int(self._state.health.status == 'ready')}")
+        lines += self._gate.metrics()
         return web.Response(text="\n".join(lines) + "\n", content_type="text/plain")
 
     async def _models(self, _request: web.Request) -> web.Response:
@@ -106,6 +119,7 @@ class EngineServer:
         return web.json_response({"object": "list", "data": data})
 
     async def _stop(self, _request: web.Request) -> web.Response:
+        assert self._on_stop is not None
         asyncio.get_running_loop().call_later(0.05, self._on_stop)
         return web.json_response({"stopping": True})
 
@@ -114,12 +128,15 @@ class EngineServer:
         if health.status != "ready":
             return _error(503, health.status, health.detail, {"Retry-After": "1"})
         try:
-            asked = CompletionRequest.from_json(await _body(request))
+            async with asyncio.timeout(self._bounds.body_s or None):
+                asked = CompletionRequest.from_json(await _body(request))
+        except TimeoutError:
+            return _error(408, "too_slow", "the request took too long to arrive", {"Connection": "close"})
         except ProtocolError as error:
             return _error(400, "invalid_request", str(error))
         head = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time())}
         head["model"] = health.model
-        async with aclosing(self._events(asked)) as events:
+        async with aclosing(self._events(asked, request[VISIT])) as events:
             first = await anext(events)
             if isinstance(first, JobDone):
                 return _error(first.status, "failed", first.error)
@@ -127,8 +144,11 @@ class EngineServer:
                 return await _send_stream(request, head, asked, first, events)
             return await _send_whole(head, asked, first, events)
 
-    async def _events(self, asked: CompletionRequest) -> AsyncGenerator[Event, None]:
+    async def _events(self, asked: CompletionRequest, visit: Visit) -> AsyncGenerator[Event, None]:
         """Hand the request to the compute thread; closing this, or a lost connection, cancels it."""
+        if visit.refusal is not None:  # since its head was read
+            yield visit.refusal
+            return
         loop = asyncio.get_running_loop()
         arrived: asyncio.Queue[Event] = asyncio.Queue()
 
@@ -138,12 +158,19 @@ class EngineServer:
             except RuntimeError:
                 log.debug("an event came after the loop was closed")
 
-        job = Job(asked, deliver)
+        def end_early() -> None:
+            self._mailbox.cancel(job)
+            deliver(JobDone())
+
+        job = visit.job = Job(asked, deliver, visit.owner, visit.charge)
+        visit.on_end = end_early
         self._state.count("requests_total")
         self._mailbox.put(job)
         try:
             while True:
                 event = await arrived.get()
+                event = visit.refusal or event
+                visit.note(event)
                 yield event
                 if isinstance(event, JobDone):
                     return
@@ -240,6 +267,10 @@ def _done(event: ChoiceDone) -> dict[str, Any]:
     reason = "length" if event.stats.reason in LENGTH_REASONS else "stop"
     stats = event.stats.to_json()
     return {"index": event.choice, "text": "", "finish_reason": reason, "logprobs": None, "tabcast": stats}
+
+
+def _refusal(refused: Refused) -> web.Response:
+    return _error(refused.status, refused.code, str(refused), {"Connection": "close", **refused.headers})
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> web.Response:

@@ -31,6 +31,7 @@ from decoding.protocol import (
     read_private,
     write_private,
 )
+from decoding.service.gates import TokenGate
 from decoding.service.http_server import EngineServer
 from decoding.service.jobs import EngineState, Mailbox
 from decoding.service.learner import Learner
@@ -128,15 +129,15 @@ async def _run(config: EngineConfig, directory: Path, address: Address, listener
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows' event loop has no signal handlers
             loop.add_signal_handler(number, stopped.set)
-    server = EngineServer(address, mailbox, state, stopped.set)
+    server = EngineServer(TokenGate(address), mailbox, state, stopped.set)
     runner = web.AppRunner(server.application(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.SockSite(runner, listener).start()
     announcement = Announcement(address, directory)
     announcement.write()
     log.info("listening on %s", address.url)
-    compute = threading.Thread(target=_compute, args=(config, mailbox, state), name="compute", daemon=True)
-    compute.start()
+    thread = threading.Thread(target=compute, args=(config, mailbox, state), name="compute", daemon=True)
+    thread.start()
     learner = Learner(config, directory)
     try:
         await _wait(stopped, server, state, config.idle_minutes * 60, (learner, announcement))
@@ -146,7 +147,7 @@ async def _run(config: EngineConfig, directory: Path, address: Address, listener
         mailbox.put(None)
         await runner.cleanup()
         # The exit waits only so long: a step takes milliseconds, but an import in the thread may take much longer.
-        await asyncio.to_thread(compute.join, 2.0)
+        await asyncio.to_thread(thread.join, 2.0)
     log.info("stopped")
     return EXIT_MODEL if state.health.status == "failed" else 0
 
@@ -167,7 +168,8 @@ async def _wait(
             await asyncio.wait_for(stopped.wait(), min(1.0, limit_s / 4))
 
 
-def _compute(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
+def compute(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
+    """Run the compute thread; what ends it shows in the state."""
     # Threads that spin while they wait for one another slow down on a busy machine. measured: beside a compiler a step
     # took 34 to 96 ms with spinning threads, 6 to 10 ms with sleeping ones. torch's OpenMP library reads this once.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

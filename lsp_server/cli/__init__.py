@@ -11,14 +11,16 @@ import sys
 from collections.abc import Sequence
 
 from lsp_server.cli.errors import EXIT_INTERRUPTED, CommandError
-from lsp_server.cli.parser import ENGINE_SIDE, build_parser
+from lsp_server.cli.parser import ENGINE_SIDE, TEAM_ACTIONS, build_parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code. The entry point of the `tabcast` script."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        if arguments and arguments[0] in ENGINE_SIDE:
+        if arguments[:1] == ["engine"] and arguments[1:2] and arguments[1] in TEAM_ACTIONS:
+            arguments[:2] = [TEAM_ACTIONS[arguments[1]][0]]
+        if arguments and arguments[0] in (*ENGINE_SIDE, *(name for name, _ in TEAM_ACTIONS.values())):
             engine_side = importlib.import_module("lsp_server.cli.engine_side")
             code: int = engine_side.run(arguments)
         else:

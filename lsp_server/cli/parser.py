@@ -52,6 +52,10 @@ a server elsewhere:
   tabcast engine add team --url https://code.example.org/v1 --api-key-env TEAM_KEY
   tabcast engine test team
   tabcast engine use team             # and back: tabcast engine use local
+
+an engine for a team, on this machine:
+  tabcast engine key new anna
+  tabcast engine serve --host 0.0.0.0 --certificate team.pem --key team.key
 """
 
 ENGINE_ACTIONS: Final = {
@@ -59,6 +63,11 @@ ENGINE_ACTIONS: Final = {
     "status": "say whether an engine runs (exit code 1 if none does)",
     "stop": "stop the running engine",
     "env": "print shell exports for OpenAI clients and curl",
+}
+# The same of an engine for a team: what the action is called there, and its help here.
+TEAM_ACTIONS: Final = {
+    "serve": ("team-serve", "serve a team over the network: people with keys"),
+    "key": ("team-key", "make, list and revoke the keys of a team's engine"),
 }
 SERVER_ACTIONS: Final = {
     "list": "list the engines of your configuration file; * marks the one in use",
@@ -170,6 +179,8 @@ def _add_engine(commands: Any) -> None:
             action.add_argument("--port", metavar="N", type=_port, help="listen on this port, and keep its token")
         _add_engine_options(action)
         _add_json(action)
+    for name, (_, text) in TEAM_ACTIONS.items():
+        actions.add_parser(name, help=text, add_help=False)
     for name, text in SERVER_ACTIONS.items():
         action = _add(actions, name, text, module="engines")
         action.set_defaults(action=name)

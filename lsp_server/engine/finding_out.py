@@ -12,6 +12,7 @@ from decoding.protocol import PROTOCOL_VERSION, Health, ProtocolError
 from lsp_server.engine.adapters.server import ServerFacts, fim_for
 from lsp_server.engine.engines_file import RemoteSpec
 from lsp_server.engine.remote_connection import RemoteConnection
+from lsp_server.engine.remote_trouble import reason_for
 from lsp_server.engine.stream import EngineUnavailable
 
 # What servers write as the owner of their models.
@@ -107,7 +108,9 @@ def _some(names: dict[str, Any]) -> str:
 
 
 async def _own_health(connection: RemoteConnection, spec: RemoteSpec) -> Health:
-    _, answer = await connection.look(f"{spec.root}/health")
+    status, answer = await connection.look(f"{spec.root}/health")
+    if status >= 500:
+        raise EngineUnavailable(f"engine {spec.name}: {reason_for(spec, status, '')}", "failed")
     try:
         health = Health.from_json(answer)
         if health.protocol == PROTOCOL_VERSION:

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from decoding.protocol import Address
 from decoding.service import http_server, lifecycle
+from decoding.service.gates import TokenGate
 from decoding.service.http_server import EngineServer
 from decoding.service.jobs import Delta, EngineState, Event, Job, JobDone, Mailbox
 
@@ -26,7 +27,7 @@ class Served:
         self.mailbox = Mailbox()
         self.state = EngineState()
         self.state.update(status="ready", model="m")
-        self.server = EngineServer(self.address, self.mailbox, self.state, lambda: None)
+        self.server = EngineServer(TokenGate(self.address), self.mailbox, self.state, lambda: None)
 
     async def ask(self, **body: Any) -> tuple[aiohttp.ClientSession, asyncio.Task[aiohttp.ClientResponse], Job]:
         """A request under way, and the job that came of it."""
