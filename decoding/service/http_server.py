@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from contextvars import ContextVar
 from typing import Any
 
 from aiohttp import web
@@ -22,7 +23,7 @@ from decoding.service.jobs import ChoiceDone, Delta, EngineState, Event, Job, Jo
 
 log = logging.getLogger(__name__)
 
-VISIT = "visit"  # the key of a request's visit
+VISIT: ContextVar[Visit] = ContextVar("visit")
 DEFAULT_BOUNDS = Bounds()
 LENGTH_REASONS = ("length", "context", "superseded", "dropped")
 
@@ -81,7 +82,8 @@ class EngineServer:
         if request.path == "/health":
             return await handler(request)
         try:
-            visit = request[VISIT] = self._gate.admit(request)
+            visit = self._gate.admit(request)
+            VISIT.set(visit)
         except Refused as refused:
             return _refusal(refused)
         self._num_open += 1
@@ -136,7 +138,7 @@ class EngineServer:
             return _error(400, "invalid_request", str(error))
         head = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time())}
         head["model"] = health.model
-        async with aclosing(self._events(asked, request[VISIT])) as events:
+        async with aclosing(self._events(asked, VISIT.get())) as events:
             first = await anext(events)
             if isinstance(first, JobDone):
                 return _error(first.status, "failed", first.error)

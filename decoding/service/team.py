@@ -29,6 +29,7 @@ from decoding.service.jobs import EngineState, Mailbox
 from decoding.service.lifecycle import PortInUse, Watcher, compute
 from decoding.service.limits import DEFAULT_LIMITS, Limits
 from decoding.service.team_gate import TeamGate
+from decoding.storage.team_keys import COMPLETIONS, read_keys
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,8 @@ def _keys_of(settings: TeamSettings) -> Path:
             f"on {settings.host} keys and code would go over the network in the clear: give --certificate and --key,"
             " or say --behind-proxy if a proxy before it speaks TLS"
         )
+    if not any(key.right == COMPLETIONS for key in read_keys(settings.keys)):
+        raise ConfigError(f"{settings.keys} has nobody's key: 'tabcast engine key new NAME' makes the first")
     return settings.keys
 
 

@@ -73,9 +73,12 @@ def read_keys(path: Path) -> tuple[TeamKey, ...]:
         raise ConfigError(f"there is no keys file {path}: 'tabcast engine key new NAME' makes a key") from None
     except OSError as error:
         raise ConfigError(f"the keys file {path} can't be read ({error.strerror})") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check_mode(path, os.fstat(descriptor))
-        content = file.read(MAX_FILE_BYTES + 1)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
     try:
         if len(content) > MAX_FILE_BYTES:
             raise ValueError("too long")

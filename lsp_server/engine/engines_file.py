@@ -208,13 +208,16 @@ def _read_key(name: str, path: Path) -> str:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except OSError as error:
         raise EngineFileError(f"engine {name}: its key file {path} can't be read ({error.strerror})") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise EngineFileError(f"engine {name}: its key file {path} is no plain file")
         if hasattr(os, "getuid") and found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise EngineFileError(f"engine {name}: others may read {path}: 'chmod 600 {path}' keeps them out")
-        key = file.read(MAX_KEY_BYTES).strip()
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            key = file.read(MAX_KEY_BYTES).strip()
+    finally:
+        os.close(descriptor)
     if not key:
         raise EngineFileError(f"engine {name}: its key file {path} is empty")
     return key.decode("utf-8", "replace")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from decoding.completion.completion import complete, prompt_tokens
 from decoding.completion.cache_budget import cache_budget_bytes
+from decoding.completion.completion import complete, prompt_tokens
 from decoding.completion.sessions import MAX_BRANCHES, MAX_TRUNKS, MIN_SHARED, Session, SessionPool
 from decoding.drafters import registry
 from decoding.models.loading.model_set import ModelSet
