@@ -17,7 +17,8 @@ from decoding.bench.harness import baselines
 from decoding.bench.harness.decode_prompts import GivenTarget
 from decoding.bench.harness.synthetic import FreeDrafter, SyntheticTarget
 from decoding.bench.harness.timed_parts import TimedDrafter, TimedTarget
-from decoding.completion.sessions import Session, new_policy
+from decoding.completion.experience import new_policy
+from decoding.completion.sessions import Session
 from decoding.drafters import registry
 from decoding.drafters.draft_model import is_draft_model
 from decoding.drafters.in_order import InOrder
