@@ -18,7 +18,7 @@ OF_EDITORS: Final = frozenset({"server", "trace"})
 
 
 # Where context comes from.
-Source = Literal["imports", "definitions", "open", "similar", "edits"]
+Source = Literal["imports", "definitions", "open", "similar", "edits", "staged"]
 
 
 class Within(NamedTuple):
@@ -65,8 +65,9 @@ class Settings:
         tuple[Source, ...],
         "What else of the workspace goes with a request, for models with room for it: definitions of imported modules"
         " (`imports`), in other languages definitions of the names near the cursor (`definitions`), what was open and"
-        " visited lately (`open`), similar code (`similar`), recent changes (`edits`).",
-    ] = ("imports", "definitions", "open", "similar", "edits")
+        " visited lately (`open`), similar code (`similar`), recent changes (`edits`), in a commit's message what is"
+        " committed (`staged`).",
+    ] = ("imports", "definitions", "open", "similar", "edits", "staged")
     max_line_tokens: Annotated[int, Within(1, 1024), "The most tokens of a suggestion that ends with its line."] = 48
     max_block_tokens: Annotated[int, Within(1, 4096), "The most tokens of a suggestion of several lines."] = 160
     deadline_ms: Annotated[

@@ -1,4 +1,4 @@
-"""Reads the files of a workspace; no other module does.
+"""Reads the files of a workspace; no other module does, but for those of git, which `git/` reads.
 
 It reads only what lies inside the roots, is not ignored, is plain text and of bounded size. Symbolic links are resolved
 first, and both names are judged. It must not know documents or requests.
@@ -70,7 +70,7 @@ class Workspace:
         """Return the pattern that excludes an open document, or "". The document may lie outside of the workspace."""
         names = dict.fromkeys(filter(None, (path, _resolve(path))))
         for name in names:
-            if _is_message(name):
+            if is_message(name):
                 continue
             rules = self._rules_around(name)
             if why := rules.reason(name) if rules else secret_reason(name):
@@ -184,7 +184,7 @@ def _distance(folder: Path, near: Path | None) -> int:
     return len(folder.parts) + len(near.parts) - 2 * num_common
 
 
-def _is_message(path: Path) -> bool:
+def is_message(path: Path) -> bool:
     """Return whether git gave this file to an editor, so that a message is written in it."""
     return path.name in MESSAGE_FILES and ".git" in path.parts
 

@@ -19,8 +19,11 @@ WEIGHTS: Final[dict[Source, float]] = {
     "definitions": 0.95,
     "similar": 0.9,
     "edits": 0.8,
+    "staged": 1.0,
     "open": 0.6,
 }
+# Their pieces are no lines of a file.
+DIFFS: Final = ("edits", "staged")
 SOURCE_SHARE: Final = 0.5
 HEADER_CHARS: Final = 12
 # measured: the shipped vocabulary of 8,192 has 3.1 characters of Python to a token, larger ones more; this is safe.
@@ -64,9 +67,9 @@ def choose(snippets: Iterable[Snippet], max_chars: int, before: Sequence[Context
 
 
 def _is_covered(snippet: Snippet, kept: Sequence[Snippet]) -> bool:
-    return snippet.source != "edits" and any(
+    return snippet.source not in DIFFS and any(
         other.path == snippet.path
-        and other.source != "edits"
+        and other.source not in DIFFS
         and snippet.first_line <= other.last_line
         and other.first_line <= snippet.last_line
         for other in kept

@@ -27,6 +27,7 @@ from lsp_server.context.ranking import choose
 from lsp_server.context.recent_edits import RecentEdits
 from lsp_server.context.similar import SimilarIndex, family_of
 from lsp_server.context.snippets import EditorState, OpenDocument, Snippet
+from lsp_server.context.staged import StagedDiff
 from lsp_server.documents.store import without_end
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class ContextWorker:
         self._workspace = Workspace(())
         self._index = SimilarIndex(self._workspace)
         self._edits = RecentEdits()
+        self._staged = StagedDiff()
         self._build: Iterator[None] | None = None
         self._built_for: frozenset[str] = frozenset()
         self._built_s = 0.0
@@ -152,6 +154,13 @@ class ContextWorker:
                 yield snippet
 
     def _snippets(self, view: EditorState) -> Iterator[Snippet | None]:
+        if "staged" in view.sources:
+            is_any = False
+            for snippet in self._staged.snippets(view):
+                is_any = is_any or snippet is not None
+                yield snippet
+            if is_any:  # nothing else tells what a commit does
+                return
         documents = (view.current, *view.others)
         by_file = {document.file: document for document in documents if document.file}
         if "imports" in view.sources:
