@@ -147,6 +147,34 @@ def second_thoughts() -> Callable[[str, Callable[[], None]], str]:
     return think_again
 
 
+def partial_tokens(server: LanguageServer) -> list[str]:
+    """Collect the tokens for parts of results, for which pygls' type of this request has no place."""
+    tokens: list[str] = []
+    structure = server.protocol.structure_message
+
+    def structured(data: dict[str, Any]) -> Any:
+        if data.get("method") == types.TEXT_DOCUMENT_INLINE_COMPLETION:
+            tokens[:] = filter(None, [data["params"].get("partialResultToken")])
+        return structure(data)
+
+    server.protocol.structure_message = structured  # type: ignore[method-assign]
+    return tokens
+
+
+async def sent_in_parts(
+    server: LanguageServer, tokens: list[str], items: list[types.InlineCompletionItem], held: Path | None
+) -> list[types.InlineCompletionItem]:
+    """Send all items but those for who takes no parts: the first at once, the others when `held` is no file."""
+    if not tokens:
+        return items
+    token = tokens.pop()
+    server.protocol.notify(types.PROGRESS, types.ProgressParams(token, items[:1]))
+    while held is not None and held.exists():  # noqa: ASYNC110, ASYNC240  the test is another process
+        await asyncio.sleep(0.01)
+    server.protocol.notify(types.PROGRESS, types.ProgressParams(token, items[1:]))
+    return []
+
+
 def build_server(options: argparse.Namespace) -> LanguageServer:
     """A server that answers every request at once, or as soon as `options.hold` is no file.
 
@@ -154,7 +182,7 @@ def build_server(options: argparse.Namespace) -> LanguageServer:
     """
     notebooks = types.NotebookDocumentSyncOptions([types.NotebookDocumentFilterWithNotebook(notebook="*")])
     server = LanguageServer("stub", options.version, notebook_document_sync=notebooks)
-    num_asked, think_again = itertools.count(), second_thoughts()
+    num_asked, think_again, tokens = itertools.count(), second_thoughts(), partial_tokens(server)
 
     @server.feature(types.INITIALIZED)
     def initialized(_params: types.InitializedParams) -> None:
@@ -181,7 +209,7 @@ def build_server(options: argparse.Namespace) -> LanguageServer:
                 text.replace(known, other) for known in ALTERNATIVES for other in ALTERNATIVES[known] if known in text
             ]
         items = [types.InlineCompletionItem(insert_text=text, range=span) for text in texts]
-        return types.InlineCompletionList(items=items)
+        return types.InlineCompletionList(items=await sent_in_parts(server, tokens, items, options.hold_others))
 
     @server.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions(trigger_characters=["."]))
     async def completion(params: types.CompletionParams) -> types.CompletionList:
@@ -195,6 +223,7 @@ def main() -> None:
     """Serve over standard input and output; the editors' configurations start it as `… lsp`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hold", type=Path)
+    parser.add_argument("--hold-others", type=Path, help="all texts but the first wait until this is no file")
     parser.add_argument("--fickle", action="store_true")
     parser.add_argument("--version", default=json.loads(MANIFEST.read_text())["version"])
     parser.add_argument("--engine-fails", action="store_true")

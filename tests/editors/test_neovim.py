@@ -144,6 +144,33 @@ def test_cycling(start_neovim: StartNeovim) -> None:
     expect(editor, f"{HEAD}    return alpha * beta{TAIL}")
 
 
+def test_the_first_text_does_not_wait_for_others(start_neovim: StartNeovim, tmp_path: Path) -> None:
+    held = tmp_path / "others"
+    held.touch()
+    editor = start_neovim(EMPTY, stub=("--hold-others", str(held)))
+    editor.lua("require('tabcast.config').auto = false")
+    editor.type("Ar")
+    editor.lua("require('tabcast').trigger()")
+    see(editor, "eturn alpha + beta")
+    assert editor.num_pending() == 1
+    held.unlink()
+    wait_until(lambda: editor.num_pending() == 0, "the others")
+    type_and_see(editor, "<C-b>", "eturn alpha - beta (2/3)")
+
+
+def test_a_text_that_comes_late_is_shown_when_cycling(start_neovim: StartNeovim, tmp_path: Path) -> None:
+    held = tmp_path / "others"
+    held.touch()
+    editor = start_neovim(EMPTY, stub=("--hold-others", str(held)))
+    type_and_see(editor, "Ar", "eturn alpha + beta")
+    editor.type("<C-b>")
+    wait_until(lambda: editor.num_pending() == 1, "the request for others")
+    assert editor.ghost() == "eturn alpha + beta"
+    held.unlink()
+    see(editor, "eturn alpha - beta (2/3)")
+    type_and_see(editor, "<C-b>", "eturn alpha * beta (3/3)")
+
+
 def test_dismissing(start_neovim: StartNeovim) -> None:
     editor = start_neovim(EMPTY)
     type_and_see(editor, "Ar", "eturn alpha + beta")

@@ -86,6 +86,11 @@ return {
   },
   capabilities = { experimental = { tabcastStatus = true, tabcastRefresh = true } },
   handlers = {
+    ["$/progress"] = function(err, params, context)
+      if not require("tabcast.completor").take_part(params) then
+        return vim.lsp.handlers["$/progress"](err, params, context)
+      end
+    end,
     ["tabcast/status"] = function(_, params)
       require("tabcast.status").set(params)
     end,

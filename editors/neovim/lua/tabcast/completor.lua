@@ -31,6 +31,10 @@ Completor.__index = Completor
 ---@type table<integer, tabcast.Completor>
 local active = {}
 
+---What takes the texts of a request under way that come before its answer, by the token that the request has.
+---@type table<string, fun(items: lsp.InlineCompletionItem[])>
+local parts = {}
+
 local M = { INVOKED = INVOKED }
 
 ---@param buf integer
@@ -145,7 +149,7 @@ function Completor:ask_soon()
 end
 
 ---@param kind integer
----@param after? fun() called when the answer has been taken
+---@param after? fun() called when more than one text is known, or no more will come
 ---@param may_replace? boolean whether the answer may take the place of what is shown
 function Completor:ask(kind, after, may_replace)
   self:cancel()
@@ -158,17 +162,42 @@ function Completor:ask(kind, after, may_replace)
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
   ---@cast params table
   params.context = { triggerKind = kind }
+  local num_taken, token = 0, ("tabcast.%d.%d"):format(self.buf, serial)
+  local function done()
+    if after then
+      after()
+      after = nil
+    end
+  end
+  if kind == INVOKED then -- the first text needn't wait for others
+    params.partialResultToken = token
+    parts[token] = function(items)
+      if serial ~= self.serial or not may_suggest(self.buf) then
+        return
+      end
+      local from = num_taken == 0 and 2 or 1
+      if num_taken == 0 then
+        self:take({ items[1] }, place, asked, true)
+      end
+      self:add(vim.list_slice(items, from), place)
+      num_taken = num_taken + #items
+      if num_taken > 1 then
+        done()
+      end
+    end
+  end
   local is_sent, id = client:request(METHOD, params, function(err, result)
+    parts[token] = nil
     if serial ~= self.serial then
       return
     end
     self.pending = nil
     -- Null means that the server has dropped the request; nothing is known about what fits.
     if not err and type(result) == "table" and may_suggest(self.buf) then
-      self:take(result.items or result, place, asked, kind == INVOKED or may_replace)
-      if after then
-        after()
+      if num_taken == 0 then
+        self:take(result.items or result, place, asked, kind == INVOKED or may_replace)
       end
+      done()
     end
   end, self.buf)
   self.pending = is_sent and id or nil
@@ -195,6 +224,17 @@ function Completor:take(items, place, asked, may_replace)
   local is_outdated = not rest and asked ~= cursor.describe(cursor.place()) -- its own answer will come
   if is_outdated or (before and rest and not vim.startswith(rest.text, before.text)) then
     self.suggestions, self.index = shown, index
+  end
+  self:draw()
+end
+
+---Adds texts that came later than the first.
+---@param items lsp.InlineCompletionItem[]
+---@param place tabcast.Place
+function Completor:add(items, place)
+  local client = vim.lsp.get_client_by_id(self.client_id)
+  for _, item in ipairs(client and items or {}) do
+    self.suggestions[#self.suggestions + 1] = suggestion.from_item(item, place, client.offset_encoding)
   end
   self:draw()
 end
@@ -263,6 +303,17 @@ function Completor:tell_place()
       client:notify("tabcast/didRest", vim.lsp.util.make_position_params(0, client.offset_encoding))
     end
   end, REST_MS)
+end
+
+---Takes a part of an answer.
+---@param params lsp.ProgressParams
+---@return boolean whether it was one
+function M.take_part(params)
+  local take = parts[params.token]
+  if take and type(params.value) == "table" and params.value[1] then
+    take(params.value)
+  end
+  return take ~= nil
 end
 
 ---@param buf integer
