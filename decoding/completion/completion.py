@@ -95,7 +95,8 @@ def complete_choices(
     answer that never does is left out and another one tried, a bounded number of times.
     """
     finished: list[str] = []
-    for attempt in range(request.n * MAX_TRIES if request.n > 1 else 1):
+    first, num_tries = request.tabcast.choice, request.n * MAX_TRIES if request.n > 1 else 1
+    for attempt in range(first, first + num_tries):
         held = Chunk()
         shown = ""
         for piece in complete(models, session, request, prompt, attempt, prefill_width):

@@ -44,6 +44,7 @@ class CompletionOptions:
     probability of each token of a piece (see `Confidence`). `priority` "idle" is for prefetches: such a request waits
     while any other runs, and is dropped first. `prepare` asks for no text: the prompt is only read, at idle priority,
     for a request at this "place", or as the "trunk": the file or a window of it, from which requests branch off.
+    `choice` asks for another answer than the first: the one that begins with the second likeliest token is 1.
     Where the prompt can't be read in `latency_ms`, it may be cut, down to the `least_prefix` last characters of the
     prefix without context, and the `least_suffix` first ones of the suffix; with 0 milliseconds it is never cut.
     """
@@ -61,6 +62,7 @@ class CompletionOptions:
     confidence: bool = False
     priority: Priority = "normal"
     prepare: Prepare = ""
+    choice: int = 0
     latency_ms: int = 0
     least_prefix: int = 0
     least_suffix: int = 0
@@ -139,6 +141,7 @@ def _options_from_json(value: object) -> CompletionOptions:
         confidence=body.flag("confidence"),
         priority=body.one_of("priority", PRIORITIES, "normal"),
         prepare=body.one_of("prepare", PREPARES, ""),
+        choice=body.integer("choice", low=0, high=MAX_CHOICES),
         latency_ms=body.integer("latency_ms", low=0, high=MAX_LATENCY_MS),
         least_prefix=body.integer("least_prefix", low=0, high=MAX_REQUEST_BYTES),
         least_suffix=body.integer("least_suffix", low=0, high=MAX_REQUEST_BYTES),

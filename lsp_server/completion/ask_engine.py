@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from decoding.protocol import CompletionOptions, CompletionRequest
 from lsp_server.completion.build_request import build_request
-from lsp_server.completion.cache import accepted, cursor_context
+from lsp_server.completion.cache import Suggestion, accepted, cursor_context
 from lsp_server.completion.first_text import can_write_first, start_first, with_proposal
 from lsp_server.completion.in_flight import Generation
 from lsp_server.completion.services import CompletionServices
@@ -56,6 +56,20 @@ def start_generation(
     return generation
 
 
+def start_alternative(
+    services: CompletionServices, snapshot: Snapshot, cursor: Cursor, mode: Mode, choice: int
+) -> Generation:
+    """Start to generate another text at a cursor than the first, which typing on doesn't join; `kept` has it then."""
+    spot = cursor_context(snapshot, cursor)
+    request = request_for(services, snapshot, cursor, mode, choice=choice, is_invoked=True)
+
+    def keep(suggestion: Suggestion, _seconds: float) -> None:
+        generation.kept = suggestion
+
+    generation = Generation(spot, mode, services.engine.complete(request), Settling(spot, mode), keep)
+    return generation
+
+
 def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText, bounds: Bounds) -> None:
     """Ask at idle priority for what would be asked next if this suggestion were accepted.
 
@@ -90,7 +104,7 @@ def request_for(
     mode: Mode,
     hints: tuple[str, ...] = (),
     *,
-    num_choices: int = 1,
+    choice: int = 0,
     is_idle: bool = False,
     is_invoked: bool = False,
 ) -> CompletionRequest:
@@ -101,6 +115,7 @@ def request_for(
         session=session_name(services, snapshot.uri),
         draft_texts=hints,
         priority="idle" if is_idle else "normal",
+        choice=choice,
         latency_ms=max(latency_ms, INVOKED_LATENCY_MS) if is_invoked and latency_ms else latency_ms,
         least_prefix=least.prefix_chars,
         least_suffix=least.suffix_chars,
@@ -111,7 +126,6 @@ def request_for(
         mode,
         services.settings,
         services.folder_uris(),
-        num_choices=num_choices,
         options=options,
         reads_on=True,
     )

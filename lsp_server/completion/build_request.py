@@ -31,13 +31,10 @@ def build_request(
     settings: Settings,
     folder_uris: Iterable[str],
     *,
-    num_choices: int = 1,
     options: CompletionOptions | None = None,
     reads_on: bool = False,
 ) -> CompletionRequest:
     """Build the request for a text at a cursor.
-
-    Several choices are generated one after the other, so their blocks are kept short.
 
     Args:
         snapshot: the document.
@@ -45,18 +42,16 @@ def build_request(
         mode: whether a line or a block is wanted.
         settings: the bounds of prefix, suffix and answer.
         folder_uris: the folders that are open; the document's path is given relative to one of them.
-        num_choices: how many different texts are wanted.
         options: what only the caller knows: context, session, draft texts, priority, method.
         reads_on: whether the caller ends the stream itself, so that a line that opens a bracket may go on to its end.
     """
-    may_go_on = reads_on and num_choices == 1 and not snapshot.place(cursor).tail.strip()
+    may_go_on = reads_on and not snapshot.place(cursor).tail.strip()
     ends: Mode = "block" if may_go_on else mode
     cut, location = text_around(snapshot, cursor, settings), locate(snapshot.uri, folder_uris)
     return CompletionRequest(
         prompt=cut.prefix,
         suffix=cut.suffix,
-        max_tokens=settings.max_line_tokens if mode == "line" or num_choices > 1 else settings.max_block_tokens,
-        n=num_choices,
+        max_tokens=settings.max_line_tokens if mode == "line" else settings.max_block_tokens,
         stream=True,
         tabcast=replace(
             options or CompletionOptions(),

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from lsprotocol import types
 
-from lsp_server.completion.ask_engine import ShownText, prefetch, request_for, start_generation
+from lsp_server.completion.alternatives import AskedPlace, other_texts
+from lsp_server.completion.ask_engine import ShownText, prefetch, start_generation
 from lsp_server.completion.build_request import text_around
 from lsp_server.completion.cache import Remainder, cursor_context
-from lsp_server.completion.choices import collect_choices, says_the_same
 from lsp_server.completion.eagerness import bound_for, place_of
 from lsp_server.completion.first_text import wait_for_either
 from lsp_server.completion.in_flight import Generation
@@ -30,19 +30,19 @@ from lsp_server.completion.services import CompletionServices
 from lsp_server.completion.trigger import debounce_s, decide, disabled_scope
 from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.engine.client import EngineUnavailable
-from lsp_server.filters import IMPROBABLE, Surroundings, filter_text
+from lsp_server.filters import IMPROBABLE, Surroundings
 from lsp_server.filters.calibration import SHOWS_ALL, bounds_of
 from lsp_server.filters.confidence import cut_unlikely, is_worth_showing
 from lsp_server.filters.deleted import drop_deleted
-from lsp_server.filters.rewriting import rewrite
 from lsp_server.filters.surroundings import Mode
 
 MAX_TURNS: Final = 3
 FIRST: Final = "first text"
-MAX_CANDIDATES: Final = 3
 # chosen: the first text is kept back no longer than this by others; those that are not there by then don't come. Asked
 # again at the same place, where the first is remembered, they have all of it.
 MAX_FIRST_S: Final = 1.0
+# chosen: where the first is shown already, others may come for so long.
+MAX_OTHERS_S: Final = 5.0
 # chosen: a prefetch waits so long, so that the answer itself goes out first.
 AHEAD_S: Final = 0.005
 
@@ -70,7 +70,7 @@ async def complete(services: CompletionServices, request: PendingRequest) -> Com
     if outcome.reason == FIRST and task.followed is not None:
         follow(services, snapshot, task.followed, task.shown, task.bounds_ahead)
         return outcome
-    if outcome.items and is_invoked and request.engine_s < MAX_FIRST_S:
+    if outcome.items and is_invoked:
         outcome = await task.with_alternatives(outcome, decision.mode)
     if outcome.items:
         asyncio.get_running_loop().call_later(
@@ -151,25 +151,27 @@ class CompletionTask:
         return self._show(rest, reason)
 
     async def with_alternatives(self, outcome: CompletionResult, mode: Mode) -> CompletionResult:
-        """Return the result with other texts for this place behind its first, if the engine has any."""
-        services, spot = self._services, self.spot
-        around = Surroundings(place=spot.place, mode=mode, language=spot.language)
-        task = request_for(
-            services, self._snapshot, self._cursor, mode, num_choices=MAX_CANDIDATES, is_invoked=self._is_invoked
-        )
-        texts, choices, sent_s = [self.shown.text], list[str](), time.perf_counter()
-        with suppress(TimeoutError, EngineUnavailable):
-            async with asyncio.timeout(MAX_FIRST_S - self._request.engine_s):
-                await collect_choices(services.engine.complete(task), choices)
-        self._request.engine_s += time.perf_counter() - sent_s
-        for written in choices:
-            text = self._replaceable(filter_text(rewrite(written, spot.place, spot.language), around).text)
-            if text and not any(says_the_same(text, known) for known in texts):
-                texts.append(text)
-        if services.documents.revision(self._snapshot.uri) != self._snapshot.revision:
-            return CompletionResult(reason="stale", detail="the document changed meanwhile")
-        items = tuple(make_item(text, self._snapshot, self._cursor) for text in texts[:MAX_CANDIDATES])
-        return replace(outcome, items=items)
+        """Return the result with other texts for this place behind its first, if the engine has any.
+
+        Where the editor takes results in parts, each goes out at once, and the answer need not wait for the first.
+        """
+        request, cursor = self._request, self._cursor
+        left_s = MAX_OTHERS_S if request.tell else MAX_FIRST_S - request.engine_s
+        place = AskedPlace(self._snapshot, cursor, mode, self._replaceable)
+        if request.tell:
+            request.tell(outcome)
+        if left_s <= 0:
+            return outcome
+        sent_s = time.perf_counter()
+        async with aclosing(other_texts(self._services, place, self.shown.text, left_s)) as texts:
+            async for text in texts:
+                if self._services.documents.revision(self._snapshot.uri) != self._snapshot.revision:
+                    return CompletionResult(reason="stale", detail="the document changed meanwhile")
+                outcome = replace(outcome, items=(*outcome.items, make_item(text, self._snapshot, cursor)))
+                if request.tell:
+                    request.tell(outcome)
+        request.engine_s += time.perf_counter() - sent_s
+        return outcome
 
     async def _wait(self, generation: Generation) -> CompletionResult | None:
         """Wait until a text is finished. Return None if all went well, else the result that ends the request.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +40,8 @@ class PendingRequest:
 
     `params.position` is a place in `snapshot`, which `view` makes of the editor's document. `engine_s` is the time from
     sending the engine's request to the last byte that was waited for. `paused_s` is the time spent on debouncing.
+    `tell` sends what there is so far to an editor that takes results in parts; it has got `num_told` items, the first
+    at `told_s`.
     """
 
     request_id: int | str
@@ -50,6 +53,9 @@ class PendingRequest:
     view: View | None = None
     engine_s: float = 0.0
     paused_s: float = 0.0
+    tell: Callable[[CompletionResult], None] | None = None
+    num_told: int = 0
+    told_s: float | None = None
 
 
 def nothing_left(dropped_by: str, stats: CompletionStats | None, bound: float) -> CompletionResult:

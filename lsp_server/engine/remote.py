@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from decoding.protocol import CompletionRequest, CompletionStats, Health
 from lsp_server.engine.adapters import Adapter
 from lsp_server.engine.adapters.kinds import adapter_for
-from lsp_server.engine.adapters.server import ServerFacts
+from lsp_server.engine.adapters.server import CHOICES_TEMPERATURE, ServerFacts
 from lsp_server.engine.backing_off import BackingOff
 from lsp_server.engine.engines_file import RemoteSpec
 from lsp_server.engine.finding_out import find_out
@@ -117,6 +117,8 @@ class RemoteEngine:
             raise EngineUnavailable("this kind of engine is not asked for that", "superseded")
         began_s, num_parts, is_finished = self._clock(), 0, False
         try:
+            if request.tabcast.choice and not _is_ours(self.facts):
+                request = replace(request, temperature=CHOICES_TEMPERATURE)
             response = await self._connection.post(adapter.path, adapter.body(request))
             try:
                 _check_stream(response)
@@ -181,11 +183,13 @@ class RemoteEngine:
 
 def _is_wanted(request: CompletionRequest, adapter: Adapter, facts: ServerFacts | None) -> bool:
     """Return whether a server is asked for this: only ours reads ahead, and who is paid for writes nothing ahead."""
-    if request.tabcast.prepare and (facts is None or facts.kind != "tabcast"):
-        return False
-    if request.n > 1 and not adapter.has_choices:
+    if request.tabcast.prepare and not _is_ours(facts):
         return False
     return not (adapter.is_metered and request.tabcast.priority == "idle")
+
+
+def _is_ours(facts: ServerFacts | None) -> bool:
+    return facts is not None and facts.kind == "tabcast"
 
 
 def _check_stream(response: ClientResponse) -> None:
@@ -198,7 +202,7 @@ async def _bounded(
     response: ClientResponse, request: CompletionRequest, adapter: Adapter
 ) -> AsyncGenerator[Part, None]:
     """Yield the parts of an answer, and break off one that is longer than what was asked for."""
-    most, num_chars, num_parts = request.max_tokens * request.n, 0, 0
+    most, num_chars, num_parts = request.max_tokens, 0, 0
     async with aclosing(deltas(response, partial(adapter.parts, request))) as parts:
         async for part in parts:
             num_parts += 1

@@ -83,6 +83,7 @@ class WireProtocol(LanguageServerProtocol):
         self.readers: dict[str, Reader] = {}
         self.on_change_not_understood: Callable[[str], None] = lambda _: None
         self.on_cancelled: Callable[[str, Any], None] = lambda _method, _params: None
+        self.partial_tokens: dict[int | str, int | str] = {}
         self._is_initialized = False
         self._is_ending = False
         self._dialect = TriggerDialect()
@@ -110,10 +111,20 @@ class WireProtocol(LanguageServerProtocol):
                 return JsonRPCNotification(method=method, jsonrpc="2.0", params=data.get("params"))
             if method == INLINE_EDIT and "id" in data:
                 return JsonRPCRequestMessage(data["id"], method, "2.0", _checked_place(data.get("params")))
-            return super().structure_message(data)
+            message = super().structure_message(data)
+            self._keep_token(method, data)
+            return message
         except Exception as error:
             logger.warning("a malformed message, method %r: %s", method, type(error).__name__)
             return _malformed(data)
+
+    def _keep_token(self, method: str, data: dict[str, Any]) -> None:
+        """Keep the token for parts of a result, which LSP 3.18 gives this request, but pygls' type has no place for."""
+        if method == types.TEXT_DOCUMENT_INLINE_COMPLETION and isinstance(request_id := data.get("id"), int | str):
+            token = data["params"].get("partialResultToken")
+            self.partial_tokens.pop(request_id, None)
+            if isinstance(token, int | str) and not isinstance(token, bool):
+                self.partial_tokens[request_id] = token
 
     def _normalise(self, method: str, data: dict[str, Any]) -> None:
         """Accept what common clients send: vscode-languageclient 9 has ranges as arrays and counts triggers from 0."""

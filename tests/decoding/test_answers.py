@@ -133,6 +133,15 @@ def test_candidates_differ_share_the_prefill_and_are_the_same_by_every_method(
     assert texts[0] == text_of(ask(llama, temperature=temperature, seed=3)[0])
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_one_of_several_answers_can_be_asked_for_by_itself(llama: ModelSet, temperature: float) -> None:
+    texts = {number: text_of(pieces) for number, pieces in ask(llama, n=3, temperature=temperature, seed=3).items()}
+    assert len(set(texts.values())) == 3
+    for number, text in texts.items():
+        (alone,) = ask(llama, choice=number, temperature=temperature, seed=3, method="auto").values()
+        assert text_of(alone) == text
+
+
 def test_duplicates_are_left_out_and_tries_are_bounded(llama: ModelSet) -> None:
     """At a tiny temperature every answer is the likeliest one."""
     runs = 0

@@ -139,9 +139,9 @@ async def servers(runtime: FakeRuntime, tmp_path: Path) -> AsyncIterator[Servers
     await servers.end()
 
 
-async def ready_client(servers: Servers, transport: str) -> AsyncIterator[RawClient]:
+async def ready_client(servers: Servers, transport: str, **environ: str) -> AsyncIterator[RawClient]:
     servers.runtime.script("")
-    client = await servers.start(transport)
+    client = await servers.start(transport, **environ)
     await client.initialize()
     await client.until_engine("ready")
     yield client
@@ -152,6 +152,13 @@ async def ready_client(servers: Servers, transport: str) -> AsyncIterator[RawCli
 async def client(servers: Servers) -> AsyncIterator[RawClient]:
     """A client of a server whose fake engine is ready."""
     async for client in ready_client(servers, "stdio"):
+        yield client
+
+
+@pytest.fixture
+async def patient_client(servers: Servers) -> AsyncIterator[RawClient]:
+    """A client of a server that waits long for a second and a third text."""
+    async for client in ready_client(servers, "stdio", TABCAST_TEST_PATIENT="1"):
         yield client
 
 

@@ -41,7 +41,8 @@ class Script:
     `raw` is sent instead of any event; `protocol` is the version that it claims to speak.
     The process `mute_pid` does not answer for its health.
     `computes` if the engine's counters grow whenever they are looked at.
-    `others` are the answers from the second on; `log_probs` has one of each chunk of the first, else they are 0.
+    `others` are the answers from the second on, the last of which is followed by empty ones; `log_probs` has one of
+    each chunk of an answer, else they are 0.
     """
 
     text: str = ""
@@ -148,7 +149,9 @@ class FakeEngine:
         is_gold = bool(script.gold) and script.gold.startswith(body.prompt)
         text = script.gold[len(body.prompt) :] if is_gold else script.text
         log_probs = iter(script.log_probs)
-        for choice, answer in enumerate((text, *script.others)[: body.n]):
+        first = body.tabcast.choice
+        answers = (text, *script.others)[first : first + body.n] or ("",)
+        for choice, answer in enumerate(answers):
             for start in range(0, len(answer), script.chunk_chars):
                 await self.pause(script, start)
                 chunk = answer[start : start + script.chunk_chars]

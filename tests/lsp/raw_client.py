@@ -38,11 +38,12 @@ def did_change(version: int, text: str, start: tuple[int, int], end: tuple[int, 
     )
 
 
-def inline(request_id: int, line: int, character: int, uri: str = URI, kind: int = 2) -> dict[str, Any]:
+def inline(request_id: int, line: int, character: int, uri: str = URI, kind: int = 2, **more: Any) -> dict[str, Any]:
     params = {
         "textDocument": {"uri": uri},
         "position": {"line": line, "character": character},
         "context": {"triggerKind": kind},
+        **more,
     }
     return request(request_id, "textDocument/inlineCompletion", params)
 

@@ -172,30 +172,83 @@ async def test_only_what_is_probable_is_shown(
         assert await texts(client, 3) == ["x = beta, gamma"]  # who asks by hand sees all, and not what was cut
 
 
-async def test_asking_by_hand_gives_up_to_three_texts(client: RawClient, runtime: FakeRuntime) -> None:
+async def test_asking_by_hand_gives_up_to_three_texts(patient_client: RawClient, runtime: FakeRuntime) -> None:
     runtime.script("alpha", others=("beta", "alpha", "gamma"), log_probs=(-9.0, -9.0))
-    client.send(did_open("x = \n"), inline(1, 0, 4, kind=1))
-    assert await texts(client, 1) == ["x = alpha", "x = beta"]
+    patient_client.send(did_open("x = \n"), inline(1, 0, 4, kind=1))
+    assert await texts(patient_client, 1) == ["x = alpha", "x = beta", "x = gamma"]
 
 
 async def test_the_first_text_does_not_wait_for_one_that_does_not_come(client: RawClient, runtime: FakeRuntime) -> None:
-    """The third text is held; the answer has the first two, and the engine is told to stop."""
-    runtime.script("alpha", others=("beta", "gamma and more"), hold_after=8)
+    """The second text is held; the answer has the first, and the engine is told to stop."""
+    runtime.script("alpha", others=("longer_than_what_is_held",), hold_after=8)
     client.send(did_open("x = \n"), inline(1, 0, 4, kind=1))
-    assert await texts(client, 1) == ["x = alpha", "x = beta"]
+    assert await texts(client, 1) == ["x = alpha"]
     await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
 
 
-async def test_a_slow_first_text_comes_alone_and_the_others_when_asked_again(
-    client: RawClient, runtime: FakeRuntime
+async def test_each_text_ends_as_the_first_does(patient_client: RawClient, runtime: FakeRuntime) -> None:
+    """The engine would write on behind the line, where the second text is settled: it is told to stop."""
+    runtime.script("alpha", others=("be\nand more", "gamma"), hold_after=8)
+    patient_client.send(did_open("x = \n"), inline(1, 0, 4, kind=1))
+    assert await texts(patient_client, 1) == ["x = alpha", "x = be", "x = gamma"]
+    await until(lambda: runtime.events("cancelled"), "the engine's cancellation")
+
+
+async def test_texts_that_differ_in_blanks_are_one(patient_client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("f(a, b)", others=("f(a,b)", "f( a, b )", "f(c)"))
+    patient_client.send(did_open("x = \n"), inline(1, 0, 4, kind=1))
+    assert await texts(patient_client, 1) == ["x = f(a, b)", "x = f(c)"]
+
+
+def parts(client: RawClient, token: int | str) -> list[list[str]]:
+    """The texts that came as parts of a result, message by message."""
+    told = [m["params"] for m in client.received if m.get("method") == "$/progress"]
+    return [[item["insertText"] for item in one["value"]] for one in told if one["token"] == token]
+
+
+async def test_an_editor_that_takes_parts_gets_the_first_text_at_once(
+    patient_client: RawClient, runtime: FakeRuntime
 ) -> None:
+    runtime.script("alpha", others=("beta and x", "gamma"), hold_after=8)
+    patient_client.send(did_open("x = \n"), inline(1, 0, 4, kind=1, partialResultToken="parts"))
+    await patient_client.until(lambda: parts(patient_client, "parts"), "the first text")
+    assert patient_client.answers_to(1) == []  # the engine holds back the second
+    runtime.release()
+    assert await texts(patient_client, 1) == []  # all of it came in parts
+    assert parts(patient_client, "parts") == [["x = alpha"], ["x = beta and x"], ["x = gamma"]]
+    assert (await patient_client.why())["reason"] == "shown"
+
+
+async def test_parts_end_with_a_change_and_with_a_newer_request(
+    patient_client: RawClient, runtime: FakeRuntime
+) -> None:
+    runtime.script("alpha", others=("beta and x",), hold_after=8)
+    patient_client.send(did_open("x = \n"), inline(1, 0, 4, kind=1, partialResultToken=7))
+    await patient_client.until(lambda: parts(patient_client, 7), "the first text")
+    patient_client.send(did_change(2, "a", (0, 4), (0, 4)), inline(2, 0, 5))
+    assert (await patient_client.answer(1))["result"] is None
+    assert await texts(patient_client, 2) == ["x = alpha"]
+    runtime.release()
+    patient_client.send(inline(3, 0, 5, kind=1, partialResultToken=8))
+    await patient_client.answer(3)
+    assert parts(patient_client, 7) == [["x = alpha"]]
+    assert parts(patient_client, 8)[0] == ["x = alpha"]
+
+
+async def test_a_request_without_texts_has_no_parts(client: RawClient, runtime: FakeRuntime) -> None:
+    runtime.script("")
+    client.send(did_open("x = \n"), inline(1, 0, 4, kind=1, partialResultToken="none"))
+    assert await texts(client, 1) == []
+    assert parts(client, "none") == []
+
+
+async def test_a_slow_first_text_comes_alone(client: RawClient, runtime: FakeRuntime) -> None:
     runtime.script("alpha", others=("beta",), hold_after=0)
     client.send(did_open("x = \n"), inline(1, 0, 4, kind=1))
+    await until(lambda: asked(runtime), "the request at the engine")
     await asyncio.sleep(1.1 * MAX_FIRST_S)  # the time that it takes is what is tested
     runtime.release()
     assert await texts(client, 1) == ["x = alpha"]
-    client.send(inline(2, 0, 4, kind=1))
-    assert await texts(client, 2) == ["x = alpha", "x = beta"]
 
 
 async def test_read_only_documents_are_not_completed(client: RawClient, runtime: FakeRuntime, tmp_path: Path) -> None:

@@ -242,13 +242,21 @@ async def test_a_server_that_says_nothing_counts_as_gone() -> None:
 async def test_what_a_server_cannot_do_is_not_asked() -> None:
     ahead = CompletionRequest(prompt="x", tabcast=CompletionOptions(priority="idle"))
     read = CompletionRequest(prompt="x", tabcast=CompletionOptions(priority="idle", prepare="place"))
-    several = CompletionRequest(prompt="x", n=3)
-    for kind, request in (("openai", ahead), ("vllm", read), ("mistral", several), ("ollama", several)):
+    for kind, request in (("openai", ahead), ("vllm", read)):
         async with serving(StandIn(kind=kind)) as server, client_of(server.url) as client:
             with pytest.raises(EngineUnavailable) as caught:
                 await parts_of(client, request)
             assert (caught.value.code, server.bodies) == ("superseded", [])
             assert text_in(await parts_of(client)) == "print(1)"
+
+
+@pytest.mark.parametrize("kind", ["vllm", "openai", "llama.cpp", "ollama", "mistral"])
+async def test_another_answer_is_sampled(kind: str) -> None:
+    """Servers of others have one greedy answer."""
+    async with serving(StandIn(kind=kind)) as server, client_of(server.url) as client:
+        await parts_of(client, CompletionRequest(prompt="x"))
+        await parts_of(client, CompletionRequest(prompt="x", tabcast=CompletionOptions(choice=1)))
+        assert ["0.6" in str(body) for body in server.bodies] == [False, True]
 
 
 async def test_the_model_must_be_there() -> None:

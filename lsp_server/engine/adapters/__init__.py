@@ -13,14 +13,12 @@ class Adapter(Protocol):
     """Writes requests in the form that one kind of engine takes, and reads the events of its streams.
 
     One adapter serves many streams at once and keeps nothing of them. `path` begins with /v1/ where the route belongs
-    to the OpenAI protocol. `has_choices`: it can be asked for several answers. `is_metered`: each request is paid for,
-    so that none is sent ahead. `has_probabilities`: its answers have log-probabilities.
+    to the OpenAI protocol. `is_metered`: each request is paid for, so that none is sent ahead. `has_probabilities`: its
+    answers have log-probabilities.
     """
 
     @property
     def path(self) -> str: ...  # noqa: D102
-    @property
-    def has_choices(self) -> bool: ...  # noqa: D102
     @property
     def is_metered(self) -> bool: ...  # noqa: D102
     @property

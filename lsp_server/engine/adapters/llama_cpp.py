@@ -20,7 +20,6 @@ MAX_STOPS: Final = 16
 class LlamaCpp:
     """The adapter of `llama-server`."""
 
-    has_choices: Final = False
     is_metered: Final = False
     has_probabilities: Final = True
 

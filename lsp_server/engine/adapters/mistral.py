@@ -18,7 +18,6 @@ class Mistral:
     """The adapter of Mistral's service, which gives no log-probabilities."""
 
     path: Final = "/v1/fim/completions"
-    has_choices: Final = False
     is_metered: Final = True
     has_probabilities: Final = False
 

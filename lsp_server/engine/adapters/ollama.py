@@ -22,7 +22,6 @@ class Ollama:
     """The adapter of `ollama serve`. Older releases give no log-probabilities and ignore that they are asked for."""
 
     path: Final = "/api/generate"
-    has_choices: Final = False
     is_metered: Final = False
     has_probabilities: Final = True
 

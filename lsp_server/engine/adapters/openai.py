@@ -18,7 +18,6 @@ class OpenAI:
     """The adapter of a service that may be paid for by the request."""
 
     path: Final = "/v1/completions"
-    has_choices: Final = True
     is_metered: bool = True
     has_probabilities: Final = True
 

@@ -6,19 +6,16 @@ It must not know which kind asks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 from decoding.protocol import CompletionRequest, CompletionStats, Confidence
-from lsp_server.engine.adapters.server import CHOICES_TEMPERATURE, ServerFacts
+from lsp_server.engine.adapters.server import ServerFacts
 from lsp_server.engine.stream import Delta, Part, as_object, objects
 
 
 def openai_body(request: CompletionRequest, facts: ServerFacts, prompt: str, stops: list[str]) -> dict[str, Any]:
     """Return the fields that every server of this protocol takes."""
-    if request.n > 1 and not request.temperature:
-        request = replace(request, temperature=CHOICES_TEMPERATURE)
     body: dict[str, Any] = {
         "model": facts.model,
         "prompt": prompt,
@@ -29,8 +26,6 @@ def openai_body(request: CompletionRequest, facts: ServerFacts, prompt: str, sto
     }
     if stops:
         body["stop"] = stops
-    if request.n > 1:
-        body["n"] = request.n
     if request.seed is not None:
         body["seed"] = request.seed
     if request.tabcast.confidence:

@@ -14,7 +14,6 @@ class OwnEngine:
     """The adapter of `decoding serve`."""
 
     path: Final = "/v1/completions"
-    has_choices: Final = True
     is_metered: Final = False
     has_probabilities: Final = True
 

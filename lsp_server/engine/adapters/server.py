@@ -7,7 +7,7 @@ from typing import Final
 
 from decoding.protocol import FIM_TEMPLATES, FimTemplate, name_of_template
 
-# chosen: greedy answers are all equal, so that several are only worth having when they are sampled.
+# chosen: only our own engine has a second greedy answer; another server has to sample one.
 CHOICES_TEMPERATURE: Final = 0.6
 
 

@@ -18,7 +18,6 @@ class VLLM:
     """The adapter of `vllm serve`."""
 
     path: Final = "/v1/completions"
-    has_choices: Final = True
     is_metered: Final = False
     has_probabilities: Final = True
 
