@@ -1,4 +1,4 @@
-"""`python -P -m decoding serve|doctor|setup|models|bench|train`: the engine's command line; people use `tabcast`."""
+"""`python -P -m decoding serve|doctor|models|…`: the engine's command line; people use `tabcast`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from decoding import config as configuration
 from decoding.cli import models as model_commands
-from decoding.cli import team
+from decoding.cli import team, uninstall
 from decoding.cli.setup import command as setup_command
 from decoding.errors import AlreadyRunning, ModelError, TabcastError
 from decoding.models.listed import resolved
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.command == team.KEY:
             return team.keys(options)
+        if options.command == "uninstall":
+            return uninstall.run(options)
         overrides = {name: getattr(options, name, None) for name in configuration.EngineConfig.__slots__}
         if options.command == "setup":  # undoes also what can't be read any more, and so reads it later
             return setup_command.run(options, lambda: resolved(configuration.load(overrides)))
@@ -92,6 +94,7 @@ def _parser(named: str) -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check torch, device, models and row invariance")
     models = model_commands.add_parser(commands)
     setup_command.add_parser(commands)
+    uninstall.add_parser(commands)
     if named in ("bench", "train"):
         require_torch(f"tabcast {named}")
     if named == "bench":

@@ -15,11 +15,14 @@ from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_PORT_IN_USE, Address, H
 from lsp_server.cli.connection import connection
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
 from lsp_server.cli.parser import engine_arguments
+from lsp_server.cli.running import stop_all
 from lsp_server.engine.client import EngineClient
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the requested action and return the exit code."""
+    if options.action == "stop" and options.all:
+        return asyncio.run(_stop_all(as_json=options.json))
     return asyncio.run(_run(options))
 
 
@@ -68,6 +71,15 @@ async def _stop(client: EngineClient, *, as_json: bool) -> int:
         print(json.dumps({"stopped": stopped}))
     else:
         print("the engine has stopped" if stopped else "no engine was running")
+    return 0
+
+
+async def _stop_all(*, as_json: bool) -> int:
+    stopped = await stop_all()
+    if as_json:
+        print(json.dumps({"stopped": len(stopped)}))
+    else:
+        print("\n".join(f"stopped: {told}" for told in stopped) if stopped else "no engine was running")
     return 0
 
 

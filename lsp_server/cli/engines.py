@@ -23,6 +23,7 @@ from decoding.protocol import (
     user_config_path,
 )
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
+from lsp_server.cli.running import running_engines
 from lsp_server.engine.choosing import known_engines
 from lsp_server.engine.engines_file import LOCAL, EngineFileError, RemoteSpec, check_engine
 from lsp_server.engine.model_choice import EngineSpec
@@ -89,12 +90,15 @@ def _use(name: str, *, as_json: bool) -> int:
 
 def _list(*, as_json: bool) -> int:
     file = known_engines()
+    running = asyncio.run(running_engines())
     if as_json:
         engines = [{**asdict(spec), "used": name == file.use, "problem": ""} for name, spec in file.engines.items()]
         engines += [{"name": name, "used": name == file.use, "problem": text} for name, text in file.problems.items()]
-        print(json.dumps({"use": file.use or LOCAL, "engines": engines}))
+        print(json.dumps({"use": file.use or LOCAL, "engines": engines, "running": [asdict(one) for one in running]}))
         return 0
     print(f"{'*' if not file.use else ' '} {LOCAL}: the engine on this machine")
+    for one in running:
+        print(f"    runs: {one}")
     for name, spec in file.engines.items():
         more = ", ".join(part for part in (spec.kind, spec.model) if part)
         print(f"{'*' if name == file.use else ' '} {name}: {spec.url}{f' ({more})' if more else ''}")

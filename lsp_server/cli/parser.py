@@ -70,7 +70,7 @@ TEAM_ACTIONS: Final = {
     "key": ("team-key", "make, list and revoke the keys of a team's engine"),
 }
 SERVER_ACTIONS: Final = {
-    "list": "list the engines of your configuration file; * marks the one in use",
+    "list": "list the engines of your configuration file and those that run here; * marks the one in use",
     "add": "write a server into your configuration file",
     "test": "complete a line with a server, and tell what it is and what is missing",
     "use": "choose the engine that editors use",
@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = _add(commands, "doctor", "check Python, torch, device, models, engine and editors")
     _add_engine_options(doctor)
     _add_json(doctor)
+    _add_uninstall(commands)
     for name, text in ENGINE_SIDE.items():
         commands.add_parser(name, help=text, add_help=False)
     for name in ("filter", "context", "request"):  # helper processes of `tabcast bench`, not for people
@@ -177,6 +178,8 @@ def _add_engine(commands: Any) -> None:
         action.set_defaults(action=name)
         if name == "start":
             action.add_argument("--port", metavar="N", type=_port, help="listen on this port, and keep its token")
+        if name == "stop":
+            action.add_argument("--all", action="store_true", help="stop every engine of yours, of any configuration")
         _add_engine_options(action)
         _add_json(action)
     for name, (_, text) in TEAM_ACTIONS.items():
@@ -190,6 +193,15 @@ def _add_engine(commands: Any) -> None:
         if name == "add":
             _add_server_options(action)
         _add_json(action)
+
+
+def _add_uninstall(commands: Any) -> None:
+    command = _add(
+        commands, "uninstall", "stop all engines, remove what Tabcast has written, and say how the program goes"
+    )
+    command.add_argument("--purge", action="store_true", help="also pulled models, configuration and what was learnt")
+    command.add_argument("--dry-run", action="store_true", help="only list what would be removed")
+    command.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def _add_server_options(action: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from decoding.protocol import LOG_FILE, folder_trouble, write_private
+from lsp_server.engine.engines_here import OLD_S, remove_dead
 
 MAX_LOG_BYTES = 1_000_000
 TAIL_BYTES = 4096
@@ -70,8 +71,9 @@ def start_engine(program: Sequence[str], arguments: Sequence[str], directory: Pa
     """Start an engine that outlives this process and takes nothing from the folder this process runs in.
 
     `-P` keeps the working directory off the module path, and the working directory is the runtime directory:
-    a workspace that holds a `decoding/` or a `torch.py` must not run.
+    a workspace that holds a `decoding/` or a `torch.py` must not run. Old engines' directories are removed.
     """
+    remove_dead(directory.parent, older_than_s=OLD_S)
     log_path = directory / LOG_FILE
     keep = log_path.exists() and log_path.stat().st_size < MAX_LOG_BYTES
     with log_path.open("ab" if keep else "wb") as log:
