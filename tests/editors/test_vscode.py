@@ -77,6 +77,14 @@ def test_ghost_text_is_seen_and_accepted(workbench: Workbench, file: Path) -> No
     expect(workbench, file, HEAD + LINE + "!" + TAIL)
 
 
+def test_a_server_that_has_another_text_is_asked_again(workbench: Workbench, file: Path) -> None:
+    workbench.open(file, 2, 5)
+    workbench.type("y")
+    see(workbench, "ield alpha  # gamma")  # `# beta` at first
+    workbench.press("Tab")
+    expect(workbench, file, f"{HEAD}    yield alpha  # gamma{TAIL}")
+
+
 def test_several_lines(workbench: Workbench, file: Path) -> None:
     workbench.open(file, 2, 5)
     workbench.type("for")

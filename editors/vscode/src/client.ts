@@ -15,11 +15,16 @@ import {
 
 import type { Command } from "./locate";
 import type { ProgressValue } from "./progress";
+import { Refresh, type RefreshParams } from "./refresh";
 
-/** Announces that `tabcast/status` is understood. */
-class StatusCapability implements StaticFeature {
+/** Announces that `tabcast/status` and `tabcast/refresh` are understood. */
+class OwnCapabilities implements StaticFeature {
   fillClientCapabilities(capabilities: ClientCapabilities): void {
-    capabilities.experimental = { ...(capabilities.experimental as object | undefined), tabcastStatus: true };
+    capabilities.experimental = {
+      ...(capabilities.experimental as object | undefined),
+      tabcastStatus: true,
+      tabcastRefresh: true,
+    };
   }
 
   initialize(): void {
@@ -48,6 +53,7 @@ export function createClient(
   output: vscode.LogOutputChannel,
   takesProgress: (token: number | string, value: ProgressValue) => boolean,
 ): LanguageClient {
+  const refresh = new Refresh();
   const client = new QuietClient(
     "tabcast",
     "Tabcast",
@@ -63,6 +69,8 @@ export function createClient(
       // Completion is a convenience: trouble belongs in the log and the status item, not in a pop-up.
       revealOutputChannelOn: RevealOutputChannelOn.Never,
       middleware: {
+        provideInlineCompletionItems: (document, position, context, token, next) =>
+          next(document, position, refresh.context(context), token),
         handleWorkDoneProgress: (token, value, next) => {
           if (!takesProgress(token, value)) {
             next(token, value);
@@ -77,6 +85,7 @@ export function createClient(
       },
     },
   );
-  client.registerFeature(new StatusCapability());
+  client.registerFeature(new OwnCapabilities());
+  client.onNotification("tabcast/refresh", (params: RefreshParams) => refresh.ask(params));
   return client;
 }
