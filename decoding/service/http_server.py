@@ -13,16 +13,20 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from decoding.protocol import CompletionRequest, ProtocolError, ScoredToken, confidence_to_json, logprobs_to_json
+from decoding.service import infill
+from decoding.service.bodies import body_of
 from decoding.service.gates import Bounds, Gate, Handler, Refused, Visit
 from decoding.service.jobs import ChoiceDone, Delta, EngineState, Event, Job, JobDone, Mailbox
+from decoding.service.rendered import unrendered
 
 log = logging.getLogger(__name__)
 
+AskedT = TypeVar("AskedT")
 VISIT: ContextVar[Visit] = ContextVar("visit")
 DEFAULT_BOUNDS = Bounds()
 LENGTH_REASONS = ("length", "context", "superseded", "dropped")
@@ -70,6 +74,8 @@ class EngineServer:
                 web.get("/metrics", self._metrics),
                 web.get("/v1/models", self._models),
                 web.post("/v1/completions", self._completions),
+                web.post("/infill", self._infill),
+                web.get("/props", self._props),
             ]
         )
         if self._on_stop is not None:
@@ -125,19 +131,25 @@ class EngineServer:
         asyncio.get_running_loop().call_later(0.05, self._on_stop)
         return web.json_response({"stopping": True})
 
-    async def _completions(self, request: web.Request) -> web.StreamResponse:
+    async def _asked(self, request: web.Request, read: Callable[[object], AskedT]) -> AskedT | web.Response:
+        """Return what a request's body asks for, or the answer that refuses it."""
         health = self._state.health
         if health.status != "ready":
             return _error(503, health.status, health.detail, {"Retry-After": "1"})
         try:
             async with asyncio.timeout(self._bounds.body_s or None):
-                asked = CompletionRequest.from_json(await _body(request))
+                return read(await body_of(request))
         except TimeoutError:
             return _error(408, "too_slow", "the request took too long to arrive", {"Connection": "close"})
         except ProtocolError as error:
             return _error(400, "invalid_request", str(error))
+
+    async def _completions(self, request: web.Request) -> web.StreamResponse:
+        asked = await self._asked(request, lambda body: unrendered(CompletionRequest.from_json(body)))
+        if isinstance(asked, web.Response):
+            return asked
         head = {"id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time())}
-        head["model"] = health.model
+        head["model"] = self._state.health.model
         async with aclosing(self._events(asked, VISIT.get())) as events:
             first = await anext(events)
             if isinstance(first, JobDone):
@@ -145,6 +157,22 @@ class EngineServer:
             if asked.stream:
                 return await _send_stream(request, head, asked, first, events)
             return await _send_whole(head, asked, first, events)
+
+    async def _infill(self, request: web.Request) -> web.StreamResponse:
+        """Answer a client of llama.cpp's server."""
+        asked, health = await self._asked(request, infill.read_infill), self._state.health
+        if isinstance(asked, web.Response):
+            return asked
+        if asked.request is None:
+            return infill.ready(asked, health)
+        try:
+            async with aclosing(self._events(asked.request, VISIT.get())) as events:
+                return await infill.answer(request, asked, health, events)
+        except infill.InfillFailed as failed:
+            return _error(failed.event.status, "failed", failed.event.error)
+
+    async def _props(self, _request: web.Request) -> web.Response:
+        return web.json_response(infill.props(self._state.health))
 
     async def _events(self, asked: CompletionRequest, visit: Visit) -> AsyncGenerator[Event, None]:
         """Hand the request to the compute thread; closing this, or a lost connection, cancels it."""
@@ -178,18 +206,6 @@ class EngineServer:
                     return
         finally:
             self._mailbox.cancel(job)
-
-
-async def _body(request: web.Request) -> object:
-    """Return the JSON of a request. Raises `ProtocolError` where it is none."""
-    try:
-        return json.loads(await request.read())
-    except web.RequestPayloadError:
-        raise ProtocolError("the body is not in the encoding that its head names") from None
-    except RecursionError:
-        raise ProtocolError("the body holds lists within lists, nested too deeply to be read") from None
-    except ValueError as error:
-        raise ProtocolError(f"the body is not JSON: {error}") from None
 
 
 async def _send_stream(
