@@ -24,6 +24,7 @@ from decoding.bench.suites import (
     infilling,
     lookup,
     passes,
+    precision,
     replay,
     same_file,
     soundness,
@@ -56,6 +57,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     passes.add_options(_add(suites, "passes", passes.run, "each kind of pass beside the time that its bytes take"))
     same_file.add_options(
         _add(suites, "llama-cpp", same_file.run, "our text and perplexity beside llama.cpp's, from one file")
+    )
+    precision.add_options(
+        _add(suites, "precision", precision.run, "what the kernels' arithmetic changes, beside float32")
     )
     gpu_checks.add_options(_add(suites, "gpu-check", gpu_checks.run, "whether a GPU computes what it should"))
     suite = _add(suites, "replay", _replay, "what commits inserted, typed again: the keys that suggestions save")
