@@ -1,4 +1,4 @@
-"""Saves what policies have learnt in the user's cache folder: numbers by device and models, no text.
+"""Saves what policies have learnt, and how long passes take, in the user's cache folder: numbers, no text.
 
 The file is written aside and renamed, so that several engines can write it: the last one wins. A file that can't be
 read or has another form counts as missing. Knows nothing of a policy but the values that it gives and takes.
@@ -19,6 +19,7 @@ from decoding.storage.plain_files import read_plain
 log = logging.getLogger(__name__)
 
 VARIABLE: Final = "TABCAST_EXPERIENCE"
+STEP_TIMES: Final = "step-times.json"
 MAX_BYTES: Final = 1 << 20
 MAX_SETS: Final = 16
 
@@ -34,14 +35,14 @@ def path() -> Path:
     return platformdirs.user_cache_path("tabcast") / "experience.json"
 
 
-def load(key: str) -> object:
-    """Return the saved value of a device and model set, or None."""
-    return _read(path()).get(key)
+def load(key: str, name: str = "") -> object:
+    """Return the saved value of a device and model set, or None. `name` is another file beside the policy's."""
+    return _read(_file(name)).get(key)
 
 
-def save(key: str, value: object) -> None:
+def save(key: str, value: object, name: str = "") -> None:
     """Save a value, together with those of the few other sets that were used last."""
-    file = path()
+    file = _file(name)
     known = _read(file)
     known.pop(key, None)
     known[key] = value
@@ -58,7 +59,11 @@ def save(key: str, value: object) -> None:
                 Path(aside).unlink()
             raise
     except (OSError, ValueError) as error:
-        log.warning("the policy's state can't be saved: %s", error)
+        log.warning("%s can't be saved: %s", file.name, error)
+
+
+def _file(name: str) -> Path:
+    return path().with_name(name) if name else path()
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from decoding.models.loading.parts import Parts, choose_parts, draft_config, nam
 from decoding.models.loading.rounded_file import Tell
 from decoding.models.loading.weight_forms import rounded_to
 from decoding.models.parallel import ParallelModel, mask_form
+from decoding.models.probing.kept_times import measured_or_kept
 from decoding.models.probing.row_invariance import Probe, check_finite, probe, probe_plain
 from decoding.models.probing.step_times import measure_draft_times, measure_step_times
 from decoding.protocol import AUTO, BUNDLED_NAMES, Method
@@ -162,12 +163,20 @@ def _load_parts(
         rounding=rounded_to(folder, config, device),
         index=TokenIndex(token_bytes(folder.tokenizer, folder.vocabulary)),
         unused_ids=tokenizer_files.unused_ids(folder.vocabulary),
-        step_ms=measure_step_times(target),
-        draft_step_ms={} if draft is None else measure_draft_times(draft),
+        step_ms=_times(target, folder, "target", config, partial(measure_step_times, target)),
+        draft_step_ms={}
+        if draft is None or parts.draft is None
+        else _times(draft, parts.draft, "draft", config, partial(measure_draft_times, draft)),
         weights=weights,
         draft_weights=draft_weights if draft is not None else "",
     )
     return models, found
+
+
+def _times(
+    model: LanguageModel, folder: ModelFolder, role: str, config: EngineConfig, measure: Callable[[], dict[int, float]]
+) -> dict[int, float]:
+    return measured_or_kept(model, folder.path, role, config.threads or torch.get_num_threads(), measure)
 
 
 def _load_draft(
