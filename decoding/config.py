@@ -36,6 +36,7 @@ NO_ROUNDING = "none"
 QUANTIZATIONS = (AUTO_ROUNDING, NO_ROUNDING, "int8", "int4", "fp8")
 AS_TARGET = "as target"
 ALL_DEVICES = "all"
+LEAST = (("context_tokens", 128), ("sessions", 1), ("cache_mb", 0), ("cache_on_disk_mb", 0), ("threads", 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,8 @@ class EngineConfig:
     bits, "auto" those of a large model on a CPU, and `draft_quantize` those of the draft. `kernels` "torch" does
     without compiled kernels; "rehearsed" computes as on a GPU, on any device and slowly. `context_tokens` bounds
     prompt and answer together; `threads` 0 leaves the choice to torch. At most `sessions` requests take turns, and as
-    many token sequences are kept in `cache_mb` megabytes, 0 for a share of the memory. `online` keeps the last answers
+    many token sequences are kept in `cache_mb` megabytes, 0 for a share of the memory; what was read of documents is
+    kept for the next start in `cache_on_disk_mb` megabytes on disk, 0 for not at all. `online` keeps the last answers
     on this machine and lets the draft learn from them while the engine is idle.
     """
 
@@ -67,6 +69,7 @@ class EngineConfig:
     context_tokens: int = 4096
     sessions: int = 16
     cache_mb: int = 0
+    cache_on_disk_mb: int = 256
     threads: int = 0
     idle_minutes: float = 10.0
     online: bool = False
@@ -187,7 +190,7 @@ def _apply(config: EngineConfig, values: Mapping[str, Any], source: str) -> Engi
         is_numbered = key == "device" and re.fullmatch(r"cuda:\d{1,3}", config.device) is not None
         if getattr(config, key) not in allowed and not is_numbered:
             raise ConfigError(f"{source}: {key} must be one of {', '.join(allowed)}, not {getattr(config, key)!r}")
-    for key, least in (("context_tokens", 128), ("sessions", 1), ("cache_mb", 0), ("threads", 0)):
+    for key, least in LEAST:
         if getattr(config, key) < least:
             raise ConfigError(f"{source}: {key} must be at least {least}, not {getattr(config, key)}")
     try:

@@ -7,7 +7,7 @@ bookkeeping is equal for every model; each model's own store decides how keys an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -24,6 +24,17 @@ class Store(Protocol):
 
     def copy_blocks(self, other: Any, first: int, end: int) -> None:
         """Take over blocks of 64 slots, from `first` up to `end`, of another store of the same model."""
+
+
+@runtime_checkable
+class KeepsBlocks(Protocol):
+    """A store whose blocks of 64 slots can be kept elsewhere, as bytes that say nothing of its capacity."""
+
+    def block_bytes(self, number: int) -> bytes:
+        """Return keys and values of a block."""
+
+    def fill_block(self, number: int, content: memoryview) -> None:
+        """Take a block over from its bytes. Raises `ValueError` where they are of another form."""
 
 
 StoreT = TypeVar("StoreT", bound=Store)
@@ -55,6 +66,22 @@ class Blocks:
         """Take over blocks, from `first` up to `end`, of another store of the same model."""
         self.keys[:, first:end] = other.keys[:, first:end]
         self.values[:, first:end] = other.values[:, first:end]
+
+    def block_bytes(self, number: int) -> bytes:
+        """Return keys and values of a block."""
+        halves = (store[:, number].contiguous().cpu().view(torch.uint8) for store in (self.keys, self.values))
+        return b"".join(half.numpy().tobytes() for half in halves)
+
+    @torch.inference_mode()
+    def fill_block(self, number: int, content: memoryview) -> None:
+        """Take a block over from its bytes. Raises `ValueError` where they are of another form."""
+        block = self.keys[:, number]
+        size = block.numel() * block.element_size()
+        if len(content) != 2 * size:
+            raise ValueError("a block of another form")
+        found = torch.frombuffer(bytearray(content), dtype=self.keys.dtype).to(self.keys.device)
+        for store, half in zip((self.keys, self.values), found.chunk(2), strict=True):
+            store[:, number] = half.view_as(block)
 
 
 class KVCache(Generic[StoreT]):

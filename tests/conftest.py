@@ -37,6 +37,7 @@ def private_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     monkeypatch.setenv("TABCAST_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))
     monkeypatch.setenv("TABCAST_DATASTORES", str(tmp_path_factory.mktemp("datastores")))
     monkeypatch.setenv("TABCAST_EXPERIENCE", str(tmp_path_factory.mktemp("experience") / "experience.json"))
+    monkeypatch.setenv("TABCAST_KEPT_CACHES", str(tmp_path_factory.mktemp("kept") / "keys-and-values"))
     monkeypatch.setenv("TABCAST_HABITS", str(tmp_path_factory.mktemp("habits") / "habits.json"))
     yield
     from tests.engines import stop_all

@@ -34,6 +34,7 @@ from decoding.models.probing.agreement import choices, percent_alike
 from decoding.models.sharding.layer_split import GIB
 from decoding.models.sharding.pipeline import Pipeline
 from decoding.small_torch import NVIDIA, how_to_install, is_torch_missing
+from decoding.storage import kept_blocks
 from decoding.storage.pulled import as_size
 from decoding.text.prompt_layout import find_layout
 
@@ -76,6 +77,7 @@ def doctor(config: EngineConfig) -> list[Row]:
     rows += [_row("draft model", False, notice, "name another with --draft, or none") for notice in models.notices]
     rows.append(_row("folders of code", True, datastores.describe()))
     rows.append(_row("keys and values", True, _describe_cache(models.target)))
+    rows.append(_row("kept on disk", True, _describe_kept(config)))
     if models.rounding != NO_ROUNDING:
         rows.append(_row("rounded weights", True, _describe_rounding(config, models)))
     if probe.notice:
@@ -118,6 +120,14 @@ def _describe_cache(target: LanguageModel) -> str:
         places = f"; layers on {len(target.num_layers)} devices: {', '.join(map(str, target.num_layers))}"
     size = f"{target.new_cache().num_bytes / 1e6:.0f} MB for a sequence of {target.shape.max_len} tokens"
     return f"{_plain_dtype(target.dtype)}, {size}{places}"
+
+
+def _describe_kept(config: EngineConfig) -> str:
+    """Describe the keys and values that are kept on disk."""
+    size = f"{kept_blocks.kept_bytes() / 1e6:.1f} MB of keys and values in {kept_blocks.folder()}"
+    if not config.cache_on_disk_mb:
+        return f"none, as cache_on_disk_mb = 0 wants; {size}"
+    return f"{size}, at most {config.cache_on_disk_mb} MB"
 
 
 def _describe_agreement(config: EngineConfig, models: ModelSet) -> str:

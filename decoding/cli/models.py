@@ -21,6 +21,7 @@ from decoding.datastore import command as datastores
 from decoding.errors import ModelError, TabcastError
 from decoding.models.listed import file_of, find_model
 from decoding.protocol import user_config_path
+from decoding.storage.kept_blocks import remove_kept
 from decoding.storage.pulled import Pulled, as_size, pulled_models, remove
 from decoding.storage.rounded_files import remove_rounded
 from decoding.storage.user_config import set_engine_values
@@ -174,6 +175,7 @@ def _remove(options: argparse.Namespace, config: EngineConfig) -> Value:
     if file_of(pulled) in (config.model_path, config.draft_path) and not options.json:
         print("It was the chosen one; 'tabcast models use' chooses another.", file=sys.stderr)
     remove_rounded(file_of(pulled))
+    remove_kept(file_of(pulled))
     remove(pulled)
     return _describe(pulled)
 

@@ -87,10 +87,13 @@ def _forms(models: ModelSet, request: CompletionRequest, caches: Caches) -> Iter
         half = replace(request, suffix=request.suffix[:end])
         yield Fitted(request=half, prompt=prompt_tokens(models, half), is_cut=True)
     short = replace(request, suffix=request.suffix[: options.least_suffix])
-    fitted = Fitted(request=short, prompt=prompt_tokens(models, short), is_cut=True)
-    yield fitted
-    if (older := _as_read_before(models, fitted, caches)) is not None:
-        yield older
+    # Without context, too: so a document is kept on disk.
+    for context in dict.fromkeys((options.context, ())):
+        form = replace(short, tabcast=replace(options, context=context))
+        fitted = Fitted(request=form, prompt=prompt_tokens(models, form), is_cut=True)
+        yield fitted
+        if (older := _as_read_before(models, fitted, caches)) is not None:
+            yield older
     for start in _starts(request.prompt, max(0, len(request.prompt) - options.least_prefix)):
         cut = replace(short, prompt=request.prompt[start:], tabcast=replace(options, context=()))
         yield Fitted(request=cut, prompt=prompt_tokens(models, cut), is_cut=True)

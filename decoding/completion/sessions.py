@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from decoding.completion.experience import experience_key, new_policy
+from decoding.completion.kept_caches import KeptCaches
 from decoding.completion.owners import Owner, Owners
 from decoding.drafters import registry
 from decoding.drafters.combine import Combined, enrol
@@ -157,6 +158,7 @@ class SessionPool:
 
     def __init__(self, models: ModelSet, *, max_sessions: int, budget_bytes: int, remembers: bool = False) -> None:
         """`remembers` tells whether the policy's state is read from disk and saved there."""
+        self.kept: KeptCaches | None = None  # keys and values on disk
         self._models = models
         self._policy = new_policy(models)
         self._key = experience_key(models) if remembers else ""
@@ -183,8 +185,9 @@ class SessionPool:
         return sum(session.num_bytes for session in (*self._idle, *self._leased))
 
     def num_shared(self, prompt_ids: Sequence[int], owner: str = "") -> int:
-        """Return how many tokens of this prompt need not be computed, because a session of the owner holds them."""
-        return max((s.cache.common_prefix_len(prompt_ids) for s in self._of(owner)), default=0)
+        """Return how many tokens of a prompt need not be computed: a session of the owner holds them, or the disk."""
+        num_kept = 0 if self.kept is None or owner else self.kept.num_kept(prompt_ids)
+        return max((num_kept, *(s.cache.common_prefix_len(prompt_ids) for s in self._of(owner))))
 
     def texts_above(self, document: str, head_ids: Sequence[int], owner: str = "") -> Iterator[Sequence[int]]:
         """Yield what is cached of a document's text above a cursor behind this head, the last used first."""
@@ -233,6 +236,10 @@ class SessionPool:
         self._num_used += 1
         if self._num_used % KEEP_EVERY == 0:
             self.keep_experience()
+
+    def let_go_first(self, session: Session) -> None:
+        """Let an idle session be the next to go: what it holds is on disk."""
+        self._idle.sort(key=lambda idle: idle is not session)
 
     def keep_experience(self) -> None:
         """Save the policy's state, if it is to be saved."""

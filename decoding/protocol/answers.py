@@ -130,7 +130,8 @@ class Health:
     `better` is a line about a better model on this machine, "" where there is none. `context_tokens` is the
     length of the model's window, prompt and answer together; 0 where that isn't known. `searches_code` says that its
     drafts may come from datastores of code, so that one of the workspace is useful. `read_tokens_per_s` is how fast it
-    reads prompts, about; 0 where that isn't known. `proof` is `prove(token, nonce,
+    reads prompts, about; 0 where that isn't known. `cache_on_disk_mb` is the size of the keys and values on disk, of
+    other engines, too, when that was last looked at. `proof` is `prove(token, nonce,
     port)`: the engine shows that it knows the token before the client sends it.
     """
 
@@ -146,6 +147,7 @@ class Health:
     context_tokens: int = 0
     searches_code: bool = False
     read_tokens_per_s: float = 0.0
+    cache_on_disk_mb: float = 0.0
     version: str = VERSION
     protocol: int = PROTOCOL_VERSION
     pid: int = 0
@@ -181,6 +183,7 @@ class Health:
             context_tokens=body.integer("context_tokens"),
             searches_code=body.flag("searches_code"),
             read_tokens_per_s=body.number("read_tokens_per_s"),
+            cache_on_disk_mb=body.number("cache_on_disk_mb"),
             version=body.text("version"),
             protocol=body.integer("protocol"),
             pid=body.integer("pid"),

@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, Protocol
 
@@ -85,6 +85,11 @@ class Job:
     def kind(self) -> Kind:
         """What kind of work the job is: the most urgent first in `KINDS`."""
         return self.request.tabcast.prepare or ("ahead" if self.is_idle_work else "key")
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether what the job reads may be kept on disk: only the texts of who runs the engine are."""
+        return self.kind == "trunk" and self.request.tabcast.keep and not self.owner
 
     def is_more_urgent(self, other: Job) -> bool:
         """Return whether this job has its turns before those of another."""
@@ -202,11 +207,12 @@ class Mailbox:
         job.is_cancelled = True
         self.turn.cancelled(job)
 
-    def take(self, *, wait: bool) -> list[Job | None]:
-        """Return all that has arrived; with `wait`, at least one."""
-        taken: list[Job | None] = [self._queue.get()] if wait else []
-        while True:
-            try:
+    def take(self, *, wait: bool, at_most_s: float | None = None) -> list[Job | None]:
+        """Return all that has arrived; with `wait`, at least one, unless none comes for `at_most_s`."""
+        taken: list[Job | None] = []
+        with suppress(queue.Empty):
+            if wait:
+                taken.append(self._queue.get(timeout=at_most_s))
+            while True:
                 taken.append(self._queue.get_nowait())
-            except queue.Empty:
-                return taken
+        return taken

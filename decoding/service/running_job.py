@@ -23,7 +23,7 @@ class RunningJob:
 
     def __init__(self, pool: SessionPool, job: Job, speed: ReadingSpeed, *, queue_ms: float) -> None:
         began = time.perf_counter()
-        self._speed = speed
+        self._speed, self._kept = speed, None if job.owner else pool.kept
         self.job = job
         models = pool.models_of(job.owner)
         self.is_retry = False
@@ -75,10 +75,14 @@ class RunningJob:
         return pool.lease(document, self._prompt.ids, above=self._prompt.above, is_trunk=is_trunk, owner=self.job.owner)
 
     def _begin(self, models: ModelSet) -> Iterator[tuple[int, Chunk]]:
+        if self._kept is not None:
+            for _ in self._kept.restore(self.session.cache, self._prompt.ids):
+                yield 0, Chunk()
         width = self._speed.idle_width if self.job.is_idle_work else self._speed.request_width
         if self.job.request.tabcast.prepare:
-            return read_ahead(models, self.session, self._prompt, width)
-        return complete_choices(models, self.session, self._request, self._prompt, width)
+            yield from read_ahead(models, self.session, self._prompt, width)
+        else:
+            yield from complete_choices(models, self.session, self._request, self._prompt, width)
 
     def close(self) -> None:
         """End the job between two turns: the session's caches stay valid."""

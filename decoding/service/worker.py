@@ -14,20 +14,23 @@ from collections.abc import Sequence
 import torch
 
 from decoding.completion.cache_budget import cache_budget_bytes
+from decoding.completion.kept_caches import open_kept
 from decoding.completion.reading import IDLE_MS, ReadingSpeed
 from decoding.completion.sessions import Session, SessionPool
 from decoding.config import EngineConfig
 from decoding.drafters import registry
 from decoding.errors import TabcastError
 from decoding.models.language_model import gives_up
+from decoding.models.listed import resolved
 from decoding.models.loading.better import better_model
-from decoding.models.loading.memory import free_bytes
+from decoding.models.loading.memory import free_bytes, is_out_of_memory
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.protocol import CompletionStats
 from decoding.service.jobs import KINDS, ChoiceDone, EngineState, Job, JobDone, Kind, Mailbox, Turn, not_at_all
+from decoding.service.keeping import Keeping
 from decoding.service.running_job import RunningJob, rest_of
 from decoding.service.turns import Circle
-from decoding.storage.adaptation import AdaptationFolder, AnswerLog
+from decoding.storage.adaptation import AnswerLog, answer_log
 
 log = logging.getLogger(__name__)
 
@@ -49,13 +52,15 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
         log.exception("loading failed")
         _fail(state, "the models can't be loaded, for a reason that nobody foresaw: the engine's log tells it")
         return
+    threads = config.threads or torch.get_num_threads()
     if all(model.has_own_threads for model in models.language_models):
         torch.set_num_threads(1)
     device = models.target.device
     better = better_model(config.model_path, models.num_code_weights, device, free_bytes(device))
     budget_bytes = cache_budget_bytes(config.cache_mb, device)
     pool = SessionPool(models, max_sessions=config.sessions, budget_bytes=budget_bytes, remembers=True)
-    worker = Worker(models, pool, state, max_running=config.sessions, ring=_ring(config))
+    pool.kept = open_kept(models.target, resolved(config).model_path, threads, config.cache_on_disk_mb << 20)
+    worker = Worker(models, pool, state, max_running=config.sessions, ring=answer_log(config))
     state.update(
         status="ready",
         detail="; ".join(filter(None, (models.without_middle, probe.describe()))),
@@ -73,12 +78,6 @@ def run(config: EngineConfig, mailbox: Mailbox, state: EngineState) -> None:
     log.info("ready in %.1f s: %s", time.perf_counter() - began, probe.describe())
     worker.serve(mailbox)
     pool.keep_experience()
-
-
-def _ring(config: EngineConfig) -> AnswerLog | None:
-    """Return the log of answers if the user wants it and there is a draft to learn from it, else None."""
-    draft = config.draft_path
-    return AnswerLog(AdaptationFolder.of(config.model_path, draft)) if config.online and draft is not None else None
 
 
 def _fail(state: EngineState, detail: str) -> None:
@@ -112,6 +111,7 @@ class Worker:
         self._waiting: deque[Job] = deque()
         self._speed = ReadingSpeed(models)
         self._turn = Turn()
+        self._keeping = Keeping(pool, state)
         self._give_up = models.target.give_up if gives_up(models.target) else not_at_all
         state.update(read_tokens_per_s=self._speed.tokens_per_s)
         # The session whose draft models may read on while there is nothing else to do.
@@ -134,10 +134,17 @@ class Worker:
     def serve(self, mailbox: Mailbox) -> None:
         """Serve jobs until `None` arrives."""
         self._turn = mailbox.turn
-        while None not in (arrived := mailbox.take(wait=self.num_jobs == 0 and self._to_read is None)):
+        while None not in (arrived := self._take(mailbox)):
             self.turn([job for job in arrived if job is not None])
+        self._keeping.close()
         if self._ring is not None:
             self._ring.flush()
+
+    def _take(self, mailbox: Mailbox) -> list[Job | None]:
+        """Take what has arrived, and wait for it unless there is something to do."""
+        if self.num_jobs or self._to_read is not None:
+            return mailbox.take(wait=False)
+        return mailbox.take(wait=True, at_most_s=self._keeping.wait_s)
 
     def turn(self, arrived: Sequence[Job]) -> None:
         """Admit the jobs that arrived, and compute at most one step or chunk."""
@@ -158,7 +165,10 @@ class Worker:
                 self._idle_waiting[kind].remove(next_job)
                 self._start(next_job, circle)
                 return
-        self._read_drafts_ahead()
+        if self._to_read is not None:
+            self._read_drafts_ahead()
+        else:
+            self._keeping.write()
 
     def _read_drafts_ahead(self) -> None:
         """Let draft models read a little of what the target has read lately: they are of use once they have."""
@@ -238,6 +248,7 @@ class Worker:
         except Exception as error:
             # The session's caches may be half written, so they are dropped with the request.
             self._pool.drop(running.session)
+            self._keeping.forget(running.session)
             if not is_out_of_memory(error) or running.is_retry:
                 self._failed(running.job, error)
                 return
@@ -245,6 +256,8 @@ class Worker:
             circle.charge(running.job.owner, time.perf_counter() - began)
             if is_over:
                 self._give_back(running.session)
+                if running.job.may_be_kept:
+                    self._keeping.add(running.session)
                 running.job.deliver(JobDone())
                 if running.is_cut and running.job.kind == "place":
                     self._admit(rest_of(running.job))
@@ -278,17 +291,9 @@ class Worker:
         job.deliver(JobDone("the engine is out of memory" if is_short else "the engine failed: its log tells why"))
 
     def _free_memory(self) -> None:
+        self._keeping.forget()
         log.warning("out of memory: %d idle sessions are given up", self._pool.free_idle())
         self._to_read = None
         self._state.count("out_of_memory_total")
         if self._models.target.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory ran out, on a device or on a CPU, where torch's allocator raises a plain RuntimeError."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
-    )

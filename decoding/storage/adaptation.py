@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from decoding.config import online_directory
+from decoding.config import EngineConfig, online_directory
 
 log = logging.getLogger(__name__)
 
@@ -175,3 +175,9 @@ def _read(line: bytes) -> LoggedAnswer | None:
     except (ValueError, TypeError):
         return None
     return LoggedAnswer(number, prompt_ids, answer_ids) if is_whole and answer_ids else None
+
+
+def answer_log(config: EngineConfig) -> AnswerLog | None:
+    """Return the log of answers if the user wants it and there is a draft to learn from it, else None."""
+    draft = config.draft_path
+    return AnswerLog(AdaptationFolder.of(config.model_path, draft)) if config.online and draft is not None else None

@@ -24,6 +24,12 @@ def text_around(snapshot: Snapshot, cursor: Cursor, settings: Settings) -> Cut:
     )
 
 
+def hides_secrets(snapshot: Snapshot, cursor: Cursor, settings: Settings) -> bool:
+    """Return whether something is masked in the text around a cursor."""
+    cut = cut_around(snapshot, cursor, prefix_chars=settings.prefix_chars, suffix_chars=settings.suffix_chars)
+    return mask_around(cut) != cut
+
+
 def build_request(
     snapshot: Snapshot,
     cursor: Cursor,

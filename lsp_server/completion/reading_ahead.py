@@ -16,7 +16,7 @@ from lsprotocol import types
 
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from lsp_server.completion.ask_engine import request_for, session_name
-from lsp_server.completion.build_request import build_request
+from lsp_server.completion.build_request import build_request, hides_secrets
 from lsp_server.completion.cache import cursor_context
 from lsp_server.completion.power import Power
 from lsp_server.completion.services import CompletionServices
@@ -33,6 +33,8 @@ CHANGED_S: Final = 0.4
 GATHER_S: Final = 0.5
 # chosen: so many windows of a document are read, the nearest first; a short document is one. The engine keeps more.
 MAX_WINDOWS: Final = 4
+# chosen: so long after all was read and nothing was changed, a document is kept on disk.
+QUIET_S: Final = 15.0
 
 InBackground = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
@@ -158,7 +160,8 @@ class ReadingAhead:
             return
         files = services.steady_context.to_read(uri, services.context.files(uri))
         settings, is_first = services.settings, True
-        for end in windows_around(snapshot.lines, line, settings.prefix_chars, MAX_WINDOWS):
+        ends = windows_around(snapshot.lines, line, settings.prefix_chars, MAX_WINDOWS)
+        for end in ends:
             request = self._window(snapshot, end, files)
             window = _Window(uri, end - request.prompt.count("\n"), files)
             if is_first or window not in self._read:
@@ -167,6 +170,18 @@ class ReadingAhead:
                 self._read.append(window)
                 services.steady_context.hold(uri, files)
             is_first = False  # the others may be read before their last changes: nobody works there
+        await self._keep(snapshot, ends[0])
+
+    async def _keep(self, snapshot: Snapshot, end: int) -> None:
+        """Have the engine keep a window on disk for its next start: the document's own text, and no secrets."""
+        services = self._services
+        if not snapshot.uri.startswith("file:") or hides_secrets(snapshot, Cursor(end, 0), services.settings):
+            return
+        await asyncio.sleep(QUIET_S)
+        if await self._power.is_on_battery() or not await self._is_worth_it(snapshot):
+            return
+        request = self._window(snapshot, end, ())
+        await services.engine.read_ahead(replace(request, tabcast=replace(request.tabcast, keep=True)))
 
     def _window(self, snapshot: Snapshot, end: int, files: tuple[ContextFile, ...]) -> CompletionRequest:
         services = self._services

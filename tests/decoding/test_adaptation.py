@@ -16,9 +16,9 @@ from decoding.config import EngineConfig
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.protocol import CompletionRequest
 from decoding.service.jobs import ChoiceDone, EngineState, Job
-from decoding.service.worker import Worker, _ring
+from decoding.service.worker import Worker
 from decoding.storage import adaptation
-from decoding.storage.adaptation import AdaptationFolder, AnswerLog, is_same_place
+from decoding.storage.adaptation import AdaptationFolder, AnswerLog, answer_log, is_same_place
 from tests.decoding.test_server import Engine, post, start, wait_until
 from tests.tiny_models import make_model
 
@@ -174,9 +174,9 @@ def test_nothing_is_kept_unless_the_users_settings_say_so(
     tiny_model: Path, tmp_path: Path, online_directory: Path
 ) -> None:
     pair = EngineConfig(model=str(tiny_model), draft=str(tiny_model))
-    assert _ring(pair) is None
-    assert _ring(EngineConfig(model=str(tiny_model), draft="none", online=True)) is None
-    ring = _ring(EngineConfig(model=str(tiny_model), draft=str(tiny_model), online=True))
+    assert answer_log(pair) is None
+    assert answer_log(EngineConfig(model=str(tiny_model), draft="none", online=True)) is None
+    ring = answer_log(EngineConfig(model=str(tiny_model), draft=str(tiny_model), online=True))
     assert ring is not None
     assert not online_directory.exists()
 

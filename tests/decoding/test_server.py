@@ -359,3 +359,30 @@ def test_nothing_from_the_working_directory_runs(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "decoding", "--version"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+async def test_a_killed_engines_successor_goes_on_with_what_was_kept_on_disk(
+    client: aiohttp.ClientSession, tiny_model: Path, tmp_path: Path
+) -> None:
+    lines = [f"value_{i} = compute({i}, other_{i % 7})\n" for i in range(8)]
+    asked = {"prompt": "".join(lines[:7]), "suffix": "\n" + lines[7], "max_tokens": 8, "tabcast": {"path": "a.py"}}
+    trunk = {"session": "a.py", "path": "a.py", "prepare": "trunk", "keep": True}
+    arguments = ("--model", str(tiny_model))
+    with start(tmp_path / "first", *arguments) as engine:
+        engine.wait_for_address()
+        assert (await wait_until(engine, "ready")).cache_on_disk_mb == 0
+        _, cold = await post(client, engine, **asked)
+        await post(client, engine, prompt="".join(lines), tabcast=trunk)
+        async with asyncio.timeout(60):
+            while (await health(engine)).cache_on_disk_mb == 0:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+        engine.process.kill()
+        engine.process.wait(20)
+    with start(tmp_path / "second", *arguments) as engine:
+        engine.wait_for_address()
+        assert (await wait_until(engine, "ready")).cache_on_disk_mb > 0
+        _, warm = await post(client, engine, **asked)
+    before, after = (CompletionStats.from_json(body["choices"][0]["tabcast"]) for body in (cold, warm))
+    assert before.cached_tokens == 0
+    assert after.cached_tokens >= 64
+    assert after.token_ids == before.token_ids

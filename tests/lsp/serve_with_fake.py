@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from decoding.protocol import Health
 from lsp_server import model_setup, server
-from lsp_server.completion import completer, power
+from lsp_server.completion import completer, power, reading_ahead
 
 if TYPE_CHECKING:
     from lsp_server.engine.client import EngineClient
@@ -32,6 +32,8 @@ def make_client(on_health: Callable[[Health], None], model: str = "") -> EngineC
 
 if __name__ == "__main__":
     model_setup.PROGRAM = (sys.executable, "-P", str(Path(__file__).with_name("fake_setup.py")))
+    if "TABCAST_TEST_QUIET_S" in os.environ:
+        reading_ahead.QUIET_S = float(os.environ["TABCAST_TEST_QUIET_S"])  # type: ignore[misc]
     if "TABCAST_TEST_BATTERY" in os.environ:
         power.is_on_battery = lambda: True  # type: ignore[assignment]
     if "TABCAST_TEST_PATIENT" in os.environ:  # the machine may be busy

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from decoding.kv_cache import KVCache
@@ -30,6 +31,7 @@ from decoding.models.weights.stored_blocks import StoredWeights
 STEP_WIDTH = 16
 PREFILL_WIDTH = 64
 _NO_IDS = np.zeros(0, np.int64)
+Stored = NDArray[np.int16] | NDArray[np.float32]
 
 
 class Slots:
@@ -59,6 +61,23 @@ class Slots:
         slots = slice(first * job_layout.SLOTS, end * job_layout.SLOTS)
         self.keys[:, :, slots] = other.keys[:, :, slots]
         self._values_by_slot[:, :, :, slots] = other._values_by_slot[:, :, :, slots]
+
+    def block_bytes(self, number: int) -> bytes:
+        """Return keys and values of a block of slots."""
+        return b"".join(part.tobytes() for part in self._parts_of(number))
+
+    def fill_block(self, number: int, content: memoryview) -> None:
+        """Take a block of slots over from its bytes. Raises `ValueError` where they are of another form."""
+        keys, values = self._parts_of(number)
+        if len(content) != keys.nbytes + values.nbytes:
+            raise ValueError("a block of another form")
+        numbers = np.frombuffer(content, keys.dtype)
+        keys[:], values[:] = numbers[: keys.size].reshape(keys.shape), numbers[keys.size :].reshape(values.shape)
+
+    def _parts_of(self, number: int) -> tuple[Stored, Stored]:
+        """Return views of a block's keys (L, H, slots, D) and values (L, H, panels, slots, numbers of a panel)."""
+        slots = slice(number * job_layout.SLOTS, (number + 1) * job_layout.SLOTS)
+        return self.keys[:, :, slots], self._values_by_slot[:, :, :, slots]
 
 
 class CpuDecoder:

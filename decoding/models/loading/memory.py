@@ -141,3 +141,12 @@ def check_fit(needs: Sequence[tuple[str, int]], device: torch.device, free: int 
         f"the models need {total / GIB:.1f} GiB ({listed}), and {device} has {free / GIB:.1f} GiB free;"
         f" what fits is {better.names}: tabcast models use {better.target}"
     )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory ran out, on a device or on a CPU, where torch's allocator raises a plain RuntimeError."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("not enough memory", "can't allocate memory", "out of memory")
+    )
