@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from lsp_server.engine.engines_file import check_engine
 from lsp_server.engine.model_choice import EngineSpec
 from lsp_server.engine.remote import RemoteEngine
 from lsp_server.engine.stream import Delta, EngineUnavailable, Part
+from tests.certificates import make_certificate
 from tests.lsp.conftest import FakeRuntime, until
 from tests.lsp.stand_in import ROUTES, StandIn, serving
 
@@ -311,14 +311,8 @@ async def test_a_key_that_others_can_read_or_that_is_missing_is_not_sent(
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1, with its key, that nobody else knows."""
-    file = tmp_path_factory.mktemp("tls") / "server.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(file), "-out", f"{file}.crt"]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("openssl makes no certificates here")
-    file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
+    certificate, file = make_certificate(tmp_path_factory.mktemp("tls"))
+    file.write_text(file.read_text() + certificate.read_text())
     return file
 
 
@@ -329,7 +323,7 @@ async def test_certificates_are_checked(certificate: Path, tmp_path: Path) -> No
         async with client_of(server.url) as client:
             assert "is not trusted; name its authority by ca_file" in str(await failure(client))
         assert server.paths == []
-        async with client_of(server.url, ca_file=f"{certificate}.crt") as client:
+        async with client_of(server.url, ca_file=str(certificate.with_suffix(".crt"))) as client:
             assert text_in(await parts_of(client)) == "print(1)"
         (tmp_path / "empty.pem").write_text("none")
         async with client_of(server.url, ca_file=str(tmp_path / "empty.pem")) as client:
