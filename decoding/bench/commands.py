@@ -103,6 +103,8 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(options: argparse.Namespace, config: EngineConfig) -> int:
     """Run a suite; Ctrl-C ends it with the rows that are finished. Raises `TabcastError`."""
     console = Console()
+    if options.run is gpu_checks.run:
+        gpu_checks.refuse_without_gpu(config)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # shells set this for background jobs
         signal.signal(signal.SIGINT, signal.default_int_handler)
     rows: list[report.Row] = []

@@ -14,6 +14,7 @@ import torch
 from decoding.config import AUTO_ROUNDING, BUNDLED, NO_ROUNDING, EngineConfig, model_folder
 from decoding.datastore import command as datastores
 from decoding.errors import TabcastError
+from decoding.installing import NVIDIA
 from decoding.models import cuda
 from decoding.models.folder.model_config import read_config
 from decoding.models.folder.model_folder import ModelFolder
@@ -33,7 +34,7 @@ from decoding.models.parallel import mask_form
 from decoding.models.probing.agreement import choices, percent_alike
 from decoding.models.sharding.layer_split import GIB
 from decoding.models.sharding.pipeline import Pipeline
-from decoding.small_torch import NVIDIA, how_to_install, is_torch_missing
+from decoding.small_torch import how_to_install, is_torch_missing
 from decoding.storage import kept_blocks
 from decoding.storage.pulled import as_size
 from decoding.text.prompt_layout import find_layout

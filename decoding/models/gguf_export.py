@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from decoding.errors import ModelError
+from decoding.installing import how_to_add
 from decoding.models.folder.model_config import DecoderSizes
 from decoding.models.folder.model_folder import ModelFolder
 from decoding.models.torch.rope import DEFAULT_THETA, inverse_frequencies
@@ -25,7 +26,7 @@ from decoding.models.weights.tensors import Tensors
 from decoding.models.weights.weight_schema import decoder_schema
 
 TYPES = ("bf16", "q8_0", "f32")
-ADVICE = "GGUF files need the `gguf` package: pip install 'tabcast[bench]'"
+ADVICE = f"GGUF files need the `gguf` package: {how_to_add('gguf')}"
 # llama.cpp has no architecture of its own for Mistral. Only for Llama does it rotate neighbouring dimensions together.
 ARCHITECTURES = {"llama": "LLAMA", "mistral": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
 DEFAULT_CONTEXT = 4096  # for models that name no context length

@@ -8,18 +8,15 @@ nothing else. Everything that isn't here raises `NeedsTorch`, which says how tor
 
 from __future__ import annotations
 
-import shlex
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
 from decoding.errors import ModelError
+from decoding.installing import how_to_add
 
-NVIDIA: Final = Path("/proc/driver/nvidia")
-CPU_INDEX: Final = "https://download.pytorch.org/whl/cpu"  # PyPI's torch for Linux brings gigabytes of CUDA
 _NAMES: Final = ("torch", "torch.nn", "torch.nn.functional")
 
 
@@ -31,13 +28,8 @@ class NeedsTorch(ModelError, AttributeError):  # noqa: N818 - it says what is th
 
 
 def how_to_install() -> str:
-    """Return the command that adds torch and transformers to the environment that runs this."""
-    python = shlex.quote(sys.executable)
-    if find_spec("pip") is None:  # as in environments of uv
-        return f"uv pip install --python {python} --torch-backend auto torch transformers"
-    needs_cpu_build = sys.platform == "linux" and not NVIDIA.exists()
-    index = f" --extra-index-url {CPU_INDEX}" if needs_cpu_build else ""
-    return f"{python} -m pip install{index} torch transformers"
+    """Return the command that adds torch, and transformers, which comes with the same extra."""
+    return how_to_add("torch", "transformers")
 
 
 def find_small_torch() -> None:

@@ -64,6 +64,15 @@ def test_a_check_that_breaks_stops_no_other(setting: Setting) -> None:
     assert "ValueError: a bug" in row["found"]
 
 
+def test_without_a_gpu_it_refuses_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("decoding.bench.commands._load", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["bench", "gpu-check"]) == 2
+    assert capsys.readouterr().err.startswith("tabcast: torch finds no GPU here, so there is nothing to check")
+
+
 def test_the_command_fails_with_its_checks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def fails(_: Setting) -> str:
         raise AssertionError("wrong bits")

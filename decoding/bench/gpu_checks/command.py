@@ -16,6 +16,9 @@ from decoding.bench.gpu_checks import engine, kernels, models
 from decoding.bench.gpu_checks.setting import Check, Setting, Skipped
 from decoding.bench.report import report
 from decoding.bench.suites import decode_options
+from decoding.config import EngineConfig
+from decoding.errors import ConfigError
+from decoding.models.loading.devices import choose_device
 from decoding.models.loading.model_set import ModelSet
 
 CHECKS: Final[Mapping[str, Check]] = {
@@ -42,6 +45,12 @@ def add_options(suite: argparse.ArgumentParser) -> None:
         shape=DEFAULT_SHAPE, draft_shape=DEFAULT_DRAFT, max_tokens=64, baselines=[], prompt_tokens=1100, context=[]
     )
     suite.add_argument("--checks", default="", metavar="WORD", help="only those with this word in their name")
+
+
+def refuse_without_gpu(config: EngineConfig) -> None:
+    """Raise `ConfigError` at once where there is nothing to check, unless the settings name the device."""
+    if config.device == "auto" and choose_device(config)[0].type == "cpu":
+        raise ConfigError("torch finds no GPU here, so there is nothing to check (--device cpu rehearses it, slowly)")
 
 
 def run(options: argparse.Namespace, made: ModelSet, progress: Progress) -> Iterable[report.Row]:

@@ -23,6 +23,7 @@ from decoding.bench.harness import llama_program
 from decoding.bench.harness.baselines import Generate
 from decoding.drafters.draft_model import MAX_DRAFT, MIN_PROBABILITY
 from decoding.errors import TabcastError
+from decoding.installing import how_to_add
 from decoding.models import gguf_export
 from decoding.models.gguf.split_files import is_gguf
 
@@ -38,7 +39,7 @@ EXPORTED = {
 PLAIN = f"{SELECTOR}-plain"
 OF_FILE = (PLAIN, f"{SELECTOR}-draft", f"{SELECTOR}-ngram")
 NAMES = (*EXPORTED, *OF_FILE)
-ADVICE = "the llama.cpp baseline needs the `xllamacpp` package: pip install 'tabcast[bench]'"
+ADVICE = f"the llama.cpp baseline needs the `xllamacpp` package: {how_to_add('xllamacpp')}"
 
 # measured: the best of the n-gram modes and sizes on our own prompts; llama.cpp's defaults seldom find a match there.
 # Its ngram-mod remembers earlier answers: on prompts that are asked several times it would be a recording.

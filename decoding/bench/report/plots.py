@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+from decoding.installing import how_to_add
+
 Row = Mapping[str, Any]
 
-ADVICE = "No plots: they need matplotlib (pip install 'tabcast[bench]')."
+ADVICE = f"No plots: they need matplotlib ({how_to_add('matplotlib')})."
 PERCENTILES = ("p50_ms", "p90_ms", "p95_ms", "p99_ms")
 # Okabe and Ito's colours, which people who confuse red and green can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#8C8C8C")
