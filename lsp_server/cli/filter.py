@@ -3,8 +3,8 @@
 It serves `tabcast bench`, which may not know the filters: one JSON object a line with `prefix`, `suffix` and `text` on
 standard input, one with `text` a line on standard output. With `confidence`, [characters, log-probability] of each
 token of the text, improbable ends are cut, by `min_confidence` or else by the editor's default. Texts are Python unless
-`language` names another. With `judged` the answer also tells whether what is shown breaks the code: null where it had
-errors without it, or can't be parsed.
+`language`, or the ending of `path`, tells another. With `judged` the answer also tells whether what is shown breaks the
+code: null where it had errors without it, or can't be parsed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 from lsp_server.completion.trigger import decide
@@ -24,6 +25,7 @@ from lsp_server.filters.calibration import bounds_of
 from lsp_server.filters.closers import num_replaced
 from lsp_server.filters.confidence import cut_unlikely, is_worth_showing
 from lsp_server.filters.rewriting import rewrite, rewrite_spans
+from lsp_server.languages.file_names import language_of
 from lsp_server.languages.grammars import is_without_errors
 from lsp_server.settings import Settings
 
@@ -32,7 +34,8 @@ def run(_options: argparse.Namespace) -> int:
     """Filter the text of each line of standard input and return the exit code."""
     for line in sys.stdin:
         given = json.loads(line)
-        is_judged = given.pop("judged", False)
+        is_judged, path = given.pop("judged", False), given.pop("path", "")
+        given |= {"language": language_of(PurePosixPath(path))} if path else {}
         text = shown(**given)
         verdict = {"breaks": _breaks(given, text)} if is_judged else {}
         print(json.dumps({"text": text, **verdict}), flush=True)

@@ -148,12 +148,13 @@ def test_suggestions_come_from_the_core_and_the_front_ends_filters(
     path.write_text(json.dumps(ROW), encoding="utf-8")
     row = data.read_replay(path)[0]
     with closing(FrontEnd(FRONT_END, min_confidence=0)) as front_end:
-        assert front_end.shown("x = ", "\ny = 2\n", "1\ny = 2\n") == "1"
+        assert front_end.shown("a.py", "x = ", "\ny = 2\n", "1\ny = 2\n") == "1"
+        assert front_end.shown("a.js", "f = ", "\n", "new Map();") == "new Map();"
         shown = Suggester(pair, front_end, 8)(row, 10)
         with monkeypatch.context() as patch:
-            patch.setattr(front_end, "shown", lambda prefix, suffix, text, tokens: text)
+            patch.setattr(front_end, "shown", lambda path, prefix, suffix, text, tokens: text)
             raw = Suggester(pair, front_end, 8)(row, 10)
-        assert shown.text == front_end.shown(row.prefix + row.gold[:10], "\n" + row.suffix, raw.text)
+        assert shown.text == front_end.shown(row.path, row.prefix + row.gold[:10], "\n" + row.suffix, raw.text)
     assert 1 <= raw.num_steps <= raw.num_tokens <= 16
 
 
@@ -245,4 +246,4 @@ def test_what_is_improbable_is_cut_as_by_the_editor(tmp_path: Path) -> None:
     tokens = [ScoredToken(text="foo(bar)", logprob=-0.03), ScoredToken(text=" or baz", logprob=-3.0)]
     for bound, expected in ((None, "foo(bar)"), (0.8, "foo(bar)"), (0.01, "foo(bar) or baz"), (0.99, "")):
         with closing(FrontEnd(FRONT_END, min_confidence=bound)) as front_end:
-            assert front_end.shown("x = ", "\n", "foo(bar) or baz", tokens) == expected
+            assert front_end.shown("a.py", "x = ", "\n", "foo(bar) or baz", tokens) == expected

@@ -79,13 +79,14 @@ class FrontEnd:
         found = self._requests.ask(**place, max_tokens=max_tokens)["request"]
         return None if found is None else CompletionRequest.from_json(found)
 
-    def shown(self, prefix: str, suffix: str, text: str, tokens: Sequence[ScoredToken] = ()) -> str:
-        """Return the part of a text that an editor would show, given its tokens' probabilities.
+    def shown(self, path: str, prefix: str, suffix: str, text: str, tokens: Sequence[ScoredToken] = ()) -> str:
+        """Return the part of a text that an editor would show in such a file, given its tokens' probabilities.
 
         Raises `TabcastError`.
         """
-        given = {"prefix": prefix, "suffix": suffix, "text": text, "confidence": confidence_to_json(tokens)}
-        return str(self._filters.ask(**given, min_confidence=self._min_confidence)["text"])
+        place = {"prefix": prefix, "suffix": suffix, "path": path}
+        given = {"text": text, "confidence": confidence_to_json(tokens), "min_confidence": self._min_confidence}
+        return str(self._filters.ask(**place, **given)["text"])
 
     def files(self, row: ReplayRow, context_tokens: int) -> tuple[ContextFile, ...]:
         """Return the context, gathered where the typing begins and kept while it lasts. Raises `TabcastError`."""
@@ -138,15 +139,16 @@ class Suggester:
                 # If the generator is closed early there are no statistics, so steps are told by the cache's length.
                 num_steps += piece.stats is None and len(self._session.cache) >= len(prompt.ids)
                 ended_by_limit = piece.stats is not None and piece.stats.reason == "length"
-                if "\n" in piece.text and self._is_cut(prefix, suffix, text[: text.rfind("\n") + 1], tokens):
+                if "\n" in piece.text and self._is_cut(row.path, prefix, suffix, text[: text.rfind("\n") + 1], tokens):
                     break
         if ended_by_limit and request.tabcast.line_mode == "block":  # as the product: only whole lines
             text = text[: text.rfind("\n") + 1]
-        text = self._front_end.shown(prefix, suffix, text, tokens) if text else ""
+        text = self._front_end.shown(row.path, prefix, suffix, text, tokens) if text else ""
         num_tokens = max(0, len(self._session.cache) + 1 - len(prompt.ids))
         ms = (time.perf_counter() - began) * 1e3
         return ReplayedOffer(text=text, ms=ms, num_tokens=num_tokens, num_steps=num_steps)
 
-    def _is_cut(self, prefix: str, suffix: str, text: str, tokens: Sequence[ScoredToken]) -> bool:
+    def _is_cut(self, path: str, prefix: str, suffix: str, text: str, tokens: Sequence[ScoredToken]) -> bool:
         """Return whether the filters end the text before here, so that nothing that follows would be shown."""
-        return bool(text.strip()) and self._front_end.shown(prefix, suffix, text, tokens).rstrip() != text.rstrip()
+        shown = self._front_end.shown(path, prefix, suffix, text, tokens) if text.strip() else text
+        return shown.rstrip() != text.rstrip()
