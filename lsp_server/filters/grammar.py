@@ -29,21 +29,33 @@ def code_checker(text: str, place: Place, language: str) -> ParsesWith | None:
 
     Of a text that ends what begins above the cursor, the brackets tell more: a parser can't know which end is missing.
     """
-    takes_header = "\n" not in text.strip()  # a block that was cut down to its header would leave that without a body
-    balanced = bracket_checker(place, language, takes_header=takes_header)
-    region = _region_for(text, place, language) if balanced else None
-    if balanced is None or region is None:
-        return balanced
+    region = _region_for(text, place, language)
+    if unclosed(place.head, language).text:
+        return _string_checker(region, place, language)
+    balanced, of_beginnings = (bracket_checker(place, language, takes_header=takes) for takes in (True, False))
+    if balanced is None or of_beginnings is None:
+        return None
+    # A block that was cut down to its header would leave that without a body.
+    header = "" if "\n" in text.strip() else text.rstrip()
 
     def stands(part: str) -> bool:
-        if not leads_to_brace(part, place) or unclosed(place.head + part, language).text:
-            return balanced(part)
+        takes_header = bool(header) and part.startswith(header)
+        by_brackets = balanced if takes_header else of_beginnings
+        if region is None or not leads_to_brace(part, place) or unclosed(place.head + part, language).text:
+            return by_brackets(part)
         if _stands(region, place, language, part, takes_header=takes_header):
             return True
         is_told = not unclosed(part, language).closers and _is_line_sound(region, place, language)
-        return not is_told and balanced(part)
+        return not is_told and by_brackets(part)
 
     return stands
+
+
+def _string_checker(region: Region | None, place: Place, language: str) -> ParsesWith | None:
+    """Return a judge of what is written into a string, or into code within one, that ends behind the cursor."""
+    if region is None or not place.tail.strip() or not _is_line_sound(region, place, language):
+        return None
+    return lambda part: _stands(region, place, language, part, takes_header=False)
 
 
 def may_go_on(text: str, place: Place, language: str, stands: ParsesWith) -> bool:

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 from lsp_server.documents.store import NUM_LINES_AROUND, Place
-from lsp_server.filters.brackets import ParsesWith, left_of
+from lsp_server.filters.brackets import ParsesWith, bracket_checker, left_of
 from lsp_server.filters.grammar import code_checker, may_go_on
 from lsp_server.languages.syntax import LONG_QUOTES, ends_string, indentation, inside, unclosed
 
@@ -37,7 +37,7 @@ MAX_TRIES: Final = 24
 # A line that continues the statement that began above it at the same indentation.
 _GOES_ON: Final = re.compile(r"\s*(?:(?:else|elif|except|finally)\b|[)\]}])")
 _CLOSER_OF: Final = {"(": ")", "[": "]", "{": "}"}
-_END: Final = re.compile(r"\w+|[^\w\s]")
+_END: Final = re.compile(r"\w+|\"{3}|'{3}|[^\w\s]")
 
 
 def parse_checker(text: str, place: Place, language: str) -> ParsesWith | None:
@@ -56,7 +56,15 @@ def is_open(text: str, place: Place, language: str, stands: ParsesWith) -> bool:
         return False
     if language != "python":
         return may_go_on(text, place, language, stands)
+    if _opens_more(text, place) and any(line.strip() for line in place.below):
+        return False  # nothing closes it in front of the code below
     return any(stands(text + end) for end in _continuations(place.head + text))
+
+
+def _opens_more(text: str, place: Place) -> bool:
+    """Return whether a text leaves a string or a bracket of its own open."""
+    before, found = unclosed(place.head, "python"), unclosed(place.head + text, "python")
+    return (found.text != before.text and bool(found.text)) or not before.openers.startswith(found.openers)
 
 
 def _continuations(code: str) -> Iterator[str]:
@@ -94,7 +102,27 @@ def _judge_python(text: str, place: Place) -> ParsesWith | None:
     lines = (*place.above[number:], *(place.head + text).split("\n"))
     first = next((line for line in lines if line.strip()), place.head)
     found = _code_around(place, number, first[: len(first) - len(first.lstrip())], bool(_GOES_ON.match(first)))
-    return None if found is None else partial(_stands, found[0], place.tail, found[1])
+    return _judge_unfinished(place) if found is None else partial(_stands, found[0], place.tail, found[1])
+
+
+def _judge_unfinished(place: Place) -> ParsesWith | None:
+    """Return a judge of texts in a file that is being written: indentation, brackets and quotes still tell."""
+    balanced = bracket_checker(place, "python", takes_header=False)
+    return balanced and (lambda part: _is_indented(place, part) and balanced(part))
+
+
+def _is_indented(place: Place, part: str) -> bool:
+    """Return whether a text that begins a statement has the indentation of one above it, or of a header's body."""
+    line = next((line for line in (place.head + part).split("\n") if line.strip()), "")
+    if place.head.strip() or inside((*place.above, place.head), "python").brackets:
+        return True
+    is_nearest, width = True, indentation(line)
+    for above in reversed(place.above):
+        if above.strip() and not above.lstrip().startswith("#"):
+            if indentation(above) <= width:
+                return indentation(above) == width or (is_nearest and above.rstrip().endswith(":"))
+            is_nearest = False
+    return width == 0
 
 
 @lru_cache(maxsize=8)  # a text is judged when it is finished, and each time that it is shown

@@ -15,7 +15,8 @@ from typing import Final
 
 from lsp_server.documents.store import Place
 from lsp_server.filters.confidence import ScoredSpan
-from lsp_server.languages.syntax import indentation, is_between_braces, opens_block
+from lsp_server.languages.syntax import indentation, is_between_braces, is_header, opens_block
+from lsp_server.languages.table import language_named
 
 DEFAULT_WIDTH: Final = 4
 _RUNS: Final = re.compile(r"\n|[ \t]+|[^ \t\n]+")
@@ -59,6 +60,10 @@ class Rewriter:
         self._previous = nearest
         self._has_level = self._is_level(place.head, nearest)
         self._step: int | None = None
+        # The columns of the header above that waits for its body, and the level that the model's lines lack there.
+        header = _waiting_header(place, language)
+        self._body_of = None if header is None else self._columns(header[: len(header) - len(header.lstrip())])
+        self._lost: int | None = None
 
     def feed(self, piece: str) -> str:
         """Take one more piece and return the rewritten text that is certain by now."""
@@ -87,14 +92,29 @@ class Rewriter:
     def _indented(self, blanks: str) -> str:
         if self._line and self._is_first:
             # Blanks behind those that are there are the rest of the indentation, unless it has its level already.
-            return "" if self._has_level else blanks
+            written = "" if self._has_level else blanks
+            return written + self._blanks(self._lost_at(self._columns(self._line + written)))
+        columns = self._columns(blanks)
         if self._style is None:
-            return blanks
-        columns = self._scaled(self._columns(blanks))
-        if not self._style.uses_tabs:
+            return blanks + " " * self._lost_at(columns)
+        columns = self._scaled(columns)
+        return self._blanks(columns + self._lost_at(columns))
+
+    def _blanks(self, columns: int) -> str:
+        if self._style is None or not self._style.uses_tabs:
             return " " * columns
         levels, more = divmod(columns, self._style.width)
         return "\t" * levels + " " * more
+
+    def _lost_at(self, columns: int) -> int:
+        """Return the columns that a line lacks: a level if the first line isn't deeper than the header it is for."""
+        if self._body_of is None:
+            return 0
+        if self._lost is None:
+            width = (self._style.width if self._style else 0) or DEFAULT_WIDTH
+            self._lost = width if columns == self._body_of else 0
+            return self._lost
+        return self._lost if columns > self._body_of else 0
 
     def _scaled(self, columns: int) -> int:
         """Return the columns in the document's width of a level, where the model indents by another width."""
@@ -149,6 +169,15 @@ def rewrite_spans(text: str, likely: Iterable[tuple[int, float]], place: Place, 
     rewriter = SpanRewriter(place, language)
     rewriter.feed(text, likely)
     return rewriter.known
+
+
+def _waiting_header(place: Place, language: str) -> str | None:
+    """Return the header above the cursor's empty line, where blocks are told by indentation; None elsewhere."""
+    known = language_named(language)
+    if known.body != "indent" or known.header_start is None or place.head.strip():
+        return None
+    last = next((number for number in range(len(place.above), 0, -1) if place.above[number - 1].strip()), 0)
+    return place.above[last - 1] if last and is_header(place.above[:last], language) else None
 
 
 def _own_step(place: Place) -> int:

@@ -198,12 +198,14 @@ BROKEN_CASES = [
     ("|", "x = {", "x"),
     # Else all, if it may still become something: confidence decides.
     (IN_F, "if x:", "if x:"),
-    (IN_F, "for y in foo(x, ", "for y in foo(x, "),
     (IN_F, "try:", "try:"),
     (IN_F, "assert", "assert"),
     (IN_F, "import", "import"),
     (IN_F, "async def", "async def"),
-    (IN_F, '"examples/', '"examples/'),
+    # Which it can't with a bracket or a string of its own that nothing closes in front of the code below.
+    (IN_F, "for y in foo(x, ", ""),
+    (IN_F, '"examples/', ""),
+    (IN_F, '"""', ""),
     ("class A:\n    |\n", "@property", "@property"),
     ("|", "def f(a, ", "def f(a, "),
     # Else nothing.
@@ -218,8 +220,14 @@ BROKEN_CASES = [
     ("for x in |:\n    pass\n", "range(3", "range"),
     ("x = foo(|\n", "a, b)\ny = (", "a, b)"),
     # Nothing can be told where the end of the statement is missing.
-    ("x = foo(\n    a,\n    |\n", "b, (", "b, ("),
+    ("x = foo(\n    a,\n    |\n", "b, (", "b,"),
     ('def f():\n    """Say: |\n', "foo(", "foo("),
+    # In a file that is being written, indentation, brackets and quotes tell.
+    ("def f(:\n    x\n    |\n", "y = foo((x", "y = foo"),
+    ("def f(:\n    x\n    |\n", "y = foo(x)", "y = foo(x)"),
+    ("def f():\n    x = = 1\n|\n", "        y", ""),
+    ("def f():\n    x = = 1\n|\n", "    y", "    y"),
+    ("def f(:\n    x\n    |\n", 'y = "a', "y ="),
     # Nor within a long string, whose beginning may be far above.
     ('X = """\na\n|\nb\n"""\n', "foo(", "foo("),
     ('    - one\n    |\n    - two\n    """\n    x = 1\n', "- (", "- ("),
@@ -382,7 +390,12 @@ BALANCE_CASES = [
     ("  |", "// Adds two numbers.", True),
     ("/* what |", "f(", None),
     ("const s = `a |", "f(", None),
-    ("const s = `a ${b|}`", "(", None),
+    ("const s = `a ${b|}`", "(", False),
+    ("const s = `a ${b|}`", ".c", True),
+    ("const s = `a ${|}`;", "b.c", True),
+    ("const s = `a ${|}`;", "b}`;", True),
+    ('const s = "|";', 'a", "b', False),
+    ('const s = "|";', "it's (a", True),
 ]
 
 

@@ -65,6 +65,16 @@ CASES = [
     ("javascript", "describe('a', () => {\n  it('b', () => {\n    c();\n  |", "});", "});"),
     ("ruby", "class A\n  def b\n    |", "c = 1", "c = 1"),
     ("ruby", "class A\n  def b\n    c\n  |", "end", "end"),
+    # A brace within a line is no header that a body follows.
+    ("go", "func f() *C {\n\treturn &|\n}\n", "C{items: make(map[string]item}", "C"),
+    ("javascript", "class A {\n  f(a) {\n    this.|\n  }\n}\n", "b.push({ a, c );", "b.push"),
+    # What is written into a string, and into code within one.
+    ("shellscript", 'cp "$f" "|"\n', '$t/$(basename "$f").bak', '$t/$(basename "$f").bak'),
+    ("shellscript", 'cp "$f" "|"\n', '$t/$(basename "$f".bak', "$t/$"),
+    ("typescript", "const a = `${b.|} of ${c}`;\n", "d(e)", "d(e)"),
+    ("typescript", "const a = `${b.|} of ${c}`;\n", "d(e", "d"),
+    ("java", 'class A {\n    String b = "|";\n}\n', "Don't (yet", "Don't (yet"),
+    ("java", 'class A {\n    String b = "|";\n}\n', 'c" + "d', 'c" + "d'),
     # A comment or a text that ends below.
     ("javascript", "a();\n/|\n * B.\n */\nc();\n", "**", "**"),
     ("javascript", "a();\n|\nb();\n/* c */\n", "/* d", ""),

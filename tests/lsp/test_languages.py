@@ -157,6 +157,12 @@ BODIES = [
     ("typescript", "if |\n", "(a) {\n  b();\n}\n", "(a) {"),
     ("python", "x = |\n", "foo(\n    1,\n)\ny = 2", "foo(\n    1,\n)"),
     ("python", "return |\n", "x\n", "x"),
+    # The body of a header that waits for one is deeper, whatever the model writes.
+    ("python", "for a in b:\n    if a:\n|\n    else:\n        d()\n", "    c(a)\n\ne()\n", "        c(a)"),
+    ("python", "for a in b:\n    |\n", "c(a)\n    d(a)\n", "c(a)\n    d(a)"),
+    ("python", "def f(b):\n    for a in b:\n    |\n", "if a:\n        c(a)\n    d(a)\n", "    if a:\n            c(a)"),
+    ("python", "if a:\n    b()\n|\nc()\n", "else:\n    d()\nc()\n", "else:\n    d()"),
+    ("python", "for a in b:\n\tif a:\n|\n", "\tc(a)\n", "\t\tc(a)"),
     ("rust", "impl A {\n    |\n}", "fn a() {\n        1\n    }\n\n    fn b() {", "fn a() {\n        1\n    }"),
 ]
 
