@@ -105,7 +105,7 @@ def checked_cursor(snapshot: Snapshot, line: int, column: int) -> Cursor:
 
 async def _answer(options: argparse.Namespace, snapshot: Snapshot, cursor: Cursor) -> Answer:
     spot = cursor_context(snapshot, cursor)
-    decision = decide(spot.place, is_invoked=True, language=snapshot.language)
+    decision = decide(spot.place, is_invoked=True, language=spot.language)
     if decision.mode is None:
         return Answer(text="", stats=CompletionStats(), ms=0.0, reason=decision.reason)
     request = _request(options, snapshot, cursor, decision.mode)

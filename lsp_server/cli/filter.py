@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lsp_server.completion.trigger import decide
+from lsp_server.documents.embedded import embedded
 from lsp_server.documents.store import Cursor, Snapshot, split_lines
 from lsp_server.filters import Surroundings, filter_text
 from lsp_server.filters.calibration import bounds_of
@@ -53,7 +54,7 @@ def shown(
 ) -> str:
     """Return the part of `text` that an editor would show between two texts; "" also where it wouldn't ask."""
     snapshot, cursor = read_place(prefix, suffix, language)
-    place = snapshot.place(cursor)
+    place, language = embedded(snapshot.place(cursor), language)
     decision = decide(place, is_invoked=True, language=language)
     if decision.mode is None:
         return ""

@@ -18,6 +18,7 @@ from decoding.protocol import CompletionRequest
 from lsp_server.cli.filter import read_place
 from lsp_server.completion.build_request import build_request
 from lsp_server.completion.trigger import decide
+from lsp_server.documents.embedded import embedded
 from lsp_server.languages.file_names import language_of
 from lsp_server.settings import Settings
 
@@ -35,7 +36,8 @@ def asked(prefix: str, suffix: str, path: str, repo: str, max_tokens: int) -> Co
     folder = f"file:///{quote(PurePosixPath(repo).name or 'project')}"
     language = language_of(PurePosixPath(path))
     snapshot, cursor = read_place(prefix, suffix, language, uri=f"{folder}/{quote(path)}")
-    mode = decide(snapshot.place(cursor), is_invoked=True, language=language).mode
+    place, within = embedded(snapshot.place(cursor), language)
+    mode = decide(place, is_invoked=True, language=within).mode
     if mode is None:
         return None
     settings = Settings()

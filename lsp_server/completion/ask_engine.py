@@ -81,7 +81,7 @@ def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText,
     replaced = num_replaced(shown.text, snapshot.place(shown.cursor).tail)
     snapshot, cursor = accepted(snapshot, shown.cursor, shown.text, replaced)
     spot = cursor_context(snapshot, cursor)
-    mode = decide(spot.place, is_invoked=False, language=snapshot.language).mode
+    mode = decide(spot.place, is_invoked=False, language=spot.language).mode
     is_disabled = disabled_scope(spot.place, spot.language, services.settings.disabled_scopes)
     if mode is None or is_disabled or spot.place.tail.strip() or services.in_flight.is_prefetched(spot, mode):
         return

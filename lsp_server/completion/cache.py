@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from decoding.protocol import CompletionStats
+from lsp_server.documents.embedded import embedded
 from lsp_server.documents.store import Cursor, Place, Snapshot, split_lines
 from lsp_server.filters import IMPROBABLE, Surroundings, filter_text, fit_tail
 from lsp_server.filters.calibration import SHOWS_ALL, UNBOUND, Bounds
@@ -80,8 +81,8 @@ class Remainder(NamedTuple):
 
 
 def cursor_context(snapshot: Snapshot, cursor: Cursor) -> CursorContext:
-    """Return the surroundings of a cursor."""
-    return CursorContext(snapshot.uri, cursor.line, snapshot.place(cursor), snapshot.language)
+    """Return the surroundings of a cursor; within a page's script or style they are that code alone."""
+    return CursorContext(snapshot.uri, cursor.line, *embedded(snapshot.place(cursor), snapshot.language))
 
 
 def typed_between(old: CursorContext, new: CursorContext) -> str | None:

@@ -61,8 +61,8 @@ async def complete(services: CompletionServices, request: PendingRequest) -> Com
     if kept_out or request.outcome.done():  # the request may have been superseded while it waited
         return kept_out or request.outcome.result()
     task = CompletionTask(services, request, snapshot, is_invoked=is_invoked)
-    entry = "" if is_invoked else disabled_scope(task.spot.place, snapshot.language, settings.disabled_scopes)
-    decision = decide(task.spot.place, is_invoked=is_invoked, language=snapshot.language)
+    entry = "" if is_invoked else disabled_scope(task.spot.place, task.spot.language, settings.disabled_scopes)
+    decision = decide(task.spot.place, is_invoked=is_invoked, language=task.spot.language)
     if entry or decision.mode is None:
         detail = f"the setting disabledScopes has {entry}" if entry else decision.reason
         return CompletionResult(reason="disabled" if entry else "not asked", detail=detail)

@@ -194,11 +194,11 @@ class ReadingAhead:
         return replace(request, suffix="")
 
     async def _read_place(self, snapshot: Snapshot, cursor: Cursor) -> None:
-        services = self._services
-        mode = decide(cursor_context(snapshot, cursor).place, is_invoked=True, language=snapshot.language).mode
+        services, spot = self._services, cursor_context(snapshot, cursor)
+        mode = decide(spot.place, is_invoked=True, language=spot.language).mode
         if mode is None or not await self._is_worth_it(snapshot):
             return
-        services.in_flight.leave(cursor_context(snapshot, cursor), mode)
+        services.in_flight.leave(spot, mode)
         settings, tokens = services.settings, services.engine.health.context_tokens
         await services.context.prepare(snapshot, cursor.line, settings.context, tokens)
         request = request_for(services, snapshot, cursor, mode, is_idle=True)

@@ -2,7 +2,8 @@
 
 Python is parsed, and nothing of it is run: only the cursor's statement and the neighbours that belong to it, so that it
 takes a fraction of a millisecond in a file of any length. Other languages are judged by their grammars (`grammar.py`),
-and by brackets and quotes (`brackets.py`) where there is none. Closers that a text brings along itself count once.
+by their tags (`tags.py`), and by brackets and quotes (`brackets.py`) where there is neither. Closers that a text brings
+along itself count once.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from typing import Final, Literal, NamedTuple
 from lsp_server.documents.store import NUM_LINES_AROUND, Place
 from lsp_server.filters.brackets import ParsesWith, bracket_checker, left_of
 from lsp_server.filters.grammar import code_checker, may_go_on
+from lsp_server.filters.tags import tag_checker
 from lsp_server.languages.syntax import LONG_QUOTES, ends_string, indentation, inside, unclosed
+from lsp_server.languages.table import language_named
 
 # Ways in which an unfinished line may go on; `{}` stands for what closes its brackets and its string.
 _CONTINUATIONS: Final = (
@@ -44,6 +47,8 @@ def parse_checker(text: str, place: Place, language: str) -> ParsesWith | None:
     """Return a function that judges a text and its beginnings; None where nothing is known of the code around."""
     if len(place.head) + len(place.tail) > MAX_PARSED_CHARS or not language:
         return None
+    if language_named(language).tag:
+        return tag_checker(text, place, language)
     return _judge_python(text, place) if language == "python" else code_checker(text, place, language)
 
 
@@ -52,7 +57,7 @@ def is_open(text: str, place: Place, language: str, stands: ParsesWith) -> bool:
 
     With code behind the cursor on its line, nothing can go on there.
     """
-    if place.tail.strip():
+    if place.tail.strip() or language_named(language).tag:
         return False
     if language != "python":
         return may_go_on(text, place, language, stands)

@@ -69,6 +69,9 @@ class Language:
         definition: matches the first line of the next definition, before which a block ends.
         heredoc: matches the mark of a text that begins on the next line; its group 1 names the end.
         literal: matches what looks like strings or brackets and is none, such as a regular expression.
+        tag: matches a tag, or what holds none; its groups `opens` and `closes` name what it begins or ends.
+        needs_no_end: matches the name of a tag that may stay open.
+        embeds: whether scripts and styles in other languages stand in it.
     """
 
     line_comments: tuple[str, ...] = ("//",)
@@ -86,6 +89,9 @@ class Language:
     definition: re.Pattern[str] = _NEVER
     heredoc: re.Pattern[str] | None = None
     literal: re.Pattern[str] | None = None
+    tag: re.Pattern[str] | None = None
+    needs_no_end: re.Pattern[str] = _NEVER
+    embeds: bool = False
 
     def is_block_end(self, line: str) -> bool:
         """Return whether a line only ends a block or a bracket."""

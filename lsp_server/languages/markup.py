@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -29,6 +30,22 @@ _TAGS: Final = Language(
     body="tags",
     header_end=end(rf"<(?!(?:{_VOID})\b)[A-Za-z][\w:.-]*(?:\s[^<>]*)?(?<![/?])>", re.ASCII | re.IGNORECASE),
     block_end=line(r"</[\w:.-]+>\s*\Z"),
+    tag=re.compile(
+        r"<!--[\s\S]*?-->|<!\[CDATA\[[\s\S]*?\]\]>|</(?P<closes>[A-Za-z][\w:.-]*)\s*>"
+        r"|<(?P<opens>[A-Za-z][\w:.-]*)(?:\"[^\"]*\"|'[^']*'|\{[^{}]*\}|[^\"'{<>/]|/(?!>))*+>"
+    ),
+)
+_PAGE: Final = replace(
+    _TAGS,
+    tag=re.compile(
+        r"<!--[\s\S]*?-->|<(?:script|style)\b[^<>]*>[\s\S]*?</(?:script|style)\s*>|</(?P<closes>[A-Za-z][\w:.-]*)\s*>"
+        rf"|<(?!(?:{_VOID})\b)(?P<opens>[A-Za-z][\w:.-]*)(?:\"[^\"]*\"|'[^']*'|\{{[^{{}}]*\}}|[^\"'{{<>/]|/(?!>))*+>",
+        re.IGNORECASE,
+    ),
+    needs_no_end=re.compile(
+        r"(?:body|colgroup|dd|dt|head|html|li|optgroup|option|p|r[bpt]|t(?:body|d|foot|h|head|r))\Z", re.IGNORECASE
+    ),
+    embeds=True,
 )
 _KEYS: Final = Language(
     line_comments=("#", ";"),
@@ -52,7 +69,7 @@ MARKUP: Final[Mapping[str, Language]] = MappingProxyType(
             heredoc=HEREDOC,
         ),
         "git-commit": _PROSE,
-        "html": _TAGS,
+        "html": _PAGE,
         "ini": _KEYS,
         "latex": Language(
             line_comments=("%",),
@@ -63,11 +80,12 @@ MARKUP: Final[Mapping[str, Language]] = MappingProxyType(
             body="tags",
             header_end=end(r"\\begin\{[\w*]+\}(?:\[[^\]]*\]|\{[^}]*\})*"),
             block_end=line(r"\\end\{[\w*]+\}\s*\Z"),
+            tag=re.compile(r"(?<!\\)%[^\n]*|\\begin\{(?P<opens>[\w*]+)\}|\\end\{(?P<closes>[\w*]+)\}"),
         ),
         "markdown": _PROSE,
         "plaintext": _PROSE,
         "properties": _KEYS,
-        "svelte": _TAGS,
+        "svelte": _PAGE,
         "toml": Language(
             line_comments=HASH,
             block_comments=(),
@@ -77,7 +95,7 @@ MARKUP: Final[Mapping[str, Language]] = MappingProxyType(
             header_end=end(r"(?!)"),
             definition=line(r"\["),
         ),
-        "vue": _TAGS,
+        "vue": _PAGE,
         "xml": _TAGS,
     }
 )
