@@ -111,20 +111,22 @@ class _Block:
         if self.own is None:
             self.own = width
             self.after_decorator = bool(_DECORATOR.match(line))
-            return self.body_of is not None and width <= self.body_of
+            is_label = width == self.body_of and self.language.label.match(line)
+            return self.body_of is not None and width <= self.body_of and not is_label
         if width > self.own:
             self.seen_deeper = True
             return False
         if not is_whole and _UNDECIDED.match(line):
             return width < self.own
-        goes_on = self.language.continues(line)
+        has_labels = self.own == self.body_of  # which stand at their header's indentation
+        goes_on = self.language.label.match(line) if has_labels else self.language.continues(line)
         if width < self.own:
             return True
         if self.after_decorator:
             self.after_decorator = bool(_DECORATOR.match(line))
             return False
-        is_next_statement = self.own == 0 and (self.seen_deeper or self.seen_blank) and not goes_on
-        return is_next_statement or bool(self.language.definition.match(line))
+        is_next_statement = has_labels or (self.own == 0 and (self.seen_deeper or self.seen_blank))
+        return (is_next_statement and not goes_on) or bool(self.language.definition.match(line))
 
 
 def _header(place: Place, language: str) -> str | None:

@@ -38,7 +38,9 @@ MAX_SCANNED_CHARS: Final = 20_000
 MAX_PARSED_CHARS: Final = 4_000
 MAX_TRIES: Final = 24
 # A line that continues the statement that began above it at the same indentation.
-_GOES_ON: Final = re.compile(r"\s*(?:(?:else|elif|except|finally)\b|[)\]}])")
+_GOES_ON: Final = re.compile(r"\s*(?:(?:else|elif|except|finally)\b|case\s+[^=\s].*:|[)\]}])")
+# A header whose body can't be parsed without it.
+_HAS_CASES: Final = re.compile(r"\s*match\b[^=]*:\s*\Z")
 _CLOSER_OF: Final = {"(": ")", "[": "]", "{": "}"}
 _END: Final = re.compile(r"\w+|\"{3}|'{3}|[^\w\s]")
 
@@ -172,6 +174,8 @@ def _above(lines: tuple[str, ...], number: int, blanks: str, look: _Look) -> _Ab
         if not line.strip() or line.lstrip().startswith("#") or indentation(line) > width:
             continue
         if indentation(line) < width:
+            if _HAS_CASES.match(line):
+                return _Above(lines[i:], indentation(line), indentation(line) - 1)
             if line.rstrip().endswith(":"):
                 return _Above(lines[i + 1 :], width, indentation(line))
             width = indentation(line)

@@ -18,6 +18,7 @@ _NEVER: Final = re.compile(r"(?!)")
 _LEAVES: Final = re.compile(
     r"\s*(?:(?:return|throw|break|continue)(?![\w:=.-])|raise(?=\s+\w|\s*\Z)|goto\s+\w)", re.ASCII
 )
+_LABEL: Final = re.compile(r"\s*(?:case\b|(?:default|public|private|protected)\b[^;=(]*:)")
 _BRACKET_CLOSER: Final = re.compile(r"\s*[)\]}][)\]};,\s]*\Z")
 _BRACKET_GOES_ON: Final = re.compile(r"\s*[)\]}]")
 
@@ -69,6 +70,7 @@ class Language:
         definition: matches the first line of the next definition, before which a block ends.
         heredoc: matches the mark of a text that begins on the next line; its group 1 names the end.
         literal: matches what looks like strings or brackets and is none, such as a regular expression.
+        label: matches the first line of a part of a body, which may stand at the header's indentation.
         tag: matches a tag, or what holds none; its groups `opens` and `closes` name what it begins or ends.
         needs_no_end: matches the name of a tag that may stay open.
         embeds: whether scripts and styles in other languages stand in it.
@@ -89,6 +91,7 @@ class Language:
     definition: re.Pattern[str] = _NEVER
     heredoc: re.Pattern[str] | None = None
     literal: re.Pattern[str] | None = None
+    label: re.Pattern[str] = _LABEL
     tag: re.Pattern[str] | None = None
     needs_no_end: re.Pattern[str] = _NEVER
     embeds: bool = False

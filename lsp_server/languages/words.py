@@ -26,6 +26,7 @@ _RUBY: Final = Language(
     block_end=_END_WORD_OR_CALL,
     goes_on=line(r"(?:else|elsif|when|in|rescue|ensure)\b"),
     leaves=LEAVES_UNLESS,
+    label=line(r"(?:when|in|else)\b"),
     definition=line(r"(?:def|class|module)\b"),
     heredoc=re.compile(r"<<[-~][\"']?([A-Za-z_]\w*)[\"']?"),
 )
@@ -39,6 +40,7 @@ _SHELL: Final = Language(
     block_end=line(r"(?:(?:done|fi|esac)\b|;;)"),
     goes_on=line(r"(?:else|elif)\b"),
     leaves=line(r"(?:return|exit|break|continue)\b(?!.*(?:\|\||&&))"),
+    label=line(r"[^\s()]+\)"),
     definition=line(r"(?:function\s+)?[\w-]+\s*\(\)"),
     heredoc=re.compile(r"(?<!<)<<-?[ \t]*[\"']?([A-Za-z_]\w*)[\"']?"),
     literal=re.compile(r"\$\{[^}\n]*\}|\\."),

@@ -157,6 +157,26 @@ BODIES = [
     ("typescript", "if |\n", "(a) {\n  b();\n}\n", "(a) {"),
     ("python", "x = |\n", "foo(\n    1,\n)\ny = 2", "foo(\n    1,\n)"),
     ("python", "return |\n", "x\n", "x"),
+    # Labels may stand at their header's indentation.
+    ("go", "switch a {\n|\n}\n", "case 1:\n\tb()\ncase 2:\n\tc()\n}\n", "case 1:\n\tb()\ncase 2:\n\tc()"),
+    ("go", "switch a {\n|\nd()\n", "case 1:\n\tb()\n}\nd()", "case 1:\n\tb()\n}"),
+    (
+        "c",
+        "  switch (a) {\n  |\n  }\n",
+        "case 1:\n    b();\n  default:\n    c();\n  }\n}",
+        "case 1:\n    b();\n  default:\n    c();",
+    ),
+    ("cpp", "class A {\n|\n};\n", "public:\n  void f();\n};\n", "public:\n  void f();"),
+    ("ruby", "case a\n|\nend\n", "when 1 then b\nwhen 2 then c\nend\nd", "when 1 then b\nwhen 2 then c"),
+    ("shellscript", "case $a in\n|\nesac\n", "b)\n  c\n  ;;\nesac\n", "b)\n  c\n  ;;"),
+    (
+        "python",
+        "match a:\n    |\n",
+        "case 1:\n        b\n    case 2:\n        c\nd",
+        "case 1:\n        b\n    case 2:\n        c",
+    ),
+    ("python", "match a:\n    case 1:\n        b\n    |\n", "case 2:\n        c\nd", "case 2:\n        c"),
+    ("go", "if a {\n|\n}\n", "b()\n}\n", ""),
     # The body of a header that waits for one is deeper, whatever the model writes.
     ("python", "for a in b:\n    if a:\n|\n    else:\n        d()\n", "    c(a)\n\ne()\n", "        c(a)"),
     ("python", "for a in b:\n    |\n", "c(a)\n    d(a)\n", "c(a)\n    d(a)"),
