@@ -78,6 +78,8 @@ def leftovers() -> Iterator[Leftover]:
     yield Leftover(path=caches / "kernels", what="compiled kernels", is_kept=False)
     yield Leftover(path=cache_folder(), what="rounded weights", is_kept=False)
     yield Leftover(path=policy_state.path(), what="what drafting costs", is_kept=False)
+    times = policy_state.path_of(policy_state.STEP_TIMES)
+    yield Leftover(path=times, what="how long passes take", is_kept=False)
     for pulled in pulled_models():
         for name in (*(Path(file.name).name for file in pulled.files), RECORD, PARTS):
             yield Leftover(path=pulled.folder / name, what=f"model {pulled.name}")

@@ -12,7 +12,7 @@ from typing import Final, TypeGuard
 
 import torch
 
-from decoding.drafters.draft_cache import DraftCache
+from decoding.drafters.draft_cache import DraftCache, Shorten
 from decoding.models.language_model import Cache, DraftsAhead, LanguageModel, drafts_ahead
 from decoding.speculation.drafting import EMPTY, NOTHING, Chain, Draft, Drafter, DraftingCost, DraftRequest, Outcome
 from decoding.speculation.sampling import barred, choose
@@ -30,16 +30,30 @@ class DraftModel:
     needs = NOTHING
 
     def __init__(
-        self, model: LanguageModel, cache: Cache, *, name: str = "draft", step_ms: Mapping[int, float] = NOT_TIMED
+        self,
+        model: LanguageModel,
+        cache: Cache,
+        *,
+        name: str = "draft",
+        step_ms: Mapping[int, float] = NOT_TIMED,
+        shorten: Shorten = list,
     ) -> None:
-        """`step_ms` is the time of a pass of the model by its number of rows, as far as it was measured."""
+        """Make a drafter.
+
+        Args:
+            model: drafts.
+            cache: of that model, empty.
+            name: by which the policy knows the drafter.
+            step_ms: the time of a pass of the model by its number of rows, as far as it was measured.
+            shorten: returns what the model sees of a prompt.
+        """
         self.name = name
         widest = max(step_ms, default=1)
         self.cost = DraftingCost(
             is_per_token=True, token_ms=step_ms.get(1, 0.0), read_ms=step_ms.get(widest, 0.0) / widest
         )
         self._model = model
-        self._text = DraftCache(cache)
+        self._text = DraftCache(cache, shorten)
 
     @property
     def num_bytes(self) -> int:
@@ -82,7 +96,7 @@ class DraftModel:
             return self._ahead(self._model, pending, min(budget, MAX_AHEAD, room))
         for _ in range(min(budget, MAX_DRAFT, room)):
             logits = self._barred(self._read(pending), drafted)
-            token_id = next(iter(choose(logits[None], self._text.request.sampling, len(text.ids) + len(drafted))))
+            token_id = next(iter(choose(logits[None], self._text.request.sampling, text.position + len(drafted))))
             if float(logits.float().softmax(dim=-1)[token_id]) < MIN_PROBABILITY:
                 break
             drafted.append(token_id)
@@ -100,7 +114,7 @@ class DraftModel:
         width = model.prefill_width
         if more := (len(pending) - 1) // width * width:
             self._read(pending[:more])
-        found = model.draft_ahead(pending[more:], self._text.cache, num_tokens, MIN_PROBABILITY, self._text.ids)
+        found = model.draft_ahead(pending[more:], self._text.cache, num_tokens, MIN_PROBABILITY, self._text.target_ids)
         sure = next((i for i, (_, share) in enumerate(found) if share < MIN_PROBABILITY), len(found))
         return self._draft([token_id for token_id, _ in found[:sure]])
 

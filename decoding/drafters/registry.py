@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from decoding.config import datastores_directory
@@ -25,6 +26,7 @@ from decoding.models.language_model import Cache, skips_layers
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import AUTO, COMBINE, DRAFTERS, Method, drafter_names
 from decoding.speculation.drafting import Drafter
+from decoding.text.prompt_layout import before_cursor
 
 # The drafters of `auto` by the kind of device; docs/decisions/drafting-and-policy.md has the figures.
 BEST: Final[Mapping[str, tuple[str, ...]]] = {"cpu": ("lookup", "draft")}
@@ -58,7 +60,12 @@ class Entry:
 
 def _draft_model(models: ModelSet, _session: SessionState) -> Drafter:
     assert models.draft is not None
-    return DraftModel(models.draft, models.draft.new_cache(), step_ms=models.draft_step_ms)
+    return DraftModel(
+        models.draft,
+        models.draft.new_cache(),
+        step_ms=models.draft_step_ms,
+        shorten=partial(before_cursor, models.layout),
+    )
 
 
 def _parallel(models: ModelSet, _session: SessionState) -> Drafter:

@@ -37,12 +37,12 @@ def path() -> Path:
 
 def load(key: str, name: str = "") -> object:
     """Return the saved value of a device and model set, or None. `name` is another file beside the policy's."""
-    return _read(_file(name)).get(key)
+    return _read(path_of(name)).get(key)
 
 
 def save(key: str, value: object, name: str = "") -> None:
     """Save a value, together with those of the few other sets that were used last."""
-    file = _file(name)
+    file = path_of(name)
     known = _read(file)
     known.pop(key, None)
     known[key] = value
@@ -62,7 +62,8 @@ def save(key: str, value: object, name: str = "") -> None:
         log.warning("%s can't be saved: %s", file.name, error)
 
 
-def _file(name: str) -> Path:
+def path_of(name: str) -> Path:
+    """Return the file of this name beside the policy's, which "" means."""
     return path().with_name(name) if name else path()
 
 

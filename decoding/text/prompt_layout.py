@@ -29,6 +29,7 @@ WIDENING = 4
 # chosen: a cut may split a few tokens that the tokenizer would join. If a part exceeds the room by more than so many
 # tokens, the whole text doesn't fit either.
 FEW_TOKENS = 16
+LEAST_BEFORE = 8  # chosen: less text before a cursor says less than what stands behind it
 MAX_NAME_CHARACTERS = 4096
 MAX_CONTEXT_FILES = 256
 
@@ -137,6 +138,35 @@ def build_prompt(request: CompletionRequest, layout: Layout, encode: Encode, bud
         ids = [*before, *behind, *typed]
         return Prompt(ids, len(typed), len(ids), (len(before) - len(above), len(before)))
     return Prompt([*before, *typed, *behind], len(typed), len(before) + len(typed))
+
+
+def before_cursor(layout: Layout, prompt_ids: Sequence[int]) -> list[int]:
+    """Return the text before the cursor of a prompt in this layout, as if nothing stood behind it.
+
+    It only grows while somebody types, where in the prompt the suffix stands behind text that changes. With next to
+    nothing before the cursor it is the whole prompt.
+    """
+    ids, template = list(prompt_ids), layout.template
+    if template is None:
+        return ids
+    begin, middle, end = (
+        _last_index(ids, layout.ids.get(name)) for name in (template.prefix, template.middle, template.suffix)
+    )
+    if end is None:
+        return ids
+    behind_suffix = begin if begin is not None and begin > end else middle
+    if behind_suffix is None or behind_suffix < end:
+        return ids
+    found = list(ids)
+    singles = [(place, place + 1) for place in (begin, middle) if place is not None]
+    for start, stop in sorted([(end, behind_suffix), *singles], reverse=True):
+        del found[start:stop]
+    return found if len(found) >= LEAST_BEFORE else ids
+
+
+def _last_index(ids: Sequence[int], token_id: int | None) -> int | None:
+    backwards = ids[::-1]
+    return len(ids) - 1 - backwards.index(token_id) if token_id in backwards else None
 
 
 def _context(request: CompletionRequest, layout: Layout, encode: Encode, budget: int) -> list[int]:

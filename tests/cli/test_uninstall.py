@@ -44,6 +44,7 @@ def home(environment: dict[str, str], tmp_path: Path) -> Path:
         ".cache/tabcast/kernels/abc/kernel.nbc": "code",
         ".config/tabcast/keys.json": "{}",
         ".cache/tabcast/experience.json": "{}",
+        ".cache/tabcast/step-times.json": "{}",
         ".local/share/tabcast/habits.json": "{}",
         f"{model}/coder.gguf": "GGUF",
         f"{model}/coder.gguf.tabcast-int4": "rounded",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from decoding.drafters.prompt_lookup import (
     common_prefix_len,
 )
 from decoding.models.loading.model_set import ModelSet
-from decoding.speculation.drafting import Chain, Draft, DraftRequest, Outcome
+from decoding.speculation.drafting import EMPTY, Chain, Draft, DraftRequest, Outcome
 from decoding.speculation.sampling import Sampling
 from decoding.text.token_healing import Healing, TokenIndex
 from tests.decoding.conftest import decode
@@ -156,6 +157,30 @@ def test_drafts_begin_with_what_healing_allows(llama: ModelSet) -> None:
     for token_id in model.propose(1).leading.token_ids:
         written = llama.index.token_bytes[token_id]
         assert written.startswith(rest) or rest.startswith(written)
+
+
+def test_a_draft_model_that_sees_less_of_the_prompt_keeps_what_it_has_read(llama: ModelSet) -> None:
+    """A new line moves the suffix in the prompt, and not the text before the cursor."""
+    assert llama.draft is not None
+    above, below = list(range(40, 80)), list(range(200, 230))
+
+    def shorten(prompt_ids: Sequence[int]) -> list[int]:
+        return [token_id for token_id in prompt_ids if token_id < 100]
+
+    model = DraftModel(llama.draft, llama.draft.new_cache(), shorten=shorten)
+    model.begin(DraftRequest(prompt_ids=[*above, *below, 9]))
+    model.propose(2)
+    model.observe(Outcome(emitted_ids=(11, 12), num_accepted=0, draft=EMPTY))
+    text = model._text
+    assert text.target_ids == [*above, *below, 9, 11, 12]
+    assert text.position == len(text.target_ids)
+    assert text.ids == [*above, 9, 11, 12]
+    model.begin(DraftRequest(prompt_ids=[*above, 9, 11, 12, *below]))
+    assert model.num_unread <= 3
+    other = DraftModel(llama.draft, llama.draft.new_cache(), shorten=shorten)
+    other.branch_from(model, [*above, *below])
+    other.begin(DraftRequest(prompt_ids=[*above, *below]))
+    assert other.num_unread == 1
 
 
 def test_a_draft_model_that_is_the_target_is_right_also_when_sampling(

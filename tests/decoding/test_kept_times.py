@@ -73,7 +73,7 @@ def test_other_files_threads_and_roles_are_measured_by_themselves(llama: ModelSe
 def test_what_has_another_form_is_measured(llama: ModelSet, weights: Path, kept: object) -> None:
     measure = Measured(5.0)
     measured_or_kept(llama.target, weights, "target", 2, measure)
-    file = policy_state.path().with_name(policy_state.STEP_TIMES)
+    file = policy_state.path_of(policy_state.STEP_TIMES)
     (key,) = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps({key: kept}), encoding="utf-8")
     assert measured_or_kept(llama.target, weights, "target", 2, measure)[1] == 5.0
@@ -82,7 +82,7 @@ def test_what_has_another_form_is_measured(llama: ModelSet, weights: Path, kept:
 
 def test_nothing_in_the_file_names_machine_or_model(llama: ModelSet, weights: Path) -> None:
     measured_or_kept(llama.target, weights, "target", 2, Measured(5.0))
-    told = policy_state.path().with_name(policy_state.STEP_TIMES).read_text(encoding="utf-8")
+    told = policy_state.path_of(policy_state.STEP_TIMES).read_text(encoding="utf-8")
     assert "weights" not in told
     assert "/" not in told
 

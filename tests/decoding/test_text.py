@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from decoding.errors import ModelError
 from decoding.protocol import CompletionOptions, CompletionRequest, ContextFile
 from decoding.text.detokenize import Detokenizer, token_bytes
-from decoding.text.prompt_layout import build_prompt, find_layout
+from decoding.text.prompt_layout import LEAST_BEFORE, before_cursor, build_prompt, find_layout
 from decoding.text.stops import TextStops, is_loop
 from tests.tiny_models import make_tokenizer
 
@@ -112,6 +112,44 @@ def test_the_classic_layout_has_the_whole_prefix_before_the_suffix() -> None:
         "<|fim_prefix|>import os\n\ndef f(x):\n    return x<|fim_suffix|>\n\nf(1)\n<|fim_middle|>"
     )
     assert show(prompt.ids[prompt.cursor - prompt.num_typed : prompt.cursor]) == "    return x"
+
+
+ORDERS = ("suffix_first", "prefix_first", "suffix_then_prefix")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("is_anchored", [True, False])
+def test_the_text_before_the_cursor_is_the_same_in_every_layout(order: str, is_anchored: bool) -> None:
+    layout = replace(find_layout(make_tokenizer().get_vocab(), {"fim_order": order}, [0]), is_anchored=is_anchored)
+    for suffix in ("", "\n\nf(1)\n"):
+        ids = build_prompt(replace(REQUEST, suffix=suffix), layout, encode, 300).ids
+        assert show(before_cursor(layout, ids)) == (
+            "<|repo_name|>demo\n<|file_sep|>c.py\nc = 1\n<|file_sep|>a/b.py\nimport os\n\ndef f(x):\n    return x"
+        )
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_text_before_the_cursor_only_grows(order: str) -> None:
+    """Where in the prompt itself the suffix moves on with each line."""
+    layout = find_layout(make_tokenizer().get_vocab(), {"fim_order": order}, [0])
+    text, before = "import os\n\ndef f(x):\n    return x\n\nf(2)\nf(3)\n", list[int]()
+    for end in [place + 1 for place, sign in enumerate(text) if sign == "\n"][2:]:
+        request = CompletionRequest(prompt=text[:end], suffix="\n\nf(1)\n")
+        found = before_cursor(layout, build_prompt(request, layout, encode, 300).ids)
+        stays = max(0, len(before) - 2)  # the tokenizer joins a line's end with the next one's indentation
+        assert found[:stays] == before[:stays]
+        assert len(found) > len(before) >= (LEAST_BEFORE if before else 0)
+        before = found
+    assert show(before) == text
+
+
+def test_what_has_no_suffix_or_next_to_nothing_before_it_stays_whole() -> None:
+    layout = find_layout(make_tokenizer().get_vocab(), {"fim_order": "prefix_first"}, [0])
+    few = build_prompt(CompletionRequest(prompt="x", suffix="y = 1\n" * 9), layout, encode, 300).ids
+    for ids in (few, encode(REQUEST.prompt), []):
+        assert before_cursor(layout, ids) == ids
+    alone = find_layout({"a": 1}, {}, [0])
+    assert before_cursor(alone, few) == few
 
 
 def test_typing_within_a_line_changes_only_the_end() -> None:
