@@ -92,6 +92,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
             suites, "jump", live_commands.run_jump, "the time to a first suggestion wherever the cursor goes"
         )
     )
+    live_commands.add_edits_options(
+        _add_own_engine(suites, "edits", live_commands.run_edits, "what is offered after renames and quiet changes")
+    )
     _add_own_engine(suites, "startup", live_commands.run_startup, "the time to a first suggestion, cold and warm")
     suite = _add_own_engine(
         suites, "endurance", live_commands.run_endurance, "thousands of requests, and the memory they leave behind"

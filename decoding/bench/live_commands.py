@@ -1,4 +1,4 @@
-"""Implements the commands that drive the whole product: `tabcast bench trace`, `jump`, `startup` and `endurance`."""
+"""Implements the commands that drive the whole product: `tabcast bench trace`, `jump`, `edits`, `startup` and more."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from decoding.bench.harness import jump_places, recorded_session
+from decoding.bench.harness import edit_cases, jump_places, recorded_session
 from decoding.bench.report import report
-from decoding.bench.suites import endurance, jump, jump_llama_cpp, startup, trace, trace_workload
+from decoding.bench.suites import edits, endurance, jump, jump_llama_cpp, startup, trace, trace_workload
 from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet
 
@@ -99,6 +99,37 @@ def run_jump(options: argparse.Namespace, _models: ModelSet | None, progress: Pr
     if program is not None:
         threads = config.threads or os.cpu_count() or 1
         yield from jump_llama_cpp.run(program, config.model_path, threads, sizes, paces, lambda: progress.advance(task))
+
+
+def add_edits_options(suite: argparse.ArgumentParser) -> None:
+    """Add the options of `edits` to its parser."""
+    suite.add_argument(
+        "--folder",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="where to find files of code (default: Python's library, and Go's and npm's where they are installed)",
+    )
+    suite.add_argument(
+        "--language", choices=[*edit_cases.ENDINGS], nargs="+", default=[*edit_cases.ENDINGS], help="languages to try"
+    )
+    suite.add_argument("--renames", type=_count, default=200, metavar="N", help="renames in each language")
+    suite.add_argument("--quiet", type=_count, default=200, metavar="N", help="quiet changes in all")
+
+
+def run_edits(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
+    """Play renames and quiet changes to a language server, and yield the rows."""
+    folders = options.folder or jump_places.default_folders()
+    share = -(-options.quiet // len(options.language))
+    groups = [
+        (f"renames, {language}", edit_cases.rename_cases(folders, language, options.renames))
+        for language in options.language
+        if options.renames
+    ]
+    quiet = [edit_cases.quiet_cases(folders, language, share) for language in options.language if share]
+    groups += [("quiet", [case for cases in quiet for case in cases][: options.quiet])] if quiet else []
+    task = progress.add_task("editing", total=sum(len(cases) for _, cases in groups))
+    yield from edits.run(_language_server(options), groups, lambda: progress.advance(task))
 
 
 def run_startup(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:

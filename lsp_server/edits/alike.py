@@ -12,7 +12,7 @@ from typing import Final
 from lsp_server.edits.code import Code
 from lsp_server.edits.history import Hunk
 from lsp_server.edits.proposal import Replaced
-from lsp_server.edits.rename import KEYWORDS
+from lsp_server.edits.rename import KEYWORDS, has_roles, is_name
 from lsp_server.edits.swaps import Swap, Token, swaps_of, tokens_of
 
 MIN_CONTEXT: Final = 2
@@ -34,6 +34,10 @@ def due_alike(code: Code, hunks: Sequence[Hunk]) -> list[Replaced]:
 
 
 def _due(code: Code, old: tuple[str, ...], alike: Sequence[Swap]) -> list[Replaced]:
+    if len(old) == 1 and is_name(old[0], code.language) and has_roles(code.language):
+        is_member = all(swap.left and swap.left[-1].text == "." for swap in alike)
+        if not is_member:
+            return []  # that is a rename's business, which knows of scopes
     left = _up_to_telling(_common([_texts(swap.left)[::-1] for swap in alike]))[::-1]
     right = _up_to_telling(_common([_texts(swap.right) for swap in alike]))
     if left and _is_telling(left[0]):

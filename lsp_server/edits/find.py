@@ -6,6 +6,7 @@ run in any thread.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -57,7 +58,8 @@ def _renamed(code: Code, question: Question) -> list[Replaced]:
         if old not in code.text:
             continue
         changed = tuple(sorted(code.starts[cursor.line] + cursor.column for cursor in by_user))
-        came = [hunk for hunk in question.hunks if new not in "".join(hunk.versions[0])]
+        word = re.compile(rf"(?<!\w){re.escape(new)}(?!\w)")
+        came = [hunk for hunk in question.hunks if not word.search("".join(hunk.versions[0]))]
         renamed = Renamed(
             old=old,
             new=new,
@@ -71,7 +73,7 @@ def _renamed(code: Code, question: Question) -> list[Replaced]:
 
 
 def _alike(code: Code, question: Question) -> list[Replaced]:
-    return due_alike(code, question.hunks)
+    return due_alike(code, [hunk for hunk in question.hunks if not hunk.is_ours])
 
 
 RULES: Final[dict[str, Rule]] = {"rename": _renamed, "changed alike": _alike}

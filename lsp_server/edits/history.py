@@ -20,6 +20,8 @@ from lsp_server.edits.proposal import Change
 # chosen: next edits aren't looked for in longer documents, where each key would cost too much.
 MAX_LINES: Final = 20_000
 MAX_HUNKS: Final = 8
+# chosen: a long rename is followed to its end; what was accepted tells that the new name is the user's.
+MAX_ACCEPTED: Final = 1_000
 MAX_HUNK_LINES: Final = 40
 MAX_VERSIONS: Final = 6
 MAX_STATES: Final = 300
@@ -191,7 +193,9 @@ def _with_change(
         latest = replace(latest, lines=lines, versions=versions, at_s=now_s)
     if max(len(latest.lines), *map(len, latest.versions)) > MAX_HUNK_LINES:
         return others
-    return [latest, *others][:MAX_HUNKS]
+    hunks = [latest, *others]
+    by_user = [hunk for hunk in hunks if not hunk.is_ours][:MAX_HUNKS]
+    return [hunk for hunk in hunks if hunk.is_ours or hunk in by_user][:MAX_ACCEPTED]
 
 
 def _moved(hunk: Hunk, num_lines: int) -> Hunk:

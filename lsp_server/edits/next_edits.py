@@ -79,6 +79,7 @@ class NextEdits:
         self.history.changed(params, before, after, revision, is_ours=is_ours)
         if is_ours and offer is not None:
             self._applied = offer.key
+            self._passed.pop(offer.key, None)
         past = self.history.past(uri)
         if self._applied and past.is_return and past.hunks and past.hunks[0].is_taken_back:
             self._rejected.append((self._applied, self._clock()))

@@ -22,7 +22,7 @@ from lsp_server.edits.script_roles import ScriptRoles
 from lsp_server.languages.table import name_of
 
 NAME: Final = re.compile(r"[^\W\d]\w*\Z")
-MAX_PLACES: Final = 200
+MAX_PLACES: Final = 1_000
 _PYTHON: Final = "python"
 _SCRIPTS: Final = ("javascript", "typescript", "javascriptreact")
 KEYWORDS: Final = frozenset(
@@ -94,6 +94,11 @@ def roles_of(code: Code) -> Roles | None:
     return GoRoles(code) if language == "go" else None
 
 
+def has_roles(language: str) -> bool:
+    """Return whether it is known what names are in a language."""
+    return name_of(language) in {_PYTHON, "go", *_SCRIPTS}
+
+
 def is_name(text: str, language: str) -> bool:
     """Return whether a text may be the name of something of the user's."""
     known = name_of(language)
@@ -123,7 +128,8 @@ def _is_pattern(code: Code, at: int, new: str) -> bool:
     opener = code.opener(at)
     if name_of(code.language) not in _SCRIPTS or opener < 0 or code.masked[opener] != "{":
         return False
-    if code.masked[:opener].rstrip().endswith("import") or re.search(r"\bimport\b[^;{}]*\Z", code.line_at(opener)[:-1]):
+    head = code.masked[max(0, opener - 100) : opener]
+    if re.search(r"\bimport\b[^;{}]*\Z", head):
         return False
     return code.masked[opener:at].rstrip()[-1:] in {"{", ","} and code.masked[at + len(new) :].lstrip()[:1] in {
         ",",

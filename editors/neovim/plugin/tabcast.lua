@@ -13,6 +13,7 @@ vim.api.nvim_create_autocmd("LspAttach", {
     local client = vim.lsp.get_client_by_id(event.data.client_id)
     if client and client.name == "tabcast" then
       require("tabcast.completor").attach(event.buf, client.id)
+      require("tabcast.edits").attach(event.buf)
     end
   end,
 })
@@ -22,6 +23,9 @@ vim.api.nvim_create_autocmd("LspDetach", {
   callback = function(event)
     if package.loaded["tabcast.completor"] then
       require("tabcast.completor").detach(event.buf, event.data.client_id)
+    end
+    if package.loaded["tabcast.edits"] then
+      require("tabcast.edits").detach(event.buf)
     end
   end,
 })
@@ -37,6 +41,11 @@ vim.api.nvim_create_autocmd("FileType", {
 for _, name in ipairs({ "accept", "accept_word", "accept_line", "next", "prev", "dismiss", "trigger" }) do
   local lhs = ("<Plug>(tabcast-%s)"):format(name:gsub("_", "-"))
   vim.keymap.set("i", lhs, ("<Cmd>lua require('tabcast').%s()<CR>"):format(name))
+end
+
+for _, name in ipairs({ "edit", "edit_dismiss" }) do
+  local lhs = ("<Plug>(tabcast-%s)"):format(name:gsub("_", "-"))
+  vim.keymap.set({ "n", "i" }, lhs, ("<Cmd>lua require('tabcast').%s()<CR>"):format(name))
 end
 
 vim.api.nvim_create_user_command("Tabcast", function(command)

@@ -110,6 +110,18 @@ function M.trigger()
   return true
 end
 
+---Goes to the next edit that is shown, or accepts it where the cursor is on its line.
+---@return boolean whether there was one
+function M.edit()
+  return require("tabcast.edits").go_or_accept()
+end
+
+---Hides the next edit that is shown, and has the server keep it away.
+---@return boolean whether there was one
+function M.edit_dismiss()
+  return require("tabcast.edits").dismiss()
+end
+
 ---The state in a few words, for a status line. `User TabcastStatus` tells when it changes.
 ---@return string
 function M.status()
@@ -122,8 +134,11 @@ function M.setup(options)
   local config = require("tabcast.config")
   config.set(options)
   for name, key in pairs(config.keys) do
-    require("tabcast.keys").map(key, name)
+    if not vim.startswith(name, "edit") then
+      require("tabcast.keys").map(key, name)
+    end
   end
+  require("tabcast.edits").map(config.keys)
 end
 
 return M
