@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from decoding.protocol import CompletionRequest, CompletionStats, Health
 from lsp_server.engine.adapters import Adapter
+from lsp_server.engine.adapters.healing import behind_half_word, half_word
 from lsp_server.engine.adapters.kinds import adapter_for
 from lsp_server.engine.adapters.server import CHOICES_TEMPERATURE, ServerFacts
 from lsp_server.engine.backing_off import BackingOff
@@ -122,7 +123,7 @@ class RemoteEngine:
             response = await self._connection.post(adapter.path, adapter.body(request))
             try:
                 _check_stream(response)
-                async with aclosing(_bounded(response, request, adapter)) as parts:
+                async with aclosing(_answer(response, request, adapter)) as parts:
                     async for part in parts:
                         num_parts, is_finished = num_parts + 1, isinstance(part, CompletionStats)
                         self._backing_off.answered()
@@ -196,6 +197,13 @@ def _check_stream(response: ClientResponse) -> None:
     """Raise `ValueError` if a server answers with something else than a stream."""
     if response.content_type not in ("text/event-stream", "application/x-ndjson", "application/ndjson"):
         raise ValueError("the answer is no stream")
+
+
+def _answer(response: ClientResponse, request: CompletionRequest, adapter: Adapter) -> AsyncGenerator[Part, None]:
+    """Return the parts of an answer, without what the server had to write again."""
+    parts = _bounded(response, request, adapter)
+    half = half_word(request) if adapter.heals else ""
+    return behind_half_word(parts, half) if half else parts
 
 
 async def _bounded(

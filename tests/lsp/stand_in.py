@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -103,7 +104,7 @@ class StandIn:
                 await asyncio.sleep(0.01)
         if self.fault == "nonsense":
             await response.write(b"{]\n" if self.kind == "ollama" else b"data: {]\n\n")
-        for piece in self.pieces:
+        for piece in (*self._begun(), *self.pieces):
             await self._write(response, self._event(piece))
         if self.fault == "error":
             await self._write(response, {"error": {"message": "SECRET", "code": 500}})
@@ -139,6 +140,12 @@ class StandIn:
         logprobs = {"tokens": [text], "token_logprobs": [-0.5], "top_logprobs": None, "text_offset": [0]}
         choice = {"index": 0, "text": text, "logprobs": logprobs if text else None, "finish_reason": reason}
         return {"id": "cmpl-1", "object": "text_completion", "choices": [choice]}
+
+    def _begun(self) -> list[str]:
+        """What llama.cpp's grammar has the answer begin with, as two tokens."""
+        found = re.match(r'root ::= "((?:[^"\\]|\\.)*)" ', str(self.bodies[-1].get("grammar", "")))
+        text = json.loads(f'"{found[1]}"') if found else ""
+        return [text[:1], text[1:]] if text else []
 
     def _refused(self, request: web.Request) -> web.Response | None:
         if self.key and request.headers.get("Authorization") != f"Bearer {self.key}":

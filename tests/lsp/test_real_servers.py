@@ -72,6 +72,15 @@ async def test_it_is_found_out_and_completes_a_line(server: str, fim: str) -> No
     assert all(log_prob <= 0 for part in parts[:-1] for _, log_prob in part.confidence)
 
 
+@pytest.mark.parametrize("fim", ["qwen", "server"])
+async def test_a_half_word_is_written_again(server: str, fim: str) -> None:
+    request = replace(LINE, prompt="items = []\nitems.app", suffix="\nprint(items)\n")
+    async with client_of(server, fim=fim) as client:
+        parts = await parts_of(client, request)
+    assert text_in(parts).startswith("end(")
+    assert sum(size for part in parts[:-1] for size, _ in part.confidence) == len(text_in(parts))
+
+
 async def test_closing_the_stream_frees_its_slot(server: str) -> None:
     endless = replace(LINE.tabcast, line_mode="free")
     long = replace(LINE, max_tokens=1500, tabcast=endless, prompt="numbers = [1, 2, 3, ")

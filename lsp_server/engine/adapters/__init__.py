@@ -14,7 +14,8 @@ class Adapter(Protocol):
 
     One adapter serves many streams at once and keeps nothing of them. `path` begins with /v1/ where the route belongs
     to the OpenAI protocol. `is_metered`: each request is paid for, so that none is sent ahead. `has_probabilities`: its
-    answers have log-probabilities.
+    answers have log-probabilities. `heals`: it takes a half word off the prompt, with which the
+    server has to begin its answer (`healing.py`).
     """
 
     @property
@@ -23,6 +24,8 @@ class Adapter(Protocol):
     def is_metered(self) -> bool: ...  # noqa: D102
     @property
     def has_probabilities(self) -> bool: ...  # noqa: D102
+    @property
+    def heals(self) -> bool: ...  # noqa: D102
 
     def body(self, request: CompletionRequest) -> dict[str, Any]:
         """Return the JSON object that asks for a stream of the answer."""

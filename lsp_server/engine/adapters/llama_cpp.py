@@ -5,10 +5,12 @@ Where we don't know the model's tokens, `/infill` has the server lay it out by w
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
 from decoding.protocol import CompletionRequest, CompletionStats, Confidence
+from lsp_server.engine.adapters.healing import half_word, without_half_word
 from lsp_server.engine.adapters.openai_style import end_reason
 from lsp_server.engine.adapters.rendering import fitting, render, stops
 from lsp_server.engine.adapters.server import ServerFacts
@@ -22,6 +24,7 @@ class LlamaCpp:
 
     is_metered: Final = False
     has_probabilities: Final = True
+    heals: Final = True
 
     def __init__(self, facts: ServerFacts) -> None:
         self._facts = facts
@@ -29,7 +32,8 @@ class LlamaCpp:
 
     def body(self, request: CompletionRequest) -> dict[str, Any]:
         """Return the request with its prompt, or with the parts that the server makes one of."""
-        facts = self._facts
+        facts, half = self._facts, half_word(request)
+        request = without_half_word(request)
         body: dict[str, Any] = {
             "n_predict": request.max_tokens,
             "temperature": request.temperature,
@@ -44,6 +48,8 @@ class LlamaCpp:
             body["seed"] = request.seed
         if request.tabcast.confidence:
             body["n_probs"] = 1
+        if half:
+            body["grammar"] = f"root ::= {json.dumps(half, ensure_ascii=False)} [^\\x00]*"
         if facts.fim != "server":
             return {**body, "prompt": render(request, facts.template, facts.context_tokens)}
         texts = fitting(request, facts.context_tokens)

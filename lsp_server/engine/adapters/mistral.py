@@ -20,6 +20,7 @@ class Mistral:
     path: Final = "/v1/fim/completions"
     is_metered: Final = True
     has_probabilities: Final = False
+    heals: Final = False
 
     def __init__(self, facts: ServerFacts) -> None:
         self._facts = facts

@@ -24,6 +24,7 @@ class Ollama:
     path: Final = "/api/generate"
     is_metered: Final = False
     has_probabilities: Final = True
+    heals: Final = False
 
     def __init__(self, facts: ServerFacts) -> None:
         self._facts = facts

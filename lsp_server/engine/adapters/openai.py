@@ -20,6 +20,7 @@ class OpenAI:
     path: Final = "/v1/completions"
     is_metered: bool = True
     has_probabilities: Final = True
+    heals: Final = False
 
     def __init__(self, facts: ServerFacts) -> None:
         self._facts = facts

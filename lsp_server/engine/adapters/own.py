@@ -16,6 +16,7 @@ class OwnEngine:
     path: Final = "/v1/completions"
     is_metered: Final = False
     has_probabilities: Final = True
+    heals: Final = False
 
     def body(self, request: CompletionRequest) -> dict[str, Any]:
         """Return the request as JSON in the engine's own form."""

@@ -20,6 +20,7 @@ class VLLM:
     path: Final = "/v1/completions"
     is_metered: Final = False
     has_probabilities: Final = True
+    heals: Final = False
 
     def __init__(self, facts: ServerFacts) -> None:
         self._facts = facts
