@@ -21,6 +21,7 @@ from typing import Final
 
 from decoding.protocol import VERSION, user_config_path
 from lsp_server.cli.connection import connection
+from lsp_server.cli.doctor_engines import engine_findings
 from lsp_server.cli.engine_side import engine_command
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
 from lsp_server.cli.parser import engine_arguments
@@ -45,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
     """Print every finding. Return 1 if one is not in order."""
     arguments = engine_arguments(options)
     front = [_tabcast(), _configuration()]
-    checks = [*front, *_engine_side(arguments), asyncio.run(_engine(arguments)), *_editors()]
+    servers = [Check(**finding) for finding in asyncio.run(engine_findings())]
+    checks = [*front, *_engine_side(arguments), asyncio.run(_engine(arguments)), *servers, *_editors()]
     if options.json:
         print(json.dumps([asdict(check) for check in checks], indent=2))
     else:

@@ -111,7 +111,7 @@ async def _test(spec: RemoteSpec, *, as_json: bool) -> int:
     """Complete a line and tell what answered, how fast, and what is missing."""
     client = RemoteEngine(spec, EngineSpec.from_environment())
     try:
-        told = await _try(client)
+        told = await try_engine(client)
     except EngineUnavailable as error:
         if as_json:
             print(json.dumps({"name": spec.name, "ok": False, "problem": str(error)}))
@@ -132,7 +132,8 @@ async def _test(spec: RemoteSpec, *, as_json: bool) -> int:
     return 0
 
 
-async def _try(client: RemoteEngine) -> dict[str, Any]:
+async def try_engine(client: RemoteEngine) -> dict[str, Any]:
+    """Complete a line and return what answered, how fast, and what is missing. Raises `EngineUnavailable`."""
     await client.wait_ready()
     facts, adapter = client.facts, client.adapter
     if facts is None or adapter is None:

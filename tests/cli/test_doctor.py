@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from lsp_server.cli import doctor
+from lsp_server.cli.doctor_engines import engine_findings
 from tests.cli.conftest import Run
+from tests.lsp.stand_in import StandIn, serving
 
 
 def test_json_has_one_form(tabcast: Run) -> None:
@@ -53,3 +55,31 @@ def test_a_hostile_folder_runs_nothing(tabcast: Run, tmp_path: Path, arguments: 
         (folder / name).write_text(trap, encoding="utf-8")
     tabcast(*arguments, cwd=folder)
     assert not (tmp_path / "caught").exists()
+
+
+async def test_the_servers_of_the_file_are_named_and_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    monkeypatch.setenv("TABCAST_CONFIG", str(config))
+    assert await engine_findings() == []
+    async with serving(StandIn(kind="vllm", pieces=("first", " + second"))) as server:
+        table = f"url = '{server.url}'"
+        config.write_text(
+            f"[engines]\nuse = 'team'\n[engines.team]\n{table}\nhybrid = true\n"
+            "[engines.gone]\nurl = 'http://127.0.0.1:9'\n[engines.odd]\nurl = 'nonsense'\n"
+        )
+        found = {finding["name"]: finding for finding in await engine_findings()}
+        assert found["engine team"]["ok"]
+        assert found["engine team"]["detail"].startswith("in use: vllm, qwen2.5-coder-7b at 127.0.0.1, a line after")
+        assert "first texts from this machine" in found["engine team"]["detail"]
+        assert found["engine gone"]["ok"]  # nobody uses it
+        assert "not in use: nothing answers at" in found["engine gone"]["detail"]
+        assert "url must be like" in found["engine odd"]["detail"]
+        server.fault = 401
+        config.write_text(f"[engines]\nuse = 'team'\n[engines.team]\n{table}\n")
+        (refused,) = await engine_findings()
+        assert not refused["ok"]
+        assert "key" in refused["detail"]
+        assert "engine use local" in refused["advice"]
+    config.write_text("[engines]\nuse = 'lost'\n")
+    (lost,) = await engine_findings()
+    assert not lost["ok"]
