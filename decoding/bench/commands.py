@@ -100,6 +100,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         suites, "endurance", live_commands.run_endurance, "thousands of requests, and the memory they leave behind"
     )
     suite.add_argument("--requests", type=int, default=10_000, metavar="N")
+    live_commands.add_load_options(
+        _add_own_engine(suites, "load", live_commands.run_load, "many people at work on one team's engine")
+    )
     return list(suites.choices.values())
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from rich.progress import Progress
 
 from decoding.bench.harness import edit_cases, jump_places, recorded_session
 from decoding.bench.report import report
-from decoding.bench.suites import edits, endurance, jump, jump_llama_cpp, startup, trace, trace_workload
+from decoding.bench.suites import edits, endurance, jump, jump_llama_cpp, load, startup, trace, trace_workload
 from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet
 
@@ -142,6 +143,35 @@ def run_endurance(options: argparse.Namespace, _models: ModelSet | None, progres
     """Send many requests to an engine of its own, and yield the rows."""
     task = progress.add_task("asking", total=options.requests)
     yield from endurance.run(_engine_arguments(options), options.requests, lambda: progress.advance(task))
+
+
+def add_load_options(suite: argparse.ArgumentParser) -> None:
+    """Add the options of `load` to its parser."""
+    suite.add_argument("--data", type=Path, required=True, metavar="RECORDING", help="a workspace recording of VS Code")
+    suite.add_argument("--users", type=_count, default=10, metavar="N", help="people at work at one time")
+    suite.add_argument("--requests", type=_count, default=0, metavar="N", help="only the recording's first N requests")
+    suite.add_argument("--speed", type=_positive, default=1.0, metavar="X", help="so many times as fast as recorded")
+    suite.add_argument("--url", metavar="URL", help="a team's engine that runs; without it, one of its own is started")
+    suite.add_argument("--key-file", type=Path, metavar="FILE", help="keys for that engine, one a line")
+    suite.add_argument("--ca-file", type=Path, metavar="FILE", help="the authority of its certificate, in PEM")
+
+
+def run_load(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
+    """Let many users play a recording to one engine, and yield the rows."""
+    if not options.users:
+        raise TabcastError("--users must be at least 1")
+    if options.url and not options.key_file:
+        raise TabcastError("--url takes --key-file: a team's engine lets in who has a key")
+    asked = load.requests_of(recorded_session.read_recording(options.data))
+    asked = asked[: options.requests or None]
+    task = progress.add_task("asking", total=options.users * len(asked))
+    play = partial(load.run, asked=asked, num_users=options.users, speed=options.speed)
+    if options.url:
+        keys = load.keys_of(options.key_file)
+        yield from play(options.url, keys, options.ca_file, on_request=lambda: progress.advance(task))
+        return
+    with load.own_engine(_engine_arguments(options), options.users) as (url, keys):
+        yield from play(url, keys, None, on_request=lambda: progress.advance(task))
 
 
 def _language_server(options: argparse.Namespace) -> list[str]:
