@@ -11,9 +11,8 @@ from typing import Any
 
 from decoding.models.loading.model_set import ModelSet
 
-MAX_OWNERS = (
-    128  # chosen: more than are at work at one time. What an owner's texts have taught takes 10 MB at the most.
-)
+# chosen: more than are at work at one time. What an owner's texts have taught takes 10 MB at the most.
+MAX_OWNERS = 128
 
 
 @dataclass(frozen=True, slots=True)

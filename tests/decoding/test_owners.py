@@ -120,6 +120,13 @@ def test_a_newer_request_supersedes_those_of_its_owner_alone() -> None:
     assert not job("anna", "b.py").supersedes(older)
 
 
+def test_nothing_that_a_team_sends_is_kept_on_disk() -> None:
+    options = CompletionOptions(prepare="trunk", keep=True)
+    request = CompletionRequest(prompt="x", tabcast=options)
+    assert Job(request, lambda _: None).may_be_kept
+    assert not Job(request, lambda _: None, "anna").may_be_kept
+
+
 def test_turns_go_to_whoever_has_used_least() -> None:
     circle: Circle[Running] = Circle()
     for owner in ("anna", "anna", "anna", "berta"):
