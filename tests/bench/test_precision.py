@@ -10,6 +10,7 @@ import pytest
 from decoding.__main__ import main
 from decoding.bench.suites import precision
 from decoding.bench.suites.precision import Reading, Span
+from decoding.models.language_model import LanguageModel
 from decoding.models.loading.model_set import ModelSet
 from tests.gguf_models import tiny_gguf
 
@@ -56,3 +57,24 @@ def test_the_command_compares_a_file_with_itself(tiny_model: Path, tmp_path: Pat
     assert own["bits_per_character"] == pytest.approx(exact["bits_per_character"], rel=0.05)
     assert own["alike_percent"] > 80
     assert main(["bench", "precision", *options, "--data", str(tmp_path / "none")]) != 0
+
+
+def test_an_interrupted_comparison_tells_of_what_both_have_read(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+
+    def interrupted(model: LanguageModel, span: Span) -> Reading:
+        nonlocal calls
+        calls += 1
+        if calls == 3 + 2:  # all three by the kernels, one in float32
+            raise KeyboardInterrupt
+        return Reading(nats=1.0, choices=[1], leads=[0.5])
+
+    monkeypatch.setattr(precision, "read", interrupted)
+    out = tmp_path / "p.json"
+    options = ["--model", str(tiny_model), "--draft", "none", "--device", "cpu"]
+    assert main(["bench", "precision", *options, "--spans", "3", "--json", str(out)]) == 130
+    report = json.loads(out.read_text(encoding="utf-8"))
+    assert [row["count"] for row in report["rows"]] == [1, 1]
+    assert report["is_complete"] is False

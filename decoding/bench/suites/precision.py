@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -58,17 +59,22 @@ def add_options(suite: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, models: ModelSet, progress: ToldProgress) -> Iterable[report.Row]:
-    """Yield a row for each computation. Raises `TabcastError`."""
+    """Yield a row for each computation, of the spans that both have read. Raises `TabcastError`."""
     spans = list(draw_spans(models, options.data, options.spans))
     if not spans:
         raise TabcastError(f"{options.data} holds no file in a known language: {', '.join(sorted(LANGUAGES))}")
-    ours = _read_all(models.target, spans, "reading spans", progress)
+    ours, theirs = list[Reading](), list[Reading]()
+    _read_all(models.target, spans, "reading spans", progress, ours)
     progress.say("loading the same weights in float32")
     config = replace(options.selected, kernels="torch", dtype="float32", quantize=NO_ROUNDING, draft="none")
     folder = ModelFolder.read(config.model_path)
     exact = load_model(folder, config, models.target.device, torch.float32).model
-    theirs = _read_all(exact, spans, "reading spans in float32", progress)
-    yield from compare(spans, ours, theirs)
+    with suppress(KeyboardInterrupt):
+        _read_all(exact, spans, "reading spans in float32", progress, theirs)
+    if num_read := len(theirs):
+        yield from compare(spans[:num_read], ours[:num_read], theirs)
+    if num_read < len(spans):
+        raise KeyboardInterrupt
 
 
 def draw_spans(models: ModelSet, folder: Path, num_spans: int) -> Iterator[Span]:
@@ -132,9 +138,10 @@ def compare(spans: Sequence[Span], ours: Sequence[Reading], theirs: Sequence[Rea
     yield {"method": "the same weights in float32", **count, "bits_per_character": round(bits[1], 4)}
 
 
-def _read_all(model: LanguageModel, spans: Sequence[Span], what: str, progress: ToldProgress) -> list[Reading]:
-    task, found = progress.add_task(what, total=len(spans)), list[Reading]()
+def _read_all(
+    model: LanguageModel, spans: Sequence[Span], what: str, progress: ToldProgress, found: list[Reading]
+) -> None:
+    task = progress.add_task(what, total=len(spans))
     for span in spans:
         found.append(read(model, span))
         progress.advance(task)
-    return found
