@@ -15,8 +15,10 @@ from lsp_server.documents.store import Cursor
 from lsp_server.edits.alike import due_alike
 from lsp_server.edits.code import Code
 from lsp_server.edits.history import Hunk
+from lsp_server.edits.pairs import due_in_pair
 from lsp_server.edits.proposal import Edit, Replaced
 from lsp_server.edits.rename import Renamed, due_for_rename
+from lsp_server.edits.signature import due_for_signature
 from lsp_server.edits.swaps import swapped_names
 
 # chosen: what was changed longer ago asks for nothing any more.
@@ -76,7 +78,20 @@ def _alike(code: Code, question: Question) -> list[Replaced]:
     return due_alike(code, [hunk for hunk in question.hunks if not hunk.is_ours])
 
 
-RULES: Final[dict[str, Rule]] = {"rename": _renamed, "changed alike": _alike}
+def _called(code: Code, question: Question) -> list[Replaced]:
+    return due_for_signature(code, question.hunks)
+
+
+def _paired(code: Code, question: Question) -> list[Replaced]:
+    return due_in_pair(code, question.hunks, question.language)
+
+
+RULES: Final[dict[str, Rule]] = {
+    "rename": _renamed,
+    "parameters": _called,
+    "other half": _paired,
+    "changed alike": _alike,
+}
 
 
 def _by_line(code: Code, due: Sequence[Replaced], why: str) -> list[Edit]:
