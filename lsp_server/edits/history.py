@@ -155,7 +155,7 @@ def find_change(before: Sequence[str], after: Sequence[str], hint: tuple[int, in
     if hint is not None:
         start = max(0, min(hint[0] - 1, shortest))
         num_end = max(0, min(len(before) - hint[1] - 1, shortest - start))
-    while start < shortest and before[start] == after[start]:
+    while start < shortest - num_end and before[start] == after[start]:
         start += 1
     while num_end < shortest - start and before[-1 - num_end] == after[-1 - num_end]:
         num_end += 1
