@@ -23,6 +23,14 @@ KEPT = ("TABCAST_EVAL_DIR", "TABCAST_EDITORS_DIR", "TABCAST_REAL_MODELS")
 HAS_BUNDLED = (engine_config.BUNDLED / "target" / "config.json").is_file()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def private_experience(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Models that are loaded once for all tests keep no times of passes in the user's cache folder either."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TABCAST_EXPERIENCE", str(tmp_path_factory.mktemp("experience") / "experience.json"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def private_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test finds, uses or leaves an engine of the user's, or reads the user's settings."""
