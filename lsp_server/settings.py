@@ -59,7 +59,7 @@ class Settings:
         float,
         Within(0, 1),
         "How probable a suggestion must be, by the model's own estimate; less probable ends are cut. 0 shows all.",
-    ] = 0.3
+    ] = 0.35
     after_deletion: Annotated[bool, "Show suggestions also right after something was deleted."] = False
     context: Annotated[
         tuple[Source, ...],

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 from lsp_server.documents.store import Place
+from lsp_server.languages.scopes import scopes_at
 from lsp_server.languages.syntax import opens_block, unclosed, without_comment
 from lsp_server.languages.table import language_named
 
@@ -19,6 +20,10 @@ _BEGUN_NAME: Final = re.compile(r"\w\Z|[\w)\]](?:\.|::|->)\Z")
 _NAME: Final = re.compile(r"\w+")
 # What follows a value without being a part of it.
 _SEPARATES: Final = re.compile(r"\s*(?:[,;:)\]}]|\Z)|\s+(?:and|or|if|else|for|in|as)\b|\s*(?:&&|\|\||\?|//|#)")
+# The end of a word behind which a phrase may stop.
+_WORD_END: Final = re.compile(r"\w(?=[\s.,;:!?)\"'`]|\Z)")
+# measured: a single word of a comment is right often enough, but shows much more that is wrong.
+MIN_PHRASE_WORDS: Final = 2
 # Nothing of this kind is worth a key by itself, wherever its line ends.
 _ONLY_BEGINS: Final = re.compile(r"\s*(?:@|#\[)")
 
@@ -56,6 +61,16 @@ def inner_ends(text: str, place: Place, language: str) -> Iterator[int]:
         found = unclosed(place.head + line[:end], language)
         if not found.text and found.openers == before and line[:end].strip():
             yield end
+
+
+def phrase_ends(text: str, place: Place, language: str) -> Iterator[int]:
+    """Yield the places in a text's first line where a phrase of a comment or docstring may stop; none in code."""
+    if not {"comment", "docstring"} & scopes_at((*place.above, place.head), language):
+        return
+    line = text.partition("\n")[0]
+    for found in _WORD_END.finditer(line):
+        if len(line[: found.end()].split()) >= MIN_PHRASE_WORDS:
+            yield found.end()
 
 
 def is_begun(text: str, place: Place, language: str) -> bool:

@@ -52,6 +52,34 @@ def test_whole_thoughts_are_shown(place: str, pieces: list[tuple[str, float]], e
 
 
 @pytest.mark.parametrize(
+    ("place", "pieces", "language", "expected"),
+    [
+        (
+            "x = 1  # Take|\n",
+            [(" the", SURE), (" first", SURE), (" of", SURE), (" them", NO)],
+            "python",
+            " the first of",
+        ),
+        ('def f():\n    """Take|\n', [(" the", SURE), (" first.", SURE), (" Or", NO)], "python", " the first"),
+        ("x := 1 // Take|\n", [(" the", SURE), (" first", SURE), (" one", NO)], "go", " the first"),
+        ("x := 1 // Take|\n", [(" the", SURE), (" first", SURE), ("ling", NO)], "go", ""),
+        ("/** Take|\n */\n", [(" the", SURE), (" fir", SURE), ("st", NO), (" one", SURE)], "typescript", ""),
+        ("# Pro|\n", [("duct", SURE), (" of", SURE), (" all", NO)], "python", "duct of"),
+        # A word alone is too little, and a phrase has to be surer than a statement.
+        ("# Take|\n", [(" the", SURE), (" first", NO)], "python", ""),
+        ("# Take|\n", [(" the", UNSURE), (" first", UNSURE), (" one", NO)], "python", ""),
+        # In code, in strings and in front of a comment no phrase is looked for.
+        ("x = |\n", [("not", SURE), (" a", SURE), (" phrase", NO)], "python", ""),
+        ('x = f("Take|")\n', [(" the", SURE), (" first", SURE), (" one", NO)], "python", ""),
+    ],
+)
+def test_in_comments_a_phrase_is_of_use(
+    place: str, pieces: list[tuple[str, float]], language: str, expected: str
+) -> None:
+    assert shown(place, pieces, language) == expected
+
+
+@pytest.mark.parametrize(
     ("place", "pieces", "language"),
     [
         (BODY, [("return", SURE), (" sum", SURE), ("(", NO), ("x)", SURE)], "python"),
