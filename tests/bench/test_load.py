@@ -67,7 +67,7 @@ def test_a_request_is_wanted_until_its_user_goes_on(tmp_path: Path) -> None:
 async def test_what_comes_in_time_is_served_by_user(tmp_path: Path) -> None:
     team = Team(tmp_path)
     users = [User("one"), User("two")]
-    requests = [asked("a", 0), asked("silence", 1, 200), asked("b", 2)]
+    requests = [asked("a", 0), asked("silence", 1, 5000), asked("b", 2)]
     jobs = await play(team, requests, users, [team.keys["anna"], team.keys["berta"]])
     assert len(jobs) == 6
     assert len({job.owner for job in jobs}) == 2
