@@ -18,7 +18,7 @@ from typing import Any, Final
 from decoding.config import datastores_directory, models_directory, online_directory
 from decoding.errors import FolderError
 from decoding.protocol import user_config_path
-from decoding.storage import policy_state
+from decoding.storage import kept_blocks, policy_state
 from decoding.storage.pulled import PARTS, RECORD, as_size, pulled_models
 from decoding.storage.rounded_files import ENDING, cache_folder
 from decoding.storage.setup_record import record_path
@@ -74,12 +74,11 @@ def run(options: argparse.Namespace) -> int:
 
 def leftovers() -> Iterator[Leftover]:
     """Yield what may be there, caches first."""
-    caches = cache_folder().parent
-    yield Leftover(path=caches / "kernels", what="compiled kernels", is_kept=False)
-    yield Leftover(path=cache_folder(), what="rounded weights", is_kept=False)
-    yield Leftover(path=policy_state.path(), what="what drafting costs", is_kept=False)
-    times = policy_state.path_of(policy_state.STEP_TIMES)
-    yield Leftover(path=times, what="how long passes take", is_kept=False)
+    places = [policy_state.path(), policy_state.path_of(policy_state.STEP_TIMES)]
+    places += kept_blocks.folder().glob(f"*{kept_blocks.ENDING}*")
+    with suppress(OSError):
+        places += sorted(path for path in cache_folder().parent.iterdir() if path not in places)
+    yield from (Leftover(path=path, what="cache", is_kept=False) for path in places)
     for pulled in pulled_models():
         for name in (*(Path(file.name).name for file in pulled.files), RECORD, PARTS):
             yield Leftover(path=pulled.folder / name, what=f"model {pulled.name}")

@@ -15,6 +15,7 @@ from lsp_server.completion.snooze import DEFAULT_MINUTES
 from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.engine.model_choice import offered_models
 from lsp_server.features.status import status_of
+from lsp_server.readable import stats_report, why_report
 from lsp_server.session import Session
 
 
@@ -38,6 +39,7 @@ async def why(session: Session, options: Any = None, *_: Any) -> dict[str, Any]:
         "detail": last["detail"],
         "ms": last["ms"],
         "requests": requests,
+        "report": why_report(status, requests),
         "status": status,
         "engine": {
             "status": health.status,
@@ -59,9 +61,12 @@ async def stats(session: Session, *_: Any) -> dict[str, Any]:
     if session.engine.hybrid is not None:
         sources["first"] = counts["first"]
     index = session.workspace_index.figures()
-    return {**session.shown_items.figures(), **session.request_log.figures(), "answered": sources, "index": index} | {
+    figures = {**session.shown_items.figures(), **session.request_log.figures(), "answered": sources, "index": index}
+    return {
+        **figures,
         "habits": session.habits.figures(),
         "nextEdits": session.next_edits.figures(),
+        "report": stats_report(figures),
     }
 
 

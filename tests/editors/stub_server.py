@@ -121,7 +121,7 @@ def add_commands(server: LanguageServer, options: argparse.Namespace) -> None:
 
     @server.command("tabcast.server.why")
     def why() -> dict[str, object]:
-        return {"status": READY if options.setup else FAILED, "requests": []}
+        return {"status": READY if options.setup else FAILED, "requests": [], "report": "nothing was asked yet"}
 
     @server.command("tabcast.server.snooze")
     def snooze(*minutes: float) -> dict[str, object]:

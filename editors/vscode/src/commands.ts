@@ -4,7 +4,6 @@ import * as vscode from "vscode";
 
 import type { ModelSetup } from "./modelSetup";
 import { PAGE_SCHEME, Pages } from "./pages";
-import { statsReport, whyReport, type Why } from "./report";
 import type { Server } from "./server";
 
 const SNOOZE_MINUTES = 5;
@@ -82,12 +81,12 @@ export function registerCommands(
       }
     },
     why: async () => {
-      const answer = await ask<Why>(server, "why");
-      await (answer && pages.show("Tabcast: Why", whyReport(answer)));
+      const answer = await ask<{ readonly report: string }>(server, "why");
+      await (answer && pages.show("Tabcast: Why", answer.report));
     },
     stats: async () => {
-      const answer = await ask<object>(server, "stats");
-      await (answer && pages.show("Tabcast: Statistics", statsReport(answer)));
+      const answer = await ask<{ readonly report: string }>(server, "stats");
+      await (answer && pages.show("Tabcast: Statistics", answer.report));
     },
     selectModel: () => selectModel(server),
     setUpModel: () => setup.setUp(() => tellNone(server)),

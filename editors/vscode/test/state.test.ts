@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { statsReport, whyReport } from "../src/report";
 import { describe, type EngineStatus } from "../src/state";
 
 const READY: EngineStatus = { state: "ready", percent: 100, model: "pair", device: "cpu", message: "", action: "" };
@@ -39,17 +38,3 @@ for (const [name, state, text, detail, severity] of cases) {
     assert.deepEqual([shown.text, shown.detail, shown.severity], [text, detail, severity]);
   });
 }
-
-test("why", () => {
-  const requests = [{ document: "a.py", text: "shown in 40 ms", secondsAgo: 2 }];
-  const report = whyReport({ status: READY, requests });
-  assert.equal(
-    report,
-    "Tabcast is ready: pair\n\nThe last requests, the newest first:\na.py: shown in 40 ms (2 s ago)",
-  );
-});
-
-test("statistics", () => {
-  const report = statsReport({ shown: 3, tokensPerStep: 2.3456, latencyMs: { median: 41.2, p95: null } });
-  assert.equal(report, "shown: 3\ntokens per step: 2.35\nlatency ms:\n  median: 41.2\n  p95: null");
-});

@@ -111,21 +111,15 @@ local subcommands = {
   why = {
     run = function()
       execute("tabcast.server.why", {}, function(result)
-        local status = result.status
-        local message = status.message ~= "" and status.message or status.model
-        local lines = { ("Tabcast is %s: %s"):format(status.state, message), status.action, status.better or "" }
-        for _, request in ipairs(result.requests) do
-          lines[#lines + 1] = ("%s: %s (%d s ago)"):format(request.document, request.text, request.secondsAgo)
-        end
-        say(table.concat(vim.tbl_filter(function(line)
-          return line ~= ""
-        end, lines), "\n"))
+        say(result.report)
       end)
     end,
   },
   stats = {
     run = function()
-      execute("tabcast.server.stats", {}, say)
+      execute("tabcast.server.stats", {}, function(result)
+        say(result.report)
+      end)
     end,
   },
   status = {
