@@ -62,3 +62,10 @@ def test_a_snooze_hides_what_is_shown_and_is_told(start_neovim: StartNeovim) -> 
         editor.lua("said = {} vim.cmd(...)", f"Tabcast snooze{argument}")
         assert wait_until(lambda: editor.lua("return said"), "a message") == [told]
     assert editor.ghost() == ""
+
+
+def test_why_is_told_in_the_words_of_the_server(start_neovim: StartNeovim) -> None:
+    editor = start_neovim(EMPTY)
+    type_and_see(editor, "Ar", "eturn alpha + beta")
+    editor.lua("_G.said = {} vim.notify = function(text) table.insert(said, text) end vim.cmd('Tabcast why')")
+    assert wait_until(lambda: editor.lua("return said"), "a message") == ["nothing was asked yet"]
