@@ -143,6 +143,14 @@ def test_random_typing_is_followed_and_never_breaks_a_document(data: st.DataObje
             assert editor.snapshot.text == promised
 
 
+def test_a_change_between_equal_lines_is_followed() -> None:
+    editor = Editor("")
+    for text in ("foo", "\n", "\n", "\n"):
+        editor.replace(Cursor(0, 0), Cursor(0, 0), text)
+        for hunk in editor.edits.history.past(URI).hunks:
+            assert editor.snapshot.lines[hunk.first : hunk.end] == hunk.lines
+
+
 @given(
     st.text(alphabet="ab'\"`#/*{}$f\\\r\n ", max_size=60), st.sampled_from(["python", "typescript", "go", "rust", "x"])
 )
