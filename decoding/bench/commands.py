@@ -95,6 +95,11 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     live_commands.add_edits_options(
         _add_own_engine(suites, "edits", live_commands.run_edits, "what is offered after renames and quiet changes")
     )
+    live_commands.add_hybrid_options(
+        _add_own_engine(
+            suites, "hybrid", live_commands.run_hybrid, "a large model elsewhere, with first texts of a small one here"
+        )
+    )
     _add_own_engine(suites, "startup", live_commands.run_startup, "the time to a first suggestion, cold and warm")
     suite = _add_own_engine(
         suites, "endurance", live_commands.run_endurance, "thousands of requests, and the memory they leave behind"

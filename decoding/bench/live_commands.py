@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from decoding.bench.harness import edit_cases, jump_places, recorded_session
 from decoding.bench.report import report
-from decoding.bench.suites import edits, endurance, jump, jump_llama_cpp, load, startup, trace, trace_workload
+from decoding.bench.suites import edits, endurance, hybrid, jump, jump_llama_cpp, load, startup, trace, trace_workload
 from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet
 
@@ -133,6 +133,40 @@ def run_edits(options: argparse.Namespace, _models: ModelSet | None, progress: P
     yield from edits.run(_language_server(options), groups, lambda: progress.advance(task))
 
 
+def add_hybrid_options(suite: argparse.ArgumentParser) -> None:
+    """Add the options of `hybrid` to its parser."""
+    suite.add_argument(
+        "--local", default="", metavar="MODEL", help="the model on this machine (default: the shipped pair)"
+    )
+    suite.add_argument(
+        "--round-trip",
+        type=_positive,
+        nargs="+",
+        default=[20.0, 80.0, 200.0],
+        metavar="MS",
+        help="milliseconds to the model elsewhere and back",
+    )
+    suite.add_argument("--folder", type=Path, nargs="+", metavar="DIR", help="where to find files of code")
+    suite.add_argument("--lines", type=_count, default=300, metavar="N", help="size of the files, about")
+    suite.add_argument("--places", type=_count, default=20, metavar="N", help="places in files")
+
+
+def run_hybrid(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
+    """Type with a large model elsewhere and a small one here, and yield the rows."""
+    if not options.front_end:
+        raise TabcastError("this suite drives the language server: run it by the command `tabcast bench`")
+    if not options.places:
+        raise TabcastError("--places must be at least 1")
+    files = jump_places.choose_files(
+        options.folder or jump_places.default_folders(), num_lines=options.lines, num_places=options.places, per_file=2
+    )
+    local = _path(options.local) if options.local else ""
+    here = ["--model", local, "--draft", "none"] if local else ["--model", ""]
+    engines = hybrid.Engines(elsewhere=_engine_arguments(options), here=here)
+    task = progress.add_task("typing", total=options.places * (1 + 2 * len(options.round_trip)))
+    yield from hybrid.run(options.front_end, engines, files, options.round_trip, lambda: progress.advance(task))
+
+
 def run_startup(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
     """Start the language server several times, and yield the rows."""
     task = progress.add_task("starting", total=2 * startup.REPEATS)
@@ -186,8 +220,14 @@ def _engine_arguments(options: argparse.Namespace) -> list[str]:
     for name in ("model", "draft", "device", "dtype", "quantize"):
         value = getattr(options, name, None)
         if value is not None:
-            arguments += [f"--{name}", str(Path(value).absolute()) if Path(value).is_dir() else value]
+            arguments += [f"--{name}", _path(value) if name in ("model", "draft") and value else value]
     return arguments
+
+
+def _path(model: str) -> str:
+    """Return a model's absolute path where its name is one: programs are started in other folders."""
+    path = Path(model).expanduser()
+    return str(path.absolute()) if path.exists() else model
 
 
 def _positive(text: str) -> float:

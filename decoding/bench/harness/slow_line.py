@@ -1,4 +1,7 @@
-"""A line to a port of this machine on which everything arrives late, in either direction."""
+"""A line to a port of this machine on which everything arrives late, in either direction.
+
+An engine refuses requests for another host than its own, so that the line puts the port behind it into their heads.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,10 @@ async def slow_line(port: int, delay_s: float) -> AsyncIterator[int]:
         except OSError:
             writer.close()
             return
+        own = writer.get_extra_info("sockname")[1]
+        hosts = b"Host: 127.0.0.1:%d\r\n" % own, b"Host: 127.0.0.1:%d\r\n" % port
         for source, sink in ((reader, there_writer), (there_reader, writer)):
-            task = asyncio.create_task(_carry(source, sink, delay_s))
+            task = asyncio.create_task(_carry(source, sink, delay_s, hosts))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
@@ -33,7 +38,9 @@ async def slow_line(port: int, delay_s: float) -> AsyncIterator[int]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
+async def _carry(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float, hosts: tuple[bytes, bytes]
+) -> None:
     """Pass on what arrives, in its order; what is on its way doesn't hold up what follows."""
     loop, on_the_way = asyncio.get_running_loop(), asyncio.Queue[tuple[float, bytes]]()
 
@@ -48,7 +55,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, del
         data = b"-"
         while data:
             data = await reader.read(65536)
-            on_the_way.put_nowait((loop.time() + delay_s, data))
+            on_the_way.put_nowait((loop.time() + delay_s, data.replace(*hosts)))
         await delivering
     except OSError:
         pass

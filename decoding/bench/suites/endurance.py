@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,13 +19,8 @@ from typing import Any
 
 import aiohttp
 
-from decoding.bench.harness.live_server import (
-    READY_TIMEOUT_S,
-    engine_counters,
-    find_engine,
-    memory_mb,
-    runtime_directory,
-)
+from decoding.bench.harness.live_server import memory_mb
+from decoding.bench.harness.own_engine import own_engine
 from decoding.errors import TabcastError
 from decoding.protocol import Address, CompletionOptions, CompletionRequest, ContextFile
 
@@ -134,29 +127,12 @@ def run(arguments: Sequence[str], num_requests: int, on_request: Callable[[], No
     Raises:
         TabcastError: the engine doesn't start, or has ended.
     """
-    with runtime_directory() as runtime:
-        folder = runtime / "engine"
-        command = [sys.executable, "-P", "-m", "decoding", "serve", "--runtime-dir", str(folder), *arguments]
-        with (runtime / "log").open("wb") as log:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        address = _wait_until_ready(child, runtime)
+    with own_engine(arguments) as address:
         progress = _Progress(address.pid, num_requests, on_request)
         try:
             asyncio.run(_drive(address, progress))
         finally:
             yield from progress.rows
-
-
-def _wait_until_ready(child: subprocess.Popen[bytes], runtime: Path) -> Address:
-    end = time.monotonic() + READY_TIMEOUT_S
-    while child.poll() is None and time.monotonic() < end:
-        address = find_engine(runtime)
-        if address is not None and engine_counters(address).get("tabcast_ready"):
-            return address
-        time.sleep(POLL_S)
-    child.terminate()
-    lines = (runtime / "log").read_text(encoding="utf-8", errors="replace").splitlines()
-    raise TabcastError(f"no engine: {lines[-1] if lines else 'it said nothing'}")
 
 
 async def _drive(address: Address, progress: _Progress) -> None:
