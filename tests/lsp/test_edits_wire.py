@@ -115,6 +115,7 @@ async def test_positions_count_as_was_agreed_and_line_ends_stay(servers: Servers
     servers.runtime.script("")
     client = await servers.start()
     told = await client.initialize(encoding)
+    await client.until_engine("ready")
     assert told["capabilities"]["experimental"] == {"inlineEditProvider": {"method": METHOD}}
     text = "def load(path):\r\n    return path\r\n\r\nx = '𠮷', load(1)\r\n"
     client.send(did_open(text), did_change(2, "fetch", (0, 4), (0, 8)), ask_edit(1, 0, 8))
