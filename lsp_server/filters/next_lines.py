@@ -59,8 +59,8 @@ def _is_own_end(lines: list[str], number: int, language: str) -> bool:
 
 def _stands_below(line: str, below: list[str]) -> bool:
     """Return whether a line stands, at its own indentation, a few lines below in the same block."""
-    if len(line.strip()) < MIN_CUT_LINE_CHARS:
-        return False
+    if len(line.strip()) < MIN_CUT_LINE_CHARS or not any(map(str.isalnum, line)):
+        return False  # a ruler may well be meant again
     width = indentation(line)
     for other in below[:NUM_LINES_SEARCHED]:
         if indentation(other) < width:

@@ -19,7 +19,7 @@ _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 MAX_COUNTED_CHARS: Final = 80
 MIN_COUNTED_REPEATS: Final = 8
 # A line of dashes is a ruler, if it is no longer than a line of code.
-_RULER: Final = re.compile(r"\s*(?:#|//|--|\*|;|%)?\s*([^\w\s])\1*\s*")
+_RULER: Final = re.compile(r"\s*(?:#|//|--|/?\*|;|%)?\s*([^\w\s])\1*\s*(?:\*/)?")
 MAX_RULER_CHARS: Final = 120
 MAX_PERIOD_LINES: Final = 4
 MIN_REPEATS: Final = 3

@@ -100,6 +100,7 @@ UNFINISHED_CASES: list[tuple[Mode, str, str]] = [
 ]
 
 REPETITION_CASES = [
+    ("/* ====|\n", "=" * 60 + " */", "=" * 60 + " */"),
     (EMPTY, "a = 1\nb = 2\nc = 3", "a = 1\nb = 2\nc = 3"),
     (EMPTY, "x.append(1)\nx.append(1)\nx.append(1)", "x.append(1)"),
     (EMPTY, "x()\nx()", "x()\nx()"),
@@ -135,6 +136,7 @@ REPETITION_CASES = [
 ]
 
 NEXT_LINE_CASES = [
+    ("# --|\n# A\n# ------------\n", "----------", "----------"),
     ("def f():\n    |\n    return x", "y = 1\n    return x", "y = 1"),
     ("def f():\n    |\n    return x", "return x", ""),
     ("def f():\n    |\n\n    return result", "y = 1\n    return resu", "y = 1"),
@@ -154,6 +156,9 @@ NEXT_LINE_CASES = [
 ]
 
 CLOSER_CASES = [
+    ("# Engine |the\n", "returns the engine behind ", "returns the engine behind "),
+    ("x = |the\n", "a + then", "a + then"),
+    ("x = |the\n", "a + the + b", "a + "),
     ("print(|)", '"hello")', '"hello"'),
     ("print(|)", '"hello"', '"hello"'),
     ("print(|)", "f(1)", "f(1)"),
