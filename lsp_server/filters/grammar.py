@@ -27,7 +27,8 @@ MAX_REGION_CHARS: Final = 6_000
 def code_checker(text: str, place: Place, language: str) -> ParsesWith | None:
     """Return a judge of a text and its beginnings: by the grammar where it can tell, else by brackets.
 
-    Of a text that ends what begins above the cursor, the brackets tell more: a parser can't know which end is missing.
+    Of a text that ends what begins above the cursor, and isn't ended below, the brackets tell more: a parser can't know
+    which end is missing.
     """
     region = _region_for(text, place, language)
     if unclosed(place.head, language).text:
@@ -45,7 +46,8 @@ def code_checker(text: str, place: Place, language: str) -> ParsesWith | None:
             return by_brackets(part)
         if _stands(region, place, language, part, takes_header=takes_header):
             return True
-        is_told = not unclosed(part, language).closers and _is_line_sound(region, place, language)
+        may_end = region.closing and unclosed(part, language).closers  # else all that is open is ended below
+        is_told = not may_end and _is_line_sound(region, place, language)
         return not is_told and by_brackets(part)
 
     return stands
@@ -105,7 +107,8 @@ def _is_line_sound(region: Region, place: Place, language: str) -> bool:
 
 def _may_parse(region: Region, place: Place, language: str) -> bool:
     if place.tail.strip():
-        texts = [part + place.tail for part in ("", *STAND_INS)]
+        end = closing(unclosed(place.head + place.tail, language).openers)
+        texts = [part + end + place.tail for end in dict.fromkeys((end, "")) for part in ("", *STAND_INS)]
     else:
         texts = ["", *continuations(place.head, language)]
     return any(is_without_errors(region.with_text(text), language) for text in texts)

@@ -114,6 +114,8 @@ def _judge_python(text: str, place: Place) -> ParsesWith | None:
 
 def _judge_unfinished(place: Place) -> ParsesWith | None:
     """Return a judge of texts in a file that is being written: indentation, brackets and quotes still tell."""
+    if unclosed("\n".join(place.below), "python").closers:
+        return None  # what the text opens may end below
     balanced = bracket_checker(place, "python", takes_header=False)
     return balanced and (lambda part: _is_indented(place, part) and balanced(part))
 

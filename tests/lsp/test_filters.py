@@ -232,6 +232,7 @@ BROKEN_CASES = [
     ("def f(:\n    x\n    |\n", "y = foo(x)", "y = foo(x)"),
     ("def f():\n    x = = 1\n|\n", "        y", ""),
     ("def f():\n    x = = 1\n|\n", "    y", "    y"),
+    ("def |\n    a,\n    b,\n):\n    pass\n", "f(", "f("),
     ("def f(:\n    x\n    |\n", 'y = "a', "y ="),
     # Nor within a long string, whose beginning may be far above.
     ('X = """\na\n|\nb\n"""\n', "foo(", "foo("),

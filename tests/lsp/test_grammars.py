@@ -68,6 +68,11 @@ CASES = [
     # A brace within a line is no header that a body follows.
     ("go", "func f() *C {\n\treturn &|\n}\n", "C{items: make(map[string]item}", "C"),
     ("javascript", "class A {\n  f(a) {\n    this.|\n  }\n}\n", "b.push({ a, c );", "b.push"),
+    # What is ended below is not ended twice.
+    ("typescript", "function f() {\n  const a|\n  g();\n}\n", " = { b, c }}", " = { b, c }"),
+    ("json", '{\n  "a": { |\n}\n', '"b": 1 }}', '"b": 1 }'),
+    ("javascript", "function f() {\n  try {\n    a();\n  |\n    b();\n  }\n}\n", "}} finally {", ""),
+    ("java", "class A {\n    void f() {\n        g(h.|;\n    }\n}\n", "i).j('\\')", "i).j"),
     # What is written into a string, and into code within one.
     ("shellscript", 'cp "$f" "|"\n', '$t/$(basename "$f").bak', '$t/$(basename "$f").bak'),
     ("shellscript", 'cp "$f" "|"\n', '$t/$(basename "$f".bak', "$t/$"),
