@@ -46,7 +46,7 @@ def _before_restated(text: str, tail: str, around: Surroundings) -> str:
     """Return the part of a text in front of the rest of the cursor's line, where it writes that again and goes on."""
     rest = tail.rstrip("".join(_TERMINATORS) + " \t")
     index = text.find(rest) if _TELLING.search(rest) else -1
-    if index > 0 and _is_part_of_word(text, index, index + len(rest)):
+    if index > 0 and rest[0].isalnum() and text[index - 1].isalnum():
         return text
     if index > 0 and rest.isalnum() and inside((*around.place.above, around.place.head), around.language).text:
         return text  # a word like `the` comes again in prose
@@ -61,12 +61,6 @@ def _is_repeated(text: str, end: str, tail: str) -> bool:
     if end[0] in CLOSERS and is_only_closers(end):
         return start in {index for index, _ in _unopened(text)}
     return end == tail or end.strip()[0] in _TERMINATORS or bool(_TELLING.search(end))
-
-
-def _is_part_of_word(text: str, start: int, end: int) -> bool:
-    """Return whether a piece of a text begins or ends within a word."""
-    is_begun = _is_word(text[start]) and _is_word(text[start - 1])
-    return is_begun or (_is_word(text[end - 1]) and _is_word(text[end : end + 1]))
 
 
 def _is_word(char: str) -> bool:

@@ -54,11 +54,13 @@ def closing(openers: str) -> str:
 
 
 def continuations(line: str, language: str) -> Iterator[str]:
-    """Yield the ways in which an unfinished line may go on; none within a string or comment."""
-    found = unclosed(line, language)
-    if not found.text:
-        forms, ends = _forms(language_named(language)), (closing(found.openers), "")
-        yield from islice(dict.fromkeys(form.format(end) for end in ends for form in forms), MAX_TRIES)
+    """Yield the ways in which an unfinished line may go on, its string ended first; none within a comment."""
+    known, found = language_named(language), unclosed(line, language)
+    if not found.text or found.text in known.string_of:
+        end_of_string = known.string_of[found.text][0].end if found.text else ""
+        forms, ends = _forms(known), (closing(found.openers), "")
+        ways = dict.fromkeys(end_of_string + form.format(end) for end in ends for form in forms)
+        yield from islice(ways, MAX_TRIES)
 
 
 def body_ends(text: str, language: str) -> Iterator[str]:

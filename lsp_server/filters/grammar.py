@@ -31,13 +31,13 @@ def code_checker(text: str, place: Place, language: str) -> ParsesWith | None:
     which end is missing.
     """
     region = _region_for(text, place, language)
+    # A block that was cut down to its header would leave that without a body.
+    header = "" if "\n" in text.strip() else text.rstrip()
     if unclosed(place.head, language).text:
-        return _string_checker(region, place, language)
+        return _string_checker(region, place, language, header)
     balanced, of_beginnings = (bracket_checker(place, language, takes_header=takes) for takes in (True, False))
     if balanced is None or of_beginnings is None:
         return None
-    # A block that was cut down to its header would leave that without a body.
-    header = "" if "\n" in text.strip() else text.rstrip()
 
     def stands(part: str) -> bool:
         takes_header = bool(header) and part.startswith(header)
@@ -53,11 +53,20 @@ def code_checker(text: str, place: Place, language: str) -> ParsesWith | None:
     return stands
 
 
-def _string_checker(region: Region | None, place: Place, language: str) -> ParsesWith | None:
-    """Return a judge of what is written into a string, or into code within one, that ends behind the cursor."""
-    if region is None or not place.tail.strip() or not _is_line_sound(region, place, language):
+def _string_checker(region: Region | None, place: Place, language: str, header: str) -> ParsesWith | None:
+    """Return a judge of what is written into a string, or into code within one, where its line can be completed."""
+    before = unclosed(place.head, language)
+    if region is None or not _is_line_sound(region, place, language):
         return None
-    return lambda part: _stands(region, place, language, part, takes_header=False)
+
+    def stands(part: str) -> bool:
+        found = unclosed(place.head + part, language)
+        if found.text and not place.tail.strip():  # the string goes on
+            return found.text == before.text and before.openers.startswith(found.openers)
+        takes_header = bool(header) and part.startswith(header)
+        return _stands(region, place, language, part, takes_header=takes_header)
+
+    return stands
 
 
 def may_go_on(text: str, place: Place, language: str, stands: ParsesWith) -> bool:
@@ -107,7 +116,8 @@ def _is_line_sound(region: Region, place: Place, language: str) -> bool:
 
 def _may_parse(region: Region, place: Place, language: str) -> bool:
     if place.tail.strip():
-        end = closing(unclosed(place.head + place.tail, language).openers)
+        is_closed = place.tail.lstrip()[0] in language_named(language).pairs
+        end = "" if is_closed else closing(unclosed(place.head + place.tail, language).openers)
         texts = [part + end + place.tail for end in dict.fromkeys((end, "")) for part in ("", *STAND_INS)]
     else:
         texts = ["", *continuations(place.head, language)]
@@ -137,7 +147,7 @@ def _stands(region: Region, place: Place, language: str, part: str, *, takes_hea
         return True
     if left.strip() or not takes_header or "\n" in part.strip():
         return False
-    ends = body_ends(part, language)
+    ends = body_ends(place.head + part if unclosed(place.head, language).text else part, language)
     return any(is_without_errors(region.with_text(part + end, num_closed), language) for end in ends)
 
 

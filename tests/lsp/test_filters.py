@@ -157,7 +157,6 @@ NEXT_LINE_CASES = [
 
 CLOSER_CASES = [
     ("# Engine |the\n", "returns the engine behind ", "returns the engine behind "),
-    ("x = |the\n", "a + then", "a + then"),
     ("x = |the\n", "a + the + b", "a + "),
     ("print(|)", '"hello")', '"hello"'),
     ("print(|)", '"hello"', '"hello"'),
@@ -395,7 +394,7 @@ BALANCE_CASES = [
     ("  x = |", "y +", False),
     ("  |", "// Adds two numbers.", True),
     ("/* what |", "f(", None),
-    ("const s = `a |", "f(", None),
+    ("const s = `a |", "f(", True),
     ("const s = `a ${b|}`", "(", False),
     ("const s = `a ${b|}`", ".c", True),
     ("const s = `a ${|}`;", "b.c", True),

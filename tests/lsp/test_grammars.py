@@ -80,6 +80,13 @@ CASES = [
     ("typescript", "const a = `${b.|} of ${c}`;\n", "d(e", "d"),
     ("java", 'class A {\n    String b = "|";\n}\n', "Don't (yet", "Don't (yet"),
     ("java", 'class A {\n    String b = "|";\n}\n', 'c" + "d', 'c" + "d'),
+    # A string that the text itself ends.
+    ("json", '{\n  "a": 1,\n  "|\n}\n', 'b": { "c": 2 }}', 'b": { "c": 2 }'),
+    ("java", 'class A {\n    void f() {\n        g("|\n    }\n}\n', 'a" + b);', 'a" + b);'),
+    ("java", 'class A {\n    void f() {\n        g("|\n    }\n}\n', 'a" + b;', "a"),
+    ("java", 'class A {\n    void f() {\n        if (a("|\n    }\n}\n', 'b")) {', 'b")) {'),
+    ("ruby", 'def f\n  puts "|\nend\n', '#{a}: #{b}"', '#{a}: #{b}"'),
+    ("ruby", 'def f\n  puts "|\nend\n', '#{a}: #{b"', "#{a}: #"),
     # A comment or a text that ends below.
     ("javascript", "a();\n/|\n * B.\n */\nc();\n", "**", "**"),
     ("javascript", "a();\n|\nb();\n/* c */\n", "/* d", ""),
