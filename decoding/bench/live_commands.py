@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from decoding.bench.harness import edit_cases, jump_places, recorded_session
+from decoding.bench.harness.time_limit import TimeLimit
 from decoding.bench.report import report
 from decoding.bench.suites import edits, endurance, hybrid, jump, jump_llama_cpp, load, startup, trace, trace_workload
 from decoding.errors import TabcastError
@@ -71,6 +72,18 @@ def add_jump_options(suite: argparse.ArgumentParser) -> None:
     suite.add_argument("--places", type=_count, default=20, metavar="N", help="places of each size and think time")
     suite.add_argument("--per-file", type=_count, default=5, metavar="N", help="places in one file")
     suite.add_argument(
+        "--minutes", type=_positive, metavar="M", help="end after about so many minutes, with fewer places in each row"
+    )
+    suite.add_argument(
+        "--without",
+        choices=tuple(jump.PARTS),
+        nargs="+",
+        default=[],
+        metavar="PART",
+        help="measure again without a part: documents and places read ahead (reading), the cursor's rest told"
+        " (resting), prompts cut to the time (cutting)",
+    )
+    suite.add_argument(
         "--llama-server",
         type=Path,
         metavar="PATH",
@@ -94,12 +107,15 @@ def run_jump(options: argparse.Namespace, _models: ModelSet | None, progress: Pr
     config, program = options.selected, options.llama_server
     if program is not None and not config.model_path.is_file():
         raise TabcastError("llama.cpp reads GGUF files: name one by --model")
-    num_rows = len(sizes) * len(paces) * (1 if program is None else 2)
+    left_out = ["", *options.without]
+    num_rows = len(sizes) * len(paces) * (len(left_out) + (program is not None))
     task = progress.add_task("jumping", total=num_rows * options.places)
-    yield from jump.run(_language_server(options), sizes, paces, lambda: progress.advance(task))
+    limit = TimeLimit(options.minutes, num_rows)
+    on_place = partial(progress.advance, task)
+    yield from jump.run(_language_server(options), sizes, paces, on_place, left_out=left_out, limit=limit)
     if program is not None:
         threads = config.threads or os.cpu_count() or 1
-        yield from jump_llama_cpp.run(program, config.model_path, threads, sizes, paces, lambda: progress.advance(task))
+        yield from jump_llama_cpp.run(program, config.model_path, threads, sizes, paces, on_place, limit)
 
 
 def add_edits_options(suite: argparse.ArgumentParser) -> None:

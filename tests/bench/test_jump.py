@@ -11,6 +11,7 @@ import pytest
 
 from decoding.__main__ import main
 from decoding.bench.harness import jump_places
+from decoding.bench.harness.time_limit import TimeLimit
 from decoding.bench.suites import jump
 from decoding.errors import TabcastError
 
@@ -79,11 +80,34 @@ def test_the_command(tiny_model: Path, code: Path, tmp_path: Path, monkeypatch: 
         "--per-file",
         "1",
     ]
-    assert main(["bench", "jump", *model, FRONT_END, *size, "--json", str(out)]) == 0
-    (row,) = json.loads(out.read_text(encoding="utf-8"))["rows"]
+    without = ["--without", "reading", "--minutes", "9"]
+    assert main(["bench", "jump", *model, FRONT_END, *size, *without, "--json", str(out)]) == 0
+    row, other = json.loads(out.read_text(encoding="utf-8"))["rows"]
+    assert other["method"] == f"{row['method']}, without reading"
+    assert other["count"] == 2
     assert row["count"] == 2
     assert row["shown"] == 0 or row["first_token_ms_50"] > 0
     assert "1 of python, 1 of typescript" in row["settings"]
+
+
+def test_a_limit_is_shared_and_what_one_part_leaves_the_others_have() -> None:
+    clock = [0.0]
+    limit = TimeLimit(3.0, 3, lambda: clock[0])
+    limit.begin_part()
+    clock[0] = 59.0
+    assert not limit.is_over
+    clock[0] = 60.0
+    assert limit.is_over
+    limit.begin_part()
+    clock[0] = 70.0
+    limit.begin_part()
+    clock[0] = 179.0
+    assert not limit.is_over
+    clock[0] = 180.0
+    assert limit.is_over
+    endless = TimeLimit(None, 2)
+    endless.begin_part()
+    assert not endless.is_over
 
 
 def test_a_count_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from decoding.bench.harness.jump_places import JumpFile
@@ -22,6 +23,7 @@ from decoding.bench.harness.live_server import (
     wait_for_engine,
 )
 from decoding.bench.harness.lsp_client import LspClient
+from decoding.bench.harness.time_limit import TimeLimit
 from decoding.bench.metrics.accuracy import percentile
 from decoding.bench.suites.trace_judge import items_of
 from decoding.errors import TabcastError
@@ -31,6 +33,13 @@ KEY_GAP_S = 0.15
 LOOK_S = 0.01  # so often the engine's counters are read
 PATIENCE_S = 60.0
 OPTIONS = {"minConfidence": 0, "deadlineMs": int(PATIENCE_S * 1000)}
+# What can be left out, and the front end's settings for that; the cursor's rest is told or not.
+RESTING = "resting"
+PARTS: dict[str, dict[str, object]] = {
+    "reading": {"readAhead": "never"},
+    RESTING: {},
+    "cutting": {"latencyMs": 0},
+}
 TOKENS, PREFILLED = "tabcast_tokens_total", "tabcast_prefilled_tokens_total"
 
 
@@ -62,17 +71,25 @@ def run(
     sizes: Sequence[tuple[str, Sequence[JumpFile]]],
     paces: Sequence[Pace],
     on_place: Callable[[], None] = lambda: None,
+    *,
+    left_out: Sequence[str] = ("",),
+    limit: TimeLimit | None = None,
 ) -> Iterator[dict[str, object]]:
-    """Yield a row for each size, by its name, and each pace; each has an engine of its own."""
-    for name, files in sizes:
-        for pace in paces:
-            jumps: list[Jump] = []
-            try:
-                with runtime_directory() as runtime:
-                    asyncio.run(_run(command, runtime, files, pace, jumps, on_place))
-            finally:  # also what was measured before an interruption
-                if jumps:
-                    yield {**summarise(f"{name}, {pace.think_s:g} s", jumps), "settings": _settings(files, pace)}
+    """Yield a row for each size, by its name, each pace and each of `PARTS` left out, "" for none.
+
+    Each has an engine of its own.
+    """
+    limit = limit or TimeLimit(None, 1)
+    for (name, files), pace, part in product(sizes, paces, left_out):
+        jumps: list[Jump] = []
+        limit.begin_part()
+        try:
+            with runtime_directory() as runtime:
+                asyncio.run(_run(command, runtime, files, pace, jumps, on_place, part=part, limit=limit))
+        finally:  # also what was measured before an interruption
+            if jumps:
+                title = f"{name}, {pace.think_s:g} s" + (f", without {part}" if part else "")
+                yield {**summarise(title, jumps), "settings": _settings(files, pace)}
 
 
 def summarise(method: str, jumps: Sequence[Jump]) -> dict[str, object]:
@@ -118,11 +135,14 @@ async def _run(
     pace: Pace,
     jumps: list[Jump],
     on_place: Callable[[], None],
+    *,
+    part: str,
+    limit: TimeLimit,
 ) -> None:
     folder = runtime / "workspace"
     folder.mkdir()
     async with language_server(command, runtime) as server:
-        await server.initialize(folder, OPTIONS)
+        await server.initialize(folder, {**OPTIONS, **PARTS.get(part, {})})
         await wait_for_engine(server)
         engine = find_engine(runtime)
         if engine is None:
@@ -130,10 +150,12 @@ async def _run(
         counters = await LiveCounters.open(engine)
         try:
             for file in files:
-                visit = _Visit(server, counters, folder, file)
+                visit = _Visit(server, counters, folder, file, rests=part != RESTING)
                 for number in range(len(file.holes)):
                     jumps.append(await visit.jump(number, pace))
                     on_place()
+                    if limit.is_over:
+                        return
         finally:
             counters.close()
 
@@ -141,8 +163,9 @@ async def _run(
 class _Visit:
     """One file in the editor; opened when it is made."""
 
-    def __init__(self, server: LspClient, counters: LiveCounters, folder: Path, file: JumpFile) -> None:
-        self._server, self._counters, self._file = server, counters, file
+    def __init__(self, server: LspClient, counters: LiveCounters, folder: Path, file: JumpFile, *, rests: bool) -> None:
+        """`rests` tells whether the server is told where the cursor rests."""
+        self._server, self._counters, self._file, self._rests = server, counters, file, rests
         path = folder / file.path.name
         text = "\n".join(file.lines)
         path.write_text(text, encoding="utf-8")
@@ -155,7 +178,8 @@ class _Visit:
         line, code = self._file.holes[number]
         column = len(self._file.lines[line])
         arrived = await self._counters.ask()
-        self._rest(line, column)
+        if self._rests:
+            self._rest(line, column)
         await asyncio.sleep(pace.think_s)
         before = await self._counters.ask()
         first_key_s = time.perf_counter()

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from decoding.bench.harness import llama_program
 from decoding.bench.harness.jump_places import JumpFile
+from decoding.bench.harness.time_limit import TimeLimit
 from decoding.bench.suites import jump
 from decoding.bench.suites.jump import Jump, Pace
 
@@ -42,16 +43,19 @@ def run(
     sizes: Sequence[tuple[str, Sequence[JumpFile]]],
     paces: Sequence[Pace],
     on_place: Callable[[], None] = lambda: None,
+    limit: TimeLimit | None = None,
 ) -> Iterator[dict[str, object]]:
     """Yield a row for each size and each pace; each has a server of its own."""
     options = ["-m", str(model), "-c", str(CONTEXT_TOKENS), "-t", str(threads), "-tb", str(threads), *FLAGS]
+    limit = limit or TimeLimit(None, 1)
     for name, files in sizes:
         for pace in paces:
             jumps: list[Jump] = []
+            limit.begin_part()
             try:
                 with llama_program.running(program, options) as (address, key, built_for):
                     server = Server(address=address, key=key)
-                    asyncio.run(_run(server, files, pace, jumps, on_place))
+                    asyncio.run(_run(server, files, pace, jumps, on_place, limit))
             finally:
                 if jumps:
                     row = jump.summarise(f"llama.cpp, {name}, {pace.think_s:g} s", jumps)
@@ -60,7 +64,12 @@ def run(
 
 
 async def _run(
-    server: Server, files: Sequence[JumpFile], pace: Pace, jumps: list[Jump], on_place: Callable[[], None]
+    server: Server,
+    files: Sequence[JumpFile],
+    pace: Pace,
+    jumps: list[Jump],
+    on_place: Callable[[], None],
+    limit: TimeLimit,
 ) -> None:
     for file in files:
         lines = list(file.lines)
@@ -69,6 +78,8 @@ async def _run(
             jumps.append(replace(found, is_first=number == 0))
             lines[line] += code
             on_place()
+            if limit.is_over:
+                return
             await asyncio.sleep(pace.stay_s)
 
 
