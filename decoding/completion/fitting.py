@@ -30,6 +30,8 @@ MIN_STANDING = 0.5
 SOON = 0.5
 # chosen: where nothing can be read soon, more text is worth so much more time than the shortest takes.
 HARDLY_LONGER = 1.25
+# chosen: a model that takes so long for a token does with the nearest lines and the headers around.
+VERY_SLOW_MS = 5.0
 
 
 class Caches(Protocol):
@@ -67,7 +69,7 @@ def fit(models: ModelSet, request: CompletionRequest, caches: Caches, token_ms: 
     known = [(_ms_to_read(whole, caches, token_ms), whole)]
     if not soon_ms or known[0][0] <= soon_ms:
         return whole
-    for form in _forms(models, request, caches):
+    for form in _forms(models, request, caches, is_very_slow=token_ms >= VERY_SLOW_MS):
         known.append((_ms_to_read(form, caches, token_ms), form))
         if known[-1][0] <= soon_ms:
             return form
@@ -80,7 +82,7 @@ def _ms_to_read(fitted: Fitted, caches: Caches, token_ms: float) -> float:
     return (len(ids) - caches.num_shared(ids)) * token_ms
 
 
-def _forms(models: ModelSet, request: CompletionRequest, caches: Caches) -> Iterator[Fitted]:
+def _forms(models: ModelSet, request: CompletionRequest, caches: Caches, *, is_very_slow: bool) -> Iterator[Fitted]:
     """Yield a request with less and less text, as far as its options allow."""
     options = request.tabcast
     if options.least_suffix < (end := request.suffix.rfind("\n", 0, len(request.suffix) // 2) + 1):
@@ -94,8 +96,12 @@ def _forms(models: ModelSet, request: CompletionRequest, caches: Caches) -> Iter
         yield fitted
         if (older := _as_read_before(models, fitted, caches)) is not None:
             yield older
-    for start in _starts(request.prompt, max(0, len(request.prompt) - options.least_prefix)):
-        cut = replace(short, prompt=request.prompt[start:], tabcast=replace(options, context=()))
+    starts = _starts(request.prompt, max(0, len(request.prompt) - options.least_prefix))
+    if is_very_slow and 0 < options.nearest_prefix < len(request.prompt) - starts[-1]:
+        starts.append(len(request.prompt) - options.nearest_prefix)
+    for start in starts:
+        text = _headers_before(request, start) + request.prompt[start:]
+        cut = replace(short, prompt=text, tabcast=replace(options, context=()))
         yield Fitted(request=cut, prompt=prompt_tokens(models, cut), is_cut=True)
 
 
@@ -104,6 +110,15 @@ def _starts(prefix: str, last: int) -> list[int]:
     lines = [0, *accumulate(len(line) for line in prefix[:last].splitlines(keepends=True))]
     wanted = (bisect_left(lines, share * last) // STEP_LINES * STEP_LINES for share in LEFT_OUT)
     return [*dict.fromkeys(lines[number] for number in wanted if 0 < lines[number] < last), last]
+
+
+def _headers_before(request: CompletionRequest, start: int) -> str:
+    """Return the headers around the cursor that stand before a cut."""
+    text, found = request.prompt, ""
+    for begin, end in request.tabcast.headers:
+        if end < begin <= len(text) and len(text) - end <= start:
+            found += text[len(text) - begin : len(text) - end]
+    return found
 
 
 def _as_read_before(models: ModelSet, fitted: Fitted, caches: Caches) -> Fitted | None:

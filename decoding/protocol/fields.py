@@ -8,6 +8,9 @@ from typing import Any, TypeVar
 WordT = TypeVar("WordT", bound=str)
 
 
+MAX_RANGES = 64
+
+
 class ProtocolError(ValueError):
     """A message doesn't follow the protocol; the text names the field and what was expected."""
 
@@ -57,6 +60,14 @@ class Fields:
             raise ProtocolError(f"{self.name}.{key}: expected {low} to {high}, got {found}")
         return found
 
+    def ranges(self, key: str) -> tuple[tuple[int, int], ...]:
+        """Read a short list of pairs of whole numbers; () where it is absent."""
+        found = self.value.get(key)
+        pairs: Sequence[Any] = () if found is None else found
+        if not isinstance(pairs, list | tuple) or len(pairs) > MAX_RANGES or not all(map(_is_range, pairs)):
+            raise ProtocolError(f"{self.name}.{key}: expected a list of at most {MAX_RANGES} pairs of integers")
+        return tuple((pair[0], pair[1]) for pair in pairs)
+
     def optional_integer(self, key: str, *, low: int, high: int) -> int | None:
         """Read a whole number within bounds; None where it is absent."""
         return None if self.value.get(key) is None else self.integer(key, low=low, high=high)
@@ -79,6 +90,11 @@ class Fields:
         if not low <= found <= high:
             raise ProtocolError(f"{self.name}.{key}: expected {low} to {high}, got {found}")
         return float(found)
+
+
+def _is_range(value: Any) -> bool:
+    is_pair = isinstance(value, list | tuple) and len(value) == 2
+    return is_pair and all(type(number) is int and 0 <= number <= 2**53 for number in value)
 
 
 def _kind(value: object) -> str:

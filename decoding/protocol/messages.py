@@ -47,6 +47,8 @@ class CompletionOptions:
     `choice` asks for another answer than the first: the one that begins with the second likeliest token is 1.
     Where the prompt can't be read in `latency_ms`, it may be cut, down to the `least_prefix` last characters of the
     prefix without context, and the `least_suffix` first ones of the suffix; with 0 milliseconds it is never cut.
+    Headers of the blocks around, which begin and end so many characters before the prefix's end (`headers`), are read
+    where they stand before a cut; a very slow model does with `nearest_prefix` characters and them.
     `keep` allows what is read of a trunk to be kept on this machine's disk, for another start of the engine.
     """
 
@@ -67,6 +69,8 @@ class CompletionOptions:
     latency_ms: int = 0
     least_prefix: int = 0
     least_suffix: int = 0
+    nearest_prefix: int = 0
+    headers: tuple[tuple[int, int], ...] = ()
     keep: bool = False
 
 
@@ -147,6 +151,8 @@ def _options_from_json(value: object) -> CompletionOptions:
         latency_ms=body.integer("latency_ms", low=0, high=MAX_LATENCY_MS),
         least_prefix=body.integer("least_prefix", low=0, high=MAX_REQUEST_BYTES),
         least_suffix=body.integer("least_suffix", low=0, high=MAX_REQUEST_BYTES),
+        nearest_prefix=body.integer("nearest_prefix", low=0, high=MAX_REQUEST_BYTES),
+        headers=body.ranges("headers"),
         keep=body.flag("keep"),
     )
 

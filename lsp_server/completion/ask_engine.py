@@ -119,6 +119,8 @@ def request_for(
         latency_ms=max(latency_ms, INVOKED_LATENCY_MS) if is_invoked and latency_ms else latency_ms,
         least_prefix=least.prefix_chars,
         least_suffix=least.suffix_chars,
+        nearest_prefix=least.nearest_chars,
+        headers=least.headers,
     )
     return build_request(
         snapshot,

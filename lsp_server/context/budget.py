@@ -15,6 +15,10 @@ LEAST_STEP: Final = 8
 MAX_BLOCK_LINES: Final = 30
 # chosen: what is read below the cursor goes on for so many lines at the most to reach the end of a block.
 MAX_MORE_LINES: Final = 6
+# chosen: a header that goes on for more lines than that isn't sent on its own.
+MAX_HEADER_LINES: Final = 8
+MAX_HEADERS: Final = 6
+CLOSERS: Final = (")", "]", "}")
 
 
 class Cut(NamedTuple):
@@ -25,10 +29,16 @@ class Cut(NamedTuple):
 
 
 class Least(NamedTuple):
-    """How many characters of a cut's end and beginning are nearest to the cursor."""
+    """How many characters of a cut's end and beginning are nearest to the cursor.
+
+    `nearest_chars` of the prefix are what a very slow model can do with. `headers` are those of the blocks around,
+    the outermost first: where each begins and ends, in characters before the cursor.
+    """
 
     prefix_chars: int
     suffix_chars: int
+    nearest_chars: int = 0
+    headers: tuple[tuple[int, int], ...] = ()
 
 
 def cut_around(snapshot: Snapshot, cursor: Cursor, *, prefix_chars: int, suffix_chars: int) -> Cut:
@@ -53,13 +63,22 @@ def least_around(snapshot: Snapshot, cursor: Cursor) -> Least:
     It begins where it did while lines are typed, but for a step now and then, and ends with a block if one ends soon.
     """
     lines, line = snapshot.lines, cursor.line
-    first = max(0, min(_block_start(lines, line), (line - LEAST_LINES) // LEAST_STEP * LEAST_STEP))
-    above = sum(len(without_end(text)) + 1 for text in lines[first:line])
+    nearest = max(0, (line - LEAST_LINES) // LEAST_STEP * LEAST_STEP)
+    first = min(_block_start(lines, line), nearest)
+
+    def above(number: int) -> int:
+        return sum(len(without_end(text)) + 1 for text in lines[number:line]) + cursor.column
+
     tail = len(without_end(lines[line])) - cursor.column
     end = _block_end(lines, line + 1 + LEAST_LINES)
     below = sum(len(without_end(text)) + 1 for text in lines[line + 1 : end])
     # With the line end: a model takes a text that stops without one for one to go on with.
-    return Least(prefix_chars=above + cursor.column, suffix_chars=tail + below + (end < len(lines)))
+    return Least(
+        prefix_chars=above(first),
+        suffix_chars=tail + below + (end < len(lines)),
+        nearest_chars=above(nearest),
+        headers=tuple((above(begin), above(end)) for begin, end in _headers(lines, line, nearest)),
+    )
 
 
 def windows_around(lines: tuple[str, ...], line: int, budget: int, count: int) -> list[int]:
@@ -115,6 +134,27 @@ def _block_start(lines: tuple[str, ...], line: int) -> int:
         elif here < depth:
             start, depth = number, here
     return start
+
+
+def _headers(lines: tuple[str, ...], line: int, nearest: int) -> list[tuple[int, int]]:
+    """Return first lines and ends of the headers around a line that stand above the nearest ones, outermost first.
+
+    A header that ends with closers, as `) -> None:`, is sent from the line on that stands as far out.
+    """
+    found: list[tuple[int, int]] = []
+    depth = next((here for number in range(line, -1, -1) if (here := _depth(lines[number])) >= 0), 0)
+    number = line - 1
+    while number >= 0 and depth > 0 and len(found) < MAX_HEADERS:
+        here = _depth(lines[number])
+        if 0 <= here < depth:
+            begin = number
+            if lines[number].lstrip().startswith(CLOSERS):
+                begin = next((n for n in range(number - 1, -1, -1) if 0 <= _depth(lines[n]) <= here), number)
+            if number < nearest and number - begin < MAX_HEADER_LINES:
+                found.append((begin, number + 1))
+            depth, number = here, begin
+        number -= 1
+    return found[::-1]
 
 
 def _depth(line: str) -> int:

@@ -15,6 +15,36 @@ from decoding.protocol import ContextFile
 from tests.decoding.test_reading import LINES, Client, at, cold, trunk
 
 
+def test_headers_far_above_are_read_with_the_text_around_the_cursor_and_a_very_slow_model_reads_least(
+    llama: ModelSet,
+) -> None:
+    client = Client(llama, SessionPool(llama, max_sessions=9, budget_bytes=1 << 40))
+    client.worker._speed.learn = lambda *_: None  # type: ignore[method-assign]
+    lines = ["class A:\n", "    x = 1\n", "    def f(self):\n", *(f"        y = {i}\n" for i in range(20))]
+    sizes = [sum(map(len, lines[number:])) for number in range(len(lines) + 1)]
+    options = {
+        "latency_ms": 10,
+        "least_prefix": sizes[8],
+        "least_suffix": 1,
+        "nearest_prefix": sizes[20],
+        "headers": ((sizes[0], sizes[1]), (sizes[2], sizes[3])),
+    }
+    headers = lines[0] + lines[2]
+    request = replace(at(lines, len(lines), **options), suffix="")
+    for token_ms, first in ((1.0, 8), (9.0, 20)):
+        client.worker._speed.token_ms = token_ms
+        fitted = fit(llama, request, client.worker._pool, token_ms)
+        assert fitted.is_cut
+        assert fitted.request.prompt == headers + "".join(lines[first:])
+    stats, prompt = client.ask_noting(request)
+    assert stats.token_ids == cold(llama, request, prompt)
+    client = Client(llama, SessionPool(llama, max_sessions=9, budget_bytes=1 << 40))
+    # What isn't in the prompt, stands behind the cut or makes no sense is left out.
+    strange = ((sizes[0] + 5, sizes[0]), (sizes[9], sizes[10]), (3, 9), (sizes[2], sizes[3]))
+    fitted = fit(llama, replace(request, tabcast=replace(request.tabcast, headers=strange)), client.worker._pool, 1.0)
+    assert fitted.request.prompt == lines[2] + "".join(lines[8:])
+
+
 def test_what_can_not_be_read_in_time_is_cut_and_read_later(llama: ModelSet) -> None:
     client = Client(llama, SessionPool(llama, max_sessions=9, budget_bytes=1 << 40))
     client.worker._speed.token_ms = 1.0

@@ -262,3 +262,25 @@ async def test_a_prefetch_is_given_up_where_the_cursor_has_gone_elsewhere() -> N
     assert in_flight.joinable(here) is None
     await asyncio.sleep(0)
     assert in_flight._ahead is None
+
+
+@pytest.mark.parametrize("at_column", [0, 8])
+def test_headers_of_the_blocks_around_are_told_however_far_above(at_column: int) -> None:
+    body = [f"        value_{number} = {number}" for number in range(60)]
+    other = ["    def other(self):", "        return 1", ""]
+    head = ["import os", "", "class Shelf:", *other, "    def add(", "        self, book", "    ) -> None:"]
+    lines = [*head, *body[:50], "", *body[50:]]
+    line = len(lines) - 1 if at_column else len(head) + 50  # an empty line counts as the one before
+    cursor = Cursor(line, at_column)
+    snapshot = snapshot_of("\n".join(lines))
+    least = least_around(snapshot, cursor)
+    prefix = cut_around(snapshot, cursor, prefix_chars=10**6, suffix_chars=100).prefix
+    found = [prefix[len(prefix) - begin : len(prefix) - end] for begin, end in least.headers]
+    assert found == ["class Shelf:\n", "    def add(\n        self, book\n    ) -> None:\n"]
+    assert 10 <= prefix[len(prefix) - least.nearest_chars :].count("\n") <= least.prefix_chars
+    assert least.nearest_chars <= least.prefix_chars
+
+
+def test_headers_that_stand_among_the_nearest_lines_are_not_told_again() -> None:
+    lines = ["def near():", *(f"    value_{number} = {number}" for number in range(6))]
+    assert least_around(snapshot_of("\n".join(lines)), Cursor(6, 0)).headers == ()
