@@ -140,7 +140,7 @@ def test_it_asks_what_an_editor_asks(
     assert by_command.tabcast.line_mode in (mode, "block")
     # A command waits for the whole prompt, where an editor says how long that may take.
     assert by_editor.tabcast.latency_ms > by_command.tabcast.latency_ms == 0
-    patient = replace(by_editor.tabcast, latency_ms=0, least_prefix=0, least_suffix=0)
+    patient = replace(by_editor.tabcast, latency_ms=0, least_prefix=0, least_suffix=0, nearest_prefix=0, headers=())
     alike = replace(patient, session="")
     assert by_command == replace(by_editor, tabcast=alike)
 
