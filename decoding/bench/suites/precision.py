@@ -31,6 +31,7 @@ from decoding.protocol import CompletionOptions, CompletionRequest
 
 NUM_SPANS: Final = 42
 SPAN_CHARACTERS: Final = (20, 160)
+FLOAT32_ROWS: Final = 64  # chosen: a step reads all weights, which are large in float32
 MAX_CHARACTERS: Final = 1600  # of a file, around a span: float32 is slow
 
 
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace, models: ModelSet, progress: ToldProgress) -
     config = replace(options.selected, kernels="torch", dtype="float32", quantize=NO_ROUNDING, draft="none")
     folder = ModelFolder.read(config.model_path)
     exact = load_model(folder, config, models.target.device, torch.float32).model
+    exact.capabilities = exact.capabilities.at_width(FLOAT32_ROWS)
     with suppress(KeyboardInterrupt):
         _read_all(exact, spans, "reading spans in float32", progress, theirs)
     if num_read := len(theirs):
