@@ -120,21 +120,38 @@ local function show(client, buf, edit)
   client:notify("textDocument/didShowInlineEdit", { item = { command = edit.command } })
 end
 
----Asks for the next edit of the current buffer, in place of what was asked before.
-function M.ask()
-  local buf = vim.api.nvim_get_current_buf()
-  local client = vim.lsp.get_clients({ name = "tabcast", bufnr = buf })[1]
+local function cancel()
   if request then
     request.client:cancel_request(request.id)
     request = nil
   end
+end
+
+---Hides what is shown, and gives up what was asked or was about to be.
+function M.stop()
+  if timer then
+    timer:stop()
+  end
+  cancel()
+  M.clear()
+end
+
+---Asks for the next edit of the current buffer, in place of what was asked before.
+function M.ask()
+  local buf = vim.api.nvim_get_current_buf()
+  local client = vim.lsp.get_clients({ name = "tabcast", bufnr = buf })[1]
+  cancel()
   if not client or not vim.tbl_get(client, "server_capabilities", "experimental", "inlineEditProvider") then
     return
   end
   last = { line = vim.api.nvim_win_get_cursor(0)[1], at = vim.uv.now() }
   local params = vim.lsp.util.make_position_params(0, client.offset_encoding)
   params.textDocument.version = vim.lsp.util.buf_versions[buf]
-  local _, id = client:request(METHOD, params, function(err, result)
+  local id ---@type integer?
+  id = select(2, client:request(METHOD, params, function(err, result)
+    if not request or request.id ~= id then
+      return -- another was asked since, or none is wanted any more
+    end
     request = nil
     local edit = not err and result and result.edits and result.edits[1]
     if edit and vim.api.nvim_buf_is_valid(buf) and vim.uri_to_bufnr(edit.textDocument.uri) == buf then
@@ -142,7 +159,7 @@ function M.ask()
     else
       M.clear()
     end
-  end, buf)
+  end, buf))
   request = id and { client = client, id = id } or nil
 end
 

@@ -139,6 +139,9 @@ function M.setup(options)
     end
   end
   require("tabcast.edits").map(config.keys)
+  if not config.edits then
+    require("tabcast.edits").stop()
+  end
 end
 
 return M
