@@ -46,8 +46,7 @@ def run_trace(options: argparse.Namespace, _models: ModelSet | None, progress: P
         yield from rows
 
 
-def add_jump_options(suite: argparse.ArgumentParser) -> None:
-    """Add the options of `jump` to its parser."""
+def _add_code_folders(suite: argparse.ArgumentParser) -> None:
     suite.add_argument(
         "--folder",
         type=Path,
@@ -55,6 +54,11 @@ def add_jump_options(suite: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where to find files of code (default: Python's library, and Go's and npm's where they are installed)",
     )
+
+
+def add_jump_options(suite: argparse.ArgumentParser) -> None:
+    """Add the options of `jump` to its parser."""
+    _add_code_folders(suite)
     suite.add_argument(
         "--lines", type=_count, nargs="+", default=[300, 2000], metavar="N", help="sizes of the files, about"
     )
@@ -120,13 +124,7 @@ def run_jump(options: argparse.Namespace, _models: ModelSet | None, progress: Pr
 
 def add_edits_options(suite: argparse.ArgumentParser) -> None:
     """Add the options of `edits` to its parser."""
-    suite.add_argument(
-        "--folder",
-        type=Path,
-        nargs="+",
-        metavar="DIR",
-        help="where to find files of code (default: Python's library, and Go's and npm's where they are installed)",
-    )
+    _add_code_folders(suite)
     suite.add_argument(
         "--language", choices=[*edit_cases.ENDINGS], nargs="+", default=[*edit_cases.ENDINGS], help="languages to try"
     )

@@ -10,6 +10,7 @@ object named `tabcast` (see `CompletionOptions` for the request and `CompletionS
 from decoding.protocol.address import (
     Address,
     engine_directory,
+    is_loopback,
     is_proven,
     is_token,
     prove,
@@ -123,6 +124,7 @@ __all__ = [
     "folder_trouble",
     "is_hub_name",
     "is_listed_name",
+    "is_loopback",
     "is_model_name",
     "is_proven",
     "is_token",

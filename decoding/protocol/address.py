@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import json
 import os
 import sys
@@ -130,3 +131,13 @@ def user_config_path(environ: Mapping[str, str]) -> Path:
     except ImportError:
         return Path.home() / ".config" / "tabcast" / "config.toml"
     return platformdirs.user_config_path("tabcast") / "config.toml"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine by its name or address alone; no name is looked up."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

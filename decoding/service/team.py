@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import os
 import signal
@@ -20,7 +19,7 @@ from aiohttp import web
 
 from decoding.config import EngineConfig
 from decoding.errors import ConfigError
-from decoding.protocol import EXIT_MODEL
+from decoding.protocol import EXIT_MODEL, is_loopback
 from decoding.service.certificate import Certificate
 from decoding.service.connections import DEFAULT_PATIENCE, Connections, Patience
 from decoding.service.gates import Bounds
@@ -77,7 +76,7 @@ def _keys_of(settings: TeamSettings) -> Path:
             f"a team's engine lets in who has a key, and there is no keys file {settings.keys}:"
             " 'tabcast engine key new NAME' makes the first key"
         )
-    if not (has_tls or settings.behind_proxy or _is_loopback(settings.host)):
+    if not (has_tls or settings.behind_proxy or is_loopback(settings.host)):
         raise ConfigError(
             f"on {settings.host} keys and code would go over the network in the clear: give --certificate and --key,"
             " or say --behind-proxy if a proxy before it speaks TLS"
@@ -85,15 +84,6 @@ def _keys_of(settings: TeamSettings) -> Path:
     if not any(key.right == COMPLETIONS for key in read_keys(settings.keys)):
         raise ConfigError(f"{settings.keys} has nobody's key: 'tabcast engine key new NAME' makes the first")
     return settings.keys
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _listen(host: str, port: int) -> socket.socket:

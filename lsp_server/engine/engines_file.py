@@ -14,7 +14,6 @@ No workspace and no message of an editor can name one. It must not know HTTP, pr
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import stat
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from decoding.protocol import FIM_TEMPLATES
+from decoding.protocol import FIM_TEMPLATES, is_loopback
 
 LOCAL: Final = "local"
 KINDS: Final = ("tabcast", "vllm", "sglang", "llama.cpp", "ollama", "openai", "mistral")
@@ -164,16 +163,6 @@ def check_engine(name: str, values: object) -> RemoteSpec:
     if spec.api_key_env and spec.api_key_file:
         raise EngineFileError(f"engine {name}: name either api_key_env or api_key_file")
     return spec
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine by its name or address alone; no name is looked up."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_value(name: str, key: str, value: Any) -> None:
