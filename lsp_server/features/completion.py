@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from lsprotocol import types
@@ -40,14 +42,21 @@ def read(session: Session, request_id: int | str, params: types.CompletionParams
     return inline_completion.read(session, request_id, request, METHOD)
 
 
-async def answer(session: Session, request: PendingRequest) -> types.CompletionList | None:
-    """Return the list for the editor, which is to ask again at the next key; None if a newer request was read."""
+async def answer(session: Session, request: PendingRequest) -> Callable[[], types.CompletionList | None]:
+    """Return what makes the list for the editor, which is to ask again at the next key.
+
+    It makes None if a newer request was read.
+    """
     late = asyncio.get_running_loop().call_later(DEADLINE_S, _end, request)
     try:
-        items = await inline_completion.find_items(session, request)
+        outcome = await inline_completion.find(session, request)
     finally:
         late.cancel()
-    if items is None:
+    return partial(_list, session, request, outcome)
+
+
+def _list(session: Session, request: PendingRequest, outcome: CompletionResult) -> types.CompletionList | None:
+    if (items := inline_completion.items_now(session, request, outcome)) is None:
         return None
     view, entries = request.view, []
     if view is not None and is_wanted_by(session):  # some editors can't unregister, and ask on

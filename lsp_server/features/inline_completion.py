@@ -1,7 +1,8 @@
 """Serves `textDocument/inlineCompletion`: how a request is read, superseded, cancelled and answered.
 
-`read` runs while the request is being read and takes the snapshot; `answer` is the coroutine that answers it. A request
-is answered with null only if a newer one of its document came; nothing to suggest is an empty list.
+`read` runs while the request is being read and takes the snapshot; `answer` is the coroutine that answers it, with a
+function that makes the answer at the moment when it is sent. A request is answered with null only if a newer one of its
+document came; nothing to suggest is an empty list.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 
 from attrs import evolve
@@ -55,9 +57,14 @@ def read(
     return request
 
 
-async def answer(session: Session, request: PendingRequest) -> types.InlineCompletionList | None:
-    """Return the list for the editor; None if a newer request was read."""
-    items = await find_items(session, request)
+async def answer(session: Session, request: PendingRequest) -> Callable[[], types.InlineCompletionList | None]:
+    """Return what makes the list for the editor; it makes None if a newer request was read."""
+    outcome = await find(session, request)
+    return partial(_list, session, request, outcome)
+
+
+def _list(session: Session, request: PendingRequest, outcome: CompletionResult) -> types.InlineCompletionList | None:
+    items = items_now(session, request, outcome)
     return None if items is None else types.InlineCompletionList(items=items[request.num_told :])
 
 
@@ -71,20 +78,26 @@ def _tell(session: Session, request: PendingRequest, token: int | str, outcome: 
     session.server.protocol.notify(types.PROGRESS, types.ProgressParams(token=token, value=items))
 
 
-async def find_items(session: Session, request: PendingRequest) -> list[types.InlineCompletionItem] | None:
-    """Return the items for the place that the editor asked about; None if a newer request was read."""
+async def find(session: Session, request: PendingRequest) -> CompletionResult:
+    """Look for an answer until there is one, or until a newer request is read."""
     work = None if request.outcome.done() else asyncio.create_task(_work(session, request))
     try:
-        outcome = await request.outcome
+        return await request.outcome
     finally:
         if work is not None:
             work.cancel()
+
+
+def items_now(
+    session: Session, request: PendingRequest, outcome: CompletionResult
+) -> list[types.InlineCompletionItem] | None:
+    """Return the items for the document as it is when they are sent, and log it; None if a newer request was read."""
     if (
         outcome.items
         and request.snapshot
         and session.documents.revision(request.snapshot.uri) != request.snapshot.revision
     ):
-        # A change was read after the result was found and before this coroutine's turn.
+        # A change was read after the result was found.
         outcome = CompletionResult(reason="stale", detail="the document changed meanwhile", engine=outcome.engine)
     _note(session, request, outcome)
     if outcome is SUPERSEDED:

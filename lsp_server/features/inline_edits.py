@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -65,8 +67,8 @@ def read(session: Session, request_id: int | str, params: Any) -> EditRequest:
     return request
 
 
-async def answer(session: Session, request: EditRequest) -> dict[str, Any]:
-    """Return the edit for the editor; none if a newer request was read meanwhile."""
+async def answer(session: Session, request: EditRequest) -> Callable[[], dict[str, Any]]:
+    """Return what gives the editor its edit when the answer is sent; none if a newer request was read meanwhile."""
     working = asyncio.create_task(_guarded(session, request))
     replacing = asyncio.create_task(request.newer.wait())
     try:
@@ -77,6 +79,10 @@ async def answer(session: Session, request: EditRequest) -> dict[str, Any]:
         if session.edit_requests.get(request.uri) is request.newer:
             del session.edit_requests[request.uri]
     outcome = SUPERSEDED if request.newer.is_set() or not working.done() else working.result()
+    return partial(_edits, session, request, outcome)
+
+
+def _edits(session: Session, request: EditRequest, outcome: Outcome) -> dict[str, Any]:
     outcome = _at_present(session, outcome)
     _note(session, request, outcome)
     if outcome.edit is None or outcome.snapshot is None:

@@ -186,6 +186,16 @@ class WireProtocol(LanguageServerProtocol):
         if msg_id in self._request_futures:  # a cancellation often comes after the answer; pygls would warn
             super()._handle_cancel_notification(msg_id)
 
+    def _send_response(self, msg_id: int | str, result: Any = None, error: types.ResponseError | None = None) -> None:
+        """Send a response. A result that is a function is made now: once its coroutine has ended, a change may come."""
+        if error is None and callable(result):
+            try:
+                result = result()
+            except Exception as failure:
+                logger.error("could not make the answer to a request: %s", without_values(failure))
+                error = JsonRpcException("internal error", code=-32603).to_response_error()
+        super()._send_response(msg_id, result, error)
+
     def _refuse(self, request_id: int | str | None, error: JsonRpcException) -> None:
         if request_id is not None:
             self._send_response(request_id, error=error.to_response_error())

@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lsprotocol import types
 
 from decoding.protocol import CompletionRequest, CompletionStats, Health
+from lsp_server import server
 from lsp_server.documents.store import DocumentStore
 from lsp_server.engine.client import EngineClient, EngineUnavailable
 from lsp_server.engine.stream import Delta, Part
+from lsp_server.features import completion, inline_completion
 from lsp_server.rpc.transport import StreamFrames
 from lsp_server.server import Front
 from tests.lsp.raw_client import URI, did_open, inline, notification, request
@@ -83,6 +86,22 @@ class Editor:
     def make_client(self, on_health: Any) -> EngineClient:
         self.loop.call_soon_threadsafe(on_health, Health(status="ready"))  # clients are made in a thread
         return cast(EngineClient, self.engine)
+
+    def begin(self) -> asyncio.Task[None]:
+        """Start the server with one open document; the task ends with its input."""
+        serving = asyncio.create_task(self.front.serve(StreamFrames(self.reader)))
+        capabilities = {"general": {"positionEncodings": [ENCODING]}}
+        params = {"processId": None, "rootUri": None, "capabilities": capabilities}
+        self.send(request(0, "initialize", {**params, "initializationOptions": {"minConfidence": 0}}))
+        self.send(notification("initialized", {}), did_open("x = "))
+        self.text = "x = "
+        return serving
+
+    async def answered(self, *numbers: int) -> None:
+        async with asyncio.timeout(20):
+            while not all(self.answers.get(number) for number in numbers):
+                self.changed.clear()
+                await self.changed.wait()
 
     def send(self, *messages: dict[str, Any]) -> None:
         for message in messages:
@@ -226,20 +245,12 @@ def ask(editor: Editor, number: int, action: tuple[Any, ...]) -> None:
 
 async def play(actions: list[tuple[Any, ...]]) -> None:
     editor = Editor()
-    serving = asyncio.create_task(editor.front.serve(StreamFrames(editor.reader)))
-    capabilities = {"general": {"positionEncodings": [ENCODING]}}
-    params = {"processId": None, "rootUri": None, "capabilities": capabilities}
-    editor.send(request(0, "initialize", {**params, "initializationOptions": {"minConfidence": 0}}))
-    editor.send(notification("initialized", {}), did_open("x = "))
-    editor.text = "x = "
+    serving = editor.begin()
     for number, action in enumerate(actions, 1):
         await act(editor, number, action)
     editor.asked.append(10_000)
     editor.send(request(10_000, "workspace/executeCommand", {"command": "tabcast.server.stats"}))
-    async with asyncio.timeout(20):
-        while not all(editor.answers.get(number) for number in editor.asked):
-            editor.changed.clear()
-            await editor.changed.wait()
+    await editor.answered(*editor.asked)
     lines = editor.store.lines(URI)
     assert (None if lines is None else "".join(lines)) == (editor.text if editor.is_trusted else None)
     editor.reader.feed_eof()
@@ -255,3 +266,32 @@ async def play(actions: list[tuple[Any, ...]]) -> None:
 @given(st.lists(ACTIONS, max_size=40))
 def test_every_sequence_is_answered_once_and_rightly(actions: list[tuple[Any, ...]]) -> None:
     asyncio.run(play(actions))
+
+
+@pytest.mark.parametrize("method", ["textDocument/inlineCompletion", "textDocument/completion"])
+@pytest.mark.parametrize("change", [{"text": 7}, {"text": "y = "}])
+async def test_an_answer_is_judged_by_the_text_at_the_moment_when_it_is_sent(
+    method: str, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop may read a change between the end of the coroutine that answers and the turn that sends."""
+    editor = Editor()
+    feature: Any = completion if method == "textDocument/completion" else inline_completion
+    answer = feature.answer
+
+    async def answer_and_change(*arguments: Any) -> Any:
+        made = await answer(*arguments)
+        document = {"uri": URI, "version": 2}
+        told = notification(CHANGE, {"textDocument": document, "contentChanges": [change]})
+        editor.front._handle_message(json.dumps(told).encode())
+        return made
+
+    monkeypatch.setattr(feature, "answer", answer_and_change)
+    monkeypatch.setattr(server, "_handler", server._handler.__wrapped__)  # the table keeps what it found earlier
+    serving = editor.begin()
+    asked = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 4}}
+    editor.send(request(1, method, {**asked, "context": {"triggerKind": 1}}))
+    await editor.answered(1)
+    editor.reader.feed_eof()
+    await asyncio.wait_for(serving, 20)
+    assert [answer["result"]["items"] for answer in editor.answers[1]] == [[]]
+    assert not editor.strange
