@@ -102,8 +102,13 @@ class EngineConfig:
         """Return a folder by its name, or the one of that role in the target's own folder or with the shipped pair."""
         if name:
             return None if name == NO_MODEL else model_folder(name, role)
-        folder = (BUNDLED if self.model in BUNDLED_NAMES else self.model_path) / role
+        folder = BUNDLED / role if self.model in BUNDLED_NAMES else beside(self.model_path, role)
         return folder if folder.is_dir() else None
+
+
+def beside(model: Path, role: str) -> Path:
+    """Return where a model's own draft of a kind lies: in its folder, or beside its file by the file's name."""
+    return model.with_name(f"{model.name}.{role}") if model.is_file() else model / role
 
 
 def model_folder(name: str, role: str) -> Path:

@@ -49,6 +49,7 @@ def answers(settings: Mapping[str, Any], prompt: Sequence[int], ways: Sequence[M
     from decoding.speculation.speculate import speculate
 
     models = load_models(EngineConfig(**settings, device="cpu"))[0]
+    assert not models.notices, models.notices
     written = []
     for way in ways:
         sampling = Sampling(**way.get("sampling", {}))

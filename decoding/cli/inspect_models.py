@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from decoding.config import AUTO_ROUNDING, BUNDLED, NO_ROUNDING, EngineConfig, model_folder
+from decoding.config import AUTO_ROUNDING, BUNDLED, NO_ROUNDING, EngineConfig, beside, model_folder
 from decoding.datastore import command as datastores
 from decoding.errors import TabcastError
 from decoding.installing import NVIDIA
@@ -204,13 +204,14 @@ def show_model(name: str, config: EngineConfig) -> Row:
 
 def _drafters_of(folder: Path) -> list[str] | str:
     """Return what drafts for a folder's model without being named: drafts in it, or beside the shipped target."""
-    place = BUNDLED if folder == BUNDLED / "target" else folder
-    found = ["draft"] if place == BUNDLED else []
-    if (place / PARALLEL).is_dir():
+    is_shipped = folder == BUNDLED / "target"
+    parallel, heads = (BUNDLED / role if is_shipped else beside(folder, role) for role in (PARALLEL, HEADS))
+    found = ["draft"] if is_shipped else []
+    if parallel.is_dir():
         found.append(PARALLEL)
-    if (place / HEADS).is_dir():
+    if heads.is_dir():
         try:
-            is_fit = read_description(place / HEADS)["target"] == identity(folder)
+            is_fit = read_description(heads)["target"] == identity(folder)
         except TabcastError as error:
             return [*found, f"heads that can't be read ({error})"]
         found.append("heads" if is_fit else "heads that were made for other weights")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from decoding.drafters.draft_from_logits import Guess, draft_of, guesses, least_on
-from decoding.models.heads import Heads
+from decoding.models.heads import Guessable, Heads
 from decoding.speculation.drafting import EMPTY, HIDDEN, PER_PROPOSAL, Draft, DraftRequest, Outcome
 
 NEEDS: Final = frozenset((HIDDEN,))
@@ -33,10 +33,12 @@ class HeadsDrafter:
         self._request = DraftRequest(prompt_ids=())
         self._hidden: Tensor | None = None  # (C,)
         self._emitted: list[int] = []
+        self._among: Guessable | None = None
 
     def begin(self, request: DraftRequest) -> None:
         """Forget the last answer's hidden state."""
         self._request = request
+        self._among = None
         self._hidden = None
         self._emitted = []
 
@@ -59,18 +61,21 @@ class HeadsDrafter:
 
     def _guesses(self, hidden: Tensor, budget: int) -> Iterator[Guess]:
         heads, sampling = self._heads, self._request.sampling
+        if self._among is None:
+            self._among = heads.hold(self._request.prompt_ids)
+        among = self._among
         position = len(self._request.prompt_ids) + len(self._emitted)
         state, token_id = heads.begin(hidden), self._emitted[-1]
         for number in range(min(budget, len(heads))):
-            state, logits = heads.go_on(state, number, token_id)
+            state, logits = heads.go_on(state, number, token_id, among)
             if sampling.temperature > 0:  # noise depends on the token's id, so the whole vocabulary has a place
                 whole = torch.full((heads.vocabulary,), -torch.inf, device=logits.device)
-                whole[heads.kept] = logits.float()
+                whole[torch.from_numpy(among.ids).to(logits.device)] = logits.float()
                 guess = next(guesses(whole[None], sampling, position + number))
             else:
                 found = next(guesses(logits[None], sampling, position + number))
                 guess = found._replace(
-                    token_id=heads.kept_ids[found.token_id], second_id=heads.kept_ids[found.second_id]
+                    token_id=int(among.ids[found.token_id]), second_id=int(among.ids[found.second_id])
                 )
             yield guess
             token_id = guess.token_id

@@ -29,8 +29,8 @@ from decoding.speculation.drafting import Drafter
 from decoding.text.prompt_layout import before_cursor
 
 # The drafters of `auto` by the kind of device; docs/decisions/drafting-and-policy.md has the figures.
-BEST: Final[Mapping[str, tuple[str, ...]]] = {"cpu": ("lookup", "draft")}
-BEST_ELSEWHERE: Final = ("lookup", "suffix", "draft")  # where rows cost next to nothing
+BEST: Final[Mapping[str, tuple[str, ...]]] = {"cpu": ("lookup", "heads", "draft")}
+BEST_ELSEWHERE: Final = ("lookup", "suffix", "heads", "draft")  # where rows cost next to nothing
 # The drafter that searches datastores.
 SEARCHES_CODE: Final = "suffix"
 # The key of `SessionState.texts` for the texts that `suffix` has learnt.

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from decoding.config import EngineConfig
 from decoding.models.heads import DESCRIPTION_FILE, WEIGHTS_FILE, identity
 from decoding.models.loading.model_set import ModelSet, load_models
+from decoding.models.weights.int8_files import FACTORS, round_rows
 from decoding.speculation.drafting import PER_PROPOSAL, Chain, Draft, DraftRequest, Outcome
 from tests.conftest import MadeOnDemand
 from tests.decoding.other_programs import gguf_file, home
@@ -115,14 +116,20 @@ def decode(models: ModelSet, prompt_ids: list[int], drafter: object, num_tokens:
     return emitted[:num_tokens]
 
 
-def make_heads(folder: Path, target: Path, *, num_heads: int = 3, **changes: object) -> Path:
-    """Save random heads of width 16."""
+def make_heads(
+    folder: Path, target: Path, *, num_heads: int = 3, width: int = 0, is_rounded: bool = False, **changes: object
+) -> Path:
+    """Save random heads of width 16, with the embedding in int8 if `is_rounded`; `width` is the target's."""
     torch.manual_seed(7)
-    width, vocabulary = int(SETTINGS["hidden_size"]), make_tokenizer().get_vocab_size()  # type: ignore[call-overload]
+    width = width or int(SETTINGS["hidden_size"])  # type: ignore[call-overload]
+    vocabulary = make_tokenizer().get_vocab_size()
     sizes = {"embedding": (vocabulary, 16), "down": (16, width), "norm": (16,)}
     sizes |= {f"block.{i}": (16, 32) for i in range(num_heads)}
     folder.mkdir(parents=True)
-    save_file({name: torch.randn(size) for name, size in sizes.items()}, folder / WEIGHTS_FILE)
+    stored = {name: torch.randn(size) for name, size in sizes.items()}
+    if is_rounded:
+        stored["embedding"], stored["embedding" + FACTORS] = round_rows(stored["embedding"])
+    save_file(stored, folder / WEIGHTS_FILE)
     described = {
         "format": 1,
         "target": identity(target),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,10 +19,11 @@ from decoding.drafters.heads import HeadsDrafter
 from decoding.drafters.in_order import InOrder
 from decoding.drafters.parallel import ParallelDrafter
 from decoding.kv_cache import KVCache
-from decoding.models.heads import Heads, HeadWeights
+from decoding.models.heads import CpuHeads, Guessable, HeadWeights, Table, TorchHeads
 from decoding.models.language_model import Capabilities
 from decoding.models.loading.model_set import ModelSet, load_models
 from decoding.models.parallel import ParallelModel
+from decoding.models.weights.int8_files import restore_rows, round_rows
 from decoding.speculation.drafting import Draft, DraftRequest, NoDrafter, Outcome
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
@@ -141,8 +143,6 @@ class KnowingHeads:
 
     device = torch.device("cpu")
     vocabulary = VOCABULARY
-    kept_ids = tuple(range(VOCABULARY))
-    kept = torch.arange(VOCABULARY)
 
     def __init__(self, after: dict[tuple[int, ...], int]) -> None:
         self._after = after
@@ -153,7 +153,13 @@ class KnowingHeads:
     def begin(self, _hidden: torch.Tensor) -> tuple[int, ...]:
         return ()
 
-    def go_on(self, state: tuple[int, ...], number: int, token_id: int) -> tuple[tuple[int, ...], torch.Tensor]:
+    def hold(self, text_ids: Sequence[int]) -> Guessable:
+        del text_ids
+        return Guessable(np.arange(VOCABULARY), torch.empty(0))
+
+    def go_on(
+        self, state: tuple[int, ...], number: int, token_id: int, _among: Guessable
+    ) -> tuple[tuple[int, ...], torch.Tensor]:
         assert len(state) == number
         state = (*state, token_id)
         logits = torch.zeros(VOCABULARY)
@@ -180,26 +186,38 @@ def test_heads_that_are_right_give_three_tokens_more_a_step(llama: ModelSet, rng
     assert sum(round_.num_accepted for round_ in judged) >= 2.5 * len(judged)  # a run that comes again may mislead
 
 
-def test_heads_compute_what_their_weights_say() -> None:
-    """Against the same in plain operations."""
+@pytest.mark.parametrize("kind", [CpuHeads, TorchHeads])
+def test_heads_compute_what_their_weights_say(kind: type[TorchHeads]) -> None:
+    """Against the same in plain operations; the tokens of the text are guessed beside the frequent ones."""
     torch.manual_seed(0)
+    embedding = torch.randn(20, 8)
     weights = HeadWeights(
-        embedding=torch.randn(20, 8),
+        embedding=Table(embedding),
         down=torch.randn(8, 12),
         blocks=tuple(torch.randn(8, 16) for _ in range(2)),
         norm=torch.rand(8),
         kept_ids=(3, 7, 19),
     )
-    heads, hidden = Heads(weights, 1e-5), torch.randn(12)
+    heads, hidden = kind(weights, 1e-5), torch.randn(12)
+    among = heads.hold([5, 3, 11, 5])
+    assert among.ids.tolist() == [3, 7, 19, 5, 11]
     state = heads.begin(hidden)
     expected = weights.down @ (hidden / (hidden.square().mean() + 1e-5).sqrt())
     assert torch.allclose(state, expected, atol=1e-5)
     for number, token_id in enumerate((4, 19)):
-        state, logits = heads.go_on(state, number, token_id)
-        inner = weights.blocks[number] @ torch.cat((expected, weights.embedding[token_id]))
+        state, logits = heads.go_on(state, number, token_id, among)
+        inner = weights.blocks[number] @ torch.cat((expected, embedding[token_id]))
         expected = expected + inner * inner.sigmoid()
         normed = expected / (expected.square().mean() + 1e-6).sqrt() * weights.norm
-        assert torch.allclose(logits, weights.embedding[[3, 7, 19]] @ normed, atol=1e-4)
+        assert torch.allclose(logits, embedding[[3, 7, 19, 5, 11]] @ normed, atol=1e-4)
+
+
+def test_a_table_in_int8_gives_the_rows_that_it_stands_for() -> None:
+    rows = torch.randn(9, 4)
+    rounded = round_rows(rows)
+    table, expected = Table(*rounded), restore_rows(*rounded)
+    assert torch.equal(table.row(7), expected[7])
+    assert torch.equal(table.take(np.array([2, 8])), expected[[2, 8]])
 
 
 def test_without_a_hidden_state_heads_propose_nothing(models: ModelSet) -> None:

@@ -18,6 +18,7 @@ import torch
 from decoding.errors import ModelError
 from decoding.small_torch import NeedsTorch, functions
 from decoding.small_torch.tensor import Tensor
+from tests.decoding.conftest import make_heads
 from tests.gguf_models import tiny_gguf
 from tests.without_torch import answers
 
@@ -28,6 +29,7 @@ WAYS: list[dict[str, Any]] = [
     {"method": "draft"},
     {"method": "lookup+suffix"},
     {"method": "lookahead"},
+    {"method": "heads"},
     {"method": "self"},
     {"method": "plain", "sampling": {"temperature": 0.8, "seed": 3}},
     {"method": "draft", "sampling": {"temperature": 0.8, "top_p": 0.9, "top_k": 50, "seed": 4}},
@@ -53,6 +55,7 @@ def engine(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_text_is_the_same_without_torch(tiny_models: dict[str, Path], tmp_path: Path) -> None:
     file = tiny_gguf(tmp_path / "tiny.gguf", tiny_models["llama"])
+    make_heads(tmp_path / "tiny.gguf.heads", file, is_rounded=True)
     models = [
         {"model": str(tiny_models["llama"]), "draft": str(tiny_models["llama"]), "dtype": "bfloat16"},
         {"model": str(tiny_models["qwen2"]), "draft": "none", "dtype": "float32"},

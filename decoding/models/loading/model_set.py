@@ -219,7 +219,6 @@ def _load_parallel(path: Path, target: ModelFolder, config: EngineConfig) -> Par
 def _load_heads(path: Path, folder: ModelFolder, target: LanguageModel) -> Heads:
     if not target.hidden_width:
         raise ModelError(f"heads {path}, because this model doesn't tell its hidden states")
-    require_torch(f"heads {path}: a model with heads")
     return load_heads(
         path,
         folder.path,

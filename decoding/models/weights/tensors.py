@@ -100,6 +100,18 @@ class Tensors:
             raise ModelError(f"{file}: tensor {name} holds numbers that are not finite, so the weights are damaged")
         return tensor
 
+    def rounded(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """Read a matrix of int8 and the factors of its rows as they are; return None if it is stored otherwise.
+
+        Raises `ModelError` if a factor isn't finite.
+        """
+        if self._entries[name].dtype != INT8:
+            return None
+        factors = self._read(name + FACTORS).float()
+        if not is_finite(factors):
+            raise ModelError(f"{self._entries[name].file}: the factors of tensor {name} are not finite")
+        return self._read(name), factors
+
     def reuse_memory(self) -> None:
         """Let the next blocks be read to where the last ones are: the system takes longer to give memory than to copy.
 
