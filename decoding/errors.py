@@ -5,7 +5,8 @@ TabcastError
 ├── ModelError         a model folder that is missing, incomplete, of another form or too large
 ├── FolderError        a runtime folder that can't be used, or written
 ├── RequestError       a request that can't be answered as it is
-└── AlreadyRunning     another engine has the runtime directory, or the port is taken
+├── AlreadyRunning     another engine has the runtime directory, or the port is taken
+└── Interrupted        somebody pressed Ctrl-C; the text says what is left and what goes on
 """
 
 
@@ -31,3 +32,7 @@ class RequestError(TabcastError):
 
 class AlreadyRunning(TabcastError):  # noqa: N818 - it says what is the case
     """Another engine has the runtime directory, or another program the port."""
+
+
+class Interrupted(TabcastError):  # noqa: N818 - it says what is the case
+    """Somebody has ended the command before it was done."""

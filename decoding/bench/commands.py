@@ -31,8 +31,9 @@ from decoding.bench.suites import (
 )
 from decoding.bench.suites.suggestions import CONTEXTS, MAX_BLOCK_TOKENS, FrontEnd, Suggester
 from decoding.config import EngineConfig
-from decoding.errors import TabcastError
+from decoding.errors import Interrupted, TabcastError
 from decoding.models.loading.model_set import ModelSet, load_models
+from decoding.protocol import EXIT_INTERRUPTED
 from decoding.text.detokenize import special_names
 
 Suite = Callable[[argparse.Namespace, ModelSet, ToldProgress], Iterable[report.Row]]
@@ -130,7 +131,7 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
         rows.extend(options.run(options, models, progress))
         is_complete = True
     if not rows:
-        raise TabcastError("interrupted before anything was measured")
+        raise Interrupted("interrupted before anything was measured")
     made = report.Report(
         suite=options.suite,
         rows=rows,
@@ -148,7 +149,7 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
         made.write_html(options.html)
     if any(row.get("passed") is False for row in rows):
         return 1
-    return 0 if is_complete else 130
+    return 0 if is_complete else EXIT_INTERRUPTED
 
 
 def _load(options: argparse.Namespace, config: EngineConfig) -> ModelSet:

@@ -18,7 +18,7 @@ from decoding.cli.fetching import ProgressLine, fetch, tell_another_source
 from decoding.cli.provide_models import provide
 from decoding.config import EngineConfig, models_directory
 from decoding.datastore import command as datastores
-from decoding.errors import ModelError, TabcastError
+from decoding.errors import Interrupted, ModelError, TabcastError
 from decoding.models.listed import file_of, find_model
 from decoding.protocol import user_config_path
 from decoding.storage.kept_blocks import remove_kept
@@ -40,8 +40,6 @@ examples:
   tabcast models use bundled                              back to the shipped pair
   tabcast models index ~/src/library                      a datastore of code to draft from
 """
-
-EXIT_INTERRUPTED: Final = 130
 
 Value = dict[str, Any] | list[dict[str, Any]]
 
@@ -99,8 +97,7 @@ def run(options: argparse.Namespace, config: EngineConfig) -> int:
         value = actions[options.action](options, config)
     except KeyboardInterrupt:
         hint = f": 'tabcast models pull {options.name}' goes on from here" if options.action == "pull" else ""
-        print(f"\ninterrupted{hint}", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        raise Interrupted(f"interrupted{hint}") from None
     except OSError as error:  # of a disk that is full or closed
         raise TabcastError(f"{error.filename or models_directory()}: {error.strerror or error}") from None
     if options.json:

@@ -21,7 +21,7 @@ from decoding.config import datastores_directory
 from decoding.datastore import files, workspace
 from decoding.datastore.build import build, read_texts
 from decoding.datastore.files import DatastoreError
-from decoding.errors import TabcastError
+from decoding.errors import Interrupted
 
 MAX_MB: Final = 256
 NICENESS: Final = 10
@@ -96,7 +96,7 @@ def _index_workspace(options: argparse.Namespace, load_tokenizer: Callable[[], T
     try:
         found = workspace.refresh(source.resolve(), texts, load_tokenizer, datastores_directory())
     except KeyboardInterrupt:
-        raise TabcastError("interrupted") from None
+        raise Interrupted("interrupted") from None
     return {"name": found.name, "files": found.num_files, "characters": found.num_characters, "made": found.made}
 
 
@@ -114,7 +114,7 @@ def _index(options: argparse.Namespace, tokenizer: Tokenizer, source: Path, name
             progress=_show,
         )
     except KeyboardInterrupt:
-        raise TabcastError("interrupted; a datastore that was there before stays") from None
+        raise Interrupted("interrupted; a datastore that was there before stays") from None
     if is_cut:
         print(f"It is full with {options.max_mb} MB, and files were left out; --max-mb allows more.", file=sys.stderr)
     print("The drafter suffix looks into it; a running engine takes it up within seconds.", file=sys.stderr)

@@ -22,6 +22,7 @@ EXIT_USAGE: Final = 2
 EXIT_ALREADY_RUNNING: Final = 3
 EXIT_PORT_IN_USE: Final = 4
 EXIT_MODEL: Final = 5
+EXIT_INTERRUPTED: Final = 130  # as of a program that signal 2 has ended
 
 LineMode = Literal["line", "block", "free"]
 Priority = Literal["normal", "idle"]

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from decoding.training import evaluate_draft
 from decoding.training.on_policy import Continue
+from decoding.training.pretrain import hidden_states
 
 
 class Continuation(NamedTuple):
@@ -29,6 +30,21 @@ def write_on(teacher: PreTrainedModel, prompts: Sequence[list[int]], go_on: Cont
         wanted = go_on(ids, evaluate_draft.NEW_TOKENS).to(teacher.device)
         written.append(Continuation(prompt, wanted[0].cpu(), torch.cat([ids, wanted], dim=1)))
     return written
+
+
+@torch.no_grad()
+def agreement(draft: PreTrainedModel, written: Sequence[Continuation]) -> evaluate_draft.Agreement:
+    """Compare a draft that guesses token by token with the target's continuation of every prompt."""
+    draft.eval()
+    stood: list[bool] = []
+    num_steps = 0
+    for prompt, wanted, whole in written:
+        with torch.autocast(draft.device.type, dtype=torch.bfloat16):
+            guessed = draft.lm_head(hidden_states(draft, whole.to(draft.device))[0, len(prompt) - 1 : -1]).argmax(-1)
+        found: list[bool] = (guessed.cpu() == wanted).tolist()
+        stood += found
+        num_steps += evaluate_draft.steps_for(found)
+    return evaluate_draft.Agreement(share=sum(stood) / len(stood), tokens_per_step=len(stood) / num_steps)
 
 
 def agreement_of(right: Sequence[Sequence[int]]) -> evaluate_draft.Agreement:

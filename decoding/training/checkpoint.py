@@ -10,13 +10,17 @@ from typing import Any
 
 import torch
 
-from decoding.errors import TabcastError
+from decoding.errors import Interrupted, TabcastError
 
 log = logging.getLogger(__name__)
 
 
 class TrainingError(TabcastError):
     """A run can't go on; the text says why, and what is left of it."""
+
+
+class TrainingInterrupted(Interrupted, TrainingError):  # noqa: N818 - it says what is the case
+    """Somebody ended a run, whose state was saved."""
 
 
 @dataclass(slots=True, kw_only=True)

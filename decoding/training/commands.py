@@ -114,7 +114,11 @@ def _add(step: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None
 
 def _add_run(step: argparse.ArgumentParser) -> None:
     step.add_argument("--checkpoint", type=Path, help="file to go on from, written as it trains (beside --out)")
-    step.add_argument("--minutes", type=float, help="length by the clock, earlier stretches counted in")
+    step.add_argument(
+        "--minutes",
+        type=float,
+        help="length by the clock, earlier stretches counted in; of a draft, with loading and measuring",
+    )
     step.add_argument("--steps", type=int, help="length in steps; with it alone a run is repeatable on a CPU")
     step.add_argument("--stretch-minutes", type=float, help="pause after so long; the same command goes on")
     step.add_argument("--stop-file", type=Path, help="once this file exists, decay over 200 steps and end")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +25,8 @@ from decoding.models.gguf.split_files import is_gguf
 from decoding.models.parallel import MAX_TOKENS
 from decoding.text.prompt_layout import find_layout
 from decoding.training import corpus, evaluate_draft, heads, pack, parallel, pretrain, prune
-from decoding.training.chains import Continuation, write_on
+from decoding.training.chains import Continuation, agreement, write_on
+from decoding.training.command_time import CommandTime
 from decoding.training.distill import OwnContinuations, continue_greedily, distillation_loss
 from decoding.training.export import export
 from decoding.training.on_policy import Continue, EngineContinuation
@@ -56,16 +57,20 @@ class DraftRecipe:
     num_tokens: int | None = None
     device: str = "cpu"
     row_len: int = 1024
+    importance_batches: int = IMPORTANCE_BATCHES
     seed: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftResult:
-    """The worth of the draft on held-out files, before and after training, and whether that is finished."""
+    """The worth of the draft on held-out files, before and after training, and whether that is finished.
+
+    `speed` is None where no time was left to measure it.
+    """
 
     before: evaluate_draft.Agreement
     after: evaluate_draft.Agreement
-    speed: evaluate_draft.Speed
+    speed: evaluate_draft.Speed | None
     is_finished: bool
 
 
@@ -78,10 +83,13 @@ def train(wanted: DraftRecipe, data: Path, recipe: pretrain.Recipe, checkpoint: 
     """
     if wanted.num_tokens is not None and not 2 <= wanted.num_tokens <= MAX_TOKENS:
         raise TabcastError(f"a draft guesses 2 to {MAX_TOKENS} tokens at a time, not {wanted.num_tokens}")
+    clock = CommandTime(recipe.length.minutes)
+    wanted = replace(wanted, importance_batches=clock.few(wanted.importance_batches))
     form = form_of(wanted.target)
     row_len = min(wanted.row_len, int(read_config(wanted.target).get("max_position_embeddings") or wanted.row_len))
     files, held_out = read_data(data)
-    prompts = evaluate_draft.prompts_of(held_out, form, max_len=row_len - evaluate_draft.NEW_TOKENS)
+    most = clock.few(evaluate_draft.NUM_PROMPTS)
+    prompts = evaluate_draft.prompts_of(held_out, form, max_len=row_len - evaluate_draft.NEW_TOKENS, num_prompts=most)
     teacher = load_model(wanted.target, wanted.device, _teacher_type(wanted.device))
     feed = Samples(files, form, row_len=row_len, seed=wanted.seed)
     torch.manual_seed(wanted.seed)
@@ -89,21 +97,32 @@ def train(wanted: DraftRecipe, data: Path, recipe: pretrain.Recipe, checkpoint: 
     log.info("%s", needs(teacher, student.module, recipe, row_len))
     go_on = _go_on(wanted, teacher, row_len)
     written = write_on(teacher, prompts, go_on)
-    before = student.measure(written)
+    with clock.measuring():
+        before = student.measure(written)
     own = OwnContinuations(feed, teacher, go_on)
-    result = pretrain.run(student.module, own, recipe, checkpoint, loss_of=student.loss, name="distilling")
+    length = replace(recipe.length, minutes=clock.minutes_to_train())
+    result = pretrain.run(
+        student.module, own, replace(recipe, length=length), checkpoint, loss_of=student.loss, name="distilling"
+    )
+    if wanted.begin_with is None:
+        student.write(wanted.out)
     after = student.measure(written)
     if wanted.begin_with is not None and after.share < before.share:
         raise TabcastError(
             f"training made {wanted.begin_with} worse on held-out files ({before.share:.0%} of the target's tokens "
             f"guessed, then {after.share:.0%}): nothing is written; more data or a smaller --rate-scale may help"
         )
-    student.write(wanted.out)
-    del teacher, own, student, go_on
-    speed = evaluate_draft.speed(wanted.target, wanted.out, prompts, device=wanted.device, kind=wanted.kind)
+    if wanted.begin_with is not None:
+        student.write(wanted.out)
     log.info("on %d held-out prompts, before: %s", len(prompts), before)
     log.info("on %d held-out prompts, after:  %s", len(prompts), after)
-    log.info("decoding with it is %.2f times as fast as plain decoding", speed.speedup)
+    del teacher, own, student, go_on
+    speed = None
+    if clock.is_over:
+        log.info("the time is over, so the engine's speed with it is not measured: 'tabcast bench decode' does that")
+    else:
+        speed = evaluate_draft.speed(wanted.target, wanted.out, prompts, device=wanted.device, kind=wanted.kind)
+        log.info("decoding with it is %.2f times as fast as plain decoding", speed.speedup)
     return DraftResult(before=before, after=after, speed=speed, is_finished=result.is_finished)
 
 
@@ -168,11 +187,11 @@ def needs(teacher: PreTrainedModel, student: torch.nn.Module, recipe: pretrain.R
     hidden = 16 * 2 * tokens * config.hidden_size * config.num_hidden_layers
     memory = (frozen + trained * BYTES_PER_TRAINED_PARAMETER + logits + hidden) / 2**30
     length = recipe.length
-    limits = [f"{length.minutes:g} minutes"] if length.minutes is not None else []
+    limits = [f"{length.minutes:g} minutes in all"] if length.minutes is not None else []
     limits += [f"{length.steps} steps of {tokens} tokens"] if length.steps is not None else []
     return (
         f"a draft of {trained / 1e6:.1f} M parameters learns from {_millions(teacher)} M: about {memory:.1f} GiB of "
-        f"memory, {' or '.join(limits)}, then a minute to measure it"
+        f"memory, {' or '.join(limits)}"
     )
 
 
@@ -191,7 +210,7 @@ def _small_model(wanted: DraftRecipe, teacher: PreTrainedModel, feed: Samples, f
     return Student(
         module=model,
         loss=distillation_loss(teacher),
-        measure=lambda written: evaluate_draft.agreement(teacher, model, [found.prompt for found in written]),
+        measure=lambda written: agreement(model, written),
         write=lambda out: export(model, wanted.target, out),
     )
 
@@ -243,12 +262,12 @@ def _begin(wanted: DraftRecipe, teacher: PreTrainedModel, feed: Samples, tokeniz
     had = prune.Size.of(teacher)
     chosen = {name: getattr(had.smaller(), name) for name in prune.Size.__slots__}
     size = prune.Size(**{**chosen, **(wanted.size or {})})
-    batches = [torch.from_numpy(feed.batch(1)) for _ in range(IMPORTANCE_BATCHES)]
+    batches = [torch.from_numpy(feed.batch(1)) for _ in range(wanted.importance_batches)]
     try:
         student = prune.prune(teacher, prune.measure(teacher, batches), size)
     except ValueError as error:
         raise TabcastError(f"a draft of that size can't be cut out of {wanted.target}: {error}") from None
-    log.info("cut %s out of the target: %s", _millions(student), size)
+    log.info("cut %s M parameters out of the target: %s", _millions(student), size)
     return student
 
 

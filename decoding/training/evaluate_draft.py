@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import PreTrainedModel
-
 from decoding.bench.suites import decode
 from decoding.config import EngineConfig
 from decoding.drafters import registry
@@ -19,9 +16,7 @@ from decoding.errors import ModelError
 from decoding.models.loading.model_set import load_models
 from decoding.protocol import NO_MODEL
 from decoding.training.corpus import SourceFile
-from decoding.training.distill import continue_greedily
 from decoding.training.fim_splits import FimSplit
-from decoding.training.pretrain import hidden_states
 from decoding.training.samples import SampleFormat, Surroundings, encode_sample
 
 NUM_PROMPTS = 12
@@ -61,24 +56,6 @@ class Speed:
     is_identical: bool
 
 
-def agreement(target: PreTrainedModel, draft: PreTrainedModel, prompts: Sequence[list[int]]) -> Agreement:
-    """Compare the two along the target's own greedy continuation of every prompt."""
-    draft.eval()
-    stood: list[bool] = []
-    num_tokens = num_steps = 0
-    for prompt in prompts:
-        ids = torch.tensor([prompt], device=target.device)
-        wanted = continue_greedily(target, ids, NEW_TOKENS)
-        whole = torch.cat([ids, wanted], dim=1).to(draft.device)
-        with torch.no_grad(), torch.autocast(draft.device.type, dtype=torch.bfloat16):
-            guessed = draft.lm_head(hidden_states(draft, whole)[0, len(prompt) - 1 : -1]).argmax(-1)
-        found = (guessed.cpu() == wanted[0].cpu()).tolist()
-        stood += found
-        num_steps += steps_for(found)
-        num_tokens += len(found)
-    return Agreement(share=sum(stood) / len(stood), tokens_per_step=num_tokens / num_steps)
-
-
 def speed(target: Path, draft: Path, prompts: Sequence[list[int]], *, device: str, kind: str = MODEL) -> Speed:
     """Decode every prompt in the engine. Raises `ModelError` if a folder can't be loaded."""
     method = METHODS[kind]
@@ -104,10 +81,12 @@ def steps_for(stood: Sequence[bool]) -> int:
     return steps
 
 
-def prompts_of(files: Sequence[SourceFile], form: SampleFormat, *, max_len: int, seed: int = 0) -> list[list[int]]:
+def prompts_of(
+    files: Sequence[SourceFile], form: SampleFormat, *, max_len: int, num_prompts: int, seed: int = 0
+) -> list[list[int]]:
     """Return token ids of a prompt from each of some files: the cursor at a line's start, the next lines missing."""
     rng = random.Random(seed)  # noqa: S311 - sampling, not secrets
-    chosen = rng.sample(list(files), min(NUM_PROMPTS, len(files)))
+    chosen = rng.sample(list(files), min(num_prompts, len(files)))
     made = []
     for file in chosen:
         lines = file.text.splitlines(keepends=True)

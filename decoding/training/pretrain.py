@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from decoding.training import checkpoint, corpus, progress
-from decoding.training.checkpoint import TrainingError
+from decoding.training.checkpoint import TrainingError, TrainingInterrupted
 from decoding.training.dataloader import DataLoader
 from decoding.training.fim_splits import FimSplit
 from decoding.training.samples import SampleFormat, Surroundings, encode_sample
@@ -139,7 +139,7 @@ def run(
     state.data = feed.state()
     checkpoint.save(checkpoint_path, state, model, optimizers)
     if stop.is_asked:
-        raise TrainingError(f"interrupted at step {state.step}; the same command goes on from {checkpoint_path}")
+        raise TrainingInterrupted(f"interrupted at step {state.step}; the same command goes on from {checkpoint_path}")
     return Result(loss=state.loss, num_steps=state.step, spent_s=state.spent_s, is_finished=is_finished)
 
 

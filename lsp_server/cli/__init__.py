@@ -10,7 +10,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from lsp_server.cli.errors import EXIT_INTERRUPTED, CommandError
+from decoding.protocol import EXIT_INTERRUPTED
+from lsp_server.cli.errors import CommandError
 from lsp_server.cli.parser import ENGINE_SIDE, TEAM_ACTIONS, build_parser
 
 
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tabcast: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
+        print("tabcast: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output, `head` say, has seen enough
         sys.stderr.close()

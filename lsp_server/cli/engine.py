@@ -7,11 +7,10 @@ import asyncio
 import json
 import shlex
 import socket
-import sys
 from dataclasses import replace
 from pathlib import Path
 
-from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_PORT_IN_USE, Address, Health, write_private
+from decoding.protocol import EXIT_ALREADY_RUNNING, EXIT_INTERRUPTED, EXIT_PORT_IN_USE, Address, Health, write_private
 from lsp_server.cli.connection import connection
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
 from lsp_server.cli.parser import engine_arguments
@@ -53,8 +52,8 @@ async def _start(client: EngineClient, port: int | None, *, as_json: bool) -> in
         _report(client, await client.wait_ready(), as_json=as_json)
     except asyncio.CancelledError:  # Ctrl-C; the engine runs in a session of its own and does not get it
         if Address.read(client.spec.directory) is not None:
-            line = "\r\x1b[K" if sys.stderr.isatty() else ""
-            print(f"{line}tabcast: the engine goes on without you; 'tabcast engine stop' ends it", file=sys.stderr)
+            goes_on = "interrupted: the engine goes on without you; 'tabcast engine stop' ends it"
+            raise CommandError(goes_on, EXIT_INTERRUPTED) from None
         raise
     return 0
 

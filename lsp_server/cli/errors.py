@@ -1,6 +1,6 @@
 """Defines the failure of a subcommand: one line for people and an exit code for scripts.
 
-The engine's own exit codes (2 to 5) stand in `decoding.protocol` and mean the same here.
+The engine's own exit codes (2 to 5, and 130) stand in `decoding.protocol` and mean the same here.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Final
 
 EXIT_FAILED: Final = 1
-EXIT_INTERRUPTED: Final = 130
 
 
 class CommandError(Exception):

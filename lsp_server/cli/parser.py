@@ -29,6 +29,7 @@ exit codes:
   0  done                                  3  an engine is already running
   1  it failed, or a check did             4  the port is in use
   2  the command line is wrong             5  the model can't be loaded
+130  somebody pressed Ctrl-C
 """
 
 COMPLETE_EPILOG: Final = """\

@@ -65,7 +65,7 @@ def test_who_breaks_off_a_start_is_told_that_the_engine_goes_on(
         starting.send_signal(signal.SIGINT)
         _, told = starting.communicate()
     assert starting.returncode == 130
-    assert told == "tabcast: the engine goes on without you; 'tabcast engine stop' ends it\n"
+    assert told == "tabcast: interrupted: the engine goes on without you; 'tabcast engine stop' ends it\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such signals")

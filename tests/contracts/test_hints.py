@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from decoding.__main__ import _parser
+from decoding.command_line import _parser
 from lsp_server.cli.parser import ENGINE_SIDE, TEAM_ACTIONS, build_parser
 
 REPOSITORY = Path(__file__).parents[2]

@@ -83,6 +83,7 @@ def test_distilling_raises_the_acceptance_and_the_engine_agrees(
     assert made.is_finished
     assert made.after.tokens_per_step > made.before.tokens_per_step
     assert made.after.tokens_per_step > 1.2
+    assert made.speed is not None
     assert made.speed.is_identical
     models, _ = load_models(EngineConfig(model=str(target), device="cpu", **{kind: str(tmp_path / "made")}))
     assert getattr(models, kind) is not None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from decoding.config import EngineConfig, models_directory
 from decoding.errors import ConfigError, ModelError, TabcastError
-from decoding.protocol import EXIT_MODEL, EXIT_USAGE, user_config_path
+from decoding.protocol import EXIT_INTERRUPTED, EXIT_MODEL, EXIT_USAGE, user_config_path
 
 if TYPE_CHECKING:
     from decoding.cli.setup.recommend import Recommendation
@@ -36,7 +36,6 @@ examples:
 exit codes: 0 done, 1 not done (no, or nobody to ask), 2 wrong setting, 5 model or network, 130 interrupted
 """
 EXIT_NOT_DONE: Final = 1
-EXIT_INTERRUPTED: Final = 130
 
 
 def add_parser(commands: Any) -> None:

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
+from decoding.protocol import EXIT_INTERRUPTED
 from lsp_server.cli.engine_side import engine_command
-from lsp_server.cli.errors import EXIT_INTERRUPTED, CommandError
+from lsp_server.cli.errors import CommandError
 
 TARGET: Final = "qwen2.5-coder-1.5b-q4"
 DRAFT: Final = "qwen2.5-coder-0.5b-q4"
