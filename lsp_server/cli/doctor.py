@@ -25,6 +25,7 @@ from lsp_server.cli.doctor_engines import engine_findings
 from lsp_server.cli.engine_side import engine_command
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
 from lsp_server.cli.parser import engine_arguments
+from lsp_server.log import log_path
 
 ENGINE_SIDE_TIMEOUT_S: Final = 300
 EDITOR_TIMEOUT_S: Final = 20
@@ -45,7 +46,7 @@ class Check:
 def run(options: argparse.Namespace) -> int:
     """Print every finding. Return 1 if one is not in order."""
     arguments = engine_arguments(options)
-    front = [_tabcast(), _configuration()]
+    front = [_tabcast(), _configuration(), _server_log()]
     servers = [Check(**finding) for finding in asyncio.run(engine_findings())]
     checks = [*front, *_engine_side(arguments), asyncio.run(_engine(arguments)), *servers, *_editors()]
     if options.json:
@@ -71,6 +72,12 @@ def _configuration() -> Check:
     except (OSError, ValueError) as error:
         return Check(name="configuration", ok=False, detail=f"{path}: {error}", advice="mend or remove this file")
     return Check(name="configuration", ok=True, detail=str(path))
+
+
+def _server_log() -> Check:
+    path = log_path()
+    detail = str(path) if path.is_file() else f"{path} does not exist; the first editor begins it"
+    return Check(name="server log", ok=True, detail=detail)
 
 
 def _engine_side(arguments: Sequence[str]) -> list[Check]:

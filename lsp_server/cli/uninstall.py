@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -20,6 +21,7 @@ from lsp_server.cli.engine_side import engine_command
 from lsp_server.cli.errors import EXIT_FAILED, CommandError
 from lsp_server.cli.running import running_engines, stop_all
 from lsp_server.engine.engines_here import directories, remove_dead
+from lsp_server.log import log_path
 
 # What a part of the environment's path tells of the program that made it.
 INSTALLERS: Final = {"pipx": "pipx uninstall tabcast", "uv": "uv tool uninstall tabcast"}
@@ -33,6 +35,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"would stop an engine: {engine}")
     for folder in directories(base):
         print(f"would remove           an engine's runtime folder: {folder}")
+    if log_path().parent.is_dir():
+        print(f"would remove           the servers' log: {log_path().parent}")
     _engine_side([*arguments, "--dry-run"])
     if options.dry_run:
         return 0
@@ -41,6 +45,7 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_FAILED
     asyncio.run(stop_all())
     remove_dead(base)
+    shutil.rmtree(log_path().parent, ignore_errors=True)
     with suppress(OSError):  # something else is in it, or it isn't there
         base.rmdir()
     _engine_side(arguments)

@@ -16,7 +16,7 @@ def test_json_has_one_form(tabcast: Run) -> None:
     result = tabcast("doctor", "--json")
     checks = json.loads(result.stdout)
     assert all(set(check) == {"name", "ok", "detail", "advice"} for check in checks)
-    assert {"tabcast", "configuration", "torch", "engine"} <= {check["name"] for check in checks}
+    assert {"tabcast", "configuration", "server log", "torch", "engine"} <= {check["name"] for check in checks}
     if sys.platform == "linux":
         assert [check["detail"].endswith("GiB available") for check in checks if check["name"] == "memory"] == [True]
     assert result.returncode == (0 if all(check["ok"] for check in checks) else 1)
