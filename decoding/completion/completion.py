@@ -20,7 +20,7 @@ from decoding.protocol import CompletionRequest, CompletionStats, ScoredToken
 from decoding.speculation.drafting import DraftRequest
 from decoding.speculation.sampling import Sampling
 from decoding.speculation.speculate import speculate
-from decoding.text.prompt_layout import build_prompt
+from decoding.text.prompt_layout import build_laid_out, build_prompt
 from decoding.text.token_healing import Healing, heal_prompt
 
 MIN_PROMPT_TOKENS = 32
@@ -71,6 +71,11 @@ def prompt_tokens(models: ModelSet, request: CompletionRequest) -> HealedPrompt:
             f"max_tokens {request.max_tokens} leaves no room for the prompt: this model holds {max_len} tokens"
         )
     budget = prompt_budget(models, request)
+    if parts := request.tabcast.laid_out:
+        laid_out = build_laid_out(parts, models.layout, models.encode, models.tokenizer.token_to_id)
+        if len(laid_out) > budget:
+            raise RequestError(f"the prompt has {len(laid_out)} tokens, and this model has room for {budget}")
+        return HealedPrompt(laid_out, b"")
     ids, num_typed, cursor, above = build_prompt(request, models.layout, models.encode, budget)
     rest = heal_prompt(ids[:cursor], num_typed, models.index) if request.tabcast.heal else b""
     return HealedPrompt([*ids[: cursor - 1], *ids[cursor:]] if rest else ids, rest, above)

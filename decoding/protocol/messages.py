@@ -50,6 +50,8 @@ class CompletionOptions:
     Headers of the blocks around, which begin and end so many characters before the prefix's end (`headers`), are read
     where they stand before a cut; a very slow model does with `nearest_prefix` characters and them.
     `keep` allows what is read of a trunk to be kept on this machine's disk, for another start of the engine.
+    `laid_out` is the whole prompt in the caller's own layout, in place of `prompt` and `suffix`: texts and names of
+    special tokens in turn, a text first. A name that is no token of the model is text. Such a prompt is never cut.
     """
 
     path: str = ""
@@ -72,6 +74,7 @@ class CompletionOptions:
     nearest_prefix: int = 0
     headers: tuple[tuple[int, int], ...] = ()
     keep: bool = False
+    laid_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +157,7 @@ def _options_from_json(value: object) -> CompletionOptions:
         nearest_prefix=body.integer("nearest_prefix", low=0, high=MAX_REQUEST_BYTES),
         headers=body.ranges("headers"),
         keep=body.flag("keep"),
+        laid_out=body.texts("laid_out"),
     )
 
 

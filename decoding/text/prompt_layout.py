@@ -140,6 +140,20 @@ def build_prompt(request: CompletionRequest, layout: Layout, encode: Encode, bud
     return Prompt([*before, *typed, *behind], len(typed), len(before) + len(typed))
 
 
+def build_laid_out(
+    parts: Sequence[str], layout: Layout, encode: Encode, token_id: Callable[[str], int | None]
+) -> list[int]:
+    """Return the tokens of a prompt that its caller laid out: texts and names of special tokens in turn, a text first.
+
+    Only the names become special tokens: whatever stands in a text is text.
+    """
+    ids = list(layout.begin_ids)
+    for number, part in enumerate(parts):
+        special = token_id(part) if number % 2 else None
+        ids += encode(part) if special is None else [special]
+    return ids or encode("\n")
+
+
 def before_cursor(layout: Layout, prompt_ids: Sequence[int]) -> list[int]:
     """Return the text before the cursor of a prompt in this layout, as if nothing stood behind it.
 
