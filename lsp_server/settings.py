@@ -93,6 +93,11 @@ class Settings:
     next_edits: Annotated[
         bool, "Offer the next edit: where else something should change after what you changed, such as a name."
     ] = True
+    generate_next_edits: Annotated[
+        bool,
+        "Ask the model for the next edit where no rule finds one, if it is an instruct model, or one for next edits, of"
+        " the engine on this machine.",
+    ] = False
     index_workspace: Annotated[
         bool,
         "Index the workspace's code in the background, if the engine drafts from such an index. It stays on this"

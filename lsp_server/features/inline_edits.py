@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from lsprotocol import types
 
+from lsp_server.completion.edit_by_model import edit_by_model
 from lsp_server.completion.kept_out import kept_out_because, turned_off_because
 from lsp_server.documents.store import Cursor, Snapshot
 from lsp_server.edits.find import find_edits
@@ -145,10 +146,14 @@ async def _find(session: Session, request: EditRequest) -> Outcome:
     await asyncio.sleep(edits.wait_s(snapshot, request.cursor))
     if session.documents.revision(snapshot.uri) != snapshot.revision:
         return Outcome(reason="stale", detail="the document changed meanwhile")
-    found = await asyncio.to_thread(find_edits, edits.question(snapshot, request.cursor))
+    question, detail = edits.question(snapshot, request.cursor), "nothing follows from the change"
+    found = await asyncio.to_thread(find_edits, question)
+    if not found and session.settings.generate_next_edits:
+        written = await edit_by_model(session, snapshot, question)
+        found, detail = [written.edit] if written.edit else [], written.detail
     edit = edits.choose(snapshot, found)
     if edit is None:
-        detail = "what is due was dismissed, passed over, or leads back" if found else "nothing follows from the change"
+        detail = "what is due was dismissed, passed over, or leads back" if found else detail
         return Outcome(reason="nothing due", detail=detail)
     return Outcome(reason="edit", detail=edit.why, snapshot=snapshot, edit=edit)
 
