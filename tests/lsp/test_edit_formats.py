@@ -102,6 +102,11 @@ def test_a_model_may_say_that_nothing_has_to_change(name: str) -> None:
     assert FORMATS[name].read(WINDOW, "NO_EDITS\n", is_whole=True) is None
 
 
+def test_a_fence_right_behind_the_beginning_is_no_text() -> None:
+    window = replace(WINDOW, num_begun=2)
+    assert FORMATS["instruct"].read(window, "```\n", is_whole=True) == "".join(WINDOW.region)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_draft_of_an_answer_is_the_region_as_it_is(name: str) -> None:
     asked = FORMATS[name].render(WINDOW)

@@ -36,7 +36,7 @@ class Instruct:
 
     def read(self, window: Window, output: str, *, is_whole: bool) -> str | None:
         """Return the region's new text as far as it is written."""
-        text = "".join(window.begun) + output
+        text = "".join(window.begun) + ("" if output.startswith(_FENCE) else output)
         return text + "\n" if is_whole and not text.endswith("\n") else text
 
 
