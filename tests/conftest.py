@@ -47,6 +47,8 @@ def private_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     monkeypatch.setenv("TABCAST_EXPERIENCE", str(tmp_path_factory.mktemp("experience") / "experience.json"))
     monkeypatch.setenv("TABCAST_KEPT_CACHES", str(tmp_path_factory.mktemp("kept") / "keys-and-values"))
     monkeypatch.setenv("TABCAST_HABITS", str(tmp_path_factory.mktemp("habits") / "habits.json"))
+    if hasattr(os, "nice"):  # a command that runs in this process must not slow every later test
+        monkeypatch.setattr(os, "nice", lambda _: 0)
     yield
     from tests.engines import stop_all
 

@@ -235,9 +235,11 @@ async def test_a_client_that_goes_away_ends_its_request(client: aiohttp.ClientSe
 
 async def test_the_newest_request_of_a_document_wins(client: aiohttp.ClientSession, running: Engine) -> None:
     long = {"prompt": PROMPT, "max_tokens": 200, "temperature": 1.0, "n": 16, "tabcast": {"session": "a.py"}}
+    before = (await _counters(client, running)).get("tabcast_requests_total", 0)
     older = asyncio.create_task(post(client, running, **long))
     other = asyncio.create_task(post(client, running, **{**long, "n": 1, "tabcast": {"session": "b.py"}}))
-    await asyncio.sleep(0.2)
+    while (await _counters(client, running)).get("tabcast_requests_total", 0) < before + 2:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
     _, newer = await post(client, running, prompt=PROMPT, max_tokens=5, tabcast={"session": "a.py"})
     assert newer["choices"][0]["tabcast"]["reason"] != "superseded"
     assert (await older)[1]["choices"][0]["tabcast"]["reason"] == "superseded"

@@ -60,7 +60,7 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
     yield start
     for editor in running:
         editor.close()
-    FakeRuntime(directory).kill()  # it would wait for its ten idle minutes
+    FakeRuntime(directory).end()  # it would wait for its ten idle minutes
 
 
 def wait_for_menu(editor: Neovim, *, is_open: bool = True) -> None:

@@ -27,7 +27,7 @@ def runtime(tmp_path: Path) -> Iterator[FakeRuntime]:
     runtime = FakeRuntime(directory)
     runtime.script("")
     yield runtime
-    runtime.kill()
+    runtime.end()
 
 
 @pytest.fixture

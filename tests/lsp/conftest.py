@@ -16,7 +16,7 @@ import pytest
 from decoding.protocol import Address
 from lsp_server.engine import connection
 from lsp_server.engine.client import EngineClient, EngineSpec
-from tests.lsp.fake_engine import Script, read_events
+from tests.lsp.fake_engine import OVER_FILE, Script, read_events
 from tests.lsp.raw_client import RawClient
 
 FAKE_ENGINE = Path(__file__).with_name("fake_engine.py")
@@ -57,6 +57,11 @@ class FakeRuntime:
             except ProcessLookupError:
                 continue
 
+    def end(self) -> None:
+        """End every engine for good: one that a server starts hereafter finds that all is over, and ends itself."""
+        (self.directory / OVER_FILE).touch()
+        self.kill()
+
     def address(self) -> Address | None:
         return Address.read(self.directory)
 
@@ -67,7 +72,7 @@ def runtime(tmp_path: Path) -> Iterator[FakeRuntime]:
     directory.mkdir(parents=True, mode=0o700)
     runtime = FakeRuntime(directory)
     yield runtime
-    runtime.kill()
+    runtime.end()
 
 
 @pytest.fixture

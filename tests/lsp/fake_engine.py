@@ -2,8 +2,9 @@
 
 Run as a program with `--runtime-dir DIR`. In that folder
 `script.json` (see `Script`) is read anew at each request, so that a test can change it at any time,
-`events.jsonl` gets a line for each start, request, end and cancellation, and
-a file named `release` lets requests go on that the script holds.
+`events.jsonl` gets a line for each start, request, end and cancellation,
+a file named `release` lets requests go on that the script holds, and
+with a file named `over` the engine ends at its start.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from decoding.protocol import (
     Health,
     prove,
 )
+
+OVER_FILE = "over"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +80,10 @@ class Script:
 
 
 def read_events(directory: Path) -> list[dict[str, Any]]:
+    """Return what it wrote down, but for a line that it is still writing."""
     path = directory / "events.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 class FakeEngine:
@@ -204,6 +209,8 @@ async def serve(directory: Path) -> None:
     await site.start()
     engine.address = Address(port=runner.addresses[0][1], token=engine.address.token, pid=os.getpid())
     engine.note("start", arguments=sys.argv[1:], cwd=str(Path.cwd()), session=os.getsid(0))
+    if (directory / OVER_FILE).exists():  # after that line, so that who ends engines sees it or is seen
+        return
     engine.address.write(directory)
     await engine.stopping.wait()
     (directory / "engine.json").unlink(missing_ok=True)

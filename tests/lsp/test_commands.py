@@ -165,7 +165,7 @@ async def test_another_model_of_the_users_own(client: RawClient, runtime: FakeRu
         assert (await client.items(1))[0]["insertText"] == "x = from_the_other"
         assert len(runtime.events("start")) == 1
     finally:
-        other.kill()
+        other.end()
 
 
 def test_models_are_those_of_the_users_file(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

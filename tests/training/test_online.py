@@ -202,9 +202,7 @@ def test_the_command_tells_learns_and_undoes(
     draft: Path,
     home: AdaptationFolder,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("os.nice", lambda _: 0)
     pair = ["--model", str(target), "--draft", str(draft), "--device", "cpu"]
     before = _json(capsys, *pair, "--status")
     assert (before["online"], before["answers"], before["adapted"], before["last"]) == (False, 60, False, None)
