@@ -15,6 +15,7 @@ from lsp_server.documents.store import Cursor
 from lsp_server.edits.alike import due_alike
 from lsp_server.edits.code import Code
 from lsp_server.edits.history import Hunk
+from lsp_server.edits.imports import due_for_imports
 from lsp_server.edits.pairs import due_in_pair
 from lsp_server.edits.proposal import Edit, Replaced
 from lsp_server.edits.rename import Renamed, due_for_rename
@@ -28,12 +29,16 @@ MAX_CHARS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A document's lines, where the cursor is, and the hunks that were changed lately, the latest first."""
+    """A document's lines, where the cursor is, and the hunks that were changed lately, the latest first.
+
+    `is_alone` is false where other documents share its names: a cell of a notebook, a package's `__init__.py`.
+    """
 
     lines: Sequence[str]
     language: str
     cursor: Cursor
     hunks: Sequence[Hunk]
+    is_alone: bool = True
 
 
 Rule = Callable[[Code, Question], list[Replaced]]
@@ -86,11 +91,16 @@ def _paired(code: Code, question: Question) -> list[Replaced]:
     return due_in_pair(code, question.hunks, question.language)
 
 
+def _imported(code: Code, question: Question) -> list[Replaced]:
+    return due_for_imports(code, question.hunks, question.language) if question.is_alone else []
+
+
 RULES: Final[dict[str, Rule]] = {
     "rename": _renamed,
     "parameters": _called,
     "other half": _paired,
     "changed alike": _alike,
+    "import": _imported,
 }
 
 

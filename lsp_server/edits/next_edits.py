@@ -109,7 +109,8 @@ class NextEdits:
         """Return what is looked at to find what is due."""
         oldest_s = self._clock() - MAX_AGE_S
         hunks = [hunk for hunk in self.history.past(snapshot.uri).hunks if hunk.at_s >= oldest_s]
-        return Question(lines=snapshot.lines, language=snapshot.language, cursor=cursor, hunks=hunks)
+        is_alone = not snapshot.uri.startswith("vscode-notebook-cell:") and not snapshot.uri.endswith("/__init__.py")
+        return Question(lines=snapshot.lines, language=snapshot.language, cursor=cursor, hunks=hunks, is_alone=is_alone)
 
     def choose(self, snapshot: Snapshot, edits: Sequence[Edit]) -> Edit | None:
         """Return the first edit that the user may want: not one that was refused, nor one that leads back."""

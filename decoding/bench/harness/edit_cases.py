@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ MIN_CHARS, MAX_CHARS = 1_500, 200_000
 MAX_FILES: Final = 3_000
 MAX_OF_FILE: Final = 8
 _COMMENTS: Final = {"python": "#", "typescript": "//", "go": "//"}
+_WORD: Final = re.compile(r"[^\W\d]\w*")
+_IMPORT: Final = re.compile(r"^(?:import|from)\b.*$", re.M)
 _VALUE: Final = re.compile(r"(?<![\w.\"'])\d+(?![\w.\"'])")
 
 
@@ -153,7 +156,17 @@ def _use(_language: str, text: str, names: list[Named], chance: random.Random) -
         return None
     one, at = chance.choice(used)
     other = chance.choice([other for other in names if other is not one])
-    return None if other.name == one.name else (Change(at=at, end=at + len(one.name), new=other.name),)
+    if other.name == one.name or _takes_last_use(text, one.name):
+        return None
+    return (Change(at=at, end=at + len(one.name), new=other.name),)
+
+
+def _takes_last_use(text: str, piece: str) -> bool:
+    """Return whether a name stands only once where a piece is gone, as in an import that is no longer needed."""
+    gone = Counter(_WORD.findall(piece))
+    kept = Counter(word for word in _WORD.findall(text) if word in gone)
+    elsewhere = Counter(word for word in _WORD.findall(_IMPORT.sub("", text)) if word in gone)
+    return any(kept[word] - number == 1 or elsewhere[word] == number for word, number in gone.items())
 
 
 def _undo(_language: str, text: str, names: list[Named], chance: random.Random) -> tuple[Change, ...] | None:
@@ -179,6 +192,7 @@ def _lines(text: str) -> list[tuple[int, str]]:
 def _deleted(_language: str, text: str, _names: list[Named], chance: random.Random) -> tuple[Change, ...] | None:
     """Delete a line that no name is defined on."""
     lines = [(at, line) for at, line in _lines(text) if "=" not in line and "import" not in line]
+    lines = [(at, line) for at, line in lines if not _takes_last_use(text, line)]
     if not lines:
         return None
     at, line = chance.choice(lines)
