@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from decoding.bench.report import plots, report
+from decoding.errors import TabcastError
 
 ROWS: list[report.Row] = [
     {
@@ -83,3 +84,10 @@ def test_without_the_library_the_page_has_its_table_and_says_so(
     assert "<svg" not in page
     assert "pip install matplotlib" in page
     assert "lookup" in page
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    made = report.Report(suite="decode", rows=ROWS, model="m", machine={}, versions={}, command="c", date="d")
+    for write in (made.write_json, made.write_html):
+        with pytest.raises(TabcastError, match=r"none/x can't be written: No such file or directory"):
+            write(tmp_path / "none" / "x")

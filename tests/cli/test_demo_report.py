@@ -1,6 +1,7 @@
 """How the demo prints a suggestion: ghost text by style, or by marks where styles are not to be had."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -11,6 +12,7 @@ from lsp_server.cli.demo import report
 from lsp_server.cli.demo.editor import Suggestion
 from lsp_server.cli.demo.outcome import Comparison, Outcome, Shown
 from lsp_server.cli.demo.scenes import SCENES
+from lsp_server.cli.errors import CommandError
 
 DIM_ITALIC = "\x1b[2;3"
 
@@ -65,3 +67,8 @@ def test_a_difference_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert "NO" in printed.out
     assert "differ" in printed.err
+
+
+def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"none/demo\.svg can't be written: No such file or directory"):
+        report.save_picture(outcome(), tmp_path / "none" / "demo.svg")

@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from decoding.bench.report import plots
+from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import VERSION
 
@@ -46,11 +47,14 @@ class Report:
     is_complete: bool = True
 
     def write_json(self, path: Path) -> None:
-        """Write the report as one JSON object."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        """Write the report as one JSON object. Raises `TabcastError`."""
+        _write(path, json.dumps(asdict(self), indent=1) + "\n")
 
     def write_html(self, path: Path) -> None:
-        """Write a page that needs nothing else; lists of figures are in its pictures and in the JSON object alone."""
+        """Write a page that needs nothing else; lists of figures are in its pictures and in the JSON object alone.
+
+        Raises `TabcastError`.
+        """
         names = [name for name in _columns(self.rows) if name == "method" or self._has(name, int | float | dict)]
         head = "".join(f"<th>{html.escape(_title(name))}</th>" for name in names)
         body = "".join(
@@ -63,7 +67,7 @@ class Report:
         except ImportError:
             pictures = f"<p>{html.escape(plots.ADVICE)}</p>\n"
         page = PAGE.format(title=html.escape(self.suite), facts=facts, head=head, body=body, pictures=pictures)
-        path.write_text(page, encoding="utf-8")
+        _write(path, page)
 
     def facts(self) -> list[str]:
         """Return the facts without which the figures are worth nothing: machine, versions, command."""
@@ -177,3 +181,10 @@ th:first-child, td:first-child {{ text-align: left; white-space: nowrap }} li {{
 {pictures}<ul>{facts}</ul>
 </html>
 """
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TabcastError(f"{path} can't be written: {error.strerror}") from None

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from decoding.protocol import PLAIN, Health
 from lsp_server.cli.demo.outcome import MethodFigures, Outcome, RealOutcome, Shown
+from lsp_server.cli.errors import CommandError
 
 LINES_BEFORE: Final = 4
 LINES_AFTER: Final = 2
@@ -42,7 +43,7 @@ def progress(*, as_json: bool) -> Iterator[None]:
 
 
 def save_picture(outcome: Outcome | RealOutcome, path: Path) -> None:
-    """Write what a terminal would show as an SVG: a picture of the README."""
+    """Write what a terminal would show as an SVG: a picture of the README. Raises `CommandError`."""
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         console = Console(file=nowhere, record=True, force_terminal=True, width=PICTURE_WIDTH, highlight=False)
         if isinstance(outcome, RealOutcome):
@@ -50,10 +51,12 @@ def save_picture(outcome: Outcome | RealOutcome, path: Path) -> None:
             for shown in outcome.shown:
                 write_scene(console, shown)
             write_figures(console, outcome)
-            console.save_svg(str(path), title="tabcast demo --real")
         else:
             _write(console, outcome)
-            console.save_svg(str(path), title="tabcast demo")
+        try:
+            console.save_svg(str(path), title=f"tabcast demo{' --real' if isinstance(outcome, RealOutcome) else ''}")
+        except OSError as error:
+            raise CommandError(f"{path} can't be written: {error.strerror}") from None
 
 
 def write(outcome: Outcome, *, as_json: bool) -> None:
