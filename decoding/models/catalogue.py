@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from decoding.small_torch import is_torch_installed
 from decoding.storage.package_index import Wheel
 
 PIECES: Final = Path(__file__).with_name("pieces.txt")
@@ -20,6 +21,7 @@ GIB: Final = 2**30
 OVERHEAD: Final = 1.1  # on a device: activations, and what a layer takes twice while it is read
 # measured on Linux: what an engine takes before it has a model, and its tables for each token of a tokenizer.
 ENGINE_BYTES: Final = 400_000_000
+ENGINE_BYTES_WITHOUT_TORCH: Final = 190_000_000
 BYTES_OF_A_TOKEN: Final = 450
 USUAL_TOKENS: Final = 152_000
 BFLOAT16_BYTES: Final = 2
@@ -116,7 +118,12 @@ def host_bytes(weights: int, cached: int, largest: int, num_tokens: int, *, is_d
         num_tokens: of the tokenizer.
         is_draft: beside a target, with which the engine itself is counted.
     """
-    return weights + max(cached, largest) + num_tokens * BYTES_OF_A_TOKEN + (0 if is_draft else ENGINE_BYTES)
+    return weights + max(cached, largest) + num_tokens * BYTES_OF_A_TOKEN + (0 if is_draft else engine_bytes())
+
+
+def engine_bytes() -> int:
+    """Return what an engine takes on a CPU before it has a model: less than half where torch isn't installed."""
+    return ENGINE_BYTES if is_torch_installed() else ENGINE_BYTES_WITHOUT_TORCH
 
 
 def _cached(layers: int, kv_heads: int, head_dim: int) -> int:

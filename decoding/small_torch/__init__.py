@@ -44,6 +44,11 @@ def require_torch(what: str) -> None:
         raise NeedsTorch(what)
 
 
+def is_torch_installed() -> bool:
+    """Return whether torch itself is there, imported or not."""
+    return not _is_missing("torch")
+
+
 def _is_missing(name: str) -> bool:
     spec = find_spec(name)
     return spec is None or isinstance(spec.loader, _Finder)

@@ -10,7 +10,7 @@ import torch
 
 from decoding.config import EngineConfig
 from decoding.errors import ModelError
-from decoding.models.catalogue import ENGINE_BYTES
+from decoding.models.catalogue import engine_bytes
 from decoding.models.cpu.block_repacking import block_types
 from decoding.models.cpu.decoder import CpuDecoder
 from decoding.models.cpu.quantized_forms import FORMS
@@ -124,7 +124,7 @@ def test_memory_is_planned_for_what_is_kept(folders: dict[str, Path], tmp_path: 
         assert not keeps_blocks(folder, config, torch.device("cuda"))
     whole = planned_bytes(ModelFolder.read(plain), EngineConfig(kernels="torch"), CPU, torch.bfloat16)
     draft = planned_bytes(ModelFolder.read(tmp_path / "F32"), EngineConfig(), CPU, torch.bfloat16, is_draft=True)
-    assert needs["F32"] - draft == ENGINE_BYTES
+    assert needs["F32"] - draft == engine_bytes()
     assert needs["Q4_K"] < needs["IQ4_NL"] < needs["Q2_K"] == needs["F32"]
     assert needs["F32"] == pytest.approx(whole, rel=0.01)
     assert not keeps_blocks(ModelFolder.read(plain), EngineConfig(), CPU)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from decoding.errors import ModelError
+from decoding.models.catalogue import ENGINE_BYTES, ENGINE_BYTES_WITHOUT_TORCH, engine_bytes
 from decoding.small_torch import NeedsTorch, functions
 from decoding.small_torch.tensor import Tensor
 from tests.decoding.conftest import make_heads
@@ -108,6 +110,12 @@ def test_doctor_and_the_list_of_models_work_without_torch(tiny_model: Path) -> N
     assert found.returncode == 0, found.stdout + found.stderr
     shown = engine("models", "show", *chosen)
     assert "computed by" in shown.stdout, shown.stderr
+    told_gib = float(re.search(r"memory +([\d.]+) GiB needed", shown.stdout)[1])  # type: ignore[index]
+    assert told_gib == pytest.approx(ENGINE_BYTES_WITHOUT_TORCH / 2**30, abs=0.03)
+
+
+def test_memory_is_told_with_torch_where_it_is_installed() -> None:
+    assert engine_bytes() == ENGINE_BYTES > 2 * ENGINE_BYTES_WITHOUT_TORCH
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16", "float64"])
