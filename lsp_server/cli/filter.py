@@ -71,7 +71,8 @@ def shown(
 def _breaks(given: dict[str, Any], text: str) -> bool | None:
     """Return whether a text, with the closers that it replaces, makes an error in code that has none without it."""
     prefix, suffix, language = given["prefix"], given["suffix"], given.get("language", "python")
-    replaced = num_replaced(text, suffix.partition("\n")[0])
+    snapshot, cursor = read_place(prefix, suffix, language)
+    replaced = num_replaced(text, snapshot.place(cursor))
     before = _is_without_errors(prefix + suffix, language)
     after = _is_without_errors(prefix + text + suffix[replaced:], language)
     return None if not before or after is None else not after

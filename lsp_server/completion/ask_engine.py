@@ -78,7 +78,7 @@ def prefetch(services: CompletionServices, snapshot: Snapshot, shown: ShownText,
     """
     if services.documents.revision(snapshot.uri) != snapshot.revision or services.engine.health.status != "ready":
         return
-    replaced = num_replaced(shown.text, snapshot.place(shown.cursor).tail)
+    replaced = num_replaced(shown.text, snapshot.place(shown.cursor))
     snapshot, cursor = accepted(snapshot, shown.cursor, shown.text, replaced)
     spot = cursor_context(snapshot, cursor)
     mode = decide(spot.place, is_invoked=False, language=spot.language).mode

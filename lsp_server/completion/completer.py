@@ -230,7 +230,7 @@ class CompletionTask:
 
     def _replaceable(self, text: str) -> str:
         """Return the part of a text that an editor can insert if it can't replace closers behind the cursor."""
-        return text if self._services.replaces_behind_cursor else before_replaced(text, self.spot.place.tail)
+        return text if self._services.replaces_behind_cursor else before_replaced(text, self.spot.place)
 
     def _probable(self, rest: Remainder) -> str:
         """Return the part of a text that is probable enough.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from lsprotocol import types
 
 from lsp_server.documents.halves import REPLACEMENT
-from lsp_server.documents.store import Cursor, Snapshot
+from lsp_server.documents.store import Cursor, Place, Snapshot
 from lsp_server.filters.closers import num_replaced
 
 
-def before_replaced(text: str, tail: str) -> str:
+def before_replaced(text: str, place: Place) -> str:
     """Return the part of a text before the first closer that it would replace behind the cursor; mostly all of it."""
-    if not num_replaced(text, tail):
+    if not num_replaced(text, place):
         return text
-    return next(text[:end] for end in range(len(text)) if num_replaced(text[: end + 1], tail))
+    return next(text[:end] for end in range(len(text)) if num_replaced(text[: end + 1], place))
 
 
 def make_item(text: str, snapshot: Snapshot, cursor: Cursor) -> types.InlineCompletionItem:
@@ -26,7 +26,7 @@ def make_item(text: str, snapshot: Snapshot, cursor: Cursor) -> types.InlineComp
     too.
     """
     place = snapshot.place(cursor)
-    start, end = cursor, Cursor(cursor.line, cursor.column + num_replaced(text, place.tail))
+    start, end = cursor, Cursor(cursor.line, cursor.column + num_replaced(text, place))
     if not place.tail.strip():
         column = max((i for i, character in enumerate(place.head, 1) if character >= REPLACEMENT), default=0)
         start, text = Cursor(cursor.line, column), place.head[column:] + text

@@ -51,9 +51,9 @@ def bracket_checker(place: Place, language: str, *, takes_header: bool = True) -
     return partial(_is_balanced, _Before(place, known, language, line, open_here, takes_header))
 
 
-def left_of(tail: str, part: str) -> str:
+def left_of(place: Place, part: str) -> str:
     """Return what is left behind the cursor of the rest of its line, if this text is put in."""
-    return tail[num_replaced(part, tail) :]
+    return place.tail[num_replaced(part, place) :]
 
 
 def leads_to_brace(part: str, place: Place) -> bool:
@@ -64,7 +64,7 @@ def leads_to_brace(part: str, place: Place) -> bool:
 
 def _is_balanced(before: _Before, part: str) -> bool:
     """Return whether a text leaves nothing open but what was, except a body at its end, and waits for nothing."""
-    place, left = before.place, left_of(before.place.tail, part)
+    place, left = before.place, left_of(before.place, part)
     if not leads_to_brace(part, place):
         return False
     code = place.head + (without_header(part, before.language) if before.takes_header else part)

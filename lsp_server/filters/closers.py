@@ -1,18 +1,23 @@
 """Fits a text to the rest of the cursor's line: it neither repeats it nor leaves a second pair of closers.
 
 A text that closes more than it opens replaces the closers that an editor put behind the cursor (`num_replaced`); one
-that ends with just them leaves them where they are.
+that ends with just them leaves them where they are. A closer behind the cursor that something before it on the line
+still waits for stays.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from typing import Final
 
+from lsp_server.documents.store import Place
 from lsp_server.filters.surroundings import Surroundings
-from lsp_server.languages.syntax import CLOSERS, inside, is_only_closers
+from lsp_server.languages.syntax import CLOSERS, indentation, inside, is_only_closers
 
 _OPENER_OF: Final = {")": "(", "]": "[", "}": "{"}
+_CLOSER_OF: Final = {opener: closer for closer, opener in _OPENER_OF.items()}
+_QUOTES: Final = "\"'`"
 _TERMINATORS: Final = frozenset(";,:")
 # What can be told from other code by chance no more: two letters in a row, or a closer with a letter.
 _TELLING: Final = re.compile(r"\w\w|[)\]}\"'`]\W*\w|\w\W*[)\]}\"'`]")
@@ -25,21 +30,60 @@ def cut_closers(text: str, around: Surroundings) -> str:
         return text
     text = _before_restated(text, tail, around)
     for length in range(min(len(tail), len(text)), 0, -1):
-        if text.endswith(tail[:length]) and _is_repeated(text, tail[:length], tail):
+        if text.endswith(tail[:length]) and _is_repeated(text, tail[:length], around.place):
             return text[: len(text) - length]
-    left = tail[num_replaced(text, tail) :].strip()
+    left = tail[num_replaced(text, around.place) :].strip()
     return text.removesuffix(left) if left and all(char in _TERMINATORS for char in left) else text
 
 
-def num_replaced(text: str, tail: str) -> int:
+def num_replaced(text: str, place: Place) -> int:
     """Return how many characters behind the cursor the text replaces: closers that it brings along itself."""
     own = iter([char for _, char in _unopened(text)])
     count = 0
-    for closer in tail:
-        if closer not in CLOSERS or closer not in own:  # `in` consumes the iterator up to the closer
+    for closer in place.tail[: _num_spare(text, place)]:
+        if closer not in own:  # `in` consumes the iterator up to the closer
             break
         count += 1
     return count
+
+
+def _num_spare(text: str, place: Place) -> int:
+    """Return how many of the closers right behind the cursor close nothing that the line and the text leave open."""
+    closers = "".join(takewhile(CLOSERS.__contains__, place.tail))
+    if not closers:
+        return 0
+    waiting = _left_open(place)
+    for _, closer in _unopened(text):
+        if waiting and waiting[-1] == _OPENER_OF.get(closer, closer):
+            waiting.pop()
+    awaited = "".join(_CLOSER_OF.get(opener, opener) for opener in reversed(waiting))
+    num_awaited = next(
+        (n for n in range(len(closers), 0, -1) if closers.endswith(awaited[:n]) and awaited[n - 1 : n]), 0
+    )
+    return len(closers) - num_awaited
+
+
+def _left_open(place: Place) -> list[str]:
+    """Return the brackets and the quote that the line leaves open before the cursor, the outermost first.
+
+    Those that the next line at its indentation closes are left out.
+    """
+    head = place.head
+    waiting: list[str] = []
+    for index, char in enumerate(head):
+        if waiting and waiting[-1] in _QUOTES:
+            if char == waiting[-1] and head[index - 1] != "\\":
+                waiting.pop()
+        elif char in _QUOTES or char in _CLOSER_OF:
+            waiting.append(char)
+        elif waiting and waiting[-1] == _OPENER_OF.get(char):
+            waiting.pop()
+    width = indentation(head)
+    next_line = next((line.strip() for line in place.below if line.strip() and indentation(line) <= width), "")
+    for closer in reversed("".join(takewhile(_OPENER_OF.__contains__, next_line))):
+        if waiting[:1] == [_OPENER_OF[closer]]:
+            del waiting[0]
+    return waiting
 
 
 def _before_restated(text: str, tail: str, around: Surroundings) -> str:
@@ -53,14 +97,15 @@ def _before_restated(text: str, tail: str, around: Surroundings) -> str:
     return text[:index] if index >= 0 and text[:index].strip() else text
 
 
-def _is_repeated(text: str, end: str, tail: str) -> bool:
+def _is_repeated(text: str, end: str, place: Place) -> bool:
     """Return whether the end of a text, which stands behind the cursor too, is the same thing and no likeness."""
     start = len(text) - len(end)
     if not end.strip() or (_is_word(end[0]) and _is_word(text[start - 1 : start])):
         return False
     if end[0] in CLOSERS and is_only_closers(end):
-        return start in {index for index, _ in _unopened(text)}
-    return end == tail or end.strip()[0] in _TERMINATORS or bool(_TELLING.search(end))
+        num_closers = sum(char in CLOSERS for char in end)
+        return start in {index for index, _ in _unopened(text)} and num_closers <= _num_spare(text, place)
+    return end == place.tail.rstrip() or end.strip()[0] in _TERMINATORS or bool(_TELLING.search(end))
 
 
 def _is_word(char: str) -> bool:
@@ -76,9 +121,9 @@ def _unopened(text: str) -> list[tuple[int, str]]:
         if quote:
             if char == quote and text[index - 1] != "\\":
                 quote = ""
-        elif char in "\"'`":
+        elif char in _QUOTES:
             quote, quote_index = char, index
-        elif char in _OPENER_OF.values():
+        elif char in _CLOSER_OF:
             open_chars.append(char)
         elif char in _OPENER_OF:
             if open_chars and open_chars[-1] == _OPENER_OF[char]:

@@ -141,7 +141,7 @@ def _without_head(region: Region, place: Place) -> str:
 
 def _stands(region: Region, place: Place, language: str, part: str, *, takes_header: bool) -> bool:
     """Return whether the code parses with a text, if need be with an end for the body that it begins."""
-    left = left_of(place.tail, part)
+    left = left_of(place, part)
     num_closed = _num_closed(region, place.head + part + left, language)
     if is_without_errors(region.with_text(part + left, num_closed), language) is not False:
         return True

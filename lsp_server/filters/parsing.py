@@ -109,7 +109,7 @@ def _judge_python(text: str, place: Place) -> ParsesWith | None:
     lines = (*place.above[number:], *(place.head + text).split("\n"))
     first = next((line for line in lines if line.strip()), place.head)
     found = _code_around(place, number, first[: len(first) - len(first.lstrip())], bool(_GOES_ON.match(first)))
-    return _judge_unfinished(place) if found is None else partial(_stands, found[0], place.tail, found[1])
+    return _judge_unfinished(place) if found is None else partial(_stands, found[0], place, found[1])
 
 
 def _judge_unfinished(place: Place) -> ParsesWith | None:
@@ -206,8 +206,8 @@ def _around(place: Place, above: _Above) -> tuple[str, str]:
     return "\n".join((*wrapper, *above.lines, place.head)), "\n".join(("", *below))
 
 
-def _stands(before: str, tail: str, after: str, part: str) -> bool:
-    return _parses(before + part + left_of(tail, part) + after)
+def _stands(before: str, place: Place, after: str, part: str) -> bool:
+    return _parses(before + part + left_of(place, part) + after)
 
 
 @lru_cache(maxsize=64)

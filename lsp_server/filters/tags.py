@@ -24,7 +24,7 @@ def tag_checker(text: str, place: Place, language: str) -> ParsesWith | None:
     header = "" if "\n" in text.strip() else text.rstrip()
 
     def stands(part: str) -> bool:
-        left = left_of(place.tail, part)
+        left = left_of(place, part)
         if _is_unfinished((place.head + part + left).rpartition("\n")[2], known):
             return False
         # One line may end with the tag whose content follows.

@@ -92,12 +92,13 @@ def test_nothing_is_shown_twice_and_accepting_gives_the_text(
     client: Callable[[Item], tuple[str, str]], head: str, tail: str, written: str
 ) -> None:
     head, tail = head.replace("\n", ""), tail.replace("\n", "")
-    text = filter_text(written, Surroundings(place=Place(head=head, tail=tail), mode="block")).text
+    place = Place(head=head, tail=tail)
+    text = filter_text(written, Surroundings(place=place, mode="block")).text
     if client is lsp4ij:
-        text = before_replaced(text, tail)
+        text = before_replaced(text, place)
     if text:
         shown, line = client(item_for(head, tail, text))
-        assert line == head + text + tail[num_replaced(text, tail) :]
+        assert line == head + text + tail[num_replaced(text, place) :]
         assert text.endswith(shown) if client is neovim else text.startswith(shown)
 
 

@@ -428,11 +428,49 @@ def test_deleted(deleted: str, text: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "tail", "expected"),
-    [("a, b):", ")", 1), ("a", ")", 0), ("f(a)", ")", 0), ('y"): pass', ")", 1), ('y")', '")', 2), ("]", ")", 0)],
+    ("text", "place", "expected"),
+    [
+        ("a, b):", "|)", 1),
+        ("a", "|)", 0),
+        ("f(a)", "|)", 0),
+        ('y"): pass', "|)", 1),
+        ('y")', '|")', 2),
+        ("]", "|)", 0),
+        (") => other.id", "items.filter((other|)", 0),
+        (") => other.id)", "items.filter((other|)", 1),
+        (") => other.id", "items.filter((other|))", 1),
+        ("x).y", "f(g(|))", 1),
+        ("x)).y", "f(g(|))", 2),
+        ('"]', 'print(x["key|)', 0),
+        ('"])', 'print(x["key|"])', 3),
+        ("x)", "items.append(Item(|)\n)", 1),  # the line below closes the outer one
+        ("x)", "use(don't(|)", 1),
+    ],
 )
-def test_num_replaced(text: str, tail: str, expected: int) -> None:
-    assert num_replaced(text, tail) == expected
+def test_num_replaced(text: str, place: str, expected: int) -> None:
+    assert num_replaced(text, place_at(place)) == expected
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "line"),
+    [
+        ("same = items.filter((other|)", ") => other.id", "same = items.filter((other) => other.id)"),
+        ("same = items.filter((other|)", ") => other.id)", "same = items.filter((other) => other.id)"),
+        ("same = items.filter((other|)", ")", "same = items.filter((other))"),
+        ("f(g(|))", "x", "f(g(x))"),
+        ("f(g(|))", "x))", "f(g(x))"),
+        ("f(g(|)", "x)", "f(g(x))"),
+        ("f(|)", "x)", "f(x)"),
+        ("use(a[|])", "0] + b[1]", "use(a[0] + b[1])"),
+        ("items.append(Item(|)\n)", "x)", "items.append(Item(x)"),
+        ("use(a[|)", "0]", "use(a[0])"),
+        ("call({ key: f(|) })", "x)", "call({ key: f(x) })"),
+    ],
+)
+def test_every_bracket_of_the_line_is_closed_once(place: str, text: str, line: str) -> None:
+    where = place_at(place)
+    shown = apply("closers", text, place)
+    assert where.head + shown + where.tail[num_replaced(shown, where) :] == line
 
 
 def test_the_filter_that_dropped_a_text_is_named() -> None:

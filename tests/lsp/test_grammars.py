@@ -168,7 +168,7 @@ def test_few_texts_that_break_the_code_are_shown() -> None:
         language, random_ = language_of(path), random.Random(1)
         for before, text, after, place in islice(holes(path), 0, None, 6):
             for form in broken_forms(text, random_):
-                whole = (before + form + left_of(place.tail, form) + after[len(place.tail) :]).removeprefix("<?php")
+                whole = (before + form + left_of(place, form) + after[len(place.tail) :]).removeprefix("<?php")
                 around = (before + after).removeprefix("<?php")
                 if not form.strip() or grammars.is_without_errors(whole, language) is not False:
                     continue
@@ -176,7 +176,7 @@ def test_few_texts_that_break_the_code_are_shown() -> None:
                     continue  # what may be shown in code that is broken already isn't told by this
                 num += 1
                 left = judged(form, place, language)
-                code = (before + left + left_of(place.tail, left) + after[len(place.tail) :]).removeprefix("<?php")
+                code = (before + left + left_of(place, left) + after[len(place.tail) :]).removeprefix("<?php")
                 if left and not grammars.is_without_errors(code, language):
                     shown.append((path.name, before[-40:], left))
     assert num > 250
