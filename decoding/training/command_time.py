@@ -31,6 +31,10 @@ class CommandTime:
         """Return whether the command has used up its minutes."""
         return self._minutes is not None and self._spent_s() >= self._minutes * 60
 
+    def is_half_over(self) -> bool:
+        """Return whether half of the command's minutes are used up."""
+        return self._minutes is not None and self._spent_s() >= self._minutes * 30
+
     def few(self, usual: int) -> int:
         """Return how many of the usual number of things to measure a short command can afford, at least two."""
         share = 1.0 if self._minutes is None else min(1.0, self._minutes / MINUTES_OF_A_WHOLE_MEASUREMENT)

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import torch
 
-from decoding.config import model_folder
+from decoding.config import EngineConfig, beside, model_folder
 from decoding.errors import TabcastError
 from decoding.models.folder.tokenizer_files import load_tokenizer
+from decoding.models.listed import resolved
 from decoding.training import (
     corpus,
     draft,
+    evaluate_draft,
     filtering,
+    heads_command,
     online_command,
     pack,
     pretrain,
@@ -82,16 +85,27 @@ def _add_models(steps: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         step.add_argument(f"--{name.replace('_', '-')}", type=int, default=size)
     _add_run(step)
     step = steps.add_parser("draft", help="make a draft for a target out of it, on your own code")
-    _add(step, _draft, data="folder with Python files, or a corpus", out="model folder")
-    step.add_argument("--target", required=True, help="a folder, a pulled model's name, or bundled")
+    _add(step, _draft)
+    step.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        action="append",
+        help="folder with Python files, for heads with code of any language, or a corpus (repeatable)",
+    )
+    step.add_argument("--out", type=Path, help="model folder; for heads the place where the engine looks by default")
+    step.add_argument(
+        "--target", "--model", required=True, help="a folder, a listed model's name, bundled, or for heads a GGUF file"
+    )
     step.add_argument(
         "--kind",
-        choices=list(draft.STUDENTS),
+        choices=list(evaluate_draft.METHODS),
         default="model",
         help="a small model that drafts token by token, one that drafts several in a pass, or heads on the target",
     )
     step.add_argument("--begin-with", help="a draft of the same tokenizer to go on with, instead of beginning anew")
     step.add_argument("--tokens", type=int, help="that a parallel draft or heads guess at a time, 2 to 8")
+    heads_command.add_arguments(step)
     for name in prune.Size.__slots__:
         step.add_argument(f"--{name.replace('_', '-')}", type=int, help="of what is cut out of the target")
     _add_run(step)
@@ -175,7 +189,7 @@ def _target(options: argparse.Namespace) -> None:
     model.config.tabcast = {**getattr(model.config, "tabcast", {}), "fim_order": options.fim_order}
     log.info("%.2f M parameters", model.num_parameters() / 1e6)
     feed = samples.Samples(files, form, row_len=options.row_len, seed=options.seed)
-    result = pretrain.run(model, feed, _recipe(options), _checkpoint(options))
+    result = pretrain.run(model, feed, _recipe(options), _checkpoint(options, options.out))
     export(model, options.tokenizer, options.out)
     held_out = [file for folder in options.corpus for file in _read(folder, "heldout")][:HELD_OUT_FILES]
     if held_out:
@@ -186,10 +200,17 @@ def _target(options: argparse.Namespace) -> None:
 
 def _draft(options: argparse.Namespace) -> None:
     size = {name: getattr(options, name) for name in prune.Size.__slots__ if getattr(options, name) is not None}
+    heads_command.check(options)
+    target = resolved(EngineConfig(model=options.target)).model_path
+    if options.out is None and options.kind != evaluate_draft.HEADS:
+        raise TabcastError("where should the draft go? give --out")
+    out = options.out or beside(target, evaluate_draft.HEADS)
     wanted = draft.DraftRecipe(
-        target=model_folder(options.target, "target"),
-        out=options.out,
+        target=target,
+        out=out,
         kind=options.kind,
+        text_tokens=options.text_tokens,
+        own_share=options.own_share,
         begin_with=None if options.begin_with is None else model_folder(options.begin_with, BUNDLED_ROLE[options.kind]),
         size=size,
         num_tokens=options.tokens,
@@ -197,8 +218,12 @@ def _draft(options: argparse.Namespace) -> None:
         row_len=options.row_len,
         seed=options.seed,
     )
-    made = draft.train(wanted, options.data, _recipe(options), _checkpoint(options))
-    _say_whether_finished(made.is_finished)
+    checkpoint = _checkpoint(options, out)
+    if options.kind == evaluate_draft.HEADS:
+        is_finished = heads_command.run(wanted, options, lambda: _recipe(options), checkpoint)
+    else:
+        is_finished = draft.train(wanted, options.data, _recipe(options), checkpoint).is_finished
+    _say_whether_finished(is_finished)
 
 
 def _pack(options: argparse.Namespace) -> None:
@@ -233,8 +258,8 @@ def _recipe(options: argparse.Namespace) -> pretrain.Recipe:
     )
 
 
-def _checkpoint(options: argparse.Namespace) -> Path:
-    path: Path = options.checkpoint or options.out.with_name(options.out.name + ".checkpoint.pt")
+def _checkpoint(options: argparse.Namespace, out: Path) -> Path:
+    path: Path = options.checkpoint or out.with_name(out.name + ".checkpoint.pt")
     return path
 
 

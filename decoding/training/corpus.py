@@ -15,12 +15,12 @@ import sysconfig
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from decoding.errors import TabcastError
 from decoding.training import duplicates, filtering
@@ -39,6 +39,12 @@ SKIPPED_PATH = re.compile(
     r"(^|/)(tests?|testing|_testing|testsuite|benchmarks?|examples?|_?vendor(ed)?|third_party|extern|externals|site-packages|lib2to3|idlelib|test_[^/]*|"
     r"[^/]*_test\.py|[^/]*_pb2\.py|[^/]*_pb2_grpc\.py|conftest\.py|pydoc_data|encodings|turtledemo|__phello__)(/|$)"
 )
+PYTHON: Final = (".py",)
+# Languages that code models write; what is long, generated or data is left out by its text.
+CODE_ENDINGS: Final = (
+    *PYTHON, ".js", ".mjs", ".cjs", ".jsx", ".ts", ".tsx", ".go", ".rs", ".c", ".h", ".cc", ".cpp", ".hpp", ".java",
+    ".kt", ".cs", ".rb", ".php", ".swift", ".scala", ".lua", ".sh", ".sql", ".vue", ".css",
+)  # fmt: skip
 MAX_FILE_CHARACTERS = 120_000
 MIN_FILE_CHARACTERS = 300
 # chosen: a model learns a smaller corpus by heart, and nothing of the language.
@@ -73,16 +79,17 @@ def collect(
     sites: Iterable[Path] = (),
     evaluation: frozenset[int] = frozenset(),
     dropped: Dropped | None = None,
+    endings: Sequence[str] = PYTHON,
 ) -> Iterator[SourceFile]:
     """Yield the kept files of the standard library and of the installed packages; near copies are dropped like copies.
 
-    `roots` replaces them; such files count as one package per root. `sites` are the site-packages of other
-    interpreters; a package that was seen already is not taken again. `evaluation` has the runs of words from
-    `filtering.evaluation_runs`; `dropped` is filled for the report.
+    `roots` replaces them; such files, with one of the `endings`, count as one package per root. `sites` are the
+    site-packages of other interpreters; a package that was seen already is not taken again. `evaluation` has the runs
+    of words from `filtering.evaluation_runs`; `dropped` is filled for the report.
     """
     reasons = (dropped or Dropped()).reasons
     copies = duplicates.NearCopies()
-    for package, version, licence, files in _folders(roots) if roots is not None else packages(sites):
+    for package, version, licence, files in _folders(roots, endings) if roots is not None else packages(sites):
         taken = 0
         # A package over the limit gives a random sample of its files, not its first folders.
         for base, path in sorted(files, key=lambda entry: _share_of(entry[1].relative_to(entry[0]).as_posix())):
@@ -206,9 +213,10 @@ def _name_of(distribution: metadata.Distribution) -> str:
     return (distribution.name or "").lower()
 
 
-def _folders(roots: Iterable[Path]) -> Iterator[Package]:
+def _folders(roots: Iterable[Path], endings: Sequence[str]) -> Iterator[Package]:
     for root in roots:
-        yield root.name, "", "as given", [(root, path) for path in sorted(root.rglob("*.py"))]
+        found = sorted(path for path in root.rglob("*") if path.suffix in endings and path.is_file())
+        yield root.name, "", "as given", [(root, path) for path in found]
 
 
 def _licence(distribution: metadata.Distribution) -> str | None:

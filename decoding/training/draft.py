@@ -1,8 +1,8 @@
-"""Makes a draft for any target and code base, of one of three kinds: distilled, and measured before and after.
+"""Makes a draft for any target and code base, of one of two kinds: distilled, and measured before and after.
 
-The kinds are a small model that drafts token by token, one that drafts several tokens in one pass (parallel.py), each
-cut out of the target or given, and heads on the target itself (heads.py). The measurement is the engine's own decoding
-of held-out files, so that what it promises is what a user gets.
+The kinds are a small model that drafts token by token, and one that drafts several tokens in one pass (parallel.py),
+each cut out of the target or given; `heads_run.py` makes heads on the target itself. The measurement is the engine's
+own decoding of held-out files, so that what it promises is what a user gets.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from decoding.models.folder.tokenizer_files import begin_token_ids, load_tokeniz
 from decoding.models.gguf.split_files import is_gguf
 from decoding.models.parallel import MAX_TOKENS
 from decoding.text.prompt_layout import find_layout
-from decoding.training import corpus, evaluate_draft, heads, pack, parallel, pretrain, prune
+from decoding.training import corpus, evaluate_draft, pack, parallel, pretrain, prune
 from decoding.training.chains import Continuation, agreement, write_on
 from decoding.training.command_time import CommandTime
 from decoding.training.distill import OwnContinuations, continue_greedily, distillation_loss
@@ -46,7 +46,7 @@ class DraftRecipe:
     """The draft to make: `begin_with` is the folder of one to train further, or None to cut `size` out of the target.
 
     `num_tokens` are guessed at a time by a parallel draft or heads, None for the usual number; of `size`, heads take
-    the width.
+    the width. Heads learn from about `text_tokens`, None for as many as are usual, and the target writes `own_share`.
     """
 
     target: Path
@@ -59,6 +59,8 @@ class DraftRecipe:
     row_len: int = 1024
     importance_batches: int = IMPORTANCE_BATCHES
     seed: int = 1
+    text_tokens: int | None = None
+    own_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,15 +76,14 @@ class DraftResult:
     is_finished: bool
 
 
-def train(wanted: DraftRecipe, data: Path, recipe: pretrain.Recipe, checkpoint: Path) -> DraftResult:
+def train(wanted: DraftRecipe, data: Sequence[Path], recipe: pretrain.Recipe, checkpoint: Path) -> DraftResult:
     """Make the draft and write it to `wanted.out`.
 
     Raises:
         TabcastError: too little data, another tokenizer, a size that can't be cut, a given draft that got worse (then
             nothing is written), or what `pretrain.run` raises.
     """
-    if wanted.num_tokens is not None and not 2 <= wanted.num_tokens <= MAX_TOKENS:
-        raise TabcastError(f"a draft guesses 2 to {MAX_TOKENS} tokens at a time, not {wanted.num_tokens}")
+    check_num_tokens(wanted.num_tokens)
     clock = CommandTime(recipe.length.minutes)
     wanted = replace(wanted, importance_batches=clock.few(wanted.importance_batches))
     form = form_of(wanted.target)
@@ -126,6 +127,12 @@ def train(wanted: DraftRecipe, data: Path, recipe: pretrain.Recipe, checkpoint: 
     return DraftResult(before=before, after=after, speed=speed, is_finished=result.is_finished)
 
 
+def check_num_tokens(num_tokens: int | None) -> None:
+    """Raise `TabcastError` if a draft can't guess so many tokens at a time."""
+    if num_tokens is not None and not 2 <= num_tokens <= MAX_TOKENS:
+        raise TabcastError(f"a draft guesses 2 to {MAX_TOKENS} tokens at a time, not {num_tokens}")
+
+
 def form_of(folder: Path) -> SampleFormat:
     """Return the form of prompts for a model's folder. Raises `ModelError`."""
     config = read_config(folder)
@@ -154,24 +161,30 @@ def load_model(folder: Path, device: str, dtype: torch.dtype = torch.float32) ->
     return model
 
 
-def read_data(folder: Path) -> tuple[list[corpus.SourceFile], list[corpus.SourceFile]]:
-    """Read training and held-out files: of a corpus that `train corpus` made, or of any folder with Python files.
+def read_data(
+    folders: Sequence[Path], endings: Sequence[str] = corpus.PYTHON
+) -> tuple[list[corpus.SourceFile], list[corpus.SourceFile]]:
+    """Read training and held-out files: of corpora that `train corpus` made, or of any folders with code.
 
     Raises:
         TabcastError: there is too little.
     """
-    if (folder / "train.jsonl.gz").is_file():
-        files, held_out = (corpus.read(folder / f"{split}.jsonl.gz") for split in ("train", "heldout"))
-    else:
-        every = list(corpus.collect(roots=[folder]))
-        files = [file for file in every if not _is_held_out(file.path)]
-        held_out = [file for file in every if _is_held_out(file.path)]
+    made = [folder for folder in folders if (folder / "train.jsonl.gz").is_file()]
+    files, held_out = (
+        [file for folder in made for file in corpus.read(folder / f"{split}.jsonl.gz")]
+        for split in ("train", "heldout")
+    )
+    every = list(corpus.collect(roots=[folder for folder in folders if folder not in made], endings=endings))
+    files += [file for file in every if not _is_held_out(file.path)]
+    held_out += [file for file in every if _is_held_out(file.path)]
     if not held_out and len(files) > 1:
         held_out = [files.pop()]
     characters = sum(len(file.text) for file in files)
     if characters < MIN_CHARACTERS or not held_out:
+        language = "Python" if endings == corpus.PYTHON else "code"
         raise TabcastError(
-            f"{folder} has {characters} characters of Python worth learning from in {len(files)} files; "
+            f"{', '.join(map(str, folders))} has {characters} characters of {language} worth learning from in "
+            f"{len(files)} files; "
             f"a draft needs {MIN_CHARACTERS} and a file beside them to measure with"
         )
     return files, held_out
@@ -226,21 +239,7 @@ def _parallel_model(wanted: DraftRecipe, teacher: PreTrainedModel, feed: Samples
     )
 
 
-def _heads(wanted: DraftRecipe, teacher: PreTrainedModel, feed: Samples, _form: SampleFormat) -> Student:
-    if wanted.begin_with is not None:
-        module = heads.read_heads(wanted.begin_with, teacher)
-    else:
-        width = (wanted.size or {}).get("width")
-        module = heads.new_heads(teacher, feed, width=width, num_heads=wanted.num_tokens)
-    return Student(
-        module=module,
-        loss=heads.heads_loss(teacher),
-        measure=lambda written: heads.agreement(teacher, module, written),
-        write=lambda out: heads.write(module, teacher, wanted.target, out),
-    )
-
-
-STUDENTS = {evaluate_draft.MODEL: _small_model, evaluate_draft.PARALLEL: _parallel_model, evaluate_draft.HEADS: _heads}
+STUDENTS = {evaluate_draft.MODEL: _small_model, evaluate_draft.PARALLEL: _parallel_model}
 
 
 def _millions(model: torch.nn.Module) -> str:

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from decoding.errors import TabcastError
 from decoding.models.folder.tokenizer_files import load_tokenizer
 from decoding.models.heads import DESCRIPTION_FILE
-from decoding.training import corpus, draft, evaluate_draft, pack, pretrain
+from decoding.training import corpus, draft, evaluate_draft, heads_run, pack, pretrain
 from decoding.training.dataloader import DataLoader, ParallelDataLoader
 from decoding.training.export import export
 from decoding.training.samples import SampleFormat, Samples
@@ -30,6 +30,7 @@ from decoding.training.schedule import RunLength
 log = logging.getLogger(__name__)
 
 CPU_SIZE = {"width": 320, "layers": 6, "ff": 896, "heads": 5, "kv_heads": 1}
+HEADS_TOKENS = 200_000  # chosen: what the shipped target's states of take minutes
 GPU_SIZE = {"width": 512, "layers": 9, "ff": 1408, "heads": 8, "kv_heads": 2}
 HELD_OUT_FILES = 100
 # chosen: the time in a stretch for loading, measuring and packing, beside the training.
@@ -146,6 +147,7 @@ def _train_draft(
         device=options.device,
         row_len=options.row_len,
         seed=options.seed,
+        text_tokens=HEADS_TOKENS,
     )
     recipe = pretrain.Recipe(
         length=RunLength(minutes=minutes, stretch_minutes=max(0.0, clock.left_minutes())),
@@ -153,7 +155,8 @@ def _train_draft(
         save_every_minutes=4.0,
     )
     try:
-        made = draft.train(wanted, options.corpus[0], recipe, out.with_suffix(".pt"))
+        train = heads_run.train if kind == evaluate_draft.HEADS else draft.train
+        made = train(wanted, options.corpus[:1], recipe, out.with_suffix(".pt"))
     finally:  # a failed measurement at the end must not lose the weights
         if (out / "config.json").is_file():
             pack.pack(draft.load_model(out, "cpu"), out, options.shards / out.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def {name}(width: float, height: float) -> float:
 
 '''
 NAMES = ("area", "volume", "length", "weight", "distance", "pressure", "speed", "colour", "depth", "angle")
+
+
+@pytest.fixture(autouse=True)
+def _stay_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training lowers its own priority, which a test's process would keep."""
+    monkeypatch.setattr(os, "nice", lambda _: 0, raising=False)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ def test_training_gets_what_loading_and_measuring_leave(
     assert time.minutes_to_train() == pytest.approx(max(2.5, 10 - spent_min))
     assert time.minutes_to_train() == pytest.approx(trained_min, abs=0.04)
     assert not time.is_over
+    assert time.is_half_over() == (clock.now_s >= 300)
     clock.now_s = 600
     assert time.is_over
 

@@ -105,7 +105,7 @@ def test_distilling_raises_the_acceptance_on_held_out_files(
     export.export(new_small_model(form, layers=1), target, begun)
     wanted = draft.DraftRecipe(target=target, out=tmp_path / "draft", begin_with=begun, row_len=128)
     recipe = pretrain.Recipe(length=RunLength(steps=100), num_rows=4)
-    made = draft.train(wanted, sources, recipe, tmp_path / "draft.pt")
+    made = draft.train(wanted, [sources], recipe, tmp_path / "draft.pt")
     assert made.is_finished
     assert made.after.share > made.before.share
     assert made.after.tokens_per_step > made.before.tokens_per_step
@@ -123,7 +123,7 @@ def test_a_draft_that_training_made_worse_is_not_written(
     wanted = draft.DraftRecipe(target=target, out=tmp_path / "draft", begin_with=target, row_len=128)
     recipe = pretrain.Recipe(length=RunLength(steps=20), num_rows=1, rate_scale=100)
     with pytest.raises(TabcastError, match=r"worse on held-out files.*nothing is written"):
-        draft.train(wanted, sources, recipe, tmp_path / "draft.pt")
+        draft.train(wanted, [sources], recipe, tmp_path / "draft.pt")
     assert not (tmp_path / "draft").exists()
 
 
