@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # Where a test finds what it can't do without.
 KEPT = ("TABCAST_EVAL_DIR", "TABCAST_EDITORS_DIR", "TABCAST_REAL_MODELS")
+# What a test has for itself: each in a folder of its own.
+PRIVATE = {
+    "TABCAST_RUNTIME_DIR": "run",
+    "TABCAST_CONFIG": "config/config.toml",
+    "TABCAST_DATASTORES": "datastores",
+    "TABCAST_EXPERIENCE": "experience/experience.json",
+    "TABCAST_KEPT_CACHES": "kept/keys-and-values",
+    "TABCAST_HABITS": "habits/habits.json",
+}
 HAS_BUNDLED = (engine_config.BUNDLED / "target" / "config.json").is_file()
 
 
@@ -31,22 +41,27 @@ def private_experience(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         yield
 
 
+@pytest.fixture(scope="session")
+def private_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yields a new folder's path at each turn.
+
+    `mktemp` looks through all that lies in the folder of the session, which took minutes with six more a test.
+    """
+    root = tmp_path_factory.mktemp("private")
+    return (root / str(number) for number in count())
+
+
 @pytest.fixture(autouse=True)
-def private_runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def private_runtime(private_folders: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test finds, uses or leaves an engine of the user's, or reads the user's settings."""
     for name in list(os.environ):
-        if name.startswith("TABCAST_") and name not in (
-            "TABCAST_EVAL_DIR",
-            "TABCAST_EDITORS_DIR",
-            "TABCAST_REAL_MODELS",
-        ):
+        if name.startswith("TABCAST_") and name not in KEPT:
             monkeypatch.delenv(name)
-    monkeypatch.setenv("TABCAST_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
-    monkeypatch.setenv("TABCAST_CONFIG", str(tmp_path_factory.mktemp("config") / "config.toml"))
-    monkeypatch.setenv("TABCAST_DATASTORES", str(tmp_path_factory.mktemp("datastores")))
-    monkeypatch.setenv("TABCAST_EXPERIENCE", str(tmp_path_factory.mktemp("experience") / "experience.json"))
-    monkeypatch.setenv("TABCAST_KEPT_CACHES", str(tmp_path_factory.mktemp("kept") / "keys-and-values"))
-    monkeypatch.setenv("TABCAST_HABITS", str(tmp_path_factory.mktemp("habits") / "habits.json"))
+    home = next(private_folders)
+    for name, place in PRIVATE.items():
+        folder = home / place.partition("/")[0]
+        folder.mkdir(parents=True, mode=0o700)
+        monkeypatch.setenv(name, str(home / place))
     if hasattr(os, "nice"):  # a command that runs in this process must not slow every later test
         monkeypatch.setattr(os, "nice", lambda _: 0)
     yield
