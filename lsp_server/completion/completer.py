@@ -20,6 +20,7 @@ from lsp_server.completion.ask_engine import ShownText, prefetch, start_generati
 from lsp_server.completion.build_request import text_around
 from lsp_server.completion.cache import Remainder, cursor_context
 from lsp_server.completion.eagerness import bound_for, place_of
+from lsp_server.completion.edit_here import edit_here
 from lsp_server.completion.first_text import wait_for_either
 from lsp_server.completion.in_flight import Generation
 from lsp_server.completion.items import before_replaced, make_item
@@ -57,9 +58,9 @@ async def complete(services: CompletionServices, request: PendingRequest) -> Com
     is_invoked = request.params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
     if turned_off := turned_off_because(services, snapshot, is_invoked=is_invoked):
         return turned_off
-    kept_out = await kept_out_because(services, snapshot.uri)
-    if kept_out or request.outcome.done():  # the request may have been superseded while it waited
-        return kept_out or request.outcome.result()
+    answered = await kept_out_because(services, snapshot.uri) or await edit_here(services, request, snapshot)
+    if answered or request.outcome.done():  # the request may have been superseded while it waited
+        return answered or request.outcome.result()
     task = CompletionTask(services, request, snapshot, is_invoked=is_invoked)
     entry = "" if is_invoked else disabled_scope(task.spot.place, task.spot.language, settings.disabled_scopes)
     decision = decide(task.spot.place, is_invoked=is_invoked, language=task.spot.language)

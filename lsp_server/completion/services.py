@@ -13,6 +13,7 @@ from lsp_server.completion.steady_context import SteadyContext
 from lsp_server.context.gather import ContextGatherer
 from lsp_server.documents.keystrokes import Keystrokes
 from lsp_server.documents.store import DocumentStore
+from lsp_server.edits.next_edits import NextEdits
 from lsp_server.engine.supervisor import EngineSupervisor
 from lsp_server.settings import Settings
 
@@ -46,6 +47,8 @@ class CompletionServices(Protocol):
     def habits(self) -> Habits: ...  # noqa: D102
     @property
     def shown_items(self) -> ShownItems: ...  # noqa: D102
+    @property
+    def next_edits(self) -> NextEdits: ...  # noqa: D102
     @property
     def snooze(self) -> Snooze: ...  # noqa: D102
     @property

@@ -105,6 +105,11 @@ class NextEdits:
             return 0.0
         return max(0.0, SETTLED_S - (self._clock() - past.changed_s))
 
+    def is_typed(self, uri: str, line: int) -> bool:
+        """Return whether a line belongs to the last change of a document."""
+        hunks = self.history.past(uri).hunks
+        return bool(hunks) and hunks[0].first <= line < hunks[0].end
+
     def question(self, snapshot: Snapshot, cursor: Cursor) -> Question:
         """Return what is looked at to find what is due."""
         oldest_s = self._clock() - MAX_AGE_S

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lsprotocol import types
 
+from lsp_server.completion.edit_here import ghost_text
 from lsp_server.documents.store import Cursor, DocumentStore, Snapshot, split_lines
 from lsp_server.edits import next_edits
 from lsp_server.edits.code import masked
@@ -238,3 +239,28 @@ def test_a_word_that_is_being_typed_is_waited_for() -> None:
     assert editor.edits.wait_s(editor.snapshot, Cursor(4, 4)) == 0
     editor.now_s += 0.5
     assert editor.edits.wait_s(editor.snapshot, Cursor(0, 7)) == pytest.approx(next_edits.SETTLED_S - 0.5)
+
+
+@pytest.mark.parametrize(
+    ("line", "old", "new", "expected"),
+    [
+        ("x = load|(1)", "load", "load_all", "_all"),
+        ("x = |load(1)", "load", "load_all", "load_all"),
+        ("|x = load(1)", "load", "load_all", "x = load_all"),
+        ("x = lo|ad(1)", "load", "load_all", "ad_all"),
+        ("x = load(|1)", "load", "load_all", None),  # it is behind the cursor
+        ("x = |load(1)", "load", "fetch", None),
+        ("x = load|(1)", "load", "lo", None),
+        ("x = load|(1)", "load", "loa", None),
+        ("x = |load(1)", "load", "l\noad", None),
+        ("|x = 𝄞load(1)", "load", "load_all", "x = 𝄞load_all"),
+    ],
+)
+def test_ghost_text_leads_to_the_text_of_the_edit(line: str, old: str, new: str, expected: str | None) -> None:
+    column, line = line.index("|"), line.replace("|", "")
+    at = line.index(old)
+    edit = Edit(start=Cursor(0, at), end=Cursor(0, at + len(old)), old=old, new=new, why="")
+    text = ghost_text(edit, line, Cursor(0, column))
+    assert text == expected
+    if text is not None:
+        assert line[:column] + text + line[at + len(old) :] == "".join(applied(edit, [line]))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.lsp.conftest import Servers
-from tests.lsp.raw_client import URI, RawClient, did_change, did_open, notification, request
+from tests.lsp.raw_client import URI, RawClient, did_change, did_open, inline, notification, request
 
 TEXT = "def load(path):\n    return open(path)\n\n\ndata = load(3)\nmore = load(4)\n"
 METHOD = "textDocument/copilotInlineEdit"
@@ -135,3 +135,22 @@ async def test_they_can_be_turned_off_and_snoozed(client: RawClient) -> None:
     client.send(ask_edit(2, 0, 8))
     assert await edits(client, 2) == []
     assert (await client.why())["reason"] == "disabled"
+
+
+async def test_an_edit_on_the_cursors_line_is_an_ordinary_suggestion_where_it_can_be_shown_as_one(
+    client: RawClient,
+) -> None:
+    client.send(did_open(TEXT), did_change(2, "_all", (0, 8), (0, 8)), inline(1, 4, 11))
+    (item,) = await client.items(1)
+    span = {"start": {"line": 4, "character": 11}, "end": {"line": 4, "character": 11}}
+    assert (item["insertText"], item["range"]) == ("_all", span)
+    why = await client.why()
+    assert (why["reason"], why["detail"]) == ("next edit", "rename")
+    client.send(did_change(3, "# a", (6, 0), (6, 0)), inline(2, 5, 0))
+    (item,) = await client.items(2)
+    assert (item["insertText"], item["range"]["end"]) == ("more = load_all", {"line": 5, "character": 11})
+    client.send(did_change(4, "_all", (4, 11), (4, 11)), ask_edit(3, 4, 15, 4))  # accepted, and the next follows
+    (edit,) = await edits(client, 3)
+    assert edit["range"]["start"]["line"] == 5
+    client.send(did_change(5, "b", (6, 3), (6, 3)), inline(4, 1, 4))
+    assert await client.items(4) == []
