@@ -119,6 +119,8 @@ class TorchHeads:
         self._norm_eps = norm_eps
         self._kept = np.array(weights.kept_ids, np.int64)
         self.vocabulary = weights.embedding.shape[0]
+        self._is_kept = np.zeros(self.vocabulary, bool)
+        self._is_kept[self._kept] = True
         self._head = weights.embedding.take(self._kept) * weights.norm  # (M, R)
 
     def __len__(self) -> int:
@@ -138,7 +140,10 @@ class TorchHeads:
 
     def hold(self, text_ids: Sequence[int]) -> Guessable:
         """Return the tokens to choose from behind a text."""
-        others = np.setdiff1d(np.array(text_ids[-MOST_READ:], np.int64), self._kept)[-ROOM:]
+        read = np.array(text_ids[-MOST_READ:], np.int64)
+        rare = read[~self._is_kept[read]][::-1]
+        # The first of each here is its last in the text.
+        others = rare[np.sort(np.unique(rare, return_index=True)[1])][:ROOM]
         rows = self._weights.embedding.take(others) * self._weights.norm
         return Guessable(np.concatenate([self._kept, others]), rows)
 

@@ -19,6 +19,7 @@ from decoding.drafters.heads import HeadsDrafter
 from decoding.drafters.in_order import InOrder
 from decoding.drafters.parallel import ParallelDrafter
 from decoding.kv_cache import KVCache
+from decoding.models import heads as heads_module
 from decoding.models.heads import CpuHeads, Guessable, HeadWeights, Table, TorchHeads
 from decoding.models.language_model import Capabilities
 from decoding.models.loading.model_set import ModelSet, load_models
@@ -210,6 +211,17 @@ def test_heads_compute_what_their_weights_say(kind: type[TorchHeads]) -> None:
         expected = expected + inner * inner.sigmoid()
         normed = expected / (expected.square().mean() + 1e-6).sqrt() * weights.norm
         assert torch.allclose(logits, embedding[[3, 7, 19, 5, 11]] @ normed, atol=1e-4)
+
+
+def test_of_too_many_tokens_of_a_text_the_last_can_be_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = HeadWeights(
+        embedding=Table(torch.randn(20, 8)), down=torch.randn(8, 12), blocks=(), norm=torch.rand(8), kept_ids=(3, 7)
+    )
+    heads = CpuHeads(weights, 1e-5)
+    assert heads.hold([15, 3, 11, 5, 5, 7]).ids.tolist() == [3, 7, 5, 11, 15]
+    assert heads.hold([]).ids.tolist() == [3, 7]
+    monkeypatch.setattr(heads_module, "ROOM", 2)
+    assert heads.hold([15, 3, 11, 5, 5, 7]).ids.tolist() == [3, 7, 5, 11]
 
 
 def test_a_table_in_int8_gives_the_rows_that_it_stands_for() -> None:
