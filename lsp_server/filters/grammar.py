@@ -145,10 +145,22 @@ def _stands(region: Region, place: Place, language: str, part: str, *, takes_hea
     num_closed = _num_closed(region, place.head + part + left, language)
     if is_without_errors(region.with_text(part + left, num_closed), language) is not False:
         return True
+    item = part.rstrip().removesuffix(",")
+    if item != part.rstrip() and not left.strip() and _is_item_below(place, language):
+        # The region may lack the item that the comma leads to, and not every grammar allows a comma behind the last.
+        return is_without_errors(region.with_text(item, num_closed), language) is not False
     if left.strip() or not takes_header or "\n" in part.strip():
         return False
     ends = body_ends(place.head + part if unclosed(place.head, language).text else part, language)
     return any(is_without_errors(region.with_text(part + end, num_closed), language) for end in ends)
+
+
+def _is_item_below(place: Place, language: str) -> bool:
+    """Return whether the cursor is in a list of items, and another one of them stands on the next line."""
+    found, known = inside((*place.above, place.head), language), language_named(language)
+    is_list = found.brackets and (found.brackets[-1] not in known.statements_in or "[" in known.statements_in)
+    below = next((line for line in place.below if line.strip()), "")
+    return bool(is_list and below) and not begins_with_end(below, known)
 
 
 def _num_closed(region: Region, line: str, language: str) -> int:

@@ -58,6 +58,11 @@ CASES = [
     ("shellscript", "f() {\n    |\n}\n", 'if [ "$1" ]; then\n        g\n    done', ""),
     ("css", "a {\n  |\n}\n", "color: red;", "color: red;"),
     ("json", '{\n  "a": |\n}\n', "[1, 2]", "[1, 2]"),
+    # A comma leads to the next item, also where the judge reads too few lines to see it.
+    ("json", '{|\n  "a": {\n    "b": 1,\n    "c": 2\n  },\n  "d": 1\n}\n', '\n  "e": 1,', '\n  "e": 1,'),
+    ("json", '{\n  "a": [\n    1,\n    |\n  ]\n}\n', "2,", "2"),
+    ("sql", "SELECT\n  a,\n  |\n  c\nFROM t;\n", "b,", "b,"),
+    ("java", "class A {\n    int f() {\n        |\n        g();\n    }\n}\n", "h(),", ""),
     ("javascript", "describe('a', |\n  b();\n});\n", "function () {", "function () {"),
     ("go", "f(a, |\n\tb()\n})\n", "func() {", "func() {"),
     # A file that is being written, with nothing below that ends what is open.
