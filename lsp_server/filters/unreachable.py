@@ -1,4 +1,4 @@
-"""Cuts what would never run: code behind a finished `return`, `break` or `raise` at its indentation."""
+"""Cuts what would never run: code behind a `return`, `break` or `raise`, or behind a block that always leaves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from lsp_server.documents.store import Place
+from lsp_server.filters.leaving import MAX_LINES, block_leaves
 from lsp_server.filters.surroundings import Surroundings
 from lsp_server.languages.language import Language
 from lsp_server.languages.syntax import indentation, inside, unclosed, without_comment
@@ -22,19 +23,25 @@ def cut_unreachable(text: str, around: Surroundings) -> str:
     if language.body in ("tags", "prose") or inside((*place.above, place.head), around.language).text:
         return text
     width, start, statement = _left_above(place, language, around.language), 0, ""
+    lines = [*place.above[-MAX_LINES:]]
     for number, line in enumerate(text.split("\n")):
         full = place.head + line if number == 0 else line
         if full.strip() and not statement:
             columns = indentation(full)
+            is_next = line.strip() and not _is_reachable(full, language)
             if width is not None and columns == width and line.strip():
-                if not _is_reachable(full, language):
+                if is_next:
                     return text[:start].rstrip()
                 width = width if language.is_block_end(full) else None
-            elif width is not None and columns < width:
-                width = None
+            else:
+                width = None if width is not None and columns < width else width
+                is_own = number > 0 or not place.head.strip()
+                if is_own and is_next and block_leaves(lines, columns, around.language):
+                    return text[:start].rstrip()
             if width is None and language.leaves.match(full):
                 width = columns
         statement = _open_statement(statement, full, around.language)
+        lines.append(full)
         start += len(line) + 1
     return text
 

@@ -244,7 +244,12 @@ UNREACHABLE_CASES = [
     (BODY, "if x:\n        return 1\n        foo()\n    z", "python", "if x:\n        return 1"),
     (BODY, "for a in b:\n        break\n        # never\n", "python", "for a in b:\n        break"),
     (BODY, "raise\n    foo()", "python", "raise"),
-    (BODY, "if x:\n        return 1\n    else:\n        return 2\n    z = 1", "python", None),
+    (
+        BODY,
+        "if x:\n        return 1\n    else:\n        return 2\n    z = 1",
+        "python",
+        "if x:\n        return 1\n    else:\n        return 2",
+    ),
     (BODY, "return {\n        1: 2,\n    }\n    y = 2", "python", "return {\n        1: 2,\n    }"),
     (BODY, "return a and \\\n    b", "python", None),
     (BODY, 'x = """\n    return the sum\n    of it"""\n    y', "python", None),
@@ -270,6 +275,81 @@ UNREACHABLE_CASES = [
     ("Text\n|", "break the ice\nand go on", "markdown", None),
     ("main = do\n  |\n", "return ()\n  print 1", "haskell", None),
     ("f() {\n  |\n}", "exit 1\n  foo", "shellscript", "exit 1"),
+]
+_LOAD = "def load(path):\n    "
+# The lines above, the text, its language, and whether it can be reached.
+BLOCK_LEAVES_CASES = [
+    (f"{_LOAD}with open(path) as file:\n        return file.read()\n    |\n", "return []", "python", False),
+    (f"{_LOAD}async with a.lock, b:\n        raise E\n\n    |\n", "return []", "python", False),
+    (f"{_LOAD}with (\n        a as b,\n    ):\n        return 1\n    |\n", "return []", "python", False),
+    (f"{_LOAD}with open(path) as file:\n        return file.read()\n|\n", "x = []", "python", True),
+    (f"{_LOAD}with suppress(OSError):\n        return path.read()\n    |\n", "return []", "python", True),
+    (f"{_LOAD}with open(path) as file:\n        if a:\n            return 1\n    |\n", "return []", "python", True),
+    (f"{_LOAD}with a:\n        def g():\n            return 1\n    |\n", "return []", "python", True),
+    (f"{_LOAD}if a:\n        return 1\n    |\n", "return []", "python", True),
+    (f"{_LOAD}if a:\n        return 1\n    |\n", "else:\n        return 2", "python", True),
+    (f"{_LOAD}if a:\n        return 1\n    elif b:\n        return 2\n    |\n", "return []", "python", True),
+    (
+        f"{_LOAD}if a:\n        return 1\n    elif b:\n        return 2\n    else:  # c\n        raise E\n    |\n",
+        "x = 1",
+        "python",
+        False,
+    ),
+    (f"{_LOAD}if a:\n        return 1\n    else:\n        x = 2\n    |\n", "return []", "python", True),
+    (f"{_LOAD}if a:\n        x\n    else:\n        return 2\n    |\n", "return []", "python", True),
+    (f"{_LOAD}for a in b:\n        return 1\n    |\n", "return []", "python", True),
+    (f"{_LOAD}for a in b:\n        return 1\n    else:\n        return 2\n    |\n", "return []", "python", True),
+    (f"{_LOAD}while True:\n        x = 1\n    |\n", "return []", "python", False),
+    (f"{_LOAD}while True:\n        if x:\n            break\n    |\n", "return []", "python", True),
+    (f"{_LOAD}while a:\n        return 1\n    |\n", "return []", "python", True),
+    (f"{_LOAD}try:\n        return 1\n    except E:\n        return 2\n    |\n", "return []", "python", False),
+    (f"{_LOAD}try:\n        return 1\n    except E:\n        pass\n    |\n", "return []", "python", True),
+    (
+        f"{_LOAD}try:\n        x\n    except E:\n        raise\n    else:\n        return\n    |\n",
+        "x = 1",
+        "python",
+        False,
+    ),
+    (f"{_LOAD}try:\n        x()\n    finally:\n        return 2\n    |\n", "return []", "python", False),
+    (f"{_LOAD}with a:\n        return f(\n            1,\n        )\n    |\n", "return []", "python", False),
+    (f"{_LOAD}with a:\n        with b:\n            return 1\n    |\n", "return []", "python", False),
+    (f"{_LOAD}with a:\n        return 1\n    re|\n", "turn []", "python", True),
+    (f"{_LOAD}with a:\n        return 1\n    |\n", "def g():\n        pass", "python", True),
+    ("int f() {\n  if (a) {\n    return 1;\n  } else {\n    return 2;\n  }\n  |\n}", "return 0;", "c", False),
+    ("int f() {\n  if (a)\n  {\n    return 1;\n  }\n  else\n  {\n    return 2;\n  }\n  |\n}", "return 0;", "c", False),
+    ("int f() {\n  if (a)\n    return 1;\n  else\n    return 2;\n  |\n}", "return 0;", "c", False),
+    ("int f() {\n  if (a)\n    return 1;\n  |\n}", "return 0;", "c", True),
+    ("int f() {\n  if (a) {\n    return 1;\n  }\n  |\n}", "return 0;", "c", True),
+    ("int f() {\n  if (a) {\n    return 1;\n  } else if (b) {\n    return 2;\n  }\n  |\n}", "return 0;", "c", True),
+    (
+        "int f() {\n#if A\n  if (a) {\n    return 1;\n  } else\n#endif\n  {\n    return 2;\n  }\n  |\n}",
+        "return 0;",
+        "c",
+        True,
+    ),
+    ("int f() {\n  do {\n    return 1;\n  } while (1);\n  |\n}", "return 0;", "c", True),
+    ("int f() {\n  for (;;) {\n    g();\n  }\n  |\n}", "return 0;", "c", False),
+    ("int f() {\n  switch (a) {\n  case 1:\n    return 1;\n  }\n  |\n}", "return 0;", "c", True),
+    ("function f() {\n  a.map((x) => {\n    return 1;\n  });\n  |\n}", "return 0;", "javascript", True),
+    ("function f() {\n  const g = () => {\n    return 1;\n  };\n  |\n}", "return 0;", "javascript", True),
+    (
+        "function f() {\n  try {\n    return 1;\n  } catch (e) {\n    throw e;\n  }\n  |\n}",
+        "return 0;",
+        "javascript",
+        False,
+    ),
+    (
+        "function f() {\n  try {\n    return 1;\n  } catch (e) {\n    log(e);\n  }\n  |\n}",
+        "return 0;",
+        "typescript",
+        True,
+    ),
+    ("int f() {\n    synchronized (this) {\n        return 1;\n    }\n    |\n}", "return 0;", "java", False),
+    ("fn f() {\n    loop {\n        g();\n    }\n    |\n}", "0", "rust", False),
+    ("fn f() {\n    loop {\n        break;\n    }\n    |\n}", "0", "rust", True),
+    ("func f() {\n\tfor {\n\t\tg()\n\t}\n\t|\n}", "return 0", "go", False),
+    ("func f() {\n\tif a {\n\t\treturn 1\n\t} else {\n\t\treturn 2\n\t}\n\t|\n}", "return 0", "go", False),
+    ("a: {\n  with: 1\n  |\n}", "b: 2", "yaml", True),
 ]
 
 DELETED_CASES = [
@@ -337,6 +417,18 @@ def test_chat(place: str, text: str, language: str, expected: str | None) -> Non
 @pytest.mark.parametrize(("place", "text", "language", "expected"), UNREACHABLE_CASES)
 def test_unreachable(place: str, text: str, language: str, expected: str | None) -> None:
     assert apply("unreachable", text, place, language=language) == (text if expected is None else expected)
+
+
+@pytest.mark.parametrize(("place", "text", "language", "is_reached"), BLOCK_LEAVES_CASES)
+def test_nothing_is_shown_behind_a_block_that_always_leaves(
+    place: str, text: str, language: str, is_reached: bool
+) -> None:
+    assert apply("unreachable", text, place, language=language) == (text if is_reached else "")
+
+
+def test_nothing_is_shown_behind_a_block_of_the_text_that_always_leaves() -> None:
+    text = "with open(path) as file:\n        return file.read()"
+    assert apply("unreachable", f"{text}\n    return []", f"{_LOAD}|\n", language="python") == text
 
 
 @pytest.mark.parametrize(("place", "text", "expected"), BROKEN_CASES)
