@@ -21,7 +21,7 @@ class Location(NamedTuple):
 
 def locate(uri: str, folder_uris: Iterable[str]) -> Location:
     """Return the place of a document in the innermost folder that holds it."""
-    file = PurePath(to_fs_path(uri) or uri.rpartition(":")[2])
+    file = PurePath(to_fs_path(uri) or uri.partition("?")[0].rpartition(":")[2])
     folders = [PurePath(path) for folder in folder_uris if (path := to_fs_path(folder))]
     around = [folder for folder in folders if folder in file.parents]
     if not around:

@@ -11,19 +11,24 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
+
+from pygls.uris import to_fs_path
 
 from lsp_server.context.files import is_message, stamp_of
 from lsp_server.context.git.bounded import Budget
-from lsp_server.context.git.changes import BROKEN, Change, find_repository, index_file, staged_changes
+from lsp_server.context.git.changes import BROKEN, Change, find_repository, git_dir_of, index_file, staged_changes
 from lsp_server.context.git.objects import Objects
 from lsp_server.context.ignore import IgnoreRules
 from lsp_server.context.recent_edits import MAX_HUNK_LINES, diff, render
-from lsp_server.context.snippets import EditorState, Snippet
+from lsp_server.context.snippets import EditorState, OpenDocument, Snippet
 
 logger = logging.getLogger(__name__)
 
 STAGED_PATH: Final = "staged.diff"
 MAX_FILES: Final = 40
+# VS Code writes a commit's message in an input of its own, which is no file.
+_INPUT_SCHEME: Final = "vscode-scm:git/"
 # chosen: a message tells of the whole change, and a slow model has to read it first.
 MAX_STAGED_CHARS: Final = 6000
 _HEAD_BYTES: Final = 8000
@@ -38,10 +43,9 @@ class StagedDiff:
 
     def snippets(self, view: EditorState) -> Iterator[Snippet | None]:
         """Yield a snippet of each change that the commit under way makes, and None in between."""
-        file = view.current.file
-        if file is None or not is_message(file):
+        git_dir = _message_of(view.current)
+        if git_dir is None:
             return
-        git_dir = file.parent.resolve()
         stamps = [stamp_of(path) for path in (index_file(git_dir), git_dir / "HEAD", git_dir / "logs" / "HEAD")]
         key = (git_dir, view.max_chars, *stamps)
         if key != self._key:
@@ -51,6 +55,33 @@ class StagedDiff:
                 yield None
             self._key, self._known = key, found
         yield from self._known
+
+
+def _message_of(document: OpenDocument) -> Path | None:
+    """Return the repository's own folder for whose commit a document is the message; None if it is none."""
+    if document.file is not None:
+        return document.file.parent.resolve() if is_message(document.file) else None
+    root = _root_of_input(document.uri)
+    try:
+        return git_dir_of(root.resolve(strict=True), Budget()) if root else None
+    except BROKEN as error:
+        logger.info("the repository of the message can't be read: %s", type(error).__name__)
+        return None
+
+
+def _root_of_input(uri: str) -> Path | None:
+    """Return the work tree that VS Code's source control shows, by its input's URI; None for other documents.
+
+    The URI's query is `rootUri=`, and behind it a URI with the characters escaped that a query gives a meaning. Most
+    clients escape those of the whole query again.
+    """
+    if not uri.startswith(_INPUT_SCHEME):
+        return None
+    query = uri.partition("?")[2]
+    name, _, root = (query if query.startswith("rootUri=") else unquote(query)).partition("=")
+    root = unquote(root)
+    path = to_fs_path(root) if name == "rootUri" and root.startswith("file:///") else None
+    return Path(path) if path else None
 
 
 def _read(git_dir: Path, room: int) -> Iterator[Snippet | None]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -16,6 +17,7 @@ from lsp_server.context.git.objects import Objects
 from lsp_server.context.snippets import EditorState, OpenDocument
 from lsp_server.context.staged import MAX_STAGED_CHARS, StagedDiff
 from lsp_server.context.worker import ContextWorker
+from lsp_server.documents.store import Snapshot
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 
@@ -169,6 +171,52 @@ def test_a_further_work_tree_and_a_submodule(made: Path, tmp_path: Path) -> None
     assert [text.split("\n")[0] for text in staged(above / ".git")] == ["@@ .gitmodules @@ new"]
     stage(above / "sub")
     assert staged(above / ".git" / "modules" / "sub") == STAGED
+
+
+def of_input(uri: str) -> list[str]:
+    snapshot = Snapshot(uri=uri, version=1, revision=0, language="scminput", lines=("",), encoding="utf-16")
+    document = OpenDocument.of(snapshot, [])
+    assert document.path == "input"
+    found = StagedDiff().snippets(EditorState(current=document, max_chars=24_000))
+    return [snippet.text for snippet in found if snippet]
+
+
+def input_of(folder: Path) -> str:
+    """Return the URI of VS Code's source-control input as its client writes it: the whole query is escaped again."""
+    return "vscode-scm:git/scm0/input?" + quote("rootUri=" + quote(folder.as_uri(), safe=""), safe="")
+
+
+def test_the_input_of_source_control_gets_the_staged_change(made: Path, tmp_path: Path) -> None:
+    stage(made)
+    folder = tmp_path / "ö 100%, a+b"
+    made.rename(folder)
+    assert of_input(input_of(folder)) == STAGED
+    assert of_input("vscode-scm:git/scm0/input?rootUri=" + quote(folder.as_uri(), safe="")) == STAGED
+    for other in ("vscode-scm:git/scm0/input", "vscode-scm:hg/scm0/input?rootUri=x", "vscode-scm:git/scm0/input?a=b"):
+        assert of_input(other) == []
+    assert of_input(input_of(tmp_path / "missing")) == []
+    assert of_input(input_of(tmp_path)) == []
+
+
+def test_the_input_of_a_further_work_tree_and_of_a_submodule(made: Path, tmp_path: Path) -> None:
+    git(made, "worktree", "add", "-q", "-b", "side", str(tmp_path / "side"))
+    stage(tmp_path / "side")
+    assert of_input(input_of(tmp_path / "side")) == STAGED
+    assert of_input(input_of(made)) == []
+    above = tmp_path / "above"
+    above.mkdir()
+    git(above, "init", "-q")
+    git(above, "-c", "protocol.file.allow=always", "submodule", "add", "-q", str(made), "sub")
+    stage(above / "sub")
+    assert of_input(input_of(above / "sub")) == STAGED
+
+
+def test_a_file_that_names_the_repository_of_another_folder_is_not_followed(made: Path, tmp_path: Path) -> None:
+    stage(made)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / ".git").write_text(f"gitdir: {made / '.git'}\n")
+    assert of_input(input_of(other)) == []
 
 
 def test_conflicts_and_what_is_only_intended_are_left_out(made: Path) -> None:

@@ -64,7 +64,7 @@ export function createClient(
       options: { cwd: os.homedir(), env: { ...process.env, PYTHONSAFEPATH: "1" } },
     },
     {
-      documentSelector: [{ scheme: "file" }, { scheme: "untitled" }, { notebook: "*" }],
+      documentSelector: [{ scheme: "file" }, { scheme: "untitled" }, { scheme: "vscode-scm" }, { notebook: "*" }],
       outputChannel: output,
       // Completion is a convenience: trouble belongs in the log and the status item, not in a pop-up.
       revealOutputChannelOn: RevealOutputChannelOn.Never,

@@ -66,6 +66,23 @@ def find_repository(git_dir: Path, budget: Budget) -> Repository:
     return Repository(git_dir, common_dir, work_tree.resolve())
 
 
+def git_dir_of(work_tree: Path, budget: Budget) -> Path:
+    """Return the folder of a work tree's repository, also where a file names it. Raises one of `BROKEN`.
+
+    A file is followed only to a repository that names this work tree itself.
+    """
+    found = work_tree / ".git"
+    if found.is_dir():
+        return found.resolve()
+    named = budget.text(found).removeprefix("gitdir:").strip()
+    if not named:
+        raise UnreadableError("no repository is here")
+    git_dir = (work_tree / named).resolve()
+    if find_repository(git_dir, budget).work_tree != work_tree:
+        raise UnreadableError("the repository is another folder's")
+    return git_dir
+
+
 def staged_changes(repository: Repository, objects: Objects, budget: Budget) -> list[Change]:
     """Return what the next commit changes, by path; files in conflict are left out. Raises one of `BROKEN`."""
     index = read_index(budget.read(index_file(repository.git_dir), MAX_INDEX_BYTES))
