@@ -72,7 +72,7 @@ def due_for_imports(code: Code, hunks: Sequence[Hunk], language: str) -> list[Re
         return []
     if known == "python" and (due := _missing(code, hunk)):
         return [due]
-    gone = _names(hunk.versions[0]) - _names(hunk.lines) - _IMPLICIT
+    gone = {name for name in _names(hunk.versions[0]) - _names(hunk.lines) - _IMPLICIT if name in code.text}
     return list(_needless(code, gone, known)) if gone else []
 
 
@@ -85,6 +85,9 @@ def _missing(code: Code, hunk: Hunk) -> Replaced | None:
     start = code.starts[hunk.first] if hunk.first < len(code.starts) else len(code.text)
     end = code.starts[hunk.end] if hunk.end < len(code.starts) else len(code.text)
     before = _names(hunk.versions[0])
+    used = {found[1] for line in hunk.lines for found in _ATTRIBUTE.finditer(line)}
+    if not used & MODULES - before:
+        return None  # which takes no look at the whole text
     if re.search(r"^\s*from\s+\S+\s+import\s*\*", code.masked, re.M):
         return None
     for found in _ATTRIBUTE.finditer(code.masked, start, end):
