@@ -5,7 +5,7 @@ BIN := .venv/bin
 
 export PYTHON
 
-.PHONY: all help demo demo-real test check format release clean
+.PHONY: all help demo demo-real test faults check format docs release clean
 
 all: .venv/installed  ## set up .venv; the command is then .venv/bin/tabcast
 
@@ -21,6 +21,9 @@ demo-real: .venv/installed  ## the same with a real code model in four languages
 test: .venv/installed-dev  ## the whole test suite; `make test ARGS="-k demo"` passes arguments to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
+faults: .venv/installed-dev  ## the fault campaign; hours, or minutes with `make faults ARGS="--faults short"`
+	$(BIN)/python -m pytest tests/faults --faults full $(ARGS)
+
 check: .venv/installed-dev  ## lint, formatting, types, import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -30,6 +33,9 @@ check: .venv/installed-dev  ## lint, formatting, types, import contracts
 format: .venv/installed-dev  ## put the code into its standard form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: .venv/installed-docs  ## the documentation as a site, in build/site; broken links end it
+	@$(BIN)/python packaging/docs_site.py
 
 release: .venv/installed-dev  ## wheel, sdist, VS Code extensions, checksums, notes, package manifests, into dist/
 	@$(BIN)/python packaging/release.py $(ARGS)
@@ -45,3 +51,7 @@ clean:  ## remove .venv and everything that was built
 .venv/installed-dev: $(SETUP)
 	@./setup_venv.sh dev
 	@touch .venv/installed $@
+
+.venv/installed-docs: $(SETUP)
+	@./setup_venv.sh docs
+	@touch $@

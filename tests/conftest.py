@@ -33,6 +33,20 @@ PRIVATE = {
 HAS_BUNDLED = (engine_config.BUNDLED / "target" / "config.json").is_file()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", choices=["short", "full"], help="run the fault campaign of tests/faults")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the fault campaign, and leave it out where it wasn't asked for."""
+    campaign = [item for item in items if item.path.parent.name == "faults"]
+    for item in campaign:
+        item.add_marker(pytest.mark.faults)
+    if campaign and config.getoption("--faults") is None:
+        items[:] = [item for item in items if item not in campaign]
+        config.hook.pytest_deselected(items=campaign)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def private_experience(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Models that are loaded once for all tests keep no times of passes in the user's cache folder either."""
