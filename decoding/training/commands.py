@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import random
 from collections.abc import Callable
@@ -159,7 +158,7 @@ def _corpus(options: argparse.Namespace) -> None:
     )
     characters = corpus.write(files, options.out)
     log.info("files: %s", ", ".join(f"{count} {reason}" for reason, count in dropped.reasons.most_common()))
-    log.info("characters: %s", json.dumps(characters))
+    log.info("characters: %s", ", ".join(f"{count} {split}" for split, count in characters.items()))
 
 
 def _tokenizer(options: argparse.Namespace) -> None:

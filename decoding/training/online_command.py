@@ -97,7 +97,10 @@ def _print(options: argparse.Namespace, found: dict[str, Any]) -> None:
     if options.json:
         print(json.dumps(found), flush=True)  # noqa: T201
         return
-    for name, value in found.items():
+    last = found.get("last")
+    for name, value in {**found, **(last if isinstance(last, dict) else {})}.items():
+        if name == "last" and value is not None:
+            continue
         text = f"{value['share']:.1%}, {value['tokens_per_step']:.2f} tokens a step" if _is_agreement(value) else value
         print(f"{name.replace('_', ' ')}: {text}", flush=True)  # noqa: T201
 

@@ -209,6 +209,10 @@ def test_the_command_tells_learns_and_undoes(
     made = _json(capsys, *pair, "--once", "--steps", "60", "--rate-scale", "1")
     after = _json(capsys, *pair, "--status")
     assert (after["adapted"], after["last"]) == (True, made)
+    assert main(["train", "online", *pair, "--status"]) == 0
+    told = capsys.readouterr().out
+    assert "kept: after" in told
+    assert "{" not in told
     assert home.num_learnt() == home.num_written() == 60
     assert stat.S_IMODE(home.folder.stat().st_mode) == 0o700
     assert _json(capsys, *pair, "--reset") == {"removed": True}
