@@ -41,6 +41,8 @@ FIELDS: Final = (
     "kind", "url", "model", "api_key_env", "api_key_file", "ca_file", "fallback", "hybrid", "fim", "plain_http",
     "context_tokens",
 )  # fmt: skip
+# chosen: longer than a server takes that reads a model from disk before it answers.
+TEST_TIMEOUT_S: Final = 120.0
 FORMS: Final = {"server": "laid out by the server", "none": "none: only the text before the cursor goes"}
 
 
@@ -111,12 +113,14 @@ async def _test(spec: RemoteSpec, *, as_json: bool) -> int:
     """Complete a line and tell what answered, how fast, and what is missing."""
     client = RemoteEngine(spec, EngineSpec.from_environment())
     try:
-        told = await try_engine(client)
-    except EngineUnavailable as error:
+        async with asyncio.timeout(TEST_TIMEOUT_S):
+            told = await try_engine(client)
+    except (EngineUnavailable, TimeoutError) as error:
+        problem = str(error) or f"engine {spec.name}: no line came within {TEST_TIMEOUT_S:.0f} s; look at its own log"
         if as_json:
-            print(json.dumps({"name": spec.name, "ok": False, "problem": str(error)}))
+            print(json.dumps({"name": spec.name, "ok": False, "problem": problem}))
             return EXIT_FAILED
-        raise CommandError(str(error)) from None
+        raise CommandError(problem) from None
     finally:
         await client.close()
     if as_json:

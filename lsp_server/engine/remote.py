@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from decoding.protocol import CompletionRequest, CompletionStats, Health
 from lsp_server.engine.adapters import Adapter
@@ -209,12 +208,22 @@ def _answer(response: ClientResponse, request: CompletionRequest, adapter: Adapt
 async def _bounded(
     response: ClientResponse, request: CompletionRequest, adapter: Adapter
 ) -> AsyncGenerator[Part, None]:
-    """Yield the parts of an answer, and break off one that is longer than what was asked for."""
-    most, num_chars, num_parts = request.max_tokens, 0, 0
-    async with aclosing(deltas(response, partial(adapter.parts, request))) as parts:
+    """Yield the parts of an answer, and break off one that is longer than what was asked for.
+
+    Events count, and not only the parts in them: a stream of events without text would never end either.
+    """
+    most, num_chars, num_events = request.max_tokens, 0, 0
+
+    def read(event: dict[str, Any]) -> Iterable[Part]:
+        nonlocal num_events
+        num_events += 1
+        if num_events > most + SPARE_EVENTS:
+            raise ValueError("the answer never ends")
+        return adapter.parts(request, event)
+
+    async with aclosing(deltas(response, read)) as parts:
         async for part in parts:
-            num_parts += 1
             num_chars += len(part.text) if isinstance(part, Delta) else 0
-            if num_chars > most * MAX_CHARS_PER_TOKEN or num_parts > most + SPARE_EVENTS:
+            if num_chars > most * MAX_CHARS_PER_TOKEN:
                 raise ValueError("the answer never ends")
             yield part

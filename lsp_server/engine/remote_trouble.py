@@ -11,8 +11,10 @@ from typing import Final
 from lsp_server.engine.engines_file import RemoteSpec
 from lsp_server.engine.stream import EngineUnavailable
 
-# What a refusal has in it, and what that means for the user's file.
+NOT_IMPLEMENTED: Final = 501
+# What a refusal has in it, and what that means for the user's file; the first that is found counts.
 _HINTS: Final = {
+    "infill is not supported": "its model doesn't fill in the middle; with fim = 'none' it gets the text before alone",
     "suffix": "it takes no suffix with this model; name the model's tokens by fim",
     "support insert": "it takes no suffix with this model; name the model's tokens by fim",
     "context length": "the prompt is too long for it; set context_tokens",
@@ -66,7 +68,8 @@ def reason_for(spec: RemoteSpec, status: int, words: str) -> str:
         return known[status]
     if 300 <= status < 400:
         return f"the server at {spec.url} sends us elsewhere (HTTP {status}), which isn't followed; correct url"
-    if status >= 500:
-        return f"the server failed (HTTP {status})"
     hint = next((hint for word, hint in _HINTS.items() if word in words), "")
+    if status >= 500:
+        # llama.cpp says by HTTP 501 what its model can't do.
+        return hint if hint and status == NOT_IMPLEMENTED else f"the server failed (HTTP {status})"
     return hint or f"it refuses the request (HTTP {status}); is its kind right?"

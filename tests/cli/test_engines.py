@@ -9,6 +9,9 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from lsp_server.cli import engines
+from lsp_server.cli.errors import CommandError
+from lsp_server.engine.choosing import known_engines
 from tests.cli.conftest import Run, error_line
 from tests.lsp.stand_in import StandIn, serving
 
@@ -115,3 +118,14 @@ async def test_complete_asks_the_engine_in_use(tabcast: Run, config: Path, tmp_p
         assert told.stdout == "alpha(beta)\n", told.stderr
         server.fault = 429
         assert "limit is reached" in error_line(await beside(tabcast, "complete", file, "--line", 1, "--column", 5))
+
+
+async def test_a_server_that_never_ends_its_line_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It keeps the connection alive, so that nothing but the time tells."""
+    config = tmp_path / "config.toml"
+    monkeypatch.setenv("TABCAST_CONFIG", str(config))
+    monkeypatch.setattr(engines, "TEST_TIMEOUT_S", 0.5)
+    async with serving(StandIn(kind="vllm", fault="slow")) as server:
+        use(config, f"url = '{server.url}'")
+        with pytest.raises(CommandError, match=r"engine team: no line came within"):
+            await engines._test(known_engines().named("team"), as_json=False)

@@ -32,8 +32,8 @@ class StandIn:
     """What the server answers, and what it was asked.
 
     `fault` is a status (401), or "cut" (the connection ends within the stream), "error" (the stream tells an error),
-    "nonsense" (its events aren't JSON), "plain" (no stream at all), "endless", "slow" (nothing comes before `go`), or
-    "redirect".
+    "nonsense" (its events aren't JSON), "plain" (no stream at all), "endless", "empty" (events without text, and no
+    end), "slow" (nothing comes before `go`), or "redirect". `words` are what it says with a status.
     """
 
     kind: str
@@ -41,6 +41,7 @@ class StandIn:
     model: str = "qwen2.5-coder-7b"
     key: str = ""
     fault: int | str = ""
+    words: str = "SECRET"
     retry_after: str = ""
     context_tokens: int = 8192
     url: str = ""
@@ -82,7 +83,7 @@ class StandIn:
         self.bodies.append(await request.json())
         if isinstance(self.fault, int):
             headers = {"Retry-After": self.retry_after} if self.retry_after else {}
-            return web.json_response({"error": {"message": "SECRET"}}, status=self.fault, headers=headers)
+            return web.json_response({"error": {"message": self.words}}, status=self.fault, headers=headers)
         if self.fault == "redirect":
             raise web.HTTPTemporaryRedirect("http://127.0.0.1:9/v1/completions")
         if self.fault == "plain":
@@ -113,8 +114,8 @@ class StandIn:
             assert request.transport is not None
             request.transport.close()
             return
-        while self.fault == "endless":
-            await self._write(response, self._event("x" * 50))
+        while self.fault in ("endless", "empty"):
+            await self._write(response, self._event("x" * 50 if self.fault == "endless" else ""))
             await asyncio.sleep(0)
         await self._write(response, self._event("", is_last=True))
         if self.kind not in ("ollama", "llama.cpp"):

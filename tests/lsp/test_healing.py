@@ -8,9 +8,12 @@ import pytest
 
 from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats, Confidence
 from lsp_server.engine.adapters.healing import MAX_CHARS, behind_half_word, half_word, without_half_word
+from lsp_server.engine.remote import RemoteEngine
 from lsp_server.engine.stream import Delta, Part
-from tests.lsp.stand_in import StandIn, serving
+from tests.lsp.stand_in import ROUTES, StandIn, serving
 from tests.lsp.test_remote_engine import client_of
+
+HALF = CompletionRequest(prompt="items.app", tabcast=CompletionOptions(confidence=True))
 
 
 @pytest.mark.parametrize(
@@ -66,14 +69,29 @@ async def test_an_answer_that_begins_otherwise_is_none() -> None:
     assert await answered(".app", (".ex", ()), ("tend", ())) == ("", (), "stop")
 
 
+async def text_of(client: RemoteEngine, request: CompletionRequest) -> str:
+    return "".join([part.text async for part in client.complete(request) if isinstance(part, Delta)])
+
+
 async def test_llama_cpp_writes_a_half_word_again() -> None:
-    request = CompletionRequest(prompt="items.app", tabcast=CompletionOptions(confidence=True))
     async with serving(StandIn(kind="llama.cpp", pieces=("end", "(1)"))) as server, client_of(server.url) as client:
-        text = "".join([part.text async for part in client.complete(request) if isinstance(part, Delta)])
-        assert text == "end(1)"
+        assert await text_of(client, HALF) == "end(1)"
         body = server.bodies[-1]
         assert body["grammar"] == 'root ::= ".app" [^\\x00]*'
         assert ".app" not in body["prompt"]
-    async with serving(StandIn(kind="vllm", pieces=("end", "(1)"))) as server, client_of(server.url) as client:
-        assert [part async for part in client.complete(request)]
+
+
+async def test_llama_cpp_writes_a_half_word_again_where_it_lays_out_the_prompt() -> None:
+    stand_in = StandIn(kind="llama.cpp", model="phi", pieces=("end", "(1)"))
+    async with serving(stand_in) as server, client_of(server.url) as client:
+        assert await text_of(client, HALF) == "end(1)"
+        body = server.bodies[-1]
+        assert (body["input_prefix"], body["grammar"]) == ("items", 'root ::= ".app" [^\\x00]*')
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ROUTES if kind != "llama.cpp"])
+async def test_to_other_kinds_a_half_word_goes_as_it_stands(kind: str) -> None:
+    async with serving(StandIn(kind=kind, pieces=("end", "(1)"))) as server, client_of(server.url) as client:
+        assert await text_of(client, HALF) == "end(1)"
         assert "items.app" in server.bodies[-1]["prompt"]
+        assert "grammar" not in server.bodies[-1]

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientConnectorDNSError
+from aiohttp.client_reqrep import ConnectionKey
 
 from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats, ContextFile, Health
 from lsp_server.engine.client import EngineClient
 from lsp_server.engine.engines_file import check_engine
 from lsp_server.engine.model_choice import EngineSpec
 from lsp_server.engine.remote import RemoteEngine
+from lsp_server.engine.remote_trouble import worded_for
 from lsp_server.engine.stream import Delta, EngineUnavailable, Part
 from tests.certificates import make_certificate
 from tests.lsp.conftest import FakeRuntime, until
@@ -196,6 +199,43 @@ async def test_a_failure_is_one_sentence_and_the_server_is_left_alone(fault: Any
         server.fault = ""
         client.clock.now_s += 20
         assert text_in(await parts_of(client)) == "print(1)"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("cut", "lost"), ("error", "lost"), *((fault, "protocol") for fault in ("nonsense", "plain", "endless", "empty"))],
+)
+async def test_a_stream_that_goes_wrong_is_one_sentence_in_every_dialect(kind: str, fault: str, code: str) -> None:
+    async with serving(StandIn(kind=kind, fault=fault)) as server, client_of(server.url) as client:
+        error = await failure(client)
+    assert (error.code, str(error).startswith("engine team: "), "SECRET" in str(error)) == (code, True, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "said", "told"),
+    [
+        ("llama.cpp", 501, "Infill is not supported by this model: suffix token is missing.", "fim = 'none'"),
+        ("ollama", 400, "registry.ollama.ai/library/phi does not support insert", "name the model's tokens by fim"),
+        ("openai", 400, "suffix is not supported with this model SECRET", "name the model's tokens by fim"),
+    ],
+)
+async def test_a_model_that_does_not_fill_in_the_middle(kind: str, status: int, said: str, told: str) -> None:
+    stand_in = StandIn(kind=kind, model="phi", fault=status, words=said)
+    async with serving(stand_in) as server, client_of(server.url) as client:
+        error = str(await failure(client))
+        assert told in error
+        assert "SECRET" not in error
+    async with serving(StandIn(kind=kind, model="phi")) as server, client_of(server.url, fim="none") as client:
+        assert text_in(await parts_of(client)) == "print(1)"
+        assert "suffix" not in server.bodies[-1]
+
+
+async def test_a_host_that_is_not_there() -> None:
+    key = ConnectionKey("code.example.org", 443, True, True, None, None, None)
+    error = ClientConnectorDNSError(key, OSError("Name or service not known"))
+    spec = check_engine("team", {"url": "https://code.example.org/v1"})
+    assert str(worded_for(spec, error)) == "engine team: there is no host code.example.org"
 
 
 async def test_the_server_says_how_long_it_wants_to_be_left_alone() -> None:
