@@ -84,9 +84,9 @@ class HeadsModule(nn.Module):
         """Return the heads' first states (…, R) from the target's (…, C), normalised."""
         return F.linear(states, self.down)
 
-    def go_on(self, states: Tensor, number: int, token_ids: Tensor) -> Tensor:
-        """Return the states (…, R) behind `token_ids` (…)."""
-        read = torch.cat((states, self.embed[token_ids]), dim=-1)
+    def go_on(self, states: Tensor, number: int, rows: Tensor) -> Tensor:
+        """Return the states (…, R) behind tokens whose rows of the embedding are `rows` (…, R)."""
+        read = torch.cat((states, rows), dim=-1)
         return states + F.silu(F.linear(read, self.blocks[number]))
 
     def logits(self, states: Tensor, head: Tensor) -> Tensor:
@@ -131,12 +131,13 @@ def heads_loss(places: Places) -> Loss:
         device = module.embed.device
         batch = places.take(numbers.flatten().cpu().numpy())
         ids, column_of = _guessable(module, np.concatenate([batch.known_ids, batch.choices[:, :, 0]], axis=1))
+        # All rows are taken at once: each time makes a gradient as large as the whole embedding.
         head = module.embed[ids.to(device)]
         states = module.begin(torch.from_numpy(batch.states).to(device, torch.float32))
         total: list[Tensor] = []
         for number in range(len(module.blocks)):
-            known = torch.from_numpy(batch.known_ids[:, number].astype(np.int64)).to(device)
-            states = module.go_on(states, number, known)
+            known = torch.from_numpy(column_of[batch.known_ids[:, number]]).to(device)
+            states = module.go_on(states, number, head[known])
             nats = module.logits(states, head).float().log_softmax(-1)
             columns = torch.from_numpy(column_of[batch.choices[:, number]]).to(device)  # (B, K)
             shares = torch.from_numpy(batch.shares[:, number]).to(device, torch.float32) * (columns >= 0)
@@ -171,7 +172,7 @@ def num_right(module: HeadsModule, texts: Sequence[Record]) -> list[list[int]]:
         stands, counts = np.ones(len(numbers), bool), np.zeros(len(numbers), np.int64)
         for number in range(len(module.blocks)):
             known = torch.from_numpy(batch.known_ids[:, number].astype(np.int64)).to(device)
-            states = module.go_on(states, number, known)
+            states = module.go_on(states, number, module.embed[known])
             guessed = ids[module.logits(states, head).argmax(-1).cpu()].numpy()
             stands &= guessed == batch.choices[:, number, 0]
             counts += stands
