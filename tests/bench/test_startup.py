@@ -70,7 +70,7 @@ def test_who_is_terminated_ends_in_order() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(60)
         finally:
-            ended.append(await asyncio.wait_for(asked, 20))
+            ended.append(await asyncio.wait_for(asked, 60))
             await answering
 
     with pytest.raises(KeyboardInterrupt), live_server.runtime_directory():

@@ -77,7 +77,7 @@ def test_a_frozen_engine_is_told_and_stopped(tabcast: Run, fake_engine: subproce
     assert "does not answer" in json.loads(tabcast("engine", "status", "--json").stdout)["detail"]
     stop = tabcast("engine", "stop")
     assert (stop.returncode, stop.stdout) == (0, "the engine has stopped\n")
-    assert fake_engine.wait(20) == -signal.SIGKILL
+    assert fake_engine.wait(60) == -signal.SIGKILL
 
 
 def test_port_in_use(tabcast: Run) -> None:

@@ -142,7 +142,7 @@ def test_engines_of_all_configurations_are_listed_and_stopped(
     stopped = tabcast("engine", "stop", "--all")
     assert stopped.returncode == 0, stopped.stderr
     assert stopped.stdout.count("stopped: ") == 2
-    assert [process.wait(20) is not None for process in engines] == [True, True]
+    assert [process.wait(60) is not None for process in engines] == [True, True]
     assert tabcast("engine", "stop", "--all").stdout == "no engine was running\n"
     assert json.loads(tabcast("engine", "stop", "--all", "--json").stdout) == {"stopped": 0}
 
@@ -155,7 +155,7 @@ def test_uninstall_stops_engines_and_removes_their_folders(
     assert len(directories(base)) == 2
     done = tabcast("uninstall", "--yes")
     assert done.returncode == 0, done.stderr
-    assert [process.wait(20) is not None for process in engines] == [True, True]
+    assert [process.wait(60) is not None for process in engines] == [True, True]
     assert directories(base) == []
 
 

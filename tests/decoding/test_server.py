@@ -63,7 +63,7 @@ def start(directory: Path, *arguments: str) -> Iterator[Engine]:
         yield Engine(process, directory)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 async def health(engine: Engine, nonce: str = "ab") -> Health:
@@ -330,7 +330,7 @@ async def test_a_missing_model_is_a_state_and_an_exit_code(tmp_path: Path) -> No
             assert body["error"]["code"] == "failed"
             async with client.post(f"{engine.address.url}/v1/tabcast/stop", headers=engine.headers) as answer:
                 assert answer.status == 200
-        assert engine.process.wait(20) == 5
+        assert engine.process.wait(60) == 5
         assert Address.read(engine.directory) is None
 
 
@@ -351,7 +351,7 @@ def test_a_port_that_was_asked_for_keeps_its_token(tiny_model: Path, tmp_path: P
             assert engine.address.port == port
             tokens.add(engine.address.token)
             os.kill(engine.process.pid, signal.SIGTERM)
-            assert engine.process.wait(20) == 0
+            assert engine.process.wait(60) == 0
     assert len(tokens) == 1
 
 
@@ -379,7 +379,7 @@ async def test_a_killed_engines_successor_goes_on_with_what_was_kept_on_disk(
             while (await health(engine)).cache_on_disk_mb == 0:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
         engine.process.kill()
-        engine.process.wait(20)
+        engine.process.wait(60)
     with start(tmp_path / "second", *arguments) as engine:
         engine.wait_for_address()
         assert (await wait_until(engine, "ready")).cache_on_disk_mb > 0

@@ -125,7 +125,7 @@ def test_one_thread_computes_and_a_turn_is_one_pass(
     passes: list[tuple[str, int]] = []
     watch_passes(llama, monkeypatch, lambda cache: passes.append((threading.current_thread().name, id(cache))))
     both_are_in = threading.Event()
-    first = client.ask("a" * 200, on_event=lambda _: both_are_in.wait(10), max_tokens=40)
+    first = client.ask("a" * 200, on_event=lambda _: both_are_in.wait(60), max_tokens=40)
     second = client.ask("b" * 200, max_tokens=40)
     both_are_in.set()
     first.wait()
@@ -169,7 +169,7 @@ def test_what_is_read_of_a_prompt_is_counted_also_if_its_stream_is_closed(client
 def test_superseded_jobs_end_in_order_and_others_go_on(client: Client) -> None:
     options = CompletionOptions(session="a.py")
     blocked = threading.Event()
-    other = client.ask("y = ", max_tokens=30, on_event=lambda _: blocked.wait(10))
+    other = client.ask("y = ", max_tokens=30, on_event=lambda _: blocked.wait(60))
     older = [client.ask("x" * i, tabcast=options, max_tokens=200) for i in range(1, 4)]
     newest = client.ask("x = 1", tabcast=options)
     blocked.set()
@@ -313,12 +313,12 @@ def test_idle_work_waits_for_keys_yields_to_them_and_is_dropped_first(client: Cl
         def on_event(_: Event) -> None:
             seen.append(name)
             started.set()
-            blocked.wait(10)
+            blocked.wait(60)
 
         return on_event
 
     first = client.ask("a = ", max_tokens=60, tabcast=idle("a.py"), on_event=watch("idle"))
-    assert started.wait(10)
+    assert started.wait(60)
     key = client.ask("b = ", max_tokens=30, tabcast=CompletionOptions(session="b.py"), on_event=watch("key"))
     others = [client.ask("c = ", tabcast=idle(f"{i}.py")) for i in range(MAX_WAITING_IDLE + 2)]
     blocked.set()
@@ -338,11 +338,11 @@ def test_a_key_takes_over_its_documents_idle_work_and_never_the_other_way(client
 
     def on_event(_: Event) -> None:
         started.set()
-        blocked.wait(10)
+        blocked.wait(60)
 
     ahead = CompletionOptions(session="a.py", priority="idle")
     idle = client.ask(prompt, max_tokens=100, tabcast=ahead, on_event=on_event)
-    assert started.wait(10)
+    assert started.wait(60)
     key = client.ask(prompt + "v", tabcast=CompletionOptions(session="a.py"))
     later = client.ask(prompt, max_tokens=5, tabcast=ahead)
     blocked.set()

@@ -78,7 +78,7 @@ class TeamEngine:
     def end(self) -> None:
         assert self.process is not None
         self.process.kill()
-        self.process.wait(20)
+        self.process.wait(60)
 
 
 @contextmanager

@@ -26,12 +26,12 @@ def ask_until(ask: Callable[[], None], look: Callable[[], T | None], what: str, 
 
     Each is given more time than the one before, since asking again drops an answer that is under way.
     """
-    patience_s = 1
+    patience_s = 1.0
 
     def ask_again() -> T | None:
         nonlocal patience_s
         ask()
-        patience_s *= 2
+        patience_s *= 1.4
         with contextlib.suppress(AssertionError):
             return wait_until(look, what, patience_s)
         return None

@@ -31,11 +31,11 @@ async def served() -> AsyncIterator[Editor]:
     editor.send(notification("initialized", {}))
     yield editor
     editor.reader.feed_eof()
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, 60)
 
 
 async def answer(editor: Editor, number: int) -> dict[str, object]:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while number not in editor.answers:
             editor.changed.clear()
             await editor.changed.wait()

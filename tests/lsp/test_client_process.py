@@ -21,7 +21,7 @@ from tests.lsp.test_sequences import Editor
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="ended processes are told by their descriptors")
 
-PATIENCE_S = 10
+PATIENCE_S = 60
 # An editor that starts a server and then a child, which holds the writing end of the server's standard input, and the
 # reading end of its output as well if it is asked to. It leaves answers unread if it is asked to, until no more of them
 # find room. Then it waits to be killed.

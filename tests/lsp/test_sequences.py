@@ -98,7 +98,7 @@ class Editor:
         return serving
 
     async def answered(self, *numbers: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not all(self.answers.get(number) for number in numbers):
                 self.changed.clear()
                 await self.changed.wait()
@@ -254,7 +254,7 @@ async def play(actions: list[tuple[Any, ...]]) -> None:
     lines = editor.store.lines(URI)
     assert (None if lines is None else "".join(lines)) == (editor.text if editor.is_trusted else None)
     editor.reader.feed_eof()
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, 60)
     counts = {number: len(answers) for number, answers in editor.answers.items()}
     assert counts == dict.fromkeys([0, *editor.asked], 1)
     wrong = [text for text in editor.strange if not text.startswith("Tabcast ignored settings: deadlineMs")]
@@ -292,6 +292,6 @@ async def test_an_answer_is_judged_by_the_text_at_the_moment_when_it_is_sent(
     editor.send(request(1, method, {**asked, "context": {"triggerKind": 1}}))
     await editor.answered(1)
     editor.reader.feed_eof()
-    await asyncio.wait_for(serving, 20)
+    await asyncio.wait_for(serving, 60)
     assert [answer["result"]["items"] for answer in editor.answers[1]] == [[]]
     assert not editor.strange
