@@ -106,6 +106,9 @@ def add_parsers(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         suites, "endurance", live_commands.run_endurance, "thousands of requests, and the memory they leave behind"
     )
     suite.add_argument("--requests", type=int, default=10_000, metavar="N")
+    suite.add_argument(
+        "--hours", type=float, metavar="N", help="instead: editors, one after another, with kills, pauses, other models"
+    )
     live_commands.add_load_options(
         _add_own_engine(suites, "load", live_commands.run_load, "many people at work on one team's engine")
     )

@@ -13,7 +13,18 @@ from rich.progress import Progress
 from decoding.bench.harness import edit_cases, jump_places, recorded_session
 from decoding.bench.harness.time_limit import TimeLimit
 from decoding.bench.report import report
-from decoding.bench.suites import edits, endurance, hybrid, jump, jump_llama_cpp, load, startup, trace, trace_workload
+from decoding.bench.suites import (
+    edits,
+    endurance,
+    endurance_sessions,
+    hybrid,
+    jump,
+    jump_llama_cpp,
+    load,
+    startup,
+    trace,
+    trace_workload,
+)
 from decoding.errors import TabcastError
 from decoding.models.loading.model_set import ModelSet
 
@@ -188,7 +199,14 @@ def run_startup(options: argparse.Namespace, _models: ModelSet | None, progress:
 
 
 def run_endurance(options: argparse.Namespace, _models: ModelSet | None, progress: Progress) -> Iterable[report.Row]:
-    """Send many requests to an engine of its own, and yield the rows."""
+    """Send many requests to an engine of its own, or have editors type for hours, and yield the rows."""
+    if options.hours is not None:
+        task = progress.add_task("typing", total=None)
+        texts = [text for _, text in endurance.texts()]
+        yield from endurance_sessions.run(
+            _language_server(options), options.hours, texts, lambda: progress.advance(task)
+        )
+        return
     task = progress.add_task("asking", total=options.requests)
     yield from endurance.run(_engine_arguments(options), options.requests, lambda: progress.advance(task))
 

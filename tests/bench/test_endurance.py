@@ -6,11 +6,15 @@ import asyncio
 import json
 import os
 import random
+import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from decoding.bench.suites import endurance
+from decoding.bench.harness.text_units import offset_of
+from decoding.bench.suites import endurance, endurance_sessions
 from decoding.errors import TabcastError
 from decoding.protocol import Address, CompletionRequest
 
@@ -71,3 +75,51 @@ def test_a_piece_is_written_where_it_is_missing() -> None:
         assert document.text.startswith(request.prompt)
         assert document.text.endswith(request.suffix)
         assert request.prompt
+
+
+@pytest.mark.parametrize(("mode", "is_good"), [("honest", True), ("twice", False)])
+def test_editors_type_for_hours_and_each_session_is_told(mode: str, is_good: bool) -> None:
+    server = [sys.executable, "-P", str(Path(__file__).with_name("fake_server.py")), mode]
+    text = "".join(f"value_{number} = {number}\n" for number in range(40))
+    rows = list(endurance_sessions.run(server, 0.0003, [text]))
+    assert rows
+    for row in rows:
+        assert row["passed"] is is_good
+        assert int(str(row["count"])) > 0
+        assert (row["unanswered"], row["answered_twice"]) == (0, 0 if is_good else 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_an_editor_types_is_the_text(seed: int) -> None:
+    server = _Ledger()
+    text = "".join(f"value_{number} = {number}\n" for number in range(9))
+    editor = endurance_sessions._Editor(server, Path(), text, 0, random.Random(seed))  # type: ignore[arg-type]
+    editor.open()
+    for _ in range(200):
+        editor.press()
+        assert text.startswith(server.text)
+        assert len(server.text) == editor.cursor
+    assert len(set(editor.asked)) == 200
+
+
+class _Ledger:
+    """Keeps the document as a server does."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.num_asked = 0
+
+    def notify(self, method: str, params: dict[str, Any]) -> None:
+        if method == "textDocument/didOpen":
+            self.text = params["textDocument"]["text"]
+        elif method == "textDocument/didChange":
+            (change,) = params["contentChanges"]
+            start, end = (offset_of(self.text, change["range"][side]) for side in ("start", "end"))
+            assert start is not None
+            assert end is not None
+            self.text = self.text[:start] + change["text"] + self.text[end:]
+
+    def request(self, method: str, params: dict[str, Any]) -> int:
+        self.num_asked += 1
+        assert offset_of(self.text, params["position"]) == len(self.text)
+        return self.num_asked

@@ -136,7 +136,7 @@ def run(arguments: Sequence[str], num_requests: int, on_request: Callable[[], No
 
 
 async def _drive(address: Address, progress: _Progress) -> None:
-    documents = [_Document(name, text, random.Random(name)) for name, text in _texts()]  # noqa: S311 - no secrets
+    documents = [_Document(name, text, random.Random(name)) for name, text in texts()]  # noqa: S311 - no secrets
     headers = {"Authorization": f"Bearer {address.token}"}
     # No timeout: a prefetch waits for all other work, on a busy machine for long.
     patience = aiohttp.ClientTimeout(total=None)
@@ -174,11 +174,12 @@ async def _ask(
         raise TabcastError(f"the engine has ended after {progress.num_asked} requests: {error}") from None
 
 
-def _texts() -> list[tuple[str, str]]:
+def texts() -> list[tuple[str, str]]:
+    """Return names and contents of this package's own sources, to be typed."""
     folder = Path(__file__).parents[2]
     paths = [path for path in sorted(folder.rglob("*.py")) if "training" not in path.parts]
-    texts = [(path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
-    return [(name, text) for name, text in texts if text.count("\n") >= MIN_LINES][:NUM_DOCUMENTS]
+    found = [(path.relative_to(folder).as_posix(), path.read_text(encoding="utf-8")) for path in paths]
+    return [(name, text) for name, text in found if text.count("\n") >= MIN_LINES][:NUM_DOCUMENTS]
 
 
 def _num_open_files(pid: int) -> int | None:
