@@ -51,7 +51,8 @@ class Session:
     `pending` holds the newest request by URI and method, `edit_requests` what tells the newest request for a next edit
     that a newer one came. `options` are the settings that `initialize` brought.
     `toggled` is the user's own choice since `enabled` was set, or None. `replaces_behind_cursor` is true if the editor
-    replaces text behind the cursor when an item's range covers it. `observers` are called whenever the engine's state
+    replaces text behind the cursor when an item's range covers it. `reads_copilot_status` is true once the editor has
+    shown itself as a client of Copilot's language server. `observers` are called whenever the engine's state
     changes, or suggestions are turned on or off.
     """
 
@@ -79,6 +80,7 @@ class Session:
     snooze: Snooze = field(init=False)
     name: str = field(default_factory=lambda: secrets.token_hex(4))
     replaces_behind_cursor: bool = True
+    reads_copilot_status: bool = False
     toggled: bool | None = None
     told_problems: set[str] = field(default_factory=set)
     num_pulls: int = 0

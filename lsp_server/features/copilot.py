@@ -32,6 +32,9 @@ def did_accept_part(session: Session, params: Any) -> None:
 
 def did_focus(session: Session, params: Any) -> None:
     """Note that the user looks at a document, so that it is the one visited last."""
+    if not session.reads_copilot_status:
+        session.reads_copilot_status = True
+        session.tell_observers()
     document = params.get("textDocument") if isinstance(params, dict) else None
     uri = document.get("uri") if isinstance(document, dict) else None
     if isinstance(uri, str) and session.documents.lines(uri) is not None:

@@ -1,6 +1,7 @@
 """Sends `tabcast/status`, which tells an editor whether suggestions are available, and what to do if not.
 
-Sent to editors that announce `experimental.tabcastStatus` when they start; others would log it as unknown.
+Sent to editors that announce `experimental.tabcastStatus` when they start; others would log it as unknown. Clients of
+Copilot's language server read its `didChangeStatus` instead: they show themselves by sending `textDocument/didFocus`.
 """
 
 from __future__ import annotations
@@ -11,24 +12,29 @@ from lsp_server.rpc.client_quirks import announces
 from lsp_server.session import Session
 
 METHOD: Final = "tabcast/status"
+COPILOT_METHOD: Final = "didChangeStatus"
+_COPILOT_KINDS: Final = {"failed": "Error", "off": "Inactive"}
 ACTION: Final = "run 'tabcast doctor' in a terminal to see what is wrong, then the command tabcast.server.restartEngine"
 ACTION_FOR_SERVER: Final = "run 'tabcast engine test {name}' in a terminal to see what is wrong"
 
 
 class Status:
-    """Sends the status whenever it changes."""
+    """Sends the status whenever it changes, in the form that the editor reads."""
 
     def __init__(self) -> None:
         self._told: dict[str, Any] | None = None
 
     def show(self, session: Session) -> None:
         """Send the session's status if it has changed."""
-        if not is_wanted(session):
+        if is_wanted(session):
+            method, status = METHOD, status_of(session)
+        elif session.reads_copilot_status:
+            method, status = COPILOT_METHOD, copilot_status_of(session)
+        else:
             return
-        status = status_of(session)
         if status != self._told:
             self._told = status
-            session.server.protocol.notify(METHOD, status)
+            session.server.protocol.notify(method, status)
 
 
 def status_of(session: Session) -> dict[str, Any]:
@@ -57,6 +63,18 @@ def status_of(session: Session) -> dict[str, Any]:
     if engine.is_waking:
         return {**told, "state": "loading", "message": "starting the engine", "action": ""}
     return {**told, "state": "stopped", "message": "the engine starts with the next suggestion", "action": ""}
+
+
+def copilot_status_of(session: Session) -> dict[str, Any]:
+    """Return the status in the form of Copilot's language server: `kind`, `busy` and a message for people."""
+    status = status_of(session)
+    message = status["message"]
+    if status["state"] == "loading" and status["percent"]:
+        message = f"{message} ({status['percent']} %)"
+    if status["action"]:
+        message = f"{message}: {status['action']}"
+    kind = _COPILOT_KINDS.get(status["state"]) or ("Warning" if session.engine.problem else "Normal")
+    return {"kind": kind, "busy": status["state"] == "loading", "message": message}
 
 
 def is_wanted(session: Session) -> bool:

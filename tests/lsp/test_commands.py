@@ -227,4 +227,18 @@ async def test_the_status_is_told_to_editors_that_know_it(servers: Servers, runt
 
 
 async def test_the_status_is_not_told_to_others(client: RawClient) -> None:
+    assert not {"tabcast/status", "didChangeStatus"} & set(client.methods())
+
+
+async def test_clients_of_copilot_are_told_the_status_in_its_form(client: RawClient) -> None:
+    def told() -> list[dict[str, Any]]:
+        return [m["params"] for m in client.received if m.get("method") == "didChangeStatus"]
+
+    ready = {"kind": "Normal", "busy": False, "message": ""}
+    client.send(notification("textDocument/didFocus", {"textDocument": {"uri": URI}}))
+    await client.until(lambda: ready in told(), "the ready engine")
+    await run(client, "toggle")
+    assert told()[-1] == {"kind": "Inactive", "busy": False, "message": "suggestions are turned off"}
+    await run(client, "toggle")
+    assert told()[-1] == ready
     assert "tabcast/status" not in client.methods()
