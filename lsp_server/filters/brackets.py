@@ -45,10 +45,20 @@ def bracket_checker(place: Place, language: str, *, takes_header: bool = True) -
         return None
     above = place.above[-NUM_LINES_SCANNED:]
     line = unclosed(place.head + place.tail, language)
-    if line.text or inside((*above, place.head), language).text:
+    if inside((*above, place.head), language).text:
         return None
+    if line.text:
+        return _quote_checker(place, known, language, line.text)
     open_here = inside((*above, place.head), language).brackets
     return partial(_is_balanced, _Before(place, known, language, line, open_here, takes_header))
+
+
+def _quote_checker(place: Place, language: Language, name: str, mark: str) -> ParsesWith | None:
+    """Return a judge for a place before a lone quote on its line, which a text has to open; None if it ends below."""
+    form = language.string_of[mark][0] if mark in language.string_of else None
+    if form is None or form.over_lines:
+        return None
+    return lambda part: not unclosed(place.head + part + left_of(place, part), name).text
 
 
 def left_of(place: Place, part: str) -> str:

@@ -22,6 +22,9 @@ _TERMINATORS: Final = frozenset(";,:")
 # What can be told from other code by chance no more: two letters in a row, or a closer with a letter.
 _TELLING: Final = re.compile(r"\w\w|[)\]}\"'`]\W*\w|\w\W*[)\]}\"'`]")
 
+# What follows a quote that ends a string, more likely than it begins one.
+_ENDS_STRING: Final = re.compile(r"[\s)\]}\"'`,;:.]|\Z")
+
 
 def cut_closers(text: str, around: Surroundings) -> str:
     """Return the text without its end, if that is the beginning of what stands behind the cursor."""
@@ -38,6 +41,8 @@ def cut_closers(text: str, around: Surroundings) -> str:
 
 def num_replaced(text: str, place: Place) -> int:
     """Return how many characters behind the cursor the text replaces: closers that it brings along itself."""
+    if _begins_string(text, place):
+        return 0
     own = iter([char for _, char in _unopened(text)])
     count = 0
     for closer in place.tail[: _num_spare(text, place)]:
@@ -45,6 +50,16 @@ def num_replaced(text: str, place: Place) -> int:
             break
         count += 1
     return count
+
+
+def _begins_string(text: str, place: Place) -> bool:
+    """Return whether the quote behind the cursor is the end of a string that the text begins, as far as can be told."""
+    quote = place.tail[:1]
+    if not quote or quote not in _QUOTES or any(char in _QUOTES for char in _left_open(place)):
+        return False
+    index = next((index for index, char in _unopened(text) if char == quote), -1)
+    is_led_to = index == 0 or (index > 0 and not _is_word(text[index - 1]))
+    return is_led_to and not _ENDS_STRING.match(text, index + 1)
 
 
 def _num_spare(text: str, place: Place) -> int:

@@ -503,6 +503,35 @@ def test_in_languages_with_braces_brackets_are_counted(place: str, text: str, ex
     assert parse_checker(text, place_at(place), "markdown") is None
 
 
+@pytest.mark.parametrize(
+    ("language", "place", "text", "expected"),
+    [
+        ("json", '{\n  |": 1,\n}', '"name"', '"name'),
+        ("json", '{\n  |": 1,\n}', '"name": "v"', '"name": "v'),
+        ("json", '{\n  "name": |",\n  "b": 1\n}', '"app"', '"app'),
+        ("json", '{\n  "name": |",\n  "b": 1\n}', '"app', '"app'),
+        ("json", '{\n  "name": |",\n  "b": 1\n}', "17", ""),
+        ("json", '{\n  "x": |", "y": "~2",\n  "b": 1\n}', '"^1', '"^1'),
+        ("json", '{\n  "name": |,\n  "b": 1\n}', '"app"', '"app"'),
+        ("json", '{\n  "tags": ["a", |"],\n}', '"b"', '"b'),
+        ("toml", 'name = |"\n', '"app"', '"app'),
+        ("toml", "name = |'\n", "'it\"s'", "'it\"s"),
+        ("python", 'x = f(|", 1)\n', '"name"', '"name'),
+        ("python", "x = f(|', 1)\n", "'name'", "'name"),
+        ("javascript", "f(|', 1);\n", "'name'", "'name"),
+        ("go", 'f(|", 1)\n', '"name"', '"name'),
+        ("c", 'f(|", 1);\n', '"name"', '"name'),
+        ("java", 'f(|", 1);\n', '"name"', '"name'),
+        ("csharp", 'F(|", 1);\n', '"name"', '"name'),
+        ("lua", 'f(|", 1)\n', '"name"', '"name'),
+        ("shellscript", 'echo | "a\nb"\n', '"name"', '"name"'),  # the string ends below
+    ],
+)
+def test_a_string_in_front_of_a_lone_quote_ends_there(language: str, place: str, text: str, expected: str) -> None:
+    around = Surroundings(place=place_at(place), mode="line", language=language)
+    assert filter_text(text, around).text == expected
+
+
 @pytest.mark.parametrize("text", ["(" * 5_000, "-" * 50_000 + "1", "x = '\0'", "x = \ud800", "[" * 300 + "\n" * 300])
 def test_judging_what_is_no_program_does_no_harm(text: str) -> None:
     assert text.startswith(apply("broken", text, IN_F, language="python"))
