@@ -12,8 +12,8 @@ from typing import Any, Final, Literal, Protocol
 
 from decoding.protocol import CompletionRequest, CompletionStats, Health, ScoredToken
 
-Kind = Literal["key", "ahead", "place", "trunk"]
-KINDS: Final[tuple[Kind, ...]] = ("key", "ahead", "place", "trunk")
+Kind = Literal["key", "ahead", "place", "rest", "trunk"]
+KINDS: Final[tuple[Kind, ...]] = ("key", "ahead", "place", "rest", "trunk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,7 @@ class Job:
     deliver: Callable[[Event], None]
     owner: str = ""
     charge: Charge = for_nothing
+    is_rest: bool = False
     created: float = field(default_factory=time.perf_counter)
     is_cancelled: bool = False
     is_superseded: bool = False
@@ -83,7 +84,12 @@ class Job:
 
     @property
     def kind(self) -> Kind:
-        """What kind of work the job is: the most urgent first in `KINDS`."""
+        """What kind of work the job is: the most urgent first in `KINDS`.
+
+        The rest of a place goes before the trunk: the next keys there need it, and where the cursor goes is not known.
+        """
+        if self.is_rest:
+            return "rest"
         return self.request.tabcast.prepare or ("ahead" if self.is_idle_work else "key")
 
     @property
@@ -98,12 +104,15 @@ class Job:
     def supersedes(self, older: Job) -> bool:
         """Return whether an older job is no longer wanted once this one has come.
 
-        Of one document, a key's request supersedes all but the reading of the trunk; idle work only its own kind.
+        Of one document, a key's request supersedes all but the reading of the trunk; idle work only its own kind, and
+        a new place the rest of an older one.
         """
         options, others = self.request.tabcast, older.request.tabcast
         if not options.session or options.session != others.session or self.owner != older.owner:
             return False
-        return older.kind == self.kind or (self.kind == "key" and older.kind != "trunk")
+        if older.kind == self.kind or (self.kind == "place" and older.kind == "rest"):
+            return True
+        return self.kind == "key" and older.kind != "trunk"
 
 
 class Turn:

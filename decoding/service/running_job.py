@@ -92,7 +92,7 @@ class RunningJob:
 def rest_of(job: Job) -> Job:
     """Return the idle work that reads the whole prompt of a request that was answered with less, for the next one."""
     options = replace(job.request.tabcast, prepare="place", latency_ms=0)
-    return Job(replace(job.request, tabcast=options), lambda _: None, job.owner, job.charge)
+    return Job(replace(job.request, tabcast=options), lambda _: None, job.owner, job.charge, is_rest=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from decoding.completion.sessions import Session, SessionPool
 from decoding.models.loading.model_set import ModelSet
 from decoding.protocol import CompletionOptions, CompletionRequest, CompletionStats
 from decoding.service.jobs import ChoiceDone, Delta, EngineState, Event, Job
+from decoding.service.running_job import rest_of
 from decoding.service.worker import Worker
 
 FORMS = [
@@ -137,6 +138,32 @@ def test_a_jump_reads_the_suffix_and_the_line_once_the_trunk_was_read(llama: Mod
     client.settle()
     stats = client.ask(at(lines, 4, "v"))
     assert stats.prompt_tokens - stats.cached_tokens <= 4
+
+
+def test_what_a_request_left_out_ends_no_place_that_the_cursor_has_reached_since(
+    llama: ModelSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(llama, SessionPool(llama, max_sessions=9, budget_bytes=1 << 40))
+    monkeypatch.setattr(client.worker._speed, "learn", lambda *_: None)
+    client.worker._speed.token_ms = 1.0
+    lines = list(LINES[:7])
+    key, _ = client.job(at(lines, 5, latency_ms=60, least_prefix=40, least_suffix=30))
+    place, events = client.job(at(lines, 2, prepare="place"))
+    client.worker.turn([key, place])  # both came during one pass
+    client.settle()
+    assert [event.stats.reason for event in events if isinstance(event, ChoiceDone)] == ["prepared"]
+
+
+def test_a_place_ends_what_is_left_of_an_older_place_and_that_ends_no_place(llama: ModelSet) -> None:
+    client = Client(llama, SessionPool(llama, max_sessions=9, budget_bytes=1 << 40))
+    requests = (at(list(LINES), 5, prepare="place"), at(list(LINES), 5), trunk(list(LINES)))
+    place, key, below = (client.job(request)[0] for request in requests)
+    rest = rest_of(key)
+    assert all(job.supersedes(rest) for job in (place, key, rest_of(place)))
+    assert not any(rest.supersedes(job) for job in (place, key, below))
+    assert place.is_more_urgent(rest)
+    assert rest.is_more_urgent(below)
+    assert not below.supersedes(rest)
 
 
 def test_idle_work_is_superseded_at_once_and_reads_little_at_a_time(
