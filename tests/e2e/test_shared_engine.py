@@ -17,17 +17,20 @@ from decoding.protocol import Address
 TABCAST = [sys.executable, "-P", "-m", "lsp_server"]
 
 
-def run(*arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*TABCAST, *arguments], capture_output=True, text=True, timeout=timeout_s, check=False)
+def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*TABCAST, *arguments], capture_output=True, text=True, timeout=120, check=False, env=env)
 
 
-@pytest.fixture
-def environment(real_engine_model: Path) -> Iterator[dict[str, str]]:
-    """What `tabcast engine env` prints, of an engine that runs."""
-    assert run("engine", "start").returncode == 0
-    lines = run("engine", "env").stdout.splitlines()
+@pytest.fixture(scope="module")
+def environment(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What `tabcast engine env` prints, of an engine that runs for all tests that only ask it."""
+    folder = tmp_path_factory.mktemp("shared")
+    chosen = {"TABCAST_RUNTIME_DIR": folder, "TABCAST_MODEL": tiny_model, "TABCAST_CONFIG": folder / "config.toml"}
+    variables = {**os.environ, **{name: str(value) for name, value in chosen.items()}, "TABCAST_DRAFT": "none"}
+    assert run("engine", "start", env=variables).returncode == 0
+    lines = run("engine", "env", env=variables).stdout.splitlines()
     yield dict(line.removeprefix("export ").split("=", 1) for line in lines if line.startswith("export "))
-    run("engine", "stop")
+    run("engine", "stop", env=variables)
 
 
 def test_ten_starts_at_once_leave_one_engine(real_engine_model: Path) -> None:
