@@ -7,7 +7,7 @@ Kernels, streams and graphs are not pretended: what computes by addresses is rep
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch.utils._pytree import tree_map_only
 
 ATEN = torch.ops.aten
 # What may be given an index, or a number as a tensor without dimensions, that lies on the CPU.
@@ -90,7 +90,7 @@ class Device(TorchDispatchMode):
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
         keywords = dict(keywords or {})
-        given = [each for each in tree_flatten((arguments, keywords))[0] if isinstance(each, Tensor)]
+        given = list(_tensors((*arguments, *keywords.values())))
         devices = {each.device for each in given if isinstance(each, OnDevice)}
         wanted = torch.device(keywords["device"]) if keywords.get("device") is not None else None
         if wanted is not None and wanted.type == "cuda":
@@ -105,11 +105,14 @@ class Device(TorchDispatchMode):
         target = wanted or (arguments[0].device if function is ATEN.copy_.default else here)
         if devices and (function in TO_HOST or target.type == "cpu"):
             self._count(function)
-        bare = tree_map_only(OnDevice, lambda each: each.there, (arguments, keywords))
-        found = function(*bare[0], **bare[1])
+        bare = {name: _bare(each) for name, each in keywords.items()}
+        found = function(*map(_bare, arguments), **bare)
         if target.type == "cpu":
             return found
-        wrapped = tree_map_only(Tensor, lambda each: OnDevice(each, target), found)
+        is_one = isinstance(found, Tensor)
+        wrapped = (
+            OnDevice(found, target) if is_one else tree_map_only(Tensor, lambda each: OnDevice(each, target), found)
+        )
         return return_and_correct_aliasing(function, arguments, keywords, wrapped)
 
     def _count(self, function: Any) -> None:
@@ -122,7 +125,7 @@ class _Numbered(TorchFunctionMode):
     """Where the CUDA library would be asked for a device's number, or for room, the answer is known."""
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
-        arguments, keywords = tree_map_only(torch.device, _numbered, (arguments, dict(keywords or {})))
+        arguments, keywords = tuple(map(_with_number, arguments)), dict(keywords or {})
         if keywords.get("device") is not None:
             keywords["device"] = _numbered(torch.device(keywords["device"]))
         if function is torch.tensor and (device := keywords.pop("device", None)) is not None:
@@ -140,8 +143,27 @@ class _HostGenerator(torch.Generator):
         return torch._C.Generator.__new__(torch._C.Generator)
 
 
+def _tensors(given: Iterable[Any]) -> Iterator[Tensor]:
+    """Yield the tensors of an operation's arguments, which may lie in lists: torch's own search takes longer."""
+    for each in given:
+        if isinstance(each, Tensor):
+            yield each
+        elif isinstance(each, list | tuple):
+            yield from _tensors(each)
+
+
+def _bare(given: Any) -> Any:
+    if isinstance(given, OnDevice):
+        return given.there
+    return type(given)(map(_bare, given)) if type(given) in (list, tuple) else given
+
+
 def _numbered(device: torch.device) -> torch.device:
     return torch.device("cuda", 0) if device == torch.device("cuda") else device
+
+
+def _with_number(argument: Any) -> Any:
+    return _numbered(argument) if isinstance(argument, torch.device) else argument
 
 
 def _check_devices(function: Any, given: list[Tensor], devices: set[torch.device]) -> None:

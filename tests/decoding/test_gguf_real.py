@@ -140,6 +140,8 @@ def test_it_takes_the_memory_that_is_told(file: Path) -> None:
     config = EngineConfig(model=str(file), device="cpu", context_tokens=2048)
     told = planned_bytes(ModelSummary.read(file), config, *choose_device(config))
     command = [sys.executable, "-P", "-c", MEASURE, str(file), "2048", __file__]
-    runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)]
-    taken = min(int(out.split()[-1]) for out in runs)  # the first compiles kernels, which takes memory once
+    for _ in range(3):  # the first may compile kernels, which takes memory once
+        taken = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+        if taken <= 1.1 * told:
+            break
     assert taken == pytest.approx(told, rel=0.1)
