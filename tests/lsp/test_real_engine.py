@@ -30,8 +30,10 @@ SERVE_TCP = "from lsp_server import server; server.run_tcp('127.0.0.1', 0)"
 SERVE_NOTING = """
 import json, sys
 from lsp_server import server
+from lsp_server.context import gather
 from lsp_server.engine.client import EngineClient
 
+gather.WAIT_S = 60.0  # a busy machine may take long for what a request doesn't wait for
 complete = EngineClient.complete
 
 def note_and_complete(self, request):
