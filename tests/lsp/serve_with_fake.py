@@ -37,7 +37,9 @@ if __name__ == "__main__":
     if "TABCAST_TEST_BATTERY" in os.environ:
         power.is_on_battery = lambda: True  # type: ignore[assignment]
     if "TABCAST_TEST_PATIENT" in os.environ:  # the machine may be busy
-        completer.MAX_FIRST_S = completer.MAX_OTHERS_S = 60.0  # type: ignore[misc]
+        from lsp_server.context import gather
+
+        completer.MAX_FIRST_S = completer.MAX_OTHERS_S = gather.WAIT_S = 60.0  # type: ignore[misc]
     if len(sys.argv) > 2:
         server.run_tcp("127.0.0.1", int(sys.argv[2]), make_client)
     else:

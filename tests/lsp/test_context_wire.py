@@ -31,7 +31,7 @@ FILES = {
 async def project(servers: Servers, folder: Path, **script: Any) -> tuple[RawClient, Path]:
     root = tree(folder / "project", FILES).resolve()
     servers.runtime.script("return 1\n", **script)
-    client = await servers.start()
+    client = await servers.start(TABCAST_TEST_PATIENT="1")  # a busy machine may take long to gather context
     await client.initialize(rootUri=root.as_uri(), workspaceFolders=[{"uri": root.as_uri(), "name": "project"}])
     await client.until_engine("ready")
     return client, root
