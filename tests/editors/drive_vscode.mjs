@@ -109,6 +109,17 @@ const actions = {
     await page.mouse.move(400, 300);
     return texts.join("\n");
   },
+  // Clicks the extension's own item in the status bar once it says so, and tells what the menu offers.
+  async bar({ label }) {
+    await page.locator(`.statusbar-item [aria-label="${label}"]`).first().click();
+    await quickInput.waitFor();
+    const rows = page.locator(".quick-input-widget .monaco-list-row");
+    await rows.first().waitFor();
+    const offered = await rows.allInnerTexts();
+    await page.keyboard.press("Escape");
+    await quickInput.waitFor({ state: "hidden" });
+    return offered.join("\n");
+  },
   // The text of the editor in front, as far as it is in view.
   async text() {
     const lines = await page.locator(".editor-instance .view-lines .view-line").allTextContents();

@@ -285,6 +285,7 @@ def test_another_version_and_an_engine_that_fails_are_told_once(workbench: Workb
     (message,) = wait_until(workbench.messages, "the message about the version")
     assert f"{program} has version 99.0.0 and this extension" in message
     wait_until(lambda: "no memory" in workbench.status(), "the status")
+    assert "Snooze" in workbench.bar("Tabcast: failed")
     workbench.clear_messages()
     (message,) = wait_until(workbench.messages, "the message about the engine")
     assert message == "Tabcast: no memory."

@@ -173,6 +173,10 @@ class Workbench:
         """What the language status menu says."""
         return str(self._do("status"))
 
+    def bar(self, label: str) -> str:
+        """Click the item in the status bar once it reads so, and return what its menu offers."""
+        return str(self._do("bar", label=label))
+
     def buttons(self) -> list[str]:
         """What messages let the user choose."""
         return list(self._do("buttons"))

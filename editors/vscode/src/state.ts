@@ -9,6 +9,8 @@ export interface EngineStatus {
   readonly message: string;
   readonly action: string;
   readonly better?: string;
+  /** The host to which text goes; empty where it stays on this machine. */
+  readonly destination?: string;
 }
 
 /** What is known of the server itself; while it runs, `engine` is the last that it told. */
@@ -19,10 +21,20 @@ export type ServerState =
 
 interface Shown {
   readonly text: string;
+  /** A codicon, for the item in the status bar. */
+  readonly icon: string;
   readonly detail: string;
   readonly isBusy: boolean;
   readonly severity: "error" | "warning" | "information";
 }
+
+const ICONS: Readonly<Record<EngineStatus["state"], string>> = {
+  off: "circle-slash",
+  stopped: "debug-pause",
+  loading: "sync~spin",
+  ready: "sparkle",
+  failed: "warning",
+};
 
 function describeEngine(engine: EngineStatus): Shown {
   const where = [engine.model, engine.device].filter((part) => part !== "").join(" on ");
@@ -30,7 +42,8 @@ function describeEngine(engine: EngineStatus): Shown {
   const isBusy = engine.state === "loading";
   const text = isBusy ? `Tabcast: loading ${String(engine.percent)} %` : `Tabcast: ${engine.state}`;
   const severity = engine.state === "failed" ? "error" : "information";
-  return { text, detail, isBusy, severity };
+  const isRemote = engine.state === "ready" && (engine.destination ?? "") !== "";
+  return { text, icon: isRemote ? "cloud" : ICONS[engine.state], detail, isBusy, severity };
 }
 
 export function describe(state: ServerState): Shown {
@@ -39,6 +52,7 @@ export function describe(state: ServerState): Shown {
   }
   return {
     text: `Tabcast: ${state.kind}`,
+    icon: state.kind === "failed" ? ICONS.failed : state.kind === "stopped" ? ICONS.stopped : ICONS.loading,
     detail: state.detail,
     isBusy: state.kind === "starting",
     severity: state.kind === "failed" ? "error" : "information",

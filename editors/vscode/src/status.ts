@@ -1,4 +1,4 @@
-// The item in the language status menu. Shows a state it is given; starts and stops nothing.
+// The items in the status bar and in the language status menu. Show a state they are given; start and stop nothing.
 
 import * as vscode from "vscode";
 
@@ -6,15 +6,23 @@ import { describe, type ServerState } from "./state";
 
 export class StatusItem implements vscode.Disposable {
   readonly #item: vscode.LanguageStatusItem;
+  readonly #bar: vscode.StatusBarItem;
 
   constructor() {
     this.#item = vscode.languages.createLanguageStatusItem("tabcast", [{ scheme: "file" }, { scheme: "untitled" }, { notebookType: "*" }]);
     this.#item.name = "Tabcast";
     this.#item.command = { command: "tabcast.showMenu", title: "Commands" };
+    this.#bar = vscode.window.createStatusBarItem("tabcast", vscode.StatusBarAlignment.Right);
+    this.#bar.name = "Tabcast";
+    this.#bar.command = "tabcast.showMenu";
+    this.#bar.show();
   }
 
   show(state: ServerState): void {
-    const { text, detail, isBusy, severity } = describe(state);
+    const { text, icon, detail, isBusy, severity } = describe(state);
+    this.#bar.text = isBusy ? `$(${icon}) ${text.replace("Tabcast: ", "")}` : `$(${icon})`;
+    this.#bar.tooltip = [text, detail].filter((part) => part !== "").join("\n");
+    this.#bar.accessibilityInformation = { label: text };
     this.#item.text = text;
     this.#item.detail = detail;
     this.#item.busy = isBusy;
@@ -27,5 +35,6 @@ export class StatusItem implements vscode.Disposable {
 
   dispose(): void {
     this.#item.dispose();
+    this.#bar.dispose();
   }
 }

@@ -32,6 +32,16 @@ const cases: [string, Parameters<typeof describe>[0], string, string, string][] 
     "error",
   ],
 ];
+test("status: icons", () => {
+  const icon = (engine: Partial<EngineStatus>): string =>
+    describe({ kind: "running", detail: "", engine: { ...READY, ...engine } }).icon;
+  assert.equal(icon({}), "sparkle");
+  assert.equal(icon({ destination: "models.example" }), "cloud");
+  assert.equal(icon({ state: "failed", destination: "models.example" }), "warning");
+  assert.equal(icon({ state: "off" }), "circle-slash");
+  assert.equal(describe({ kind: "failed", detail: "" }).icon, "warning");
+});
+
 for (const [name, state, text, detail, severity] of cases) {
   test(`status: ${name}`, () => {
     const shown = describe(state);
