@@ -15,6 +15,7 @@ import pytest
 from decoding.__main__ import main
 from decoding.bench.harness import live_server
 from decoding.bench.suites import startup
+from decoding.protocol import Address
 
 FRONT_END = f"--front-end={shlex.join([sys.executable, '-P', '-m', 'lsp_server'])}"
 
@@ -76,3 +77,13 @@ def test_who_is_terminated_ends_in_order() -> None:
     with pytest.raises(KeyboardInterrupt), live_server.runtime_directory():
         asyncio.run(run())
     assert ended == ["last"]
+
+
+def test_every_engine_of_a_measurement_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[int] = []
+    monkeypatch.setattr(live_server, "_stop", lambda address: stopped.append(address.port))
+    for port in (1001, 1002):
+        (tmp_path / str(port)).mkdir(mode=0o700)
+        Address(port=port, token="t" * 40, pid=1).write(tmp_path / str(port))
+    live_server.stop_engines(tmp_path)
+    assert sorted(stopped) == [1001, 1002]

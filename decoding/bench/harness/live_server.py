@@ -183,10 +183,14 @@ def processor_s(pid: int) -> float | None:
 
 
 def stop_engines(runtime: Path) -> None:
-    """End the engine below this directory, if there is one, and wait for its end."""
-    address = find_engine(runtime)
-    if address is None:
-        return
+    """End every engine below this directory, and wait for its end."""
+    for file in runtime.glob("*/engine.json"):
+        address = Address.read(file.parent)
+        if address is not None:
+            _stop(address)
+
+
+def _stop(address: Address) -> None:
     with suppress(OSError, http.client.HTTPException):
         _call(address, "POST", "/v1/tabcast/stop")
     end = time.monotonic() + STOP_TIMEOUT_S
