@@ -101,10 +101,14 @@ const actions = {
     await quickRow(choice).click();
     await quickInput.waitFor({ state: "hidden" });
   },
-  // What is in the language status menu, which shows as a hover.
+  // What is in the language status menu, which shows as a hover. An item beside it that changes moves it away.
   async status() {
-    await page.locator('.statusbar-item[id="status.languageStatus"]').first().hover();
-    await page.locator(".hover-language-status").first().waitFor();
+    const shown = page.locator(".hover-language-status").first();
+    for (let tries = 0; tries < 20; tries++) {
+      await page.locator('.statusbar-item[id="status.languageStatus"]').first().hover();
+      if (await shown.waitFor({ timeout: 5000 }).then(() => true, () => false)) break;
+      await page.mouse.move(400, 300);
+    }
     const texts = await page.locator(".hover-language-status").allInnerTexts();
     await page.mouse.move(400, 300);
     return texts.join("\n");

@@ -4,6 +4,9 @@ import * as vscode from "vscode";
 
 import { describe, type ServerState } from "./state";
 
+// The editor's own items on this side have 100 and a little more.
+const PRIORITY = 110;
+
 export class StatusItem implements vscode.Disposable {
   readonly #item: vscode.LanguageStatusItem;
   readonly #bar: vscode.StatusBarItem;
@@ -12,7 +15,8 @@ export class StatusItem implements vscode.Disposable {
     this.#item = vscode.languages.createLanguageStatusItem("tabcast", [{ scheme: "file" }, { scheme: "untitled" }, { notebookType: "*" }]);
     this.#item.name = "Tabcast";
     this.#item.command = { command: "tabcast.showMenu", title: "Commands" };
-    this.#bar = vscode.window.createStatusBarItem("tabcast", vscode.StatusBarAlignment.Right);
+    // To the left of the editor's own items, which would move whenever this one's text changes.
+    this.#bar = vscode.window.createStatusBarItem("tabcast", vscode.StatusBarAlignment.Right, PRIORITY);
     this.#bar.name = "Tabcast";
     this.#bar.command = "tabcast.showMenu";
     this.#bar.show();
