@@ -19,8 +19,8 @@ from lsp_server.documents.store import Snapshot
 from lsp_server.edits.find import Question
 from lsp_server.edits.formats import Asked, Format, format_for
 from lsp_server.edits.judge import MAX_LINES, edit_of, is_sure, why_unwanted
-from lsp_server.edits.proposal import Edit
-from lsp_server.edits.rejoin import Rewritten, first_change
+from lsp_server.edits.proposal import Change, Edit
+from lsp_server.edits.rejoin import first_change
 from lsp_server.edits.window import Window, window_of
 from lsp_server.engine.stream import Delta, EngineUnavailable
 
@@ -47,7 +47,7 @@ class _Writing:
     output: str = ""
     confidence: Confidence = ()
     text: str | None = None
-    change: Rewritten | None = None
+    change: Change | None = None
     is_given_up: bool = field(default=False)
 
     def take(self, delta: Delta) -> bool:

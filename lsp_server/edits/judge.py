@@ -14,8 +14,7 @@ from decoding.protocol import Confidence
 from lsp_server.documents.store import Cursor, without_end
 from lsp_server.edits.code import masked
 from lsp_server.edits.history import Hunk
-from lsp_server.edits.proposal import Edit, applied
-from lsp_server.edits.rejoin import Rewritten
+from lsp_server.edits.proposal import Change, Edit, applied
 
 BY_MODEL: Final = "by the model"
 # chosen: a change of more lines than these is rather the model's than the user's.
@@ -25,7 +24,7 @@ MIN_MEAN: Final = 0.7
 MIN_TOKEN: Final = 0.3
 
 
-def edit_of(change: Rewritten, first: int, lines: Sequence[str]) -> Edit | None:
+def edit_of(change: Change, first: int, lines: Sequence[str]) -> Edit | None:
     """Return a change of the region that begins at line `first` as an edit; None if it is at the document's open end.
 
     A line that became another is changed from its first different character to its last.
@@ -83,7 +82,7 @@ def _takes_back(edit: Edit, hunk: Hunk, after: Sequence[str]) -> bool:
     )
 
 
-def is_sure(text: str, change: Rewritten, region: Sequence[str], begun: str, confidence: Confidence) -> bool:
+def is_sure(text: str, change: Change, region: Sequence[str], begun: str, confidence: Confidence) -> bool:
     """Return whether the tokens of a change are probable enough. `text` is the region's new text with `begun`.
 
     `confidence` has the characters and the log-probability of each token behind `begun`.
@@ -99,7 +98,7 @@ def is_sure(text: str, change: Rewritten, region: Sequence[str], begun: str, con
     return math.exp(sum(log_probs) / len(log_probs)) >= MIN_MEAN and math.exp(min(log_probs)) >= MIN_TOKEN
 
 
-def _span(text: str, change: Rewritten, region: Sequence[str]) -> tuple[int, int]:
+def _span(text: str, change: Change, region: Sequence[str]) -> tuple[int, int]:
     """Return where the change begins and ends in the new text; what is only taken away is told by what follows it."""
     start = sum(map(len, region[: change.first]))
     old, new = "".join(change.old), "".join(change.new)

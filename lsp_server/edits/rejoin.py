@@ -7,32 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from lsp_server.edits.proposal import Change
 
 # chosen: so many lines in a row that are as before tell that a change is over; one that is alone of its kind does, too.
 NUM_REJOINED: Final = 2
 _WORDS: Final = re.compile(r"\w{2,}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rewritten:
-    """A change in a region: from line `first` on, `old` lines become `new` ones."""
-
-    first: int
-    old: tuple[str, ...]
-    new: tuple[str, ...]
-
-    @property
-    def end(self) -> int:
-        """Return the line of the region behind the old lines."""
-        return self.first + len(self.old)
-
-
-def first_change(region: Sequence[str], text: str, *, is_whole: bool) -> Rewritten | None:
+def first_change(region: Sequence[str], text: str, *, is_whole: bool) -> Change | None:
     """Return the first change of a region in a text that was written for it; None while none has rejoined.
 
-    `is_whole` if nothing more is written. A region whose end was left out has no change that is sure.
+    Its lines are counted from the region's first. `is_whole` if nothing more is written. A region whose end was left
+    out has no change that is sure.
     """
     written = text.splitlines(keepends=True)
     if not is_whole and written and not written[-1].endswith("\n"):
@@ -42,7 +30,7 @@ def first_change(region: Sequence[str], text: str, *, is_whole: bool) -> Rewritt
         return None
     for end in range(first, len(written)):
         if (line := _rejoined(region, written, first, end)) is not None:
-            return Rewritten(first=first, old=tuple(region[first:line]), new=tuple(written[first:end]))
+            return Change(first=first, old=tuple(region[first:line]), new=tuple(written[first:end]))
     return _to_the_end(region, written, first) if is_whole else None
 
 
@@ -59,13 +47,13 @@ def _rejoined(region: Sequence[str], written: Sequence[str], first: int, end: in
     return None
 
 
-def _to_the_end(region: Sequence[str], written: Sequence[str], first: int) -> Rewritten | None:
+def _to_the_end(region: Sequence[str], written: Sequence[str], first: int) -> Change | None:
     """Return the change of a text that ended, if as many lines of the region were written again."""
     num_same = min(_num_common(region[::-1], written[::-1]), len(region) - first, len(written) - first)
     old, new = tuple(region[first : len(region) - num_same]), tuple(written[first : len(written) - num_same])
     if old == new or (not num_same and len(new) < len(old)):
         return None  # nothing has changed, or the end is missing, which says nothing
-    return Rewritten(first=first, old=old, new=new)
+    return Change(first=first, old=old, new=new)
 
 
 def _num_common(one: Sequence[str], other: Sequence[str]) -> int:

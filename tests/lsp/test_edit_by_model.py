@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from lsp_server.documents.store import Cursor, split_lines
 from lsp_server.edits.judge import edit_of, is_sure, why_unwanted
-from lsp_server.edits.proposal import applied, fits
-from lsp_server.edits.rejoin import Rewritten, first_change
+from lsp_server.edits.proposal import Change, applied, fits
+from lsp_server.edits.rejoin import first_change
 from lsp_server.edits.window import window_of
 from tests.lsp.conftest import Servers
 from tests.lsp.raw_client import URI, RawClient, did_change, did_open, notification
@@ -77,14 +77,14 @@ def test_a_change_is_a_part_of_the_region_and_of_what_was_written(region: list[s
 
 def test_an_edit_keeps_the_documents_line_ends_and_never_touches_an_open_end() -> None:
     lines = ["a\r\n", "b\r\n", "c"]
-    edit = edit_of(Rewritten(first=0, old=("b\n",), new=("b\n", "d\n")), 1, lines)
+    edit = edit_of(Change(first=0, old=("b\n",), new=("b\n", "d\n")), 1, lines)
     assert edit is not None
     assert applied(edit, lines) == ["a\r\n", "b\r\n", "d\r\n", "c"]
-    assert edit_of(Rewritten(first=1, old=("c\n",), new=("c\n", "d\n")), 1, lines) is None
+    assert edit_of(Change(first=1, old=("c\n",), new=("c\n", "d\n")), 1, lines) is None
 
 
 def unwanted(editor: Editor, first: int, old: str, new: str) -> str:
-    change = Rewritten(first=0, old=tuple(old.splitlines(keepends=True)), new=tuple(new.splitlines(keepends=True)))
+    change = Change(first=0, old=tuple(old.splitlines(keepends=True)), new=tuple(new.splitlines(keepends=True)))
     edit = edit_of(change, first, editor.snapshot.lines)
     assert edit is not None
     assert fits(edit, editor.snapshot.lines)
@@ -105,7 +105,7 @@ def test_what_is_not_shown() -> None:
 
 def test_only_the_tokens_of_the_change_count() -> None:
     region, text = ("a = 1\n", "b = 2\n", "c = 3\n"), "a = 1\nb = 9\nc = 3\n"
-    change = Rewritten(first=1, old=("b = 2\n",), new=("b = 9\n",))
+    change = Change(first=1, old=("b = 2\n",), new=("b = 9\n",))
 
     def sure(*log_probs: float) -> bool:
         sizes = (4, 1, 1, 6)  # behind the first line: "b = ", "9", the line's end, the last line
